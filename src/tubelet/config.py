@@ -1,0 +1,234 @@
+"""Nested frozen dataclasses <-> plain data (YAML, JSON), strictly: a key is known, present and of its type, or it raises.
+
+Every configuration in tubelet is a frozen keyword-only dataclass beside its owner; this file holds the four
+operations they share: ``from_dict``, ``to_dict``, ``override`` (``"optim.lr"``, ``"1e-3"``) and ``describe``.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from tubelet.errors import ConfigError, nearest
+
+C = TypeVar("C")
+
+
+def from_dict(cls: type[C], data: Mapping[str, Any], where: str = "") -> C:
+    """An instance of the dataclass ``cls`` from plain data.
+
+    Args:
+        cls: a dataclass whose field types are scalars, ``Literal``, ``X | None``, tuples, dicts or dataclasses.
+        data: plain data as YAML or JSON gives it; integers are accepted for floats, lists for tuples.
+        where: the dotted path printed in messages, for example ``"recipe.optim"``.
+
+    Raises:
+        ConfigError: an unknown key (the nearest known one is named), a missing required key, or a value of
+            another type.
+    """
+    if not isinstance(data, Mapping):
+        raise ConfigError(f"{where or cls.__name__}: expected keys and values, got {data!r}")
+    fields = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    prefix = f"{where}." if where else ""
+    for key in data:
+        if key not in fields:
+            raise ConfigError(f"unknown key '{prefix}{key}'{nearest(str(key), fields)}")
+    values = {}
+    for name, field in fields.items():
+        if name in data:
+            values[name] = _convert(hints[name], data[name], f"{prefix}{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise ConfigError(f"missing key '{prefix}{name}' ({type_name(hints[name])}) in {where or cls.__name__}")
+    try:
+        return cls(**values)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}" if where and not str(error).startswith(where) else str(error)) from None
+
+
+def to_dict(config: Any) -> Any:
+    """Plain data (dicts, lists, scalars) that ``from_dict`` turns back into an equal instance."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_dict(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, Mapping):
+        return {str(k): to_dict(v) for k, v in config.items()}
+    if isinstance(config, list | tuple):
+        return [to_dict(v) for v in config]
+    if isinstance(config, Path):
+        return str(config)
+    return config
+
+
+def load_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, read with the safe loader.
+
+    Raises:
+        ConfigError: the file is missing, is not YAML, repeats a key, or is not a mapping.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as a YAML text ({error}); expected a recipe file") from None
+    try:
+        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected keys and values, got {type(data).__name__}; see recipes/ for examples")
+    return data
+
+
+def override(data: Mapping[str, Any], key: str, text: str) -> dict[str, Any]:
+    """A copy of nested plain ``data`` with the dotted ``key`` set to ``text`` parsed as a YAML value.
+
+    The result is checked when ``from_dict`` reads it, so that a wrong name or type gives the same message on
+    the command line as in a file.
+    """
+    head, _, rest = key.partition(".")
+    copy = dict(data)
+    if not rest:
+        copy[head] = parse_value(text)
+        return copy
+    inner = copy.get(head)
+    if inner is None:
+        inner = {}
+    if not isinstance(inner, Mapping):
+        raise ConfigError(f"'{head}' is a value, not a group: cannot set '{key}'")
+    copy[head] = override(inner, rest, text)
+    return copy
+
+
+def parse_value(text: str) -> Any:
+    """A command-line text as YAML reads it, with two helps: ``1e-3`` is a number and ``2,16,16`` is a list."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        pass
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        return text
+    if isinstance(value, str) and "," in value and not value.startswith("["):
+        return [parse_value(part) for part in value.split(",")]
+    return value
+
+
+def describe(cls: type, where: str = "") -> Iterator[tuple[str, str, str, str]]:
+    """Rows (dotted key, type, default, comment) of a dataclass and the dataclasses in it, for ``--help``.
+
+    The comment is the one that stands behind the field in the source.
+    """
+    hints = typing.get_type_hints(cls)
+    comments = _comments(cls)
+    for field in dataclasses.fields(cls):
+        hint, key = hints[field.name], f"{where}{field.name}"
+        inner = next((h for h in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(h)), None)
+        if inner is not None:
+            yield from describe(typing.cast(type, inner), f"{key}.")
+            continue
+        if field.default is not dataclasses.MISSING:
+            default = "none" if field.default is None else str(to_dict(field.default))
+        elif field.default_factory is not dataclasses.MISSING:
+            default = str(to_dict(field.default_factory()))
+        else:
+            default = "required"
+        yield key, type_name(hint), default, comments.get(field.name, "")
+
+
+def type_name(hint: Any) -> str:
+    """A type as a user reads it: ``int``, ``token | avg``, ``float or none``, ``int, int, int``."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Literal:
+        return " | ".join(map(str, args))
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join("none" if a is type(None) else type_name(a) for a in args)
+    if origin is tuple:
+        return f"{type_name(args[0])}, ..." if args[-1] is Ellipsis else ", ".join(map(type_name, args))
+    if origin in (dict, Mapping):
+        return f"{type_name(args[0])}: {type_name(args[1])}"
+    return {str: "text", bool: "true | false", Any: "value"}.get(hint, getattr(hint, "__name__", str(hint)))
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if hint is Any:
+        return value
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else from_dict(hint, value, where)
+    if origin in (typing.Union, types.UnionType):
+        return _convert_union(args, value, where, hint)
+    if origin is typing.Literal:
+        if value in args and type(value) is type(args[args.index(value)]):
+            return value
+        raise ConfigError(f"'{where}' must be one of {', '.join(map(str, args))}, got {value!r}")
+    if origin is tuple and isinstance(value, list | tuple):
+        if args[-1] is Ellipsis:
+            return tuple(_convert(args[0], v, f"{where}[{i}]") for i, v in enumerate(value))
+        if len(value) == len(args):
+            return tuple(_convert(a, v, f"{where}[{i}]") for i, (a, v) in enumerate(zip(args, value, strict=True)))
+    if origin in (dict, Mapping) and isinstance(value, Mapping):
+        return {_convert(args[0], k, where): _convert(args[1], v, f"{where}.{k}") for k, v in value.items()}
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint in (int, float, str, bool, Path) and type(value) is hint:
+        return value
+    raise ConfigError(f"'{where}' must be {type_name(hint)}, got {value!r}")
+
+
+def _convert_union(args: tuple[Any, ...], value: Any, where: str, hint: Any) -> Any:
+    if value is None and type(None) in args:
+        return None
+    options = [a for a in args if a is not type(None)]
+    if len(options) == 1:
+        return _convert(options[0], value, where)
+    for option in options:
+        try:
+            return _convert(option, value, where)
+        except ConfigError:
+            continue
+    raise ConfigError(f"'{where}' must be {type_name(hint)}, got {value!r}")
+
+
+def _comments(cls: type) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base):
+            continue
+        lines = textwrap.dedent(inspect.getsource(base)).splitlines()
+        for node in ast.parse("\n".join(lines)).body[0].body:  # type: ignore[attr-defined]
+            if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                _, _, comment = lines[(node.end_lineno or node.lineno) - 1][node.end_col_offset or 0 :].partition("#")
+                found[node.target.id] = comment.strip()
+    return found
+
+
+class _StrictLoader(yaml.SafeLoader):
+    """The safe loader, refusing a key that stands twice (YAML would silently keep the last)."""
+
+
+def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
+    seen: set[Any] = set()
+    for key_node, _ in node.value:
+        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        if key in seen:
+            raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
+        seen.add(key)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
+# YAML 1.1 reads 1e-3 as a text; people mean a number.
+_StrictLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", __import__("re").compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)

@@ -1,0 +1,89 @@
+"""The models by name: one literal table, and the two functions that read it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+
+from tubelet import config as config_io
+from tubelet.errors import ConfigError, nearest
+from tubelet.models.vivit import (
+    FactorizedEncoderConfig,
+    FactorizedSelfAttentionConfig,
+    TokenPoolConfig,
+    ViViTAveragePool,
+    ViViTConfig,
+    ViViTFactorizedDotProduct,
+    ViViTFactorizedEncoder,
+    ViViTFactorizedSelfAttention,
+    ViViTJoint,
+)
+
+# The image backbones of the ViT family: width, blocks, heads.
+TI: dict[str, Any] = {"embed_dim": 192, "depth": 12, "num_heads": 3}
+S: dict[str, Any] = {"embed_dim": 384, "depth": 12, "num_heads": 6}
+B: dict[str, Any] = {"embed_dim": 768, "depth": 12, "num_heads": 12}
+L: dict[str, Any] = {"embed_dim": 1024, "depth": 24, "num_heads": 16}
+H: dict[str, Any] = {"embed_dim": 1280, "depth": 32, "num_heads": 16}
+H14: dict[str, Any] = {**H, "tubelet_size": (2, 14, 14)}
+
+# Model 4 needs an even number of heads, which ViT-Ti's 3 are not: 4 heads of 48 is our choice.
+TI_EVEN: dict[str, Any] = {**TI, "num_heads": 4}
+
+# name: (model class, config class, fields that differ from the config's defaults)
+MODELS: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = {
+    "vivit_ti16x2_joint": (ViViTJoint, ViViTConfig, TI),
+    "vivit_ti16x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, TI),
+    "vivit_ti16x2_fsa": (ViViTFactorizedSelfAttention, FactorizedSelfAttentionConfig, TI),
+    "vivit_ti16x2_fdp": (ViViTFactorizedDotProduct, TokenPoolConfig, TI_EVEN),
+    "vivit_ti16x2_avgpool": (ViViTAveragePool, ViViTConfig, TI),
+    "vivit_s16x2_joint": (ViViTJoint, ViViTConfig, S),
+    "vivit_s16x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, S),
+    "vivit_s16x2_fsa": (ViViTFactorizedSelfAttention, FactorizedSelfAttentionConfig, S),
+    "vivit_s16x2_fdp": (ViViTFactorizedDotProduct, TokenPoolConfig, S),
+    "vivit_s16x2_avgpool": (ViViTAveragePool, ViViTConfig, S),
+    "vivit_b16x2_joint": (ViViTJoint, ViViTConfig, B),
+    "vivit_b16x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, B),
+    "vivit_b16x2_fsa": (ViViTFactorizedSelfAttention, FactorizedSelfAttentionConfig, B),
+    "vivit_b16x2_fdp": (ViViTFactorizedDotProduct, TokenPoolConfig, B),
+    "vivit_b16x2_avgpool": (ViViTAveragePool, ViViTConfig, B),
+    "vivit_l16x2_joint": (ViViTJoint, ViViTConfig, L),
+    "vivit_l16x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, L),
+    "vivit_l16x2_fsa": (ViViTFactorizedSelfAttention, FactorizedSelfAttentionConfig, L),
+    "vivit_l16x2_fdp": (ViViTFactorizedDotProduct, TokenPoolConfig, L),
+    "vivit_l16x2_avgpool": (ViViTAveragePool, ViViTConfig, L),
+    "vivit_h16x2_joint": (ViViTJoint, ViViTConfig, H),
+    "vivit_h16x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, H),
+    "vivit_h14x2_joint": (ViViTJoint, ViViTConfig, H14),
+    "vivit_h14x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, H14),
+}
+
+
+def create_model(name: str, **options: Any) -> nn.Module:
+    """A model with fresh weights: ``create_model("vivit_b16x2_joint", num_classes=174)``.
+
+    Every field of the model's config is accepted as a keyword.
+
+    Raises:
+        ConfigError: an unknown name or field (the nearest is named), or a value that does not fit.
+    """
+    model_class, _, _ = _entry(name)
+    return model_class(model_config(name, options))
+
+
+def model_config(name: str, options: dict[str, Any] | None = None) -> Any:
+    """The frozen config dataclass of a named model, with ``options`` over the name's own fields."""
+    _, config_class, fields = _entry(name)
+    return config_io.from_dict(config_class, {**fields, **(options or {})}, where=name)
+
+
+def list_models(contains: str = "") -> list[str]:
+    """The names ``create_model`` knows, optionally those that contain a text."""
+    return [name for name in MODELS if contains in name]
+
+
+def _entry(name: str) -> tuple[type[nn.Module], type, dict[str, Any]]:
+    if name not in MODELS:
+        raise ConfigError(f"unknown model '{name}'{nearest(name, MODELS)} (`tubelet models` lists them)")
+    return MODELS[name]

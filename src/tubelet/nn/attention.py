@@ -1,0 +1,79 @@
+"""Multi-head attention over all tokens, and split by heads between time and space (ViViT Model 4).
+
+Source: ViViT (arXiv 2103.15691) section 3.3; google-research/scenic, commit 4a38d475,
+``projects/vivit/model.py`` and ``model_utils.py`` (``factorized_dot_product_attention``).
+
+    *lead  any leading axes   N  tokens attended over   D  embedding width   heads x head_dim = D
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the last but one axis; every axis before it is independent.
+
+    ``qkv`` holds the three projections stacked as query, key, value (timm's layout).
+    """
+
+    def __init__(
+        self, embed_dim: int, num_heads: int, qkv_bias: bool = True, attn_drop: float = 0.0, proj_drop: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attn_drop = attn_drop
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.proj_drop = nn.Dropout(proj_drop)
+        for projection in self.qkv.weight.chunk(3):  # each of the three is a matrix of its own, D x D
+            nn.init.xavier_uniform_(projection)
+        nn.init.xavier_uniform_(self.proj.weight)
+        nn.init.zeros_(self.proj.bias)
+        if qkv_bias:
+            nn.init.zeros_(self.qkv.bias)
+
+    def forward(
+        self, x: Float[Tensor, "*lead N D"], valid: Bool[Tensor, "*lead N"] | None = None
+    ) -> Float[Tensor, "*lead N D"]:
+        """``valid`` is False for tokens that no token may look at (padding)."""
+        lead = x.shape[:-2]
+        q, k, v = split_heads(self.qkv(x), self.num_heads)  # each L heads N head_dim, L = product of lead
+        mask = None if valid is None else valid.reshape(-1, 1, 1, valid.shape[-1])  # L 1 1 N
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=self.attn_drop if self.training else 0.0)
+        x = rearrange(x, "l heads n head_dim -> l n (heads head_dim)")
+        return self.proj_drop(self.proj(x)).unflatten(0, lead)  # *lead N D
+
+
+class FactorizedDotProductAttention(Attention):
+    """ViViT Model 4: the first half of the heads attends over time, the second half over space.
+
+    The parameters are those of :class:`Attention`. Time heads see the tokens of their spatial index, space heads
+    those of their time index; heads are concatenated in their order (time first) before the one projection.
+    """
+
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "B T S D"]
+    ) -> Float[Tensor, "B T S D"]:
+        qkv = rearrange(self.qkv(x), "b t s (qkv heads hd) -> qkv b t s heads hd", qkv=3, heads=self.num_heads)
+        time, space = qkv.chunk(2, dim=4)  # each 3 B T S heads/2 hd
+        time = self._attend(rearrange(time, "qkv b t s heads hd -> qkv (b s) heads t hd"))
+        space = self._attend(rearrange(space, "qkv b t s heads hd -> qkv (b t) heads s hd"))
+        time = rearrange(time, "(b s) heads t hd -> b t s (heads hd)", b=x.shape[0])
+        space = rearrange(space, "(b t) heads s hd -> b t s (heads hd)", b=x.shape[0])
+        return self.proj_drop(self.proj(torch.cat([time, space], dim=-1)))  # B T S D
+
+    def _attend(self, qkv: Float[Tensor, "3 L heads N hd"]) -> Float[Tensor, "L heads N hd"]:
+        q, k, v = qkv.unbind(0)
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=self.attn_drop if self.training else 0.0)
+
+
+def split_heads(qkv: Float[Tensor, "*lead N D3"], num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Query, key and value, each ``[L, heads, N, head_dim]`` as views, L being the product of the leading axes."""
+    qkv = qkv.reshape(-1, *qkv.shape[-2:])
+    q, k, v = rearrange(qkv, "l n (qkv heads hd) -> qkv l heads n hd", qkv=3, heads=num_heads).unbind(0)
+    return q, k, v

@@ -1,0 +1,140 @@
+"""Pre-norm transformer blocks: the standard one, and ViViT Model 3's with attention over space, then time.
+
+Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model.py`` (``EncoderBlock``,
+``EncoderFactorizedSelfAttentionBlock``). LayerNorm eps 1e-6 and the tanh approximation of GELU are the original's.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+from einops import rearrange
+from jaxtyping import Bool, Float
+from timm.layers import DropPath, Mlp
+from torch import Tensor, nn
+
+from tubelet.nn.attention import Attention, FactorizedDotProductAttention
+
+Activation = Literal["gelu_tanh", "gelu"]
+AxisOrder = Literal["space_time", "time_space"]
+
+_ACTIVATIONS = {"gelu_tanh": partial(nn.GELU, approximate="tanh"), "gelu": nn.GELU}
+
+
+class Block(nn.Module):
+    """``x + attention(norm(x))``, then ``x + mlp(norm(x))``, over the last but one axis of x.
+
+    ``drop_path`` drops either branch for a whole example of the first axis: with x as ``[B, T, N, D]`` a video
+    keeps or loses it for all its time indices together, as in the original.
+
+    Deviation: survivors are rescaled by 1 / (1 - p) (timm's rule); the original does not rescale.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        activation: Activation = "gelu_tanh",
+        norm_eps: float = 1e-6,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.attn = Attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
+        self.drop_path1 = DropPath(drop_path)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.mlp = make_mlp(embed_dim, mlp_ratio, activation, drop_rate)
+        self.drop_path2 = DropPath(drop_path)
+
+    def forward(
+        self, x: Float[Tensor, "*lead N D"], valid: Bool[Tensor, "*lead N"] | None = None
+    ) -> Float[Tensor, "*lead N D"]:
+        x = x + self.drop_path1(self.attn(self.norm1(x), valid))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+
+class FactorizedDotProductBlock(Block):
+    """ViViT Model 4: the standard block and its parameters, with heads split between time and space."""
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        activation: Activation = "gelu_tanh",
+        norm_eps: float = 1e-6,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__(
+            embed_dim, num_heads, mlp_ratio, qkv_bias, activation, norm_eps, drop_rate, attn_drop_rate, drop_path
+        )
+        self.attn = FactorizedDotProductAttention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
+
+    def forward(self, x: Float[Tensor, "B T S D"]) -> Float[Tensor, "B T S D"]:  # type: ignore[override]
+        x = x + self.drop_path1(self.attn(self.norm1(x)))
+        return x + self.drop_path2(self.mlp(self.norm2(x)))
+
+
+class FactorizedSelfAttentionBlock(nn.Module):
+    """ViViT Model 3: attention over space, attention over time (or the other order), then the MLP.
+
+    Deviation: stochastic depth, which the original accepts and ignores in this block, drops each of the three
+    branches.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        order: AxisOrder = "space_time",
+        mlp_ratio: float = 4.0,
+        qkv_bias: bool = True,
+        activation: Activation = "gelu_tanh",
+        norm_eps: float = 1e-6,
+        drop_rate: float = 0.0,
+        attn_drop_rate: float = 0.0,
+        drop_path: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.norm_space = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.attn_space = Attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
+        self.norm_time = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.attn_time = Attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
+        self.norm_mlp = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.mlp = make_mlp(embed_dim, mlp_ratio, activation, drop_rate)
+        self.drop_path = DropPath(drop_path)
+        self.steps = (self._space, self._time) if order == "space_time" else (self._time, self._space)
+
+    def forward(self, x: Float[Tensor, "B T S D"]) -> Float[Tensor, "B T S D"]:
+        for attend in self.steps:
+            x = x + self.drop_path(attend(x))
+        return x + self.drop_path(self.mlp(self.norm_mlp(x)))
+
+    def _space(self, x: Float[Tensor, "B T S D"]) -> Float[Tensor, "B T S D"]:
+        return self.attn_space(self.norm_space(x))
+
+    def _time(self, x: Float[Tensor, "B T S D"]) -> Float[Tensor, "B T S D"]:
+        x = rearrange(self.norm_time(x), "b t s d -> b s t d")
+        return rearrange(self.attn_time(x), "b s t d -> b t s d")
+
+
+def make_mlp(embed_dim: int, mlp_ratio: float, activation: Activation, drop_rate: float) -> Mlp:
+    """timm's two-layer MLP with the original's initial values (Xavier kernels, biases normal 1e-6)."""
+    mlp = Mlp(embed_dim, round(embed_dim * mlp_ratio), act_layer=_ACTIVATIONS[activation], drop=drop_rate)
+    for layer in (mlp.fc1, mlp.fc2):
+        nn.init.xavier_uniform_(layer.weight)
+        nn.init.normal_(layer.bias, std=1e-6)
+    return mlp
+
+
+def drop_path_schedule(rate: float, depth: int) -> list[float]:
+    """Stochastic depth grows linearly from 0 at the first block to ``rate`` at the last."""
+    return [rate * i / max(depth - 1, 1) for i in range(depth)]

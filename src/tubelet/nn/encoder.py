@@ -1,0 +1,74 @@
+"""A transformer encoder with its own class token, position table and final LayerNorm.
+
+Model 1 of ViViT is one of these over all tokens; Model 2 is one over each time index and one over time.
+Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model.py`` (``Encoder``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tubelet.nn.block import Block
+from tubelet.nn.position import PositionTable
+from tubelet.types import Grid
+
+GlobalPool = Literal["token", "first", "avg", "max", "sum"]
+
+
+class Encoder(nn.Module):
+    """Class token (with ``global_pool="token"``) + position table + blocks + LayerNorm, over the last but one axis."""
+
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        grid: Grid,
+        embed_dim: int,
+        global_pool: GlobalPool,
+        drop_rate: float = 0.0,
+        norm_eps: float = 1e-6,
+    ) -> None:
+        super().__init__()
+        self.global_pool = global_pool
+        self.cls_token = nn.Parameter(torch.zeros(embed_dim)) if global_pool == "token" else None
+        self.pos_embed = PositionTable(grid, embed_dim, num_prefix=int(global_pool == "token"))
+        self.pos_drop = nn.Dropout(drop_rate)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(embed_dim, eps=norm_eps)
+
+    def forward(
+        self, x: Float[Tensor, "*lead N D"], grid: Grid, valid: Bool[Tensor, "*lead N"] | None = None
+    ) -> Float[Tensor, "*lead N_out D"]:
+        """All tokens after the final LayerNorm; N_out is N, or N + 1 with a class token in front."""
+        if self.cls_token is not None:
+            x = torch.cat([self.cls_token.expand(*x.shape[:-2], 1, -1), x], dim=-2)
+            valid = None if valid is None else F.pad(valid, (1, 0), value=True)
+        x = self.pos_drop(x + self.pos_embed(grid))
+        for block in self.blocks:
+            x = block(x, valid)
+        return self.norm(x)
+
+    def pool(
+        self, x: Float[Tensor, "*lead N D"], valid: Bool[Tensor, "*lead N"] | None = None
+    ) -> Float[Tensor, "*lead D"]:
+        """One vector of the tokens that ``forward`` returned; ``valid`` is the same mask."""
+        return pool_tokens(x, self.global_pool, valid)
+
+
+def pool_tokens(
+    x: Float[Tensor, "*lead N D"], kind: GlobalPool, valid: Bool[Tensor, "*lead N"] | None = None
+) -> Float[Tensor, "*lead D"]:
+    """The first token, or the mean, maximum or sum of the (valid) tokens."""
+    if kind in ("token", "first"):
+        return x[..., 0, :]
+    if kind == "max":
+        return (x if valid is None else x.masked_fill(~valid.unsqueeze(-1), float("-inf"))).amax(-2)
+    if valid is None:
+        return x.mean(-2) if kind == "avg" else x.sum(-2)
+    total = (x * valid.unsqueeze(-1)).sum(-2)
+    return total / valid.sum(-1, keepdim=True) if kind == "avg" else total

@@ -1,0 +1,137 @@
+"""From a clip to tokens: tubelets, or patches of uniformly sampled frames.
+
+Source: ViViT (arXiv 2103.15691) section 3.2; google-research/scenic, commit 4a38d475,
+``projects/vivit/model.py`` (``temporal_encode``, ``embed_3d_patch``, ``embed_2d_patch``) and
+``common_lib/video_utils.py`` (``sample_frames_uniformly``).
+
+    B  batch   C  channels   T, H, W  clip in frames and pixels   t, h, w  one tubelet   N = n_t n_h n_w  tokens
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tubelet.errors import TubeletError
+from tubelet.types import Grid
+
+
+class TubeletTokenizer(nn.Module):
+    """One linear map of every non-overlapping t x h x w block of the clip ("tubelet embedding").
+
+    The 3-D convolution of the paper has its stride equal to its kernel, so it is one matrix product over the
+    cut clip, which is how it is computed; ``proj`` holds its parameters in convolution layout
+    ``[D, C, t, h, w]``. Tokens are ordered time, row, column (column fastest).
+
+    Deviation: the original drops leftover frames, rows and columns without a word; this refuses them.
+
+    Args:
+        tubelet_size: (t, h, w) in frames and pixels.
+        grid: the tokens (n_t, n_h, n_w) that the model's position table is made for; used in messages only.
+    """
+
+    def __init__(self, tubelet_size: Grid, in_channels: int, embed_dim: int, grid: Grid) -> None:
+        super().__init__()
+        self.tubelet_size = tubelet_size
+        self.grid = grid
+        self.proj = nn.Conv3d(in_channels, embed_dim, kernel_size=tubelet_size, stride=tubelet_size)
+        fan_in = in_channels * math.prod(tubelet_size)
+        lecun_normal_(self.proj.weight, fan_in)
+        nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B N D"], Grid]:
+        """Tokens and their grid (n_t, n_h, n_w).
+
+        Raises:
+            TubeletError: the clip cannot be cut into whole tubelets, or has another number of channels.
+        """
+        _, _, num_frames, height, width = clip.shape
+        t, h, w = self.tubelet_size
+        check_channels(clip, self.proj.in_channels)
+        check_divisible((num_frames, height, width), self.tubelet_size, self.grid)
+        patches = rearrange(clip, "b c (nt t) (nh h) (nw w) -> b (nt nh nw) (c t h w)", t=t, h=h, w=w)
+        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
+        return tokens, (num_frames // t, height // h, width // w)
+
+
+class UniformFrameTokenizer(nn.Module):
+    """Patches of ``num_sampled_frames`` frames spread uniformly over the clip ("uniform frame sampling").
+
+    ``proj`` is the 2-D patch convolution of an image ViT, ``[D, C, h, w]``. A clip with no more frames than
+    ``num_sampled_frames`` is used whole.
+
+    Deviation: the original stacks frames along the height before its 2-D convolution, so that patches straddle
+    frames when the height is no multiple of the patch; this refuses such a height.
+    """
+
+    def __init__(
+        self, num_sampled_frames: int, patch_size: tuple[int, int], in_channels: int, embed_dim: int, grid: Grid
+    ) -> None:
+        super().__init__()
+        self.num_sampled_frames = num_sampled_frames
+        self.patch_size = patch_size
+        self.grid = grid
+        self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
+        lecun_normal_(self.proj.weight, in_channels * math.prod(patch_size))
+        nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B N D"], Grid]:
+        """Tokens and their grid (sampled frames, n_h, n_w). Raises as :class:`TubeletTokenizer` does."""
+        _, _, num_frames, height, width = clip.shape
+        h, w = self.patch_size
+        check_channels(clip, self.proj.in_channels)
+        check_divisible((num_frames, height, width), (1, h, w), self.grid)
+        index = uniform_frame_indices(num_frames, self.num_sampled_frames)
+        frames = clip[:, :, index]  # B C n H W
+        patches = rearrange(frames, "b c n (nh h) (nw w) -> b (n nh nw) (c h w)", h=h, w=w)
+        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
+        return tokens, (len(index), height // h, width // w)
+
+
+def uniform_frame_indices(num_frames: int, num_sampled_frames: int) -> list[int]:
+    """Which frames uniform frame sampling takes: round((i + 1) T / (n + 1)), halves to even, for i < n.
+
+    Neither the first nor the last frame is taken (8 of 32: 4, 7, 11, 14, 18, 21, 25, 28). When n >= T, all T.
+
+    Deviation: for some (T, n) the rounding of the official floating-point range returns n + 1 indices; this
+    returns exactly n.
+    """
+    if num_sampled_frames >= num_frames:
+        return list(range(num_frames))
+    step = num_frames / (num_sampled_frames + 1)
+    return [min(round((i + 1) * step), num_frames - 1) for i in range(num_sampled_frames)]
+
+
+def check_channels(clip: Tensor, expected: int) -> None:
+    if clip.shape[1] != expected:
+        raise TubeletError(
+            f"clip of shape {tuple(clip.shape)} has {clip.shape[1]} channels where the model expects {expected}; "
+            "clips are (batch, channels, frames, height, width)"
+        )
+
+
+def check_divisible(size: Grid, tubelet_size: Grid, grid: Grid) -> None:
+    """Raise when a clip of ``size`` (frames, height, width) is not a whole number of tubelets."""
+    if all(a % b == 0 and a > 0 for a, b in zip(size, tubelet_size, strict=True)):
+        return
+    asked = "x".join(f"{a / b:g}" for a, b in zip(size, tubelet_size, strict=True))
+    made_for = "x".join(map(str, grid))
+    nearest = tuple(max(b, a // b * b) for a, b in zip(size, tubelet_size, strict=True))
+    raise TubeletError(
+        f"a clip of {'x'.join(map(str, size))} (frames x height x width) gives a grid of {asked} tokens, which is "
+        f"not whole (tubelets are {'x'.join(map(str, tubelet_size))}, the model was made for a grid of {made_for}); "
+        f"use for example {'x'.join(map(str, nearest))}"
+    )
+
+
+def lecun_normal_(weight: Tensor, fan_in: int) -> None:
+    """Truncated normal with variance 1 / fan_in, as flax's ``lecun_normal`` draws the patch embedding."""
+    # flax corrects for the truncation at two standard deviations by this constant.
+    std = math.sqrt(1.0 / fan_in) / 0.87962566103423978
+    with torch.no_grad():
+        nn.init.trunc_normal_(weight, std=std, a=-2 * std, b=2 * std)

@@ -1,0 +1,72 @@
+"""Protocol: everything between a video file and logits that is not the model, and that must not differ between
+training, test, command line and deployment. It travels inside every checkpoint.
+
+Sizes are (height, width) in pixels. A *clip* is the T frames that enter a model once; a *view* is one temporal
+clip x one spatial crop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tubelet.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Protocol:
+    """How a video becomes views, and how the scores of its views become one.
+
+    ``sampling="dense"`` takes ``num_frames`` frames one ``frame_stride`` (source frames) or 1/``target_fps``
+    seconds apart; ``sampling="uniform"`` cuts the video into ``num_frames`` equal segments and takes one frame
+    of each. The pixel range is ``(x / 255 - mean) / std``; 0.5 and 0.5 give [-1, 1].
+    """
+
+    num_frames: int = 32  # frames of one clip
+    sampling: Literal["dense", "uniform"] = "dense"  # neighboring frames, or one per equal segment
+    frame_stride: int | None = 2  # source frames between samples; exclusive with target_fps
+    target_fps: float | None = None  # samples per second of video, whatever its own rate
+    short_video: Literal["loop", "hold", "error"] = "loop"  # when a video is shorter than the clip
+    resize_short_side: int = 256  # pixels, before cropping; bilinear with antialiasing
+    crop_size: tuple[int, int] = (224, 224)  # pixels (height, width) that enter the model
+    num_channels: int = 3  # a one-channel volume is repeated to this many
+    channel_order: Literal["rgb", "bgr"] = "rgb"  # order of the channels that enter the model
+    mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # per channel, after division by 255
+    std: tuple[float, ...] = (0.5, 0.5, 0.5)  # per channel, after division by 255
+    num_temporal_views: int = 4  # clips per video, evenly spread
+    num_spatial_crops: Literal[1, 3] = 3  # crops along the longer side: center, or start, center and end
+    averaging: Literal["logits", "probs"] = "logits"  # what is averaged over views
+    labels: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class names of each head, in logit order
+
+    def __post_init__(self) -> None:
+        if self.sampling == "dense" and (self.frame_stride is None) == (self.target_fps is None):
+            raise ConfigError(
+                "dense sampling takes either frame_stride (source frames) or target_fps (frames per second), "
+                f"got frame_stride={self.frame_stride} and target_fps={self.target_fps}"
+            )
+        for name in ("num_frames", "frame_stride", "target_fps", "resize_short_side", "num_temporal_views"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ConfigError(f"{name} must be positive, got {value}")
+        if min(self.crop_size) <= 0 or min(self.crop_size) > self.resize_short_side:
+            raise ConfigError(
+                f"crop_size {self.crop_size} must be positive and its shorter side at most "
+                f"resize_short_side={self.resize_short_side}"
+            )
+        if not len(self.mean) == len(self.std) == self.num_channels:
+            raise ConfigError(
+                f"mean and std need one value for each of {self.num_channels} channels, "
+                f"got {len(self.mean)} and {len(self.std)}"
+            )
+        if min(self.std) <= 0:
+            raise ConfigError(f"std must be positive, got {self.std}")
+
+    @property
+    def num_views(self) -> int:
+        """Views of one video: temporal clips x spatial crops."""
+        return self.num_temporal_views * self.num_spatial_crops
+
+    @property
+    def views_text(self) -> str:
+        """The views as papers write them, for example ``4x3``."""
+        return f"{self.num_temporal_views}x{self.num_spatial_crops}"

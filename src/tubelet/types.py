@@ -1,0 +1,79 @@
+"""The small values that pass between rooms, and the axis letters every file uses.
+
+    B  videos in a batch      V  views of one video     T  frames of a clip        C  channels
+    H, W  pixels              N  tokens                 D  embedding width         K  classes
+    t, h, w (small)  tubelet size in frames and pixels; n_t, n_h, n_w  tokens along each axis
+
+This file holds dataclasses only and imports no torch at run time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxtyping import Bool, Float, Int, UInt8
+    from torch import Tensor
+
+Grid = tuple[int, int, int]  # tokens along time, height and width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Frames:
+    """Decoded frames that own their memory.
+
+    ``seconds`` are presentation times relative to the first shown frame of the file.
+    """
+
+    pixels: UInt8[Tensor, "T C H W"]
+    seconds: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.pixels) != len(self.seconds):
+            raise ValueError(f"{len(self.pixels)} frames but {len(self.seconds)} times")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """What a loader yields. A video that could not be read keeps its place with ``weight`` 0 and zero pixels.
+
+    For training V is 1 and the view axis is absent; pixels stay uint8 until they are on the device.
+    """
+
+    clips: UInt8[Tensor, "B C T H W"] | UInt8[Tensor, "B V C T H W"]
+    labels: Int[Tensor, " B"]
+    weight: Float[Tensor, " B"]
+    index: tuple[int, ...]  # row of each video in its manifest split
+    failures: tuple[str, ...] = ()  # one line per unreadable video
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameFeatures:
+    """What the per-frame stage of a two-stage model hands to its temporal stage.
+
+    ``position`` is the source frame of each vector, for families whose temporal stage reads real frame numbers
+    (ViViT's reads consecutive vectors and leaves it out). ``valid`` is False where a shorter video of the batch
+    has no vector; left out, all are valid.
+    """
+
+    vectors: Float[Tensor, "B T D"]
+    position: Int[Tensor, "B T"] | None = None
+    valid: Bool[Tensor, "B T"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """Scores of one video over the classes of one head, best first. ``notes`` says what the user should know,
+    for example that the video was shorter than the clip and was looped."""
+
+    source: str
+    labels: tuple[str, ...]
+    probs: tuple[float, ...]
+    num_views: int
+    seconds_covered: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def top1(self) -> str:
+        return self.labels[0]

@@ -1,0 +1,1 @@
+"""Weights from elsewhere, mapped strictly by name, and checkpoints of our own."""

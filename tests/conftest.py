@@ -1,0 +1,29 @@
+"""Options and settings shared by all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# Every jaxtyping annotation of the package is checked while tests run.
+install_import_hook("tubelet", "beartype.beartype")
+
+FIXTURES = Path(__file__).parent / "fixtures"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--parity-dir",
+        type=Path,
+        default=FIXTURES / "parity",
+        help="folder of golden fixtures, <family>/<case>/config.json; default: the selection in tests/fixtures",
+    )
+
+
+@pytest.fixture(autouse=True)
+def _one_thread_and_a_fixed_seed() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
