@@ -1,7 +1,8 @@
-"""Nested frozen dataclasses <-> plain data (YAML, JSON), strictly: a key is known, present and of its type, or it raises.
+"""Nested frozen dataclasses <-> plain data (YAML, JSON), strictly: a key is known, present and of its type, or raises.
 
 Every configuration in tubelet is a frozen keyword-only dataclass beside its owner; this file holds the four
-operations they share: ``from_dict``, ``to_dict``, ``override`` (``"optim.lr"``, ``"1e-3"``) and ``describe``.
+operations they share, ``from_dict``, ``to_dict``, ``override`` (``"optim.lr"``, ``"1e-3"``) and ``describe``, and
+reads and writes YAML.
 """
 
 from __future__ import annotations
@@ -9,10 +10,12 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import math
+import re
 import textwrap
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,12 +26,12 @@ from tubelet.errors import ConfigError, nearest
 C = TypeVar("C")
 
 
-def from_dict(cls: type[C], data: Mapping[str, Any], where: str = "") -> C:
+def from_dict(cls: type[C], data: Any, where: str = "") -> C:
     """An instance of the dataclass ``cls`` from plain data.
 
     Args:
         cls: a dataclass whose field types are scalars, ``Literal``, ``X | None``, tuples, dicts or dataclasses.
-        data: plain data as YAML or JSON gives it; integers are accepted for floats, lists for tuples.
+        data: a mapping as YAML or JSON gives it; integers are accepted for floats, lists for tuples.
         where: the dotted path printed in messages, for example ``"recipe.optim"``.
 
     Raises:
@@ -79,12 +82,17 @@ def load_yaml(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as a YAML text ({error}); expected a recipe file") from None
     try:
-        data = yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a subclass of SafeLoader
+        data = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(data, dict):
         raise ConfigError(f"{path}: expected keys and values, got {type(data).__name__}; see recipes/ for examples")
     return data
+
+
+def dump_yaml(data: Mapping[str, Any]) -> str:
+    """Plain data as YAML that ``load_yaml`` reads back to the same."""
+    return yaml.dump(data, Dumper=_StrictDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def override(data: Mapping[str, Any], key: str, text: str) -> dict[str, Any]:
@@ -110,11 +118,11 @@ def override(data: Mapping[str, Any], key: str, text: str) -> dict[str, Any]:
 def parse_value(text: str) -> Any:
     """A command-line text as YAML reads it, with two helps: ``1e-3`` is a number and ``2,16,16`` is a list."""
     try:
-        return ast.literal_eval(text)
+        return to_dict(ast.literal_eval(text))
     except (ValueError, SyntaxError):
         pass
     try:
-        value = yaml.safe_load(text)
+        value = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError:
         return text
     if isinstance(value, str) and "," in value and not value.startswith("["):
@@ -181,6 +189,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return float(value)
     if hint is Path and isinstance(value, str):
         return Path(value)
+    if hint is float and isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"'{where}' must be a finite number, got {value}")
     if hint in (int, float, str, bool, Path) and type(value) is hint:
         return value
     raise ConfigError(f"'{where}' must be {type_name(hint)}, got {value!r}")
@@ -190,6 +200,8 @@ def _convert_union(args: tuple[Any, ...], value: Any, where: str, hint: Any) -> 
     if value is None and type(None) in args:
         return None
     options = [a for a in args if a is not type(None)]
+    if value == "none" and type(None) in args and str not in options:
+        return None  # as messages and --help call it; YAML's own word is null
     if len(options) == 1:
         return _convert(options[0], value, where)
     for option in options:
@@ -217,10 +229,16 @@ class _StrictLoader(yaml.SafeLoader):
     """The safe loader, refusing a key that stands twice (YAML would silently keep the last)."""
 
 
+class _StrictDumper(yaml.SafeDumper):
+    """The safe dumper for what ``_StrictLoader`` reads."""
+
+
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
+        key = loader.construct_object(key_node, deep=True)
+        if not isinstance(key, Hashable):
+            raise yaml.constructor.ConstructorError(None, None, f"{key} cannot be a key", key_node.start_mark)
         if key in seen:
             raise yaml.constructor.ConstructorError(None, None, f"key '{key}' stands twice", key_node.start_mark)
         seen.add(key)
@@ -228,7 +246,8 @@ def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> d
 
 
 _StrictLoader.add_constructor("tag:yaml.org,2002:map", _mapping_without_repeats)
-# YAML 1.1 reads 1e-3 as a text; people mean a number.
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", __import__("re").compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
+# YAML 1.1 reads 1e-3 as a text; people mean a number. The dumper must know, to put the text '1e-3' in quotes.
+for _yaml in (_StrictLoader, _StrictDumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+    )

@@ -46,6 +46,8 @@ class Batch:
     weight: Float[Tensor, " B"]
     index: tuple[int, ...]  # row of each video in its manifest split
     failures: tuple[str, ...] = ()  # one line per unreadable video
+    notes: tuple[tuple[str, ...], ...] = ()  # of each video: what the user should know, such as that it was looped
+    seconds_covered: tuple[float, ...] = ()  # of each video, by all its clips together
 
 
 @dataclass(frozen=True, kw_only=True)

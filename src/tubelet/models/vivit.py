@@ -15,7 +15,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -59,6 +58,9 @@ class ViViTConfig:
     drop_path_rate: float = 0.0  # stochastic depth of the last block; grows linearly from 0 at the first
 
     def __post_init__(self) -> None:
+        for name in ("num_classes", "in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         for size, patch, name in zip((self.num_frames, *self.image_size), self.tubelet_size, "thw", strict=True):
             if patch <= 0 or size <= 0 or size % patch:
                 raise ConfigError(f"tubelet_size {name}={patch} does not divide {size} (num_frames, image_size)")
@@ -87,6 +89,14 @@ class FactorizedEncoderConfig(ViViTConfig):
     temporal_depth: int = 4  # blocks of the temporal encoder
     temporal_num_heads: int | None = None  # none: as num_heads
     temporal_mlp_ratio: float | None = None  # none: as mlp_ratio
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        heads = self.num_heads if self.temporal_num_heads is None else self.temporal_num_heads
+        if heads <= 0 or self.embed_dim % heads:
+            raise ConfigError(f"embed_dim {self.embed_dim} is not divisible by temporal_num_heads {heads}")
+        if self.temporal_depth <= 0:
+            raise ConfigError(f"temporal_depth must be positive, got {self.temporal_depth} (for none: average pool)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -251,10 +261,8 @@ def encode_each_time_index(
 
 def make_tokenizer(config: ViViTConfig) -> TubeletTokenizer | UniformFrameTokenizer:
     t, h, w = config.tubelet_size
-    if config.num_sampled_frames is not None:
-        return UniformFrameTokenizer(
-            config.num_sampled_frames, (h, w), config.in_channels, config.embed_dim, config.grid
-        )
+    if (n := config.num_sampled_frames) is not None:
+        return UniformFrameTokenizer(n, (h, w), config.in_channels, config.embed_dim, config.grid)
     return TubeletTokenizer((t, h, w), config.in_channels, config.embed_dim, config.grid)
 
 
@@ -274,17 +282,9 @@ def make_encoder(
 
 
 def block_options(config: ViViTConfig) -> dict[str, Any]:
-    """The constructor arguments that all three kinds of block share."""
-    return {
-        "embed_dim": config.embed_dim,
-        "num_heads": config.num_heads,
-        "mlp_ratio": config.mlp_ratio,
-        "qkv_bias": config.qkv_bias,
-        "activation": config.activation,
-        "norm_eps": config.norm_eps,
-        "drop_rate": config.drop_rate,
-        "attn_drop_rate": config.attn_drop_rate,
-    }
+    """The constructor arguments that all three kinds of block share, named as the config's fields."""
+    shared = "embed_dim num_heads mlp_ratio qkv_bias activation norm_eps drop_rate attn_drop_rate"
+    return {name: getattr(config, name) for name in shared.split()}
 
 
 def make_head(config: ViViTConfig) -> tuple[nn.Module, nn.Linear]:
@@ -294,7 +294,6 @@ def make_head(config: ViViTConfig) -> tuple[nn.Module, nn.Linear]:
     if config.representation_size is not None:
         pre_logits = nn.Sequential(nn.Linear(config.embed_dim, width), nn.Tanh())
     head = nn.Linear(width, config.num_classes)
-    with torch.no_grad():
-        nn.init.zeros_(head.weight)
-        nn.init.zeros_(head.bias)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
     return pre_logits, head

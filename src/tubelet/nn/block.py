@@ -7,7 +7,7 @@ Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model.py`` (``
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from einops import rearrange
 from jaxtyping import Bool, Float
@@ -19,7 +19,7 @@ from tubelet.nn.attention import Attention, FactorizedDotProductAttention
 Activation = Literal["gelu_tanh", "gelu"]
 AxisOrder = Literal["space_time", "time_space"]
 
-_ACTIVATIONS = {"gelu_tanh": partial(nn.GELU, approximate="tanh"), "gelu": nn.GELU}
+_ACTIVATIONS: dict[Activation, Any] = {"gelu_tanh": partial(nn.GELU, approximate="tanh"), "gelu": nn.GELU}
 
 
 class Block(nn.Module):
@@ -131,7 +131,7 @@ def make_mlp(embed_dim: int, mlp_ratio: float, activation: Activation, drop_rate
     mlp = Mlp(embed_dim, round(embed_dim * mlp_ratio), act_layer=_ACTIVATIONS[activation], drop=drop_rate)
     for layer in (mlp.fc1, mlp.fc2):
         nn.init.xavier_uniform_(layer.weight)
-        nn.init.normal_(layer.bias, std=1e-6)
+        nn.init.normal_(layer.bias, std=1e-6)  # type: ignore[arg-type]
     return mlp
 
 

@@ -44,20 +44,25 @@ class Encoder(nn.Module):
     def forward(
         self, x: Float[Tensor, "*lead N D"], grid: Grid, valid: Bool[Tensor, "*lead N"] | None = None
     ) -> Float[Tensor, "*lead N_out D"]:
-        """All tokens after the final LayerNorm; N_out is N, or N + 1 with a class token in front."""
+        """All tokens after the final LayerNorm; N_out is N, or N + 1 with a class token in front.
+
+        ``valid``, for an encoder over time, is False at the padding of a shorter video: it is not attended to, and
+        the video's positions are those of its own length.
+        """
+        positions = self.pos_embed(grid) if valid is None else self.pos_embed.for_valid(valid)
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.expand(*x.shape[:-2], 1, -1), x], dim=-2)
             valid = None if valid is None else F.pad(valid, (1, 0), value=True)
-        x = self.pos_drop(x + self.pos_embed(grid))
+        x = self.pos_drop(x + positions)
         for block in self.blocks:
             x = block(x, valid)
         return self.norm(x)
 
     def pool(
-        self, x: Float[Tensor, "*lead N D"], valid: Bool[Tensor, "*lead N"] | None = None
+        self, x: Float[Tensor, "*lead N_out D"], valid: Bool[Tensor, "*lead N"] | None = None
     ) -> Float[Tensor, "*lead D"]:
-        """One vector of the tokens that ``forward`` returned; ``valid`` is the same mask."""
-        return pool_tokens(x, self.global_pool, valid)
+        """One vector of the tokens that ``forward`` returned; ``valid`` is the mask that it was given."""
+        return pool_tokens(x, self.global_pool, None if self.cls_token is not None else valid)
 
 
 def pool_tokens(

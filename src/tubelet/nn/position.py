@@ -12,7 +12,7 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tubelet.types import Grid
@@ -42,6 +42,19 @@ class PositionTable(nn.Module):
             log.info("position table of grid %s resized to %s", "x".join(map(str, self.grid)), "x".join(map(str, grid)))
             self._logged.add(grid)
         return resize_positions(self.table, self.grid, grid, self.num_prefix)
+
+    def for_valid(self, valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B rows D"]:
+        """The rows of a table over time for a padded batch: each video gets those it would get alone.
+
+        ``valid`` is False at padding, whose rows are zero.
+        """
+        tables = []
+        for places in valid:
+            table = self((int(places.sum()), 1, 1))
+            rows = table.new_zeros(len(places), table.shape[1])
+            rows[places] = table[self.num_prefix :]
+            tables.append(torch.cat([table[: self.num_prefix], rows]))
+        return torch.stack(tables)
 
     def extra_repr(self) -> str:
         return f"grid={self.grid}, num_prefix={self.num_prefix}"

@@ -35,7 +35,7 @@ class OptimizerConfig:
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.min_lr < 0 or self.min_lr > self.lr:
-            raise ConfigError(f"lr must be positive and min_lr between 0 and lr, got lr={self.lr}, min_lr={self.min_lr}")
+            raise ConfigError(f"lr must be positive and min_lr from 0 to lr, got lr={self.lr}, min_lr={self.min_lr}")
         if self.warmup_epochs < 0 or self.weight_decay < 0:
             raise ConfigError("warmup_epochs and weight_decay must not be negative")
         if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:

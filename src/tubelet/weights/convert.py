@@ -62,15 +62,21 @@ def map_weights(
         rule, number = _rule_for(name, rules)
         sources = tuple(s.format(i=number) for s in rule.sources) if rule else ()
         absent = [s for s in sources if s not in source]
+        used[name] = sources
         if rule is None:
             problems.append(f"{name} has no source")
         elif absent:
             problems.append(f"{name} needs {', '.join(absent)}, which the source lacks")
         else:
-            tensor = rule.operation(*(source[s] for s in sources))
+            try:
+                tensor = rule.operation(*(source[s] for s in sources))
+            except (RuntimeError, IndexError):  # what tensors raise when their axes are not those of the operation
+                shapes = ", ".join(f"{s} {tuple(source[s].shape)}" for s in sources)
+                problems.append(f"{name} {tuple(target.shape)} cannot be made from {shapes}")
+                continue
             if tensor.shape != target.shape:
                 problems.append(f"{name} has shape {tuple(target.shape)}, {sources[0]} gives {tuple(tensor.shape)}")
-            state[name], used[name] = tensor.contiguous(), sources
+            state[name] = tensor.contiguous()
     taken = {s for names in used.values() for s in names}
     left = [s for s in source if s not in taken]
     reasons = {s: reason for s in left for pattern, reason in (dropped or {}).items() if re.fullmatch(pattern, s)}

@@ -1,0 +1,49 @@
+# Everything this project needs, from a machine that has Python 3.11 or newer, git and make.
+# The first target that needs it makes .venv and installs the versions pinned in requirements.lock.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+UNFINISHED := $(VENV)/.unfinished
+
+.PHONY: help demo test lint bench soak lock
+
+help: ## show this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
+
+demo: $(INSTALLED) ## make a small video data set, train three models, print the table and the report's path
+	$(BIN)/tubelet demo
+
+test: lint ## lint, types and the test suite
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## speed against HuggingFace and against a matrix product; writes docs/results
+	$(BIN)/python benchmarks/models.py
+
+soak: $(INSTALLED) ## the longer proofs; resumable, writes docs/results
+	$(BIN)/python -m pytest -m soak
+
+lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock (newest versions, hashes, no addresses)
+	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-annotate --no-header --quiet --group pyproject.toml:dev pyproject.toml \
+		--output-file requirements.lock
+
+# $(UNFINISHED) stands while an install runs. Found at the start, it tells of an interrupted one, whose packages
+# cannot be trusted: .venv is made anew. A .venv that somebody made by hand is kept and installed into.
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "tubelet needs Python 3.11 or newer, but '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || true);" \
+			"name one: make PYTHON=python3.11"; exit 1; }
+	@if [ -e $(UNFINISHED) ]; then echo "The last install was interrupted: starting again."; rm -rf $(VENV); fi
+	@mkdir -p $(VENV) && rm -f $(INSTALLED) && touch $(UNFINISHED)
+	@test -x $(BIN)/python || { echo "Making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "Installing the packages pinned in requirements.lock (a few minutes, once)"
+	$(BIN)/python -m pip install --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@mv $(UNFINISHED) $(INSTALLED)

@@ -1,0 +1,80 @@
+"""The ``tubelet`` command: finds the subcommand, runs it, and turns what went wrong into one line and an exit code.
+
+Exit codes: 0 done, 1 input that cannot be used, 2 a wrong command line, 130 interrupted, 141 the reader of the
+output went away (the two codes a shell gives for SIGINT and SIGPIPE).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from tubelet import __version__
+from tubelet.errors import TubeletError, nearest
+
+# name: (module with ``main(argv: list[str]) -> int``, what the command does). Modules are imported when they run:
+# this file, and so ``tubelet --help``, imports no torch.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "demo": ("tubelet.commands.demo", "make a small video data set, train three models, report"),
+    "train": ("tubelet.commands.train", "train a model from a recipe, or on a folder of videos"),
+    "evaluate": ("tubelet.commands.evaluate", "score a checkpoint on a labeled split, with every metric"),
+    "predict": ("tubelet.commands.predict", "classify video files, folders or globs"),
+    "models": ("tubelet.commands.models", "list the models with parameters and GMACs"),
+    "cost": ("tubelet.commands.cost", "parameters, GMACs, latency and peak memory of one model"),
+    "inspect": ("tubelet.commands.inspect", "model, protocol, labels and provenance of a checkpoint"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line (default: ``sys.argv``) and return the exit code. Nothing but a defect of tubelet itself
+    raises, besides ``SystemExit`` for the help and the usage errors of a subcommand."""
+    logging.basicConfig(format="tubelet: %(message)s", stream=sys.stderr)
+    logging.getLogger("tubelet").setLevel(logging.INFO)
+    try:
+        code = _run(list(sys.argv[1:] if argv is None else argv))
+        sys.stdout.flush()  # so that a closed pipe shows here and not while Python shuts down
+        return code
+    except TubeletError as error:
+        print(f"tubelet: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("tubelet: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # What is still buffered has no reader; without this Python would complain once more on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:  # no permission, a full disk: the system's words name the file and the reason
+        print(f"tubelet: error: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(argv: list[str]) -> int:
+    if not argv or argv[0] in ("-h", "--help"):
+        print(_help())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        print(f"tubelet {__version__}")
+        return 0
+    name, *rest = argv
+    if name not in COMMANDS:
+        print(f"tubelet: unknown command '{name}'{nearest(name, COMMANDS)}; see tubelet --help", file=sys.stderr)
+        return 2
+    module, _ = COMMANDS[name]
+    code: int = import_module(module).main(rest)
+    return code
+
+
+def _help() -> str:
+    commands = "\n".join(f"  {name:<10}{line}" for name, (_, line) in COMMANDS.items())
+    return f"""usage: tubelet COMMAND [options]
+
+Classify video with transformers: train, evaluate and use them.
+
+{commands}
+
+tubelet COMMAND --help  the options of one command, with examples
+tubelet --version       the version"""

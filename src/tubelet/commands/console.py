@@ -1,0 +1,69 @@
+"""How long work shows itself: a progress bar on a terminal, a line now and then in a log file; always on stderr."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+LINE_EVERY_SECONDS = 20.0  # where no bar can be drawn
+
+
+class ProgressReporter:
+    """Tells a person how a run goes; fits ``tubelet.training.engine.Reporter``. A context manager.
+
+    Args:
+        title: what stands before the bar, for example the name of the run.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.title = title
+        self.console = Console(stderr=True)
+        self._line_due = time.monotonic() + LINE_EVERY_SECONDS
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[text]}"),
+            console=self.console,
+            disable=not sys.stderr.isatty(),
+        )
+        self._task = self._bar.add_task(title, total=None, text="")
+
+    def __enter__(self) -> ProgressReporter:
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bar.stop()
+
+    def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None:
+        self.progress(step, num_steps, f"epoch {epoch + 1}, loss {loss:.3f}")
+
+    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None:
+        auroc = "" if metrics["auroc"] is None else f", AUROC {metrics['auroc']:.3f}"
+        self.note(
+            f"epoch {epoch + 1}: validation top-1 {metrics['top1']:.1%}{auroc}, loss {metrics['loss']:.3f} "
+            f"({metrics['num_videos']} videos, {metrics['views']} views, {metrics['num_failed']} failed)"
+            + (", best so far" if is_best else "")
+        )
+
+    def note(self, text: str) -> None:
+        """One line that stays."""
+        self.console.print(f"{self.title}: {text}", highlight=False, markup=False, soft_wrap=True)
+
+    def progress(self, done: int, total: int, text: str = "") -> None:
+        """Move the bar, or print a line when one is due."""
+        self._bar.update(self._task, completed=done, total=total, text=text)
+        if self._bar.disable and time.monotonic() >= self._line_due:
+            self._line_due = time.monotonic() + LINE_EVERY_SECONDS
+            self.note(f"{done} of {total}{', ' if text else ''}{text}")

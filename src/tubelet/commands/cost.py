@@ -1,0 +1,132 @@
+"""``tubelet cost NAME``: what one model costs, counted and measured on this machine."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from tubelet.commands import parse
+from tubelet.errors import ConfigError
+from tubelet.evaluation.cost import count_macs, count_parameters, measure_latency, peak_memory_bytes
+from tubelet.inference.device import Device, choose_device
+from tubelet.models import create_model, model_config
+
+DESCRIPTION = """Parameters, GMACs per view and per video, measured latency and peak memory of one model.
+
+GMACs are 10^9 multiply-adds of matrix products and convolutions. Latency is the median over repetitions of one
+forward pass over a batch of clips with random weights in float32, without decoding.
+
+examples:
+  tubelet cost vivit_b16x2_fe --no-measure
+  tubelet cost vivit_ti16x2_fe --frames 64 --size 160 160 --threads 1
+  tubelet cost vivit_l16x2_joint --device cuda --batch 8 --json"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]  # a name of `tubelet models`
+    frames: int | None = None  # frames of a clip; none: as the model is made for
+    size: tuple[int, int] | None = None  # height and width in pixels; none: as the model is made for
+    num_classes: int | None = None  # width of the logits; none: as the model is made for
+    views: str = "4x3"  # views of one video: temporal clips x spatial crops
+    batch: int = 1  # clips in the measured batch
+    repetitions: int = 5  # measured forward passes, after one that is not measured
+    threads: int | None = None  # CPU threads; none: torch's choice
+    device: Device = "auto"  # where to measure; auto: the accelerator if there is one
+    measure: bool = True  # measure latency and memory
+    json: bool = False  # print JSON
+
+
+def main(argv: list[str]) -> int:
+    options = parse(Options, argv, "cost", DESCRIPTION)
+    cost = counted(options)
+    if options.measure:
+        with Console(stderr=True).status("measuring (--no-measure leaves this out)"):
+            cost |= measured(options)
+    if options.json:
+        print(json.dumps(cost, indent=2))
+    else:
+        Console().print(_table(cost))
+    return 0
+
+
+def counted(options: Options) -> dict[str, Any]:
+    """Parameters and multiply-adds; no weights are made."""
+    num_views = _num_views(options.views)
+    config = model_config(options.name, _fields(options))
+    with torch.device("meta"):
+        model = create_model(options.name, **_fields(options))
+    gmacs = count_macs(model, (config.in_channels, config.num_frames, *config.image_size)) / 1e9
+    return {
+        "model": options.name,
+        "frames": config.num_frames,
+        "size": list(config.image_size),
+        "num_classes": config.num_classes,
+        "parameters": count_parameters(model),
+        "gmacs_per_view": gmacs,
+        "views": options.views,
+        "gmacs_per_video": gmacs * num_views,
+    }
+
+
+def measured(options: Options) -> dict[str, Any]:
+    """Latency and peak memory of forward passes on one device."""
+    threads = 1 if options.threads is None else options.threads
+    if min(options.batch, options.repetitions, threads) < 1:
+        raise ConfigError("--batch, --repetitions and --threads must be positive")
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    device = choose_device(options.device)
+    config = model_config(options.name, _fields(options))
+    with device:
+        model = create_model(options.name, **_fields(options))
+        clip = torch.zeros(options.batch, config.in_channels, config.num_frames, *config.image_size)
+    latency = measure_latency(model, clip, repetitions=options.repetitions, warmup=1)
+    return {
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "batch": options.batch,
+        "repetitions": latency.repetitions,
+        "median_seconds": latency.median_seconds,
+        "fastest_seconds": latency.fastest_seconds,
+        "slowest_seconds": latency.slowest_seconds,
+        "peak_memory_bytes": peak_memory_bytes(device),
+    }
+
+
+def _fields(options: Options) -> dict[str, Any]:
+    """Model fields named on the command line."""
+    named = {"num_frames": options.frames, "image_size": options.size, "num_classes": options.num_classes}
+    return {field: value for field, value in named.items() if value is not None}
+
+
+def _num_views(text: str) -> int:
+    match = re.fullmatch(r"([1-9]\d*)x([1-9]\d*)", text)
+    if match is None:
+        raise ConfigError(f"--views is temporal clips x spatial crops, for example 4x3; got '{text}'")
+    return int(match[1]) * int(match[2])
+
+
+def _table(cost: dict[str, Any]) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    height, width = cost["size"]
+    table.add_row("model", cost["model"])
+    table.add_row("clip", f"{cost['frames']} frames of {height} x {width} pixels, {cost['num_classes']} classes")
+    table.add_row("parameters", f"{cost['parameters'] / 1e6:.2f} M")
+    table.add_row("GMACs per view", f"{cost['gmacs_per_view']:.2f}")
+    table.add_row(f"GMACs per video ({cost['views']} views)", f"{cost['gmacs_per_video']:.2f}")
+    if "device" in cost:
+        where = f"{cost['device']}, {cost['threads']} CPU threads, batch {cost['batch']}, float32"
+        table.add_row("measured on", where)
+        spread = f"{cost['fastest_seconds']:.3f} to {cost['slowest_seconds']:.3f}"
+        table.add_row("latency", f"{cost['median_seconds']:.3f} s (median of {cost['repetitions']}: {spread})")
+        peak, whose = cost["peak_memory_bytes"], "tensors" if cost["device"] == "cuda" else "the whole process"
+        table.add_row("peak memory", f"{peak / 2**20:.0f} MiB ({whose})" if peak else "not kept by this platform")
+    return table

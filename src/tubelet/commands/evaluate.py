@@ -1,0 +1,94 @@
+"""``tubelet evaluate``: a checkpoint on a labeled split, through the path that training validates with."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from tubelet.commands import parse
+from tubelet.commands.console import ProgressReporter
+from tubelet.data.dataset import ClipDataset
+from tubelet.data.loader import Loader
+from tubelet.data.manifest import ManifestConfig, read_manifest
+from tubelet.errors import ConfigError
+from tubelet.evaluation.evaluate import evaluate, write_evaluation
+from tubelet.inference.device import Device
+from tubelet.inference.predictor import load
+from tubelet.protocol import Protocol
+
+DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
+
+The checkpoint's own protocol decides sampling, size and views; --views changes the number of views only.
+
+examples:
+  tubelet evaluate runs/first/best --data my_clips
+  tubelet evaluate runs/first/best --data labels.csv --split val --views 1x1 --out results/val"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    checkpoint: Annotated[Path, tyro.conf.Positional]  # folder with model.safetensors and tubelet.json
+    data: Path  # folder, .csv or .npz file, as for `tubelet train`
+    split: Literal["train", "val", "test"] = "test"  # which rows
+    views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
+    averaging: Literal["logits", "probs"] | None = None  # what is averaged over views; by default the checkpoint's
+    manifest: ManifestConfig = ManifestConfig()
+    out: Path | None = None  # folder for metrics.json and scores.csv; none: they are not written
+    batch_size: int = 4  # videos read and scored together
+    num_workers: int = 2  # processes that decode; 0 decodes in this process
+    device: Device = "auto"  # auto: CUDA, else MPS, else CPU
+    json: bool = False  # print metrics.json on stdout
+
+
+def main(argv: list[str]) -> int:
+    options = parse(Options, argv, "evaluate", DESCRIPTION)
+    classifier = load(options.checkpoint, options.device)
+    protocol = with_views(classifier.protocol, options.views, options.averaging)
+    # The classes are those of the checkpoint, in its order, whatever order the data would give them.
+    head = options.manifest.label_columns[0] if options.data.suffix.lower() == ".csv" else "label"
+    config = dataclasses.replace(options.manifest, class_names={head: classifier.labels})
+    manifest = read_manifest(options.data, config)
+    dataset = ClipDataset(manifest.split(options.split), protocol, "views")
+    counts = list(manifest.split("train").class_counts().values()) if "train" in manifest.splits else None
+    with (
+        Loader(dataset, options.batch_size, num_workers=options.num_workers) as loader,
+        ProgressReporter("evaluate") as reporter,
+    ):
+        result = evaluate(
+            classifier.model,
+            loader,
+            protocol,
+            split=options.split,
+            device=classifier.device,
+            train_class_counts=counts,
+            on_batch=reporter.progress,
+        )
+        for line in result.failed:
+            reporter.note(f"not used: {line}")
+    if options.out is not None:
+        write_evaluation(result, options.out)
+    print(json.dumps(result.to_dict(), indent=2) if options.json else result.summary)
+    return 0
+
+
+def with_views(protocol: Protocol, views: str | None, averaging: Literal["logits", "probs"] | None) -> Protocol:
+    """The protocol with another number of views, given as ``TEMPORALxSPATIAL``.
+
+    Raises:
+        ConfigError: another form, or a number of spatial crops other than 1 and 3.
+    """
+    if averaging is not None:
+        protocol = dataclasses.replace(protocol, averaging=averaging)
+    if views is None:
+        return protocol
+    match = re.fullmatch(r"([1-9]\d*)x([13])", views)
+    if match is None:
+        raise ConfigError(f"--views '{views}' is not TEMPORALxSPATIAL with 1 or 3 spatial crops, for example 4x3")
+    crops: Literal[1, 3] = 3 if match[2] == "3" else 1
+    return dataclasses.replace(protocol, num_temporal_views=int(match[1]), num_spatial_crops=crops)

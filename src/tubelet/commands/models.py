@@ -1,0 +1,75 @@
+"""``tubelet models``: every model by name, with its size and its work per view."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from tubelet.commands import parse
+from tubelet.errors import ConfigError, nearest
+from tubelet.evaluation.cost import ClipShape, count_macs, count_parameters
+from tubelet.models import create_model, list_models, model_config
+
+DESCRIPTION = """List the models with their parameters and GMACs.
+
+GMACs are 10^9 multiply-adds of matrix products and convolutions for one view of the size in the last column.
+
+examples:
+  tubelet models
+  tubelet models --filter b16x2
+  tubelet models --filter vivit --json"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    filter: str = ""  # only the names that contain this text
+    json: bool = False  # print JSON
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    name: str
+    parameters: int
+    gmacs_per_view: float
+    clip_shape: ClipShape  # channels, frames, height, width
+
+
+def main(argv: list[str]) -> int:
+    options = parse(Options, argv, "models", DESCRIPTION)
+    names = list_models(options.filter)
+    if not names:
+        raise ConfigError(f"no model's name contains '{options.filter}'{nearest(options.filter, list_models())}")
+    rows = [describe(name) for name in names]
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        Console().print(_table(rows))
+    return 0
+
+
+def describe(name: str) -> Row:
+    """Size and work of a named model as its config stands; nothing is computed and no weights are made."""
+    config = model_config(name)
+    clip_shape = (config.in_channels, config.num_frames, *config.image_size)
+    with torch.device("meta"):
+        model = create_model(name)
+    return Row(
+        name=name,
+        parameters=count_parameters(model),
+        gmacs_per_view=count_macs(model, clip_shape) / 1e9,
+        clip_shape=clip_shape,
+    )
+
+
+def _table(rows: list[Row]) -> Table:
+    table = Table("model", box=None, pad_edge=False)
+    for title in ("parameters (M)", "GMACs per view", "frames x height x width"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        size = " x ".join(map(str, row.clip_shape[1:]))
+        table.add_row(row.name, f"{row.parameters / 1e6:.2f}", f"{row.gmacs_per_view:.2f}", size)
+    return table

@@ -1,0 +1,243 @@
+"""From a row of a manifest, a file or an array to the uint8 pixels that enter a model.
+
+Training reads one random clip per row; evaluation and deployment read all views of a source, through the same
+``read_views``. Each frame is decoded once, however many views show it. Every random choice is keyed by
+(seed, epoch, index), so that it does not depend on workers, order, or where a run was resumed.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tubelet.data.manifest import Manifest
+from tubelet.data.sampling import ClipPlan, random_clip, segment, view_clips
+from tubelet.data.transforms import (
+    AugmentConfig,
+    Geometry,
+    apply_look,
+    crop_frames,
+    random_geometry,
+    random_look,
+    resize_frames,
+    view_geometry,
+)
+from tubelet.data.video import VideoReader
+from tubelet.data.volume import ArrayReader, frames_from_array, frames_from_tensor, is_volume, read_volume
+from tubelet.errors import ConfigError, DataError, nearest
+from tubelet.protocol import Protocol
+
+Reader = VideoReader | ArrayReader
+_SOURCE_BYTES = 256 * 2**20  # decoded frames held at once before they are resized; 97 frames of 720p
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """The pixels of one source. In training V is absent."""
+
+    pixels: UInt8[Tensor, "C T H W"] | UInt8[Tensor, "V C T H W"]
+    labels: tuple[int, ...]  # class index of each head; empty where none are known
+    seconds_covered: float  # of the source, by all clips together
+    notes: tuple[str, ...] = ()  # what the user should know, for example that a short video was looped
+
+
+class ClipDataset:
+    """Map-style dataset over the rows of a manifest.
+
+    Args:
+        manifest: usually one split of a manifest.
+        protocol: sampling, size and views.
+        mode: "train" reads one random clip per row, "views" reads all views of the protocol.
+        augment: what else is random in training; none: only the position of the clip and of the crop.
+        seed: with epoch and row it keys every random choice.
+
+    Raises:
+        ConfigError: ``augment`` does not fit the mode or the data.
+    """
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        protocol: Protocol,
+        mode: Literal["train", "views"] = "train",
+        augment: AugmentConfig | None = None,
+        seed: int = 0,
+    ) -> None:
+        if mode == "views" and augment is not None:
+            raise ConfigError("augmentation is for training; leave it out where views are read")
+        self.manifest, self.protocol, self.mode, self.seed = manifest, protocol, mode, seed
+        self.augment = augment or AugmentConfig()
+        self._mirrored = _mirrored_labels(manifest, self.augment)
+        if self.augment.for_volumes_only:
+            video = next((sample.path for sample in manifest.samples if not is_volume(sample.path)), None)
+            if video is not None:
+                raise ConfigError(f"volume_flips and volume_shift_pixels are for volumes, but {video} is a video")
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Shape of ``Item.pixels``: (C, T, H, W), in mode "views" (V, C, T, H, W)."""
+        clip = (self.protocol.num_channels, self.protocol.num_frames, *self.protocol.crop_size)
+        return clip if self.mode == "train" else (self.protocol.num_views, *clip)
+
+    def name(self, index: int) -> str:
+        """The file of a row as messages name it, with its address or segment."""
+        sample = self.manifest.samples[index]
+        name = str(self.manifest.path_of(sample))
+        if sample.entry:
+            name += f":{sample.entry}"
+        if sample.start_seconds is not None or sample.end_seconds is not None:
+            end = "" if sample.end_seconds is None else f"{sample.end_seconds:g}"
+            name += f" [{sample.start_seconds or 0:g}-{end} s]"
+        return name
+
+    def read(self, index: int, epoch: int = 0) -> Item:
+        """The pixels and labels of one row.
+
+        Raises:
+            DataError: the file cannot be read as the protocol asks.
+        """
+        sample = self.manifest.samples[index]
+        path = self.manifest.path_of(sample)
+        with _naming(path, self.name(index)), _open_file(path, sample.entry, self.protocol) as reader:
+            if self.mode == "views":
+                item = _views(reader, self.protocol, sample.start_seconds, sample.end_seconds)
+                return dataclasses.replace(item, labels=sample.labels)
+            rng = keyed_generator(self.seed, epoch, index)
+            first, stop = segment(reader.timestamps, sample.start_seconds, sample.end_seconds)
+            plan = _in_source(random_clip(reader.timestamps[first:stop], self.protocol, rng), first)
+            geometry = random_geometry(reader.height, reader.width, self.protocol, self.augment, rng)
+            look = random_look(self.augment, rng)
+            frames, rows = _read_resized(reader, [plan], geometry)
+        clip = apply_look(crop_frames(frames, geometry)[0][rows[0]], look)
+        labels = sample.labels
+        if look.flip[2]:
+            labels = tuple(names.get(label, label) for names, label in zip(self._mirrored, labels, strict=True))
+        pixels = clip.transpose(0, 1).contiguous()
+        return Item(pixels=pixels, labels=labels, seconds_covered=plan.seconds_covered, notes=plan.notes)
+
+
+def read_views(
+    source: str | Path | NDArray[np.uint8] | Tensor,
+    protocol: Protocol,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    fps: float | None = None,
+) -> Item:
+    """All views of one source: spatial crop is the outer index, temporal clip the inner.
+
+    Args:
+        source: a video file, an ``.npy`` volume, a uint8 array [T, H, W, C] or [T, H, W] with values 0 to 255,
+            or a uint8 tensor [C, T, H, W], both RGB.
+        protocol: sampling, size and views.
+        start_seconds: start of the segment to look at; none: from the start.
+        end_seconds: its end; none: to the end.
+        fps: frames per second of an array or tensor; none: frame numbers stand for seconds.
+
+    Raises:
+        DataError: the source cannot be read as the protocol asks.
+    """
+    if isinstance(source, str | Path):
+        if fps is not None:
+            raise DataError(f"{source}: fps={fps:g} is for arrays; a file carries its own times, leave it out")
+        path = Path(source)
+        with _naming(path, str(path)), _open_file(path, None, protocol) as reader:
+            return _views(reader, protocol, start_seconds, end_seconds)
+    if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
+        raise DataError(f"array: the protocol samples {protocol.target_fps:g} frames per second; give the array's fps")
+    if isinstance(source, Tensor):
+        pixels = frames_from_tensor(source, protocol.num_channels, "tensor")
+    else:
+        pixels = frames_from_array(source, protocol.num_channels, "array")
+    return _views(ArrayReader(pixels, fps or 1.0), protocol, start_seconds, end_seconds)
+
+
+@contextmanager
+def _naming(path: Path, name: str) -> Iterator[None]:
+    """Whatever makes a source unreadable becomes a DataError of one line that names its file."""
+    try:
+        yield
+    except (DataError, OSError, MemoryError) as error:
+        line = " ".join(str(error).splitlines()) or type(error).__name__
+        if isinstance(error, DataError) and str(path) in line:
+            raise
+        raise DataError(f"{name}: {line}") from error
+
+
+def keyed_generator(seed: int, *key: int) -> np.random.Generator:
+    """A random generator that depends on nothing but its key, for example (seed, epoch, index)."""
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=key)))
+
+
+def _views(reader: Reader, protocol: Protocol, start_seconds: float | None, end_seconds: float | None) -> Item:
+    first, stop = segment(reader.timestamps, start_seconds, end_seconds)
+    plans = [_in_source(plan, first) for plan in view_clips(reader.timestamps[first:stop], protocol)]
+    geometry = view_geometry(reader.height, reader.width, protocol)
+    frames, rows = _read_resized(reader, plans, geometry)
+    clips = (crop[row].transpose(0, 1) for crop in crop_frames(frames, geometry) for row in rows)
+    notes = dict.fromkeys(note for plan in plans for note in plan.notes)
+    return Item(
+        pixels=torch.stack(list(clips)),
+        labels=(),
+        seconds_covered=_seconds_covered(reader.timestamps, plans),
+        notes=tuple(notes),
+    )
+
+
+def _read_resized(reader: Reader, plans: Sequence[ClipPlan], geometry: Geometry) -> tuple[Tensor, list[Tensor]]:
+    """The distinct frames of all plans, decoded once and resized, and each plan's rows among them."""
+    wanted = sorted({index for plan in plans for index in plan.indices})
+    at_once = max(1, _SOURCE_BYTES // (3 * reader.height * reader.width))
+    resized = [
+        resize_frames(reader.frames_at(wanted[start : start + at_once]).pixels, geometry)
+        for start in range(0, len(wanted), at_once)
+    ]
+    row_of = {index: row for row, index in enumerate(wanted)}
+    rows = [torch.tensor([row_of[index] for index in plan.indices]) for plan in plans]
+    return resized[0] if len(resized) == 1 else torch.cat(resized), rows
+
+
+def _open_file(path: Path, entry: str | None, protocol: Protocol) -> Reader:
+    if is_volume(path):
+        return ArrayReader(read_volume(path, entry, protocol.num_channels))
+    if protocol.num_channels != 3:
+        raise DataError(f"{path}: a video has 3 channels, but the protocol asks for {protocol.num_channels}")
+    return VideoReader(path)
+
+
+def _in_source(plan: ClipPlan, first: int) -> ClipPlan:
+    """A plan made for a segment, as frames of the whole source."""
+    return dataclasses.replace(plan, indices=tuple(index + first for index in plan.indices))
+
+
+def _seconds_covered(timestamps: NDArray[np.float64], plans: Sequence[ClipPlan]) -> float:
+    """Length of the union of the clips in time."""
+    total, covered_until = 0.0, -np.inf
+    for start, seconds in sorted((float(timestamps[min(plan.indices)]), plan.seconds_covered) for plan in plans):
+        total += max(0.0, start + seconds - max(start, covered_until))
+        covered_until = max(covered_until, start + seconds)
+    return total
+
+
+def _mirrored_labels(manifest: Manifest, augment: AugmentConfig) -> tuple[dict[int, int], ...]:
+    """For each head, the class index of a mirrored clip where it differs."""
+    known = [name for names in manifest.class_names.values() for name in names]
+    for name in augment.flip_label_map:
+        if name not in known:
+            raise ConfigError(f"flip_label_map names '{name}', which is no class{nearest(name, known)}")
+    return tuple(
+        {names.index(a): names.index(b) for a, b in augment.flip_label_map.items() if a in names and b in names}
+        for names in manifest.class_names.values()
+    )

@@ -1,0 +1,128 @@
+"""Classifier: a checkpoint and a video in, labels and probabilities out, through the path that evaluation uses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from tubelet.data.dataset import ClipDataset, read_views
+from tubelet.data.loader import Loader
+from tubelet.data.manifest import Manifest, Sample
+from tubelet.errors import ConfigError
+from tubelet.inference.device import Device, choose_device
+from tubelet.inference.views import predict_views
+from tubelet.protocol import Protocol
+from tubelet.types import Prediction
+from tubelet.weights.checkpoint import Record, load_checkpoint
+
+
+class Classifier:
+    """A model with its protocol and labels, ready to predict.
+
+    Args:
+        model: maps clips to logits; put in eval mode on ``device``.
+        record: what the checkpoint says of it; its protocol decides sampling, size, pixel range and views.
+    """
+
+    def __init__(self, model: nn.Module, record: Record, device: Device = "auto") -> None:
+        self.device = choose_device(device)
+        self.model = model.to(self.device).eval()
+        self.record = record
+
+    @property
+    def protocol(self) -> Protocol:
+        return self.record.protocol
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return self.record.labels
+
+    def predict(
+        self,
+        source: str | Path | NDArray[np.uint8] | Tensor,
+        *,
+        start_seconds: float | None = None,
+        end_seconds: float | None = None,
+        fps: float | None = None,
+        top_k: int | None = None,
+    ) -> Prediction:
+        """Labels and probabilities of one video, best first.
+
+        Args:
+            source: a video file or ``.npy`` volume, a uint8 array ``[T, H, W, C]`` (or ``[T, H, W]``), or a uint8
+                tensor ``[C, T, H, W]``; RGB.
+            start_seconds: with ``end_seconds``, the segment to look at; none: the whole source.
+            fps: frames per second of an array or tensor, needed where the protocol samples by time.
+            top_k: how many labels to give; none: all.
+
+        Raises:
+            DataError: the source cannot be read as the protocol asks.
+            ConfigError: ``top_k`` is less than 1.
+        """
+        _check_top_k(top_k)
+        item = read_views(source, self.protocol, start_seconds, end_seconds, fps)
+        probs = self.predict_clips(item.pixels.unsqueeze(0))[0]
+        name = str(source) if isinstance(source, str | Path) else type(source).__name__
+        return self._prediction(name, probs, top_k, item.seconds_covered, item.notes)
+
+    def predict_files(
+        self, files: Sequence[Path], *, num_workers: int = 0, batch_size: int = 1, top_k: int | None = None
+    ) -> Iterator[Prediction | str]:
+        """A prediction for each file in order, or the line that says why there is none; a bad file stops nothing.
+
+        Raises:
+            ConfigError: ``top_k`` is less than 1.
+        """
+        _check_top_k(top_k)
+        rows = tuple(Sample(path=str(file), labels=(-1,), split="test") for file in files)
+        manifest = Manifest(root=Path(), samples=rows, class_names={"label": self.labels}, layout="files")
+        dataset = ClipDataset(manifest, self.protocol, mode="views")
+        with Loader(dataset, batch_size, num_workers=num_workers) as loader:
+            for batch in loader.eval_batches():
+                probs, failures = self.predict_clips(batch.clips), iter(batch.failures)
+                for i, (index, weight) in enumerate(zip(batch.index, batch.weight.tolist(), strict=True)):
+                    if weight == 0:
+                        yield next(failures)
+                    else:
+                        yield self._prediction(
+                            str(files[index]), probs[i], top_k, batch.seconds_covered[i], batch.notes[i]
+                        )
+
+    def predict_clips(self, clips: Tensor) -> Float[Tensor, "B K"]:
+        """Probabilities of uint8 views ``[B, V, C, T, H, W]``, averaged as the protocol says."""
+        return predict_views(self.model, clips, self.protocol, device=self.device)
+
+    def _prediction(
+        self, source: str, probs: Tensor, top_k: int | None, seconds_covered: float, notes: tuple[str, ...]
+    ) -> Prediction:
+        order = torch.argsort(probs, descending=True, stable=True)[:top_k].tolist()
+        return Prediction(
+            source=source,
+            labels=tuple(self.labels[i] for i in order),
+            probs=tuple(probs[order].tolist()),
+            num_views=self.protocol.num_views,
+            seconds_covered=seconds_covered,
+            notes=notes,
+        )
+
+
+def _check_top_k(top_k: int | None) -> None:
+    if top_k is not None and top_k < 1:
+        raise ConfigError(f"top_k must be at least 1, got {top_k}")
+
+
+def load(path: str | Path, device: Device = "auto") -> Classifier:
+    """The classifier in a checkpoint folder.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or its labels do not fit its logits.
+    """
+    model, record = load_checkpoint(Path(path))
+    return Classifier(model, record, device)

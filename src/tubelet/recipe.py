@@ -1,0 +1,149 @@
+"""Recipe: everything that decides what a training run does, in one short YAML file.
+
+Precedence: the defaults of the dataclasses, then the file, then the command line. Recipes do not inherit. The
+resolved recipe is saved with the run and runs again as it is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from tubelet import config as config_io
+from tubelet.data.manifest import Manifest, ManifestConfig
+from tubelet.data.transforms import AugmentConfig
+from tubelet.errors import ConfigError, nearest
+from tubelet.files import write_atomically
+from tubelet.models import model_config
+from tubelet.protocol import Protocol
+from tubelet.training.engine import TrainingConfig
+from tubelet.training.optim import OptimizerConfig
+
+# Data that ships in the package, addressed as "embedded:NAME".
+EMBEDDED = "embedded:"
+# What the data and the protocol decide about a model; a recipe that says it too could only contradict them.
+_DECIDED_BY_DATA = ("num_classes", "in_channels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which videos, and how they are read."""
+
+    source: str  # folder, .csv or .npz file; "embedded:adrenalmnist3d" is shipped with the package
+    num_workers: int = 2  # processes that decode; 0 decodes in the training process
+    manifest: ManifestConfig = field(default_factory=ManifestConfig)
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 0:
+            raise ConfigError(f"num_workers must not be negative, got {self.num_workers}")
+
+    @property
+    def path(self) -> Path:
+        """Where the source lies.
+
+        Raises:
+            ConfigError: an embedded name that does not exist.
+        """
+        if not self.source.startswith(EMBEDDED):
+            return Path(self.source)
+        folder = resources.files("tubelet.data").joinpath("embedded")
+        names = {Path(f.name).stem: f for f in folder.iterdir() if f.name.endswith(".npz")}
+        name = self.source.removeprefix(EMBEDDED)
+        if name not in names:
+            raise ConfigError(f"no embedded data '{name}'{nearest(name, names)}")
+        return Path(str(names[name]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """Model + data + protocol + augmentation + optimizer + training + seed."""
+
+    model: dict[str, Any]  # name, and any field of that model's config
+    data: DataConfig
+    protocol: Protocol = field(default_factory=Protocol)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    optim: OptimizerConfig = field(default_factory=OptimizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    seed: int = 0  # of the first weights, the order of the videos and every random draw
+
+    def __post_init__(self) -> None:
+        if "name" not in self.model:
+            raise ConfigError("model.name is missing; `tubelet models` lists the names")
+        for key in _DECIDED_BY_DATA:
+            if key in self.model:
+                raise ConfigError(f"model.{key} comes from the data and the protocol; leave it out of the recipe")
+        if self.protocol.labels:
+            raise ConfigError("protocol.labels comes from the data; name classes in data.manifest.class_names")
+        if self.seed < 0:
+            raise ConfigError(f"seed must not be negative, got {self.seed}")
+        self.model_options(num_classes=2)  # a wrong model field shows here, before any data is read
+
+    def model_options(self, num_classes: int) -> dict[str, Any]:
+        """The full config of the model as plain data: position tables are made for the protocol's clip unless the
+        recipe names another ``num_frames`` or ``image_size``."""
+        options = {
+            "num_frames": self.protocol.num_frames,
+            "image_size": self.protocol.crop_size,
+            **{key: value for key, value in self.model.items() if key != "name"},
+            "in_channels": self.protocol.num_channels,
+            "num_classes": num_classes,
+        }
+        plain: dict[str, Any] = config_io.to_dict(model_config(self.model["name"], options))
+        return plain
+
+    def protocol_for(self, manifest: Manifest) -> Protocol:
+        """The protocol with the labels of the data."""
+        return dataclasses.replace(self.protocol, labels=dict(manifest.class_names))
+
+
+def load_recipe(source: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:
+    """A recipe by shipped name (``adrenalmnist3d/vivit_s_fe``) or by path, with dotted overrides applied.
+
+    Raises:
+        ConfigError: no such recipe (the nearest is named), or a key or value that does not fit.
+    """
+    data: Mapping[str, Any] = config_io.load_yaml(_find(source))
+    try:
+        for key, text in overrides:
+            data = config_io.override(data, key, text)
+        return config_io.from_dict(Recipe, data)
+    except ConfigError as error:
+        raise ConfigError(f"recipe {source}: {error}") from None
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    """Write the resolved recipe as YAML; ``load_recipe`` reads it back to an equal one."""
+    text = config_io.dump_yaml(config_io.to_dict(recipe))
+    write_atomically(path, "# The resolved recipe of this run; `tubelet train recipe.yaml` runs it again.\n" + text)
+
+
+def list_recipes() -> list[str]:
+    """Names of the recipes shipped with the package."""
+    return sorted(_shipped())
+
+
+def _find(source: str) -> Path:
+    path, shipped = Path(source), _shipped()
+    if source in shipped:
+        return Path(str(shipped[source]))
+    if path.is_file():
+        return path
+    if path.suffix in (".yaml", ".yml"):
+        raise ConfigError(f"{source}: no such recipe file")
+    raise ConfigError(f"no recipe '{source}'{nearest(source, shipped)} (or give the path of a YAML file)")
+
+
+def _shipped() -> dict[str, Traversable]:
+    root = resources.files("tubelet").joinpath("recipes")
+    return {
+        f"{folder.name}/{file.name.removesuffix('.yaml')}": file
+        for folder in root.iterdir()
+        if folder.is_dir()
+        for file in folder.iterdir()
+        if file.name.endswith(".yaml")
+    }

@@ -1,0 +1,150 @@
+"""A run folder as the report needs it. What a run does not have yet is noted, not an error; a damaged file is one.
+
+Layout: ``recipe.yaml``, ``log.csv`` and ``validation.csv`` (one row per step and per validation),
+``best/`` or ``last/`` (``model.safetensors``, ``tubelet.json``), ``evaluation/<split>/metrics.json``.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from tubelet.config import load_yaml
+from tubelet.errors import CheckpointError, DataError, TubeletError
+from tubelet.weights.checkpoint import RECORD, WEIGHTS, read_record
+
+Columns = dict[str, list[float]]  # one list per column of a CSV, NaN where a cell is empty
+
+LOG_COLUMNS = ("step", "lr", "loss", "top1", "wait_share", "seconds")
+VALIDATION_COLUMNS = ("step", "loss", "top1")
+METRICS_KEYS = (
+    *("split", "num_videos", "num_failed", "failed", "views", "averaging", "labels", "top1", "top5", "top5_k"),
+    *("mean_class", "per_class", "auroc", "calibration_error", "loss", "majority_baseline", "majority_label"),
+    *("confusion", "class_counts"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one run folder holds."""
+
+    name: str
+    path: Path
+    model: str
+    num_parameters: int | None  # None without a checkpoint
+    recipe: str  # the text of recipe.yaml
+    log: Columns
+    validation: Columns
+    metrics: Mapping[str, Any] | None  # of the split that is reported
+    provenance: Mapping[str, Any]  # from the checkpoint
+    notes: list[str] = field(default_factory=list)  # what is missing, one line each
+
+
+def read_run(path: Path) -> Run:
+    """Read the run folder ``path``. The split reported is test, else val, else the first by name.
+
+    Raises:
+        TubeletError: ``path`` is not a run folder, or a file of the run is damaged.
+    """
+    evaluations = {p.parent.name: p for p in sorted(path.glob("evaluation/*/metrics.json"))}
+    known = [path / "recipe.yaml", path / "log.csv", *evaluations.values()]
+    if not any(file.is_file() for file in known):
+        raise TubeletError(
+            f"{path}: not a run folder: expected recipe.yaml, log.csv or evaluation/<split>/metrics.json in it; "
+            "give a folder that `tubelet train` or `tubelet evaluate` wrote"
+        )
+    notes: list[str] = []
+    split = next((s for s in ("test", "val", *evaluations) if s in evaluations), None)
+    if split is None:
+        notes.append("No evaluation/<split>/metrics.json: this run has not been evaluated.")
+    checkpoint = next((path / n for n in ("best", "last") if (path / n / RECORD).is_file()), None)
+    record = read_record(checkpoint) if checkpoint else None
+    if record is None:
+        notes.append("No best/ or last/ checkpoint: parameters, versions and data fingerprint are not known.")
+    recipe_file = path / "recipe.yaml"
+    recipe = load_yaml(recipe_file) if recipe_file.is_file() else {}
+    if not recipe:
+        notes.append("No recipe.yaml: the settings of this run are not known.")
+    return Run(
+        name=path.resolve().name,
+        path=path,
+        model=record.model_name if record else _model_name(recipe),
+        num_parameters=_num_parameters(checkpoint / WEIGHTS) if checkpoint else None,
+        recipe=recipe_file.read_text(encoding="utf-8") if recipe else "",
+        log=_read_columns(path / "log.csv", LOG_COLUMNS, "no training curves", notes),
+        validation=_read_columns(path / "validation.csv", VALIDATION_COLUMNS, "no validation curves", notes),
+        metrics=_read_metrics(evaluations[split]) if split else None,
+        provenance=record.provenance if record else {},
+        notes=notes,
+    )
+
+
+def _read_columns(path: Path, required: tuple[str, ...], consequence: str, notes: list[str]) -> Columns:
+    if not path.is_file():
+        notes.append(f"No {path.name}: {consequence}.")
+        return {}
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            header, *rows = list(csv.reader(file)) or [[]]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read as CSV ({error}); remove it or restore it") from None
+    missing = [name for name in required if name not in header]
+    if missing:
+        raise DataError(f"{path}: expected a column '{missing[0]}', found {', '.join(header) or 'an empty file'}")
+    if rows and len(rows[-1]) < len(header):  # a run that is being written, or was killed while writing
+        notes.append(f"The last row of {path.name} is incomplete and left out.")
+        rows.pop()
+    columns: Columns = {name: [] for name in header}
+    for line, row in enumerate(rows, start=2):
+        if len(row) != len(header):
+            raise DataError(f"{path}: line {line} has {len(row)} cells, expected {len(header)}")
+        for name, cell in zip(header, row, strict=True):
+            columns[name].append(_number(cell, f"{path}: line {line}, column '{name}'"))
+    return columns
+
+
+def _number(cell: str, where: str) -> float:
+    try:
+        return float(cell) if cell else math.nan
+    except ValueError:
+        raise DataError(f"{where}: expected a number, got '{cell}'") from None
+
+
+def _read_metrics(path: Path) -> Mapping[str, Any]:
+    metrics = _read_json(path)
+    missing = [key for key in METRICS_KEYS if key not in metrics]
+    if missing:
+        raise DataError(f"{path}: expected the key '{missing[0]}'; run `tubelet evaluate` again")
+    return metrics
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); write it again or remove it") from None
+    if not isinstance(data, dict):
+        raise DataError(f"{path}: expected a JSON object, got {type(data).__name__}")
+    return data
+
+
+def _model_name(recipe: Mapping[str, Any]) -> str:
+    model = recipe.get("model")
+    name = model.get("name") if isinstance(model, Mapping) else model
+    return name if isinstance(name, str) else "not known"
+
+
+def _num_parameters(weights: Path) -> int:
+    """Numbers in the checkpoint, from the header of its file."""
+    try:
+        with safe_open(weights, framework="numpy") as tensors:
+            return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{weights}: cannot be read ({error}); copy the checkpoint again") from None

@@ -1,0 +1,180 @@
+"""The report of one run or of several side by side: one HTML file that needs nothing beside it."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+import tubelet
+from tubelet.errors import TubeletError
+from tubelet.report import numbers, plots, tables
+from tubelet.report.read import Run, read_run
+
+MAX_FRAMES = 8  # of a filmstrip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One predicted video to show: its frames and its best classes."""
+
+    title: str
+    true_label: str | None  # None where it is not known
+    predictions: Sequence[tuple[str, float]]  # (label, probability), best first
+    frames: UInt8[np.ndarray, "T H W 3"]
+
+
+def write_run_report(
+    out: Path, runs: Sequence[Path], *, title: str, examples: Sequence[Example] = (), command: str
+) -> Path:
+    """Write the report of the run folders ``runs`` to the HTML file ``out`` and return its path.
+
+    Args:
+        out: the file to write; its folder is made if missing.
+        runs: one or more run folders; several are compared.
+        title: heading of the page.
+        examples: videos shown as filmstrips with their predictions.
+        command: the command line that made the report, to be printed in it.
+
+    Raises:
+        TubeletError: no run, a folder that is not a run, or a damaged file in one.
+    """
+    if not runs:
+        raise TubeletError("a report needs at least one run folder, got none")
+    read = [_named(read_run(path), index, runs) for index, path in enumerate(runs)]
+    facts = [tables.facts(run) for run in read]
+    page = _environment().get_template("run.html.j2")
+    html = page.render(
+        title=title,
+        runs=read,
+        facts=facts,
+        rows=_rows(facts),
+        warnings=list(tables.warnings(read)),
+        panels=list(_panels(read)),
+        group=max(plots.group_size(len(run.log.get("step", ()))) for run in read),
+        baseline=_baseline(read),
+        confusions=[tables.confusion(run.metrics) if run.metrics else None for run in read],
+        classes=tables.per_class(read),
+        examples=[_filmstrip(example) for example in examples],
+        failed=[(run.name, line) for run in read if run.metrics for line in run.metrics["failed"]],
+        command=command,
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        versions=_versions(),
+    )
+    _write_atomically(out, html)
+    return out
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("tubelet.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(percent=numbers.percent, count=numbers.count, flat=tables.flat)
+    environment.globals.update(glyphs=plots.GLYPHS)
+    return environment
+
+
+def _named(run: Run, index: int, paths: Sequence[Path]) -> Run:
+    """The run, with its parent folder in the name where another of the report has the same."""
+    if sum(path.resolve().name == run.name for path in paths) == 1:
+        return run
+    return dataclasses.replace(run, name=f"{paths[index].resolve().parent.name}/{run.name}")
+
+
+def _rows(facts: Sequence[Sequence[tables.Fact]]) -> list[tuple[str, str, list[tables.Fact | None]]]:
+    """Label, meaning and one fact per run, in the order of the run that has most facts."""
+    meanings: dict[str, str] = {}
+    for fact in (fact for row in sorted(facts, key=len, reverse=True) for fact in row):
+        meanings[fact.label] = meanings.get(fact.label) or fact.meaning
+    by_label = [{fact.label: fact for fact in row} for row in facts]
+    return [(label, meaning, [row.get(label) for row in by_label]) for label, meaning in meanings.items()]
+
+
+def _panels(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup]]:
+    """Title, description and SVG of each panel that has something to show."""
+    baseline = _baseline(runs)
+    for name, key, y_label in (("Loss", "loss", "nats"), ("Top-1 accuracy", "top1", "%"), ("Learning rate", "lr", "")):
+        curves = [
+            plots.Curve(steps=columns["step"], values=columns[key], series=series, is_validation=is_validation)
+            for series, run in enumerate(runs)
+            for columns, is_validation in ((run.log, False), (run.validation, True))
+            if any(not math.isnan(value) for value in columns.get(key, ()))
+        ]
+        if curves:
+            is_share = key == "top1"
+            svg = plots.panel(
+                curves, y_label=y_label, salt=key, share=is_share, baseline=baseline if is_share else None
+            )
+            yield name, _describe(runs, key, is_share, baseline), Markup(svg)
+
+
+def _baseline(runs: Sequence[Run]) -> float | None:
+    """The majority baseline that all evaluated runs share, if they do."""
+    baselines = {run.metrics["majority_baseline"] for run in runs if run.metrics}
+    return baselines.pop() if len(baselines) == 1 else None
+
+
+def _describe(runs: Sequence[Run], key: str, is_share: bool, baseline: float | None) -> str:
+    """The alternative text of a panel: where each curve starts and ends."""
+    parts = []
+    for run in runs:
+        for columns, what in ((run.log, "training"), (run.validation, "validation")):
+            values = [value for value in columns.get(key, ()) if not math.isnan(value)]
+            if values:
+                ends = [numbers.percent(v) if is_share else f"{v:.4g}" for v in (values[0], values[-1])]
+                parts.append(f"{run.name}, {what}: from {ends[0]} to {ends[1]}")
+    if is_share and baseline is not None:
+        parts.append(f"majority baseline {numbers.percent(baseline)}")
+    return "; ".join(parts)
+
+
+@dataclass(frozen=True)
+class _Filmstrip:
+    example: Example
+    images: Sequence[tuple[str, str]]  # (alternative text, data address)
+
+    @property
+    def verdict(self) -> str:
+        if self.example.true_label is None:
+            return ""
+        return "correct" if self.example.predictions[0][0] == self.example.true_label else "wrong"
+
+
+def _filmstrip(example: Example) -> _Filmstrip:
+    num_frames = len(example.frames)
+    chosen = np.linspace(0, num_frames - 1, min(MAX_FRAMES, num_frames)).round().astype(int)
+    return _Filmstrip(
+        example,
+        [(f"frame {i + 1} of {num_frames}", plots.jpeg(example.frames[i])) for i in chosen],
+    )
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("torch", "torchvision", "timm", "av", "numpy")}
+    system = f"{platform.system()} {platform.machine()}"
+    return {"tubelet": tubelet.__version__, "Python": platform.python_version(), **packages, "system": system}
+
+
+def _write_atomically(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.new")
+    with partial.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(partial, path)

@@ -1,0 +1,170 @@
+"""A checkpoint is a folder: ``model.safetensors`` and ``tubelet.json`` (model, protocol, labels, provenance).
+
+It needs nothing else to predict, and it is loaded strictly: no tensor missing, left over, misshapen or not finite.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from tubelet import config as config_io
+from tubelet.errors import CheckpointError, ConfigError
+from tubelet.models import create_model, model_config
+from tubelet.protocol import Protocol
+
+WEIGHTS, RECORD, FORMAT = "model.safetensors", "tubelet.json", 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What stands in ``tubelet.json``; ``provenance`` says where the weights come from."""
+
+    model_name: str
+    model_config: dict[str, Any]
+    protocol: Protocol
+    provenance: dict[str, Any] = field(default_factory=dict)
+    weights_sha256: str = ""
+    format: int = FORMAT
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the logits."""
+        return tuple(name for head in self.protocol.labels.values() for name in head)
+
+
+def save_checkpoint(path: Path, model: nn.Module, record: Record) -> None:
+    """Write the folder beside its final name, then move it there, so that ``path`` is never half a checkpoint."""
+    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+    if old.exists() and not path.exists():  # killed between the two renames below
+        old.rename(path)
+    for stale in (new, old):
+        shutil.rmtree(stale, ignore_errors=True)
+    new.mkdir(parents=True)
+    try:
+        _write(new, model, record)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+    if path.exists():
+        path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _write(new: Path, model: nn.Module, record: Record) -> None:
+    state = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+    save_file(state, new / WEIGHTS)
+    content = config_io.to_dict(record)
+    content["weights_sha256"] = _sha256(new / WEIGHTS)
+    (new / RECORD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    for file in new.iterdir():
+        with file.open("rb+") as stream:
+            os.fsync(stream.fileno())
+
+
+def read_record(path: Path) -> Record:
+    """The record of a checkpoint folder.
+
+    Raises:
+        CheckpointError: no checkpoint there, or a record that this version cannot read.
+    """
+    file = path / RECORD
+    if not file.is_file():
+        hint = _hint(path)
+        raise CheckpointError(f"{path}: no checkpoint here (expected a folder with {WEIGHTS} and {RECORD}){hint}")
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        record = config_io.from_dict(Record, data, where=RECORD)
+    except (ConfigError, ValueError) as error:
+        raise CheckpointError(f"{file}: cannot be read as a tubelet record: {error}") from None
+    if record.format != FORMAT:
+        raise CheckpointError(f"{file}: format {record.format}; this version of tubelet reads format {FORMAT}")
+    return record
+
+
+def load_checkpoint(path: Path) -> tuple[nn.Module, Record]:
+    """The model in eval mode on the CPU, and its record.
+
+    Raises:
+        CheckpointError: a damaged file, labels that do not fit the logits, tensors that are missing, left over,
+            misshapen or not finite, or weights that are not those of the record.
+    """
+    record = read_record(path)
+    try:
+        state = load_file(path / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path / WEIGHTS}: cannot be read ({error}); copy the checkpoint again") from None
+    try:
+        model = create_model(record.model_name, **record.model_config)
+    except ConfigError as error:
+        raise CheckpointError(f"{path / RECORD}: {error}") from None
+    _check_labels(record, path)
+    load_strictly(model, state, str(path / WEIGHTS))
+    if record.weights_sha256 and record.weights_sha256 != _sha256(path / WEIGHTS):
+        raise CheckpointError(
+            f"{path}: {WEIGHTS} holds other weights than {RECORD} was written with; copy both from one checkpoint"
+        )
+    return model.eval(), record
+
+
+def _check_labels(record: Record, path: Path) -> None:
+    """One head, with a name for each logit."""
+    heads, file = record.protocol.labels, path / RECORD
+    num_classes: int = model_config(record.model_name, record.model_config).num_classes
+    if len(heads) != 1:
+        raise CheckpointError(
+            f"{file}: protocol.labels has {len(heads)} heads ({', '.join(heads) or 'none'}); "
+            f"expected one with the names of {num_classes} classes"
+        )
+    ((head, names),) = heads.items()
+    if len(names) != num_classes or len(set(names)) != num_classes:
+        raise CheckpointError(
+            f"{file}: protocol.labels.{head} has {len(names)} names, {len(set(names))} of them distinct; "
+            f"expected one for each of {num_classes} logits"
+        )
+
+
+def load_strictly(model: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Load a state dict that must fit exactly; the message names the first few tensors that do not."""
+    expected = model.state_dict()
+    problems = [f"{n} is missing" for n in expected if n not in state]
+    problems += [f"{n} is not part of {type(model).__name__}" for n in state if n not in expected]
+    for name in expected.keys() & state.keys():
+        old, new = expected[name], state[name]
+        if old.shape != new.shape or old.dtype != new.dtype:
+            problems.append(
+                f"{name} is {new.dtype} {tuple(new.shape)} where {old.dtype} {tuple(old.shape)} is expected"
+            )
+        elif new.is_floating_point() and not torch.isfinite(new).all():
+            problems.append(f"{name} holds values that are not finite")
+    if problems:
+        more = f" (and {len(problems) - 4} more)" if len(problems) > 4 else ""
+        raise CheckpointError(
+            f"{where}: weights do not fit the model: {'; '.join(sorted(problems)[:4])}{more}; nothing was loaded"
+        )
+    model.load_state_dict(dict(state))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _hint(path: Path) -> str:
+    """Where the checkpoint probably is, when a user names the run folder instead."""
+    for name in ("best", "last"):
+        if (path / name / RECORD).is_file():
+            return f"; did you mean {path / name}?"
+    return ""

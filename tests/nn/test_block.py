@@ -1,0 +1,74 @@
+"""Stochastic depth and initial values of the blocks; their arithmetic is held by parity and by the dense reference."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tubelet.nn.block import Block, FactorizedDotProductBlock, FactorizedSelfAttentionBlock, drop_path_schedule
+
+KINDS = [Block, FactorizedSelfAttentionBlock, FactorizedDotProductBlock]
+
+
+def test_drop_rates_grow_linearly_from_zero_to_the_rate() -> None:
+    assert drop_path_schedule(0.3, 4) == pytest.approx([0.0, 0.1, 0.2, 0.3])
+    assert drop_path_schedule(0.3, 1) == [0.0]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_branch_is_dropped_for_whole_examples_and_survivors_are_rescaled(kind: type[torch.nn.Module]) -> None:
+    block = kind(8, 2, drop_path=0.5)
+    x = torch.randn(64, 3, 4, 8)  # B T S D
+    seen: list[tuple[Tensor, Tensor]] = []
+    for name, module in block.named_children():
+        if name.startswith("drop_path"):
+            module.register_forward_hook(lambda _, args, output: seen.append((args[0], output)))
+    block(x)
+    assert len(seen) == (3 if kind is FactorizedSelfAttentionBlock else 2)  # every branch
+    kept_sets = []
+    for branch, dropped in seen:
+        kept = dropped.flatten(1).any(1)
+        assert 0 < kept.sum() < 64  # some examples keep the branch, others lose it
+        torch.testing.assert_close(dropped[kept], branch[kept] / 0.5)  # for all time indices and places at once
+        assert not dropped[~kept].any()
+        kept_sets.append(kept)
+    assert not torch.equal(kept_sets[0], kept_sets[1])  # branches decide for themselves
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_nothing_is_dropped_at_test_time(kind: type[torch.nn.Module]) -> None:
+    block = kind(8, 2, drop_path=0.9, drop_rate=0.9, attn_drop_rate=0.9).eval()
+    plain = kind(8, 2).eval()
+    plain.load_state_dict(block.state_dict())
+    x = torch.randn(4, 3, 4, 8)
+    assert torch.equal(block(x), plain(x))
+
+
+def test_the_order_of_the_two_attentions_matters_and_keeps_the_parameters() -> None:
+    first = FactorizedSelfAttentionBlock(8, 2, order="space_time").eval()
+    second = FactorizedSelfAttentionBlock(8, 2, order="time_space").eval()
+    second.load_state_dict(first.state_dict())
+    x = torch.randn(1, 3, 4, 8)
+    assert not torch.allclose(first(x), second(x), atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_mlp_starts_xavier_uniform_with_almost_no_bias_and_norms_at_identity(kind: type[torch.nn.Module]) -> None:
+    block = kind(96, 4)
+    limit = (6 / (96 + 4 * 96)) ** 0.5
+    for name, parameter in block.named_parameters():
+        if name in ("mlp.fc1.weight", "mlp.fc2.weight"):
+            assert 0.99 * limit < parameter.abs().max().item() <= limit
+        elif name in ("mlp.fc1.bias", "mlp.fc2.bias"):
+            assert 0 < parameter.abs().max().item() < 1e-5
+        elif "norm" in name:
+            assert (parameter == (1 if name.endswith("weight") else 0)).all()
+
+
+def test_activation_is_the_tanh_approximation_unless_asked_otherwise() -> None:
+    x = torch.linspace(-3, 3, 50, dtype=torch.float64)
+    inner = (2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)
+    torch.testing.assert_close(Block(8, 2).mlp.act(x), 0.5 * x * (1 + torch.tanh(inner)))
+    exact = 0.5 * x * (1 + torch.erf(x / 2**0.5))
+    torch.testing.assert_close(Block(8, 2, activation="gelu").mlp.act(x), exact)
