@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +29,16 @@ PROTOCOL = Protocol(
     labels={"label": tuple(sorted(CLASSES))},
 )
 COUNTS = {"train": 16, "val": 8, "test": 16}
+
+
+# Options of `tubelet train` that make one epoch over the motion videos take a second.
+TRAIN_TINY = (
+    *("--model", MODEL),
+    *(word for name, value in TINY.items() for word in (f"--model.{name}", str(value))),
+    *("--protocol.num_frames", "4", "--protocol.frame_stride", "2", "--protocol.target_fps", "none"),
+    *("--protocol.resize_short_side", "20", "--protocol.crop_size", "16,16", "--protocol.num_temporal_views", "2"),
+    *("--training.num_epochs", "1", "--training.batch_size", "8", "--data.num_workers", "0", "--device", "cpu"),
+)
 
 
 class Notes:
@@ -72,6 +81,18 @@ def write_checkpoint(path: Path, protocol: Protocol = PROTOCOL) -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``motion_videos``; not to be changed."""
+    return motion_videos(tmp_path_factory.mktemp("motion") / "videos")
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """``write_checkpoint``; not to be changed."""
+    return write_checkpoint(tmp_path_factory.mktemp("checkpoint") / "best")
+
+
 def error_of(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     """The one error line of a command that must refuse: exit code 1, no traceback, nothing on stdout."""
     assert cli.main(argv) == 1
@@ -93,6 +114,3 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 def content_of(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its content, to show that a command left it alone."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
-
-
-Damage = Callable[[Path], object]

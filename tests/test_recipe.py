@@ -77,7 +77,10 @@ def test_position_tables_are_made_for_the_protocol_s_clip_unless_the_recipe_says
         ({"data": {}}, "missing key 'data.source' (text)"),
         ({"model": {}}, "model.name is missing; `tubelet models` lists the names"),
         ({"model": {"name": "vivit_ti16x2_ef"}}, "unknown model 'vivit_ti16x2_ef'; did you mean 'vivit_ti16x2_fe'?"),
-        ({"model": {"name": "vivit_ti16x2_fe", "dpth": 2}}, "unknown key 'vivit_ti16x2_fe.dpth'; did you mean 'depth'?"),
+        (
+            {"model": {"name": "vivit_ti16x2_fe", "dpth": 2}},
+            "unknown key 'vivit_ti16x2_fe.dpth'; did you mean 'depth'?",
+        ),
         ({"model": {"name": "vivit_ti16x2_fe", "num_classes": 2}}, "model.num_classes comes from the data"),
         ({"protocol": {"labels": {"label": ["a"]}}}, "protocol.labels comes from the data"),
         ({"protocol": {"num_frames": 7}}, "tubelet_size t=2 does not divide 7"),

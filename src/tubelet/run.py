@@ -2,6 +2,8 @@
 
     recipe.yaml  run.json (versions, data fingerprint)  log.csv  validation.csv  tensorboard/
     resume.pt  best/ and last/ (checkpoints)  evaluation/<split>/metrics.json and scores.csv
+
+Each of these is there whole or not at all, except the tables and events, which grow line by line.
 """
 
 from __future__ import annotations
@@ -92,6 +94,8 @@ def resume_recipe(folder: Path) -> Recipe:
 @contextmanager
 def _begun_or_undone(folder: Path) -> Iterator[None]:
     """After an error, a folder that was missing or empty is so again, unless it holds a state to go on from."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file, expected a folder; give another --out")
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     is_new = bool(missing) or not any(folder.iterdir())
     try:
@@ -169,9 +173,7 @@ def _train(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.devic
         )
         if task.validate is None:
             reporter.note("no validation split: the last weights are taken as the best")
-        return fit(
-            task, folder, recipe.training, recipe.optim, seed=recipe.seed, device=device, reporter=reporter
-        )
+        return fit(task, folder, recipe.training, recipe.optim, seed=recipe.seed, device=device, reporter=reporter)
 
 
 class _Validation:

@@ -79,7 +79,7 @@ def test_class_names_say_what_is_seen(seed):
 @pytest.mark.parametrize(("name", "sign"), [("clockwise", 1), ("counter_clockwise", -1)])
 def test_turning_goes_the_way_its_name_says(name, sign):
     turns = []
-    for seed in range(12):
+    for seed in range(24):
         steps = np.diff(centroids(shape_mask(seed, name))[::4], axis=0)
         turns.append(np.sum(steps[:-1, 0] * steps[1:, 1] - steps[:-1, 1] * steps[1:, 0]))
     # A bar turns around its centroid, so that its path says nothing; the other shapes trace an arc.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 import pytest
 import torch
-from support import PROTOCOL, tiny_model
 from torch import Tensor
 
+from support import PROTOCOL, tiny_model
 from tubelet.data.transforms import normalize
 from tubelet.inference import views
 from tubelet.inference.views import average_views, predict_views
@@ -35,7 +36,7 @@ def test_probs_are_averaged_after_the_softmax() -> None:
 
 
 @pytest.mark.parametrize("averaging", ["logits", "probs"])
-def test_predictions_are_those_of_separate_forward_passes(averaging: str) -> None:
+def test_predictions_are_those_of_separate_forward_passes(averaging: Literal["logits", "probs"]) -> None:
     model, _ = tiny_model()
     protocol = dataclasses.replace(PROTOCOL, averaging=averaging)
     clips = pixels(3, 6)

@@ -7,9 +7,9 @@ import json
 from pathlib import Path
 
 import torch
+
 from parity.cases import CHECKS, read_config, vivit_from_scenic
 from parity.conftest import name_of
-
 from tubelet.weights.scenic import from_scenic
 
 

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support import Notes
 from torch import Tensor, nn
 
+from support import Notes
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import ManifestConfig, read_manifest
@@ -337,7 +337,7 @@ def test_dropout_draws_differ_between_steps_and_seeds() -> None:
 def test_dropout_does_not_depend_on_the_global_generator(tmp_path: Path) -> None:
     root = volumes(tmp_path / "data")
     options: dict[str, Any] = {"num_frames": 2, "image_size": (4, 4), "tubelet_size": (1, 2, 2), "in_channels": 1}
-    results = []
+    results: list[dict[str, Tensor]] = []
     for name in ("one", "two"):
         torch.manual_seed(0)
         model = create_model(

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import Notes
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from support import Notes
 from tubelet.inference.device import choose_device
 from tubelet.recipe import load_recipe
 from tubelet.run import run_recipe
@@ -26,7 +26,9 @@ def validation_row(step: int, auroc: float | None = 0.75) -> dict[str, Any]:
     return {**dict.fromkeys(VALIDATION_COLUMNS, 0.5), "step": step, "epoch": 0, "auroc": auroc}
 
 
-def write(folder: Path, resume_step: int, steps: Iterable[int], validated: Iterable[int] = (), loss: float = 0.5) -> None:
+def write(
+    folder: Path, resume_step: int, steps: Iterable[int], validated: Iterable[int] = (), loss: float = 0.5
+) -> None:
     with RunLog(folder, resume_step) as log:
         for step in steps:
             log.step(step_row(step, loss))

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from support import tiny_model
 from torch import nn
 
+from support import tiny_model
 from tubelet.errors import ConfigError
 from tubelet.training.optim import OptimizerConfig, make_optimizer, make_schedule
 
@@ -119,6 +119,6 @@ def test_a_fraction_of_a_warm_up_step_is_rounded_down() -> None:
         ({"second_momentum": -0.1}, "second_momentum"),
     ],
 )
-def test_values_that_cannot_train_are_refused(fields: dict[str, float], message: str) -> None:
+def test_values_that_cannot_train_are_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         OptimizerConfig(**fields)

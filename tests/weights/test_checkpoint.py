@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from support import MODEL, PROTOCOL, content_of, tiny_model, write_checkpoint
 from torch import Tensor
 
+from support import MODEL, PROTOCOL, content_of, tiny_model, write_checkpoint
 from tubelet import load
 from tubelet.errors import CheckpointError
 from tubelet.weights import checkpoint as checkpoint_file
@@ -130,7 +130,10 @@ def test_missing_weights_are_refused(folder: Path) -> None:
         (lambda r: r.update(model_name="vivit_ti16x2_ef"), "unknown model 'vivit_ti16x2_ef'; did you mean"),
         (lambda r: r["model_config"].update(embed_dm=1), "embed_dm'; did you mean 'embed_dim'?"),
         (lambda r: r.update(format=2), "format 2; this version of tubelet reads format 1"),
-        (lambda r: r["protocol"]["labels"]["label"].pop(), "labels.label has 7 names, 7 of them distinct; expected one"),
+        (
+            lambda r: r["protocol"]["labels"]["label"].pop(),
+            "labels.label has 7 names, 7 of them distinct; expected one",
+        ),
         (lambda r: r["protocol"]["labels"]["label"].append("x"), "has 9 names"),
         (lambda r: r["protocol"]["labels"].update(label=["x"] * 8), "8 names, 1 of them distinct"),
         (lambda r: r["protocol"].pop("labels"), "protocol.labels has 0 heads (none); expected one"),
@@ -191,9 +194,10 @@ def test_a_kill_between_the_two_moves_leaves_the_new_checkpoint_to_the_next_save
             raise KeyboardInterrupt
         return rename(self, target)
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(Path, "rename", killed_at_second)
-        save_checkpoint(folder, model, record)
+        with pytest.raises(KeyboardInterrupt):
+            save_checkpoint(folder, model, record)
     assert not folder.exists()
     save_checkpoint(folder, model, dataclasses.replace(record, provenance={"new": True}))
     assert read_record(folder).provenance == {"new": True}

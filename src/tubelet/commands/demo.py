@@ -42,6 +42,7 @@ MODELS = {
 class Options:
     out: Path = Path("demo")  # folder for the videos, the runs and the report
     train_clips: int = 2400  # videos to train on; a multiple of 8
+    val_clips: int = 160  # held-out videos to choose the best weights by; a multiple of 8
     test_clips: int = 320  # held-out videos to test on; a multiple of 8
     epochs: int | None = None  # passes over the training videos; none: those of the recipes
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "demo", DESCRIPTION)
     data = options.out / "videos"
     with ProgressReporter("writing videos") as reporter:
-        counts = {"train": options.train_clips, "val": 160, "test": options.test_clips}
+        counts = {"train": options.train_clips, "val": options.val_clips, "test": options.test_clips}
         write_motion_set(data, counts, progress=reporter.progress)
     results = {name: train(name, data, options) for name in MODELS}
     classifier = load(results["motion/vivit_fe"].folder / "best", options.device)
@@ -104,7 +105,17 @@ def example_of(classifier: Classifier, file: Path) -> Example:
 
 def print_results(results: dict[str, RunResult], example: Example) -> None:
     table = Table(title="eight motions on held-out videos; chance is 12.5 %, frames without order at most 50 %")
-    for heading in ("model", "parameters", "GMACs per view", "top-1", "mean class", "videos", "views", "failed", "training"):
+    for heading in (
+        "model",
+        "parameters",
+        "GMACs per view",
+        "top-1",
+        "mean class",
+        "videos",
+        "views",
+        "failed",
+        "training",
+    ):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for name, result in results.items():
         classifier, m = load(result.folder / "best"), result.evaluation.metrics

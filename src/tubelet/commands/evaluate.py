@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,12 +15,13 @@ from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.loader import Loader
-from tubelet.data.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
 from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
 from tubelet.inference.device import Device
-from tubelet.inference.predictor import load
+from tubelet.inference.predictor import Classifier, load
 from tubelet.protocol import Protocol
+from tubelet.recipe import DataConfig
 
 DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
 
@@ -34,11 +35,11 @@ examples:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     checkpoint: Annotated[Path, tyro.conf.Positional]  # folder with model.safetensors and tubelet.json
-    data: Path  # folder, .csv or .npz file, as for `tubelet train`
+    data: str  # folder, .csv or .npz file, or "embedded:adrenalmnist3d", as for `tubelet train`
     split: Literal["train", "val", "test"] = "test"  # which rows
     views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
     averaging: Literal["logits", "probs"] | None = None  # what is averaged over views; by default the checkpoint's
-    manifest: ManifestConfig = ManifestConfig()
+    manifest: ManifestConfig = field(default_factory=ManifestConfig)
     out: Path | None = None  # folder for metrics.json and scores.csv; none: they are not written
     batch_size: int = 4  # videos read and scored together
     num_workers: int = 2  # processes that decode; 0 decodes in this process
@@ -50,16 +51,15 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "evaluate", DESCRIPTION)
     classifier = load(options.checkpoint, options.device)
     protocol = with_views(classifier.protocol, options.views, options.averaging)
-    # The classes are those of the checkpoint, in its order, whatever order the data would give them.
-    head = options.manifest.label_columns[0] if options.data.suffix.lower() == ".csv" else "label"
-    config = dataclasses.replace(options.manifest, class_names={head: classifier.labels})
-    manifest = read_manifest(options.data, config)
+    manifest = read_data(options, classifier)
     dataset = ClipDataset(manifest.split(options.split), protocol, "views")
     counts = list(manifest.split("train").class_counts().values()) if "train" in manifest.splits else None
     with (
         Loader(dataset, options.batch_size, num_workers=options.num_workers) as loader,
         ProgressReporter("evaluate") as reporter,
     ):
+        for note in (*manifest.notes, *differs_from_training(options, classifier, manifest)):
+            reporter.note(note)
         result = evaluate(
             classifier.model,
             loader,
@@ -75,6 +75,31 @@ def main(argv: list[str]) -> int:
         write_evaluation(result, options.out)
     print(json.dumps(result.to_dict(), indent=2) if options.json else result.summary)
     return 0
+
+
+def read_data(options: Options, classifier: Classifier) -> Manifest:
+    """The data under the classes of the checkpoint in its order, whatever order the data would give them."""
+    if options.manifest.class_names:
+        raise ConfigError("the class names are those of the checkpoint: leave out --manifest.class-names")
+    if len(options.manifest.label_columns) != 1:
+        raise ConfigError(f"a checkpoint has one head: name one label column, got {options.manifest.label_columns}")
+    source = DataConfig(source=options.data).path
+    head = options.manifest.label_columns[0] if source.suffix.lower() == ".csv" else "label"
+    return read_manifest(source, dataclasses.replace(options.manifest, class_names={head: classifier.labels}))
+
+
+def differs_from_training(options: Options, classifier: Classifier, manifest: Manifest) -> list[str]:
+    """A warning where the data of the training run is cut into other splits, or was changed, since."""
+    provenance = classifier.record.provenance
+    trained_on = provenance.get("recipe", {}).get("data", {}).get("source")
+    if trained_on is None or Path(trained_on).resolve() != Path(options.data).resolve():
+        return []
+    if provenance.get("data_fingerprint") == manifest.fingerprint:
+        return []
+    return [
+        f"{options.data} is not split or filled as when this model was trained on it (other --manifest options or "
+        f"changed files): '{options.split}' may hold videos that it has seen"
+    ]
 
 
 def with_views(protocol: Protocol, views: str | None, averaging: Literal["logits", "probs"] | None) -> Protocol:

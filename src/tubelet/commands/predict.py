@@ -50,6 +50,8 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "predict", DESCRIPTION)
+    if not options.sources:
+        raise ConfigError("nothing to predict: give video files, folders or globs behind the checkpoint")
     files = find_files(options.sources)
     if options.csv is not None and not options.csv.parent.is_dir():
         raise ConfigError(f"--csv {options.csv}: there is no folder {options.csv.parent}; make it first")

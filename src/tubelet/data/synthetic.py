@@ -31,14 +31,16 @@ from tubelet.errors import DataError, nearest
 # Opposites are neighbors.
 CLASSES = ("left", "right", "up", "down", "clockwise", "counter_clockwise", "growing", "shrinking")
 PARAMETERS_FILE = "motion_set.json"
+VERSION = 1  # goes up when the same parameters give other clips
 
-# Change over a whole clip, slowest and fastest. With at least MIN_FRAMES frames a clip turns by at most 39 degrees
+# Change over a whole clip, slowest and fastest. With at least MIN_FRAMES frames a clip turns by at most 38 degrees
 # per frame, below half of the smallest angle (180 degrees) that maps a shape onto itself: turning is never ambiguous.
-SHIFT = (0.25, 0.45)  # frame widths
-TURN = (math.radians(150), math.radians(270))
-GROWTH = (math.log(2.0), math.log(3.2))  # logarithm of the ratio of sizes
-RADIUS = (0.15, 0.21)  # at mid time, of the circle around the shape, in frame widths
-DARK, BRIGHT = (0, 100), (140, 255)  # levels of each channel of the background and of the shape, 0 to 255
+SHIFT = (0.36, 0.5)  # frame widths
+TURN = (math.radians(180), math.radians(300))
+GROWTH = (math.log(2.5), math.log(3.6))  # logarithm of the ratio of sizes
+RADIUS = (0.14, 0.18)  # at mid time, of the circle around the shape, in frame widths
+DARK, BRIGHT = (30, 70), (150, 255)  # levels of each channel of the background and of the shape, 0 to 255
+TEXTURE = 18  # levels by which the background drifts
 MIN_FRAMES = 8
 MIN_PIXELS = 32
 QUANTIZER = 25  # H.264 QP: 0 is lossless, 51 the coarsest
@@ -143,7 +145,7 @@ def write_motion_set(
                 f"motion set: split '{split}' must have a positive multiple of {len(CLASSES)} clips, got {count}"
             )
     sizes = {"size_pixels": size_pixels, "num_frames": num_frames, "fps": fps, "seed": seed}
-    _claim(root, {"counts": dict(counts), **sizes, "classes": list(CLASSES)})
+    _claim(root, {"version": VERSION, "counts": dict(counts), **sizes, "classes": list(CLASSES)})
     total, done = sum(counts.values()), 0
     for split, count in counts.items():
         for class_index, class_name in enumerate(CLASSES):
@@ -196,9 +198,10 @@ def _draw(rng: np.random.Generator, size_pixels: int) -> _Draws:
 
 
 def _background(rng: np.random.Generator, size_pixels: int) -> Float[np.ndarray, "H W 3"]:
-    """A still texture: random dark colors on a coarse grid, interpolated, and a fine grain."""
+    """A still texture: a random dark color that drifts over a coarse grid, interpolated, and a fine grain."""
     cells = 5
-    grid = rng.uniform(*DARK, size=(cells, cells, 3))
+    base = rng.uniform(*DARK, size=3)
+    grid = base + rng.uniform(-TEXTURE, TEXTURE, size=(cells, cells, 3))
     place = np.linspace(0, cells - 1, size_pixels)
     weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells)))  # bilinear, pixels by cells
     smooth = np.einsum("hi,wj,ijc->hwc", weights, weights, grid, optimize=True)

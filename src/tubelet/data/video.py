@@ -3,7 +3,6 @@
 The only file of tubelet that knows a decoder: PyAV, whose wheel carries FFmpeg. One thread per reader; a loader
 runs many. Colors go from YUV to RGB by swscale's defaults (bilinear chroma, the matrix and range the frame is
 tagged with, BT.601 where untagged); alpha is dropped; pixel aspect ratios other than 1 are not undone.
-
 Which frames a file shows is read from its packets without decoding (a *packet* holds one coded frame, its *pts* is
 the presentation time in the stream's time base, at a *key* packet decoding may start). Where packets cannot be
 trusted to tell, every frame is decoded once and counted: slower, and still exact.
@@ -58,7 +57,6 @@ class VideoReader:
     marks as discarded do not exist here. Use as a context manager, or call ``close``.
 
     Attributes:
-        path: the file.
         timestamps: float64 [N], presentation seconds of every shown frame, ascending, the first is 0.
         fps: shown frames per second, averaged over the file.
         duration_seconds: time until the last shown frame leaves the screen.
@@ -145,14 +143,13 @@ class VideoReader:
         with self._reporting("open"):
             # "file:" keeps a name with a colon or a leading dash from being taken for a protocol or an option.
             container = av.open(f"file:{self.path}", metadata_errors="replace")
-        stream = container.streams.best("video")
-        cover = stream is not None and bool(stream.disposition & Disposition.attached_pic)
-        if not isinstance(stream, VideoStream) or cover or stream.codec_context is None:
-            others = ", ".join(sorted({s.type for s in container.streams if s is not stream}))
-            container.close()
-            raise self._error(f"expected a video stream, found only {others or 'a picture or an unknown codec'}")
-        stream.codec_context.thread_count = 1
-        stream.codec_context.open()  # before skip_frame is set: AV1's decoder would keep the value it opens with
+            stream = container.streams.best("video")
+            cover = stream is not None and bool(stream.disposition & Disposition.attached_pic)
+            if not isinstance(stream, VideoStream) or cover or stream.codec_context is None:
+                others = ", ".join(sorted({s.type for s in container.streams if s is not stream}))
+                raise self._error(f"expected a video stream, found only {others or 'a picture or an unknown codec'}")
+            stream.codec_context.thread_count = 1
+            stream.codec_context.open()  # before skip_frame is set: AV1's decoder would keep what it opens with
         return container, stream
 
     @contextmanager
@@ -160,8 +157,10 @@ class VideoReader:
         """Turns a decoder's error into one line that names the file."""
         try:
             yield
-        except av.FFmpegError as error:
-            raise self._error(f"expected a video, cannot {doing} the file ({error.strerror})") from error
+        except (av.FFmpegError, IndexError) as error:
+            # PyAV raises IndexError where a stream begins inside the file.
+            reason = error.strerror if isinstance(error, av.FFmpegError) else "its streams change"
+            raise self._error(f"expected a video, cannot {doing} the file ({reason})") from error
 
     def _error(self, what: str) -> VideoError:
         return VideoError(f"{self.path}: {what}; replace the file or leave it out")
@@ -186,7 +185,7 @@ class VideoReader:
             raise self._error("the file is damaged: no frame decodes")
         self._keys, self._pts = np.unique(np.array(keys, dtype=np.int64)), np.array(pts, dtype=np.int64)
         # A frame that its pts does not tell from all others is found by counting from the first one.
-        self._by_pts = timed and len(pts) == len(shown) and bool(np.all(np.diff(self._pts) > 0))
+        self._by_pts = timed and bool(keys) and len(pts) == len(shown) and bool(np.all(np.diff(self._pts) > 0))
         self._set_times(len(shown))
 
     def _set_times(self, count: int) -> None:
@@ -252,8 +251,8 @@ class VideoReader:
     def _decode_from(self, key: int | None, needed: Container[int | None] | None = None) -> Iterator[_Decoded]:
         """Shown frames in order, from the key frame with this pts or, for None, from the file's first packet.
 
-        Damaged is a frame that FFmpeg painted over, and any that may have been predicted from it.
-        With ``needed`` pts, the decoder may leave out any other frame that no frame depends on.
+        Damaged is a frame that FFmpeg painted over, and any that may have been predicted from it. With ``needed``
+        pts, the decoder may leave out any other frame that no frame depends on.
         """
         if key is None:
             self._container.close()

@@ -79,7 +79,7 @@ def evaluate(
         DataError: no video of the split could be read.
     """
     manifest = loader.dataset.manifest
-    probs, labels, samples, failed = [], [], [], []
+    probs, labels, samples, failed = [], [], [], list[str]()
     for batch in loader.eval_batches():
         read = batch.weight > 0
         failed += batch.failures

@@ -1,6 +1,6 @@
 """Scores of several views of a video, averaged as the protocol says, in bounded memory.
 
-    B  videos   V  views of one video   K  classes
+B  videos   V  views of one video   K  classes
 """
 
 from __future__ import annotations

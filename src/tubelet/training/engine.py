@@ -165,7 +165,7 @@ class _Engine:
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
                 logits = self.model(pixels)
             part = weighted_loss(logits.float(), labels, weight, self.training.label_smoothing)
-            part.backward()  # type: ignore[no-untyped-call]
+            part.backward()
             loss = loss.to(self.device) + part.detach()
             correct = correct.to(self.device) + ((logits.argmax(-1) == labels) * weight).sum()
         limit = math.inf if self.optim.clip_grad_norm is None else self.optim.clip_grad_norm

@@ -38,6 +38,10 @@ class OptimizerConfig:
             raise ConfigError(f"lr must be positive and min_lr from 0 to lr, got lr={self.lr}, min_lr={self.min_lr}")
         if self.warmup_epochs < 0 or self.weight_decay < 0:
             raise ConfigError("warmup_epochs and weight_decay must not be negative")
+        if not (0 <= self.momentum < 1 and 0 <= self.second_momentum < 1):
+            raise ConfigError(
+                f"momentum and second_momentum must lie in [0, 1), got {self.momentum} and {self.second_momentum}"
+            )
         if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
             raise ConfigError(f"clip_grad_norm must be positive or none, got {self.clip_grad_norm}")
 

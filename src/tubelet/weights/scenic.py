@@ -68,7 +68,10 @@ def _norm(target: str, source: str) -> list[Rule]:
 
 
 def _dense(target: str, source: str) -> list[Rule]:
-    return [Rule(f"{target}.weight", (f"{source}/kernel",), _kernel), Rule(f"{target}.bias", (f"{source}/bias",), _same)]
+    return [
+        Rule(f"{target}.weight", (f"{source}/kernel",), _kernel),
+        Rule(f"{target}.bias", (f"{source}/bias",), _same),
+    ]
 
 
 def _attention(target: str, source: str) -> list[Rule]:

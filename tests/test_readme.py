@@ -1,0 +1,80 @@
+"""The README says what is true: its Python runs, its commands parse, its files exist, its speeds are measured ones."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from tubelet.cli import COMMANDS
+from tubelet.data.synthetic import write_motion_set
+from tubelet.recipe import list_recipes, load_recipe
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+COMMAND_LINES = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"```(?:bash|sh)?\n(.*?)```", README, flags=re.DOTALL)
+    for line in block.splitlines()
+    if line.startswith("tubelet ")
+]
+
+
+@pytest.mark.parametrize("line", COMMAND_LINES)
+def test_every_command_shown_has_options_that_exist(line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    _, command, *words = shlex.split(line)
+    with pytest.raises(SystemExit) as stop:
+        import_module(COMMANDS[command][0]).main(["--help"])
+    assert stop.value.code == 0
+    shown = capsys.readouterr().out
+    for option in (word for word in words if word.startswith("--") and "." not in word):
+        assert option in shown, f"{line}: {option} is not an option of tubelet {command}"
+
+
+@pytest.mark.parametrize("name", sorted({w for line in COMMAND_LINES for w in line.split() if w in list_recipes()}))
+def test_every_recipe_shown_loads(name: str) -> None:
+    assert load_recipe(name).model["name"]
+
+
+def test_the_python_shown_runs_on_a_new_folder_of_videos(tmp_path: Path) -> None:
+    write_motion_set(tmp_path / "my_clips", {"train": 8, "val": 8}, size_pixels=32, num_frames=8)
+    small = ["--protocol.num_frames", "4", "--protocol.target_fps", "12", "--training.num_epochs", "1"]
+    small += ["--protocol.resize_short_side", "32", "--protocol.crop_size", "32,32", "--data.num_workers", "0"]
+    train = [sys.executable, "-m", "tubelet", "train", "--data", "my_clips", "--out", "runs/first", *small]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(train, cwd=tmp_path, env=environment, check=True, capture_output=True)
+    next((tmp_path / "my_clips/val").glob("*/*.mp4")).rename(tmp_path / "clip.mp4")
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d", done.stdout)
+
+
+def test_every_path_shown_in_the_tree_exists() -> None:
+    (tree,) = re.findall(r"```text\n(src/tubelet/.*?)```", README, flags=re.DOTALL)
+    names = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]
+    assert len(names) > 10
+    for name in names:
+        assert (ROOT / "src/tubelet" / name).exists(), name
+
+
+def test_every_local_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", README):
+        assert (ROOT / target).exists(), target
+
+
+def test_speeds_are_those_of_the_committed_measurement() -> None:
+    measured = json.loads((ROOT / "docs/results/models.json").read_text(encoding="utf-8"))
+    shares = [row["product_share"] for row in measured["inference"]["rows"].values()]
+    numbers = [f"{measured[part]['speedup_over_huggingface']:.2f}" for part in ("inference", "training")]
+    for number in [*numbers, *(f"{share:.1%}" for share in shares)]:
+        assert number in README, f"{number} of docs/results/models.json is not in the README"
