@@ -1,4 +1,4 @@
-"""How long work shows itself: a progress bar on a terminal, a line now and then in a log file; always on stderr."""
+"""How long work shows itself: a progress bar on a terminal, a line now and then in a log file; on stderr."""
 
 from __future__ import annotations
 
@@ -12,6 +12,11 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 LINE_EVERY_SECONDS = 20.0  # where no bar can be drawn
+
+
+def output_console() -> Console:
+    """For tables on stdout: as wide as the terminal; in a file or a pipe there is no width to respect."""
+    return Console(width=None if sys.stdout.isatty() else 160)
 
 
 class ProgressReporter:

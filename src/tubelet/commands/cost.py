@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tubelet.commands import parse
+from tubelet.commands.console import output_console
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters, measure_latency, peak_memory_bytes
 from tubelet.inference.device import Device, choose_device
@@ -53,7 +54,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json.dumps(cost, indent=2))
     else:
-        Console().print(_table(cost))
+        output_console().print(_table(cost))
     return 0
 
 

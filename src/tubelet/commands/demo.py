@@ -7,11 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.data.synthetic import write_motion_set
 from tubelet.data.video import VideoReader
 from tubelet.evaluation.cost import count_macs, count_parameters
@@ -132,6 +131,6 @@ def print_results(results: dict[str, RunResult], example: Example) -> None:
             str(len(result.evaluation.failed)),
             f"{result.progress.seconds:.0f} s",
         )
-    Console().print(table)
+    output_console().print(table)
     best = ", ".join(f"{label} {prob:.1%}" for label, prob in example.predictions)
     print(f"prediction for {example.title}: {best}")

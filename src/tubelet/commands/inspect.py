@@ -10,11 +10,11 @@ from typing import Annotated, Any
 
 import torch
 import tyro
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from tubelet.commands import parse
+from tubelet.commands.console import output_console
 from tubelet.config import to_dict
 from tubelet.evaluation.cost import count_parameters
 from tubelet.models import create_model
@@ -76,7 +76,7 @@ def _show(content: Mapping[str, Any]) -> None:
                 table.add_row(f"  {name}", escape(_text(inner)))
         else:
             table.add_row(f"[bold]{key}[/bold]", f"{value:,}" if isinstance(value, int) else escape(str(value)))
-    Console().print(table)
+    output_console().print(table)
 
 
 def _first_names(names: list[str]) -> str:

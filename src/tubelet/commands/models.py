@@ -6,10 +6,10 @@ import json
 from dataclasses import asdict, dataclass
 
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from tubelet.commands import parse
+from tubelet.commands.console import output_console
 from tubelet.errors import ConfigError, nearest
 from tubelet.evaluation.cost import ClipShape, count_macs, count_parameters
 from tubelet.models import create_model, list_models, model_config
@@ -47,7 +47,7 @@ def main(argv: list[str]) -> int:
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
-        Console().print(_table(rows))
+        output_console().print(_table(rows))
     return 0
 
 

@@ -14,11 +14,10 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.data.layouts import FILE_SUFFIXES
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
@@ -125,4 +124,4 @@ def print_table(predictions: Sequence[Prediction]) -> None:
     for p in predictions:
         best = ", ".join(f"{label} {prob:.1%}" for label, prob in zip(p.labels, p.probs, strict=True))
         table.add_row(p.source, best, f"{p.seconds_covered:.1f} s, {p.num_views} views", "; ".join(p.notes))
-    Console().print(table)
+    output_console().print(table)

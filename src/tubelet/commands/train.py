@@ -12,11 +12,10 @@ from statistics import mean, stdev
 from typing import Annotated
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.config import describe
 from tubelet.errors import ConfigError
 from tubelet.inference.device import Device, choose_device
@@ -161,7 +160,7 @@ def print_spread(results: list[RunResult]) -> None:
     table.add_row("mean ± sd", *spread, "", "")
     metrics = results[0].evaluation.metrics
     table.caption = f"always '{metrics.majority_label}': {metrics.majority_baseline:.3f}"
-    Console().print(table)
+    output_console().print(table)
 
 
 def print_fields() -> None:
@@ -170,7 +169,7 @@ def print_fields() -> None:
         table.add_column(heading, overflow="fold")
     for row in describe(Recipe):
         table.add_row(*row)
-    console = Console()
+    console = output_console()
     console.print(table)
     console.print("model.FIELD is any field of the model's config: see `tubelet cost NAME` and models/*.py")
     console.print(f"shipped recipes: {', '.join(list_recipes())}")

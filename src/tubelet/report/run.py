@@ -17,7 +17,7 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import tubelet
+from tubelet import __version__
 from tubelet.errors import TubeletError
 from tubelet.report import numbers, plots, tables
 from tubelet.report.read import Run, read_run
@@ -167,7 +167,7 @@ def _filmstrip(example: Example) -> _Filmstrip:
 def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("torch", "torchvision", "timm", "av", "numpy")}
     system = f"{platform.system()} {platform.machine()}"
-    return {"tubelet": tubelet.__version__, "Python": platform.python_version(), **packages, "system": system}
+    return {"tubelet": __version__, "Python": platform.python_version(), **packages, "system": system}
 
 
 def _write_atomically(path: Path, text: str) -> None:
