@@ -27,7 +27,7 @@ bench: $(INSTALLED) ## speed against HuggingFace and against a matrix product; w
 	$(BIN)/python benchmarks/models.py
 
 soak: $(INSTALLED) ## the longer proofs; resumable, writes docs/results
-	$(BIN)/python -m pytest -m soak
+	$(BIN)/python -m pytest -m soak -s
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock (newest versions, hashes, no addresses)
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -51,6 +51,10 @@ class RunResult:
     progress: Progress
     evaluation: Evaluation
 
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``metrics.json``, with the run folder and the seconds of training."""
+        return self.evaluation.to_dict() | {"run": str(self.folder), "train_seconds": round(self.progress.seconds, 1)}
+
 
 def run_recipe(
     recipe: Recipe,

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from tubelet.nn.block import Block, FactorizedDotProductBlock, FactorizedSelfAttentionBlock, drop_path_schedule
+from tubelet.nn.block import (
+    Activation,
+    Block,
+    FactorizedDotProductBlock,
+    FactorizedSelfAttentionBlock,
+    drop_path_schedule,
+)
 
 KINDS = [Block, FactorizedSelfAttentionBlock, FactorizedDotProductBlock]
 
@@ -66,9 +72,26 @@ def test_mlp_starts_xavier_uniform_with_almost_no_bias_and_norms_at_identity(kin
             assert (parameter == (1 if name.endswith("weight") else 0)).all()
 
 
-def test_activation_is_the_tanh_approximation_unless_asked_otherwise() -> None:
+@pytest.mark.parametrize("activation", ["gelu_tanh", "gelu"])
+@pytest.mark.parametrize("needs_gradient", [True, False])
+def test_activation_is_the_tanh_approximation_or_the_exact_function(
+    activation: Activation, needs_gradient: bool
+) -> None:
     x = torch.linspace(-3, 3, 50, dtype=torch.float64)
     inner = (2 / torch.pi) ** 0.5 * (x + 0.044715 * x**3)
-    torch.testing.assert_close(Block(8, 2).mlp.act(x), 0.5 * x * (1 + torch.tanh(inner)))
-    exact = 0.5 * x * (1 + torch.erf(x / 2**0.5))
-    torch.testing.assert_close(Block(8, 2, activation="gelu").mlp.act(x), exact)
+    expected = 0.5 * x * (1 + (torch.tanh(inner) if activation == "gelu_tanh" else torch.erf(x / 2**0.5)))
+    with torch.set_grad_enabled(needs_gradient):
+        torch.testing.assert_close(Block(8, 2, activation=activation).mlp.act(x.clone()), expected)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_block_leaves_its_input_as_it_was_and_gives_the_same_with_and_without_gradients(
+    kind: type[torch.nn.Module],
+) -> None:
+    block = kind(8, 2).eval()
+    x = torch.randn(2, 3, 4, 8)
+    before = x.clone()
+    with torch.inference_mode():
+        without = block(x)
+    assert torch.equal(x, before)
+    assert torch.equal(block(x), without)

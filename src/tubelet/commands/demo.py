@@ -65,7 +65,7 @@ def main(argv: list[str]) -> int:
         command=" ".join(["tubelet", "demo", *argv]),
     )
     if options.json:
-        print(json.dumps({name: r.evaluation.to_dict() for name, r in results.items()}, indent=2))
+        print(json.dumps({name: r.to_dict() for name, r in results.items()}, indent=2))
     else:
         print_results(results, examples[0])
     print(f"report: {report.resolve()}", file=sys.stderr if options.json else sys.stdout)

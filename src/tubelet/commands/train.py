@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
         run = folder if options.seeds == 1 else folder / f"seed{seed}"
         results.append(train_one(dataclasses.replace(recipe, seed=seed), run, options.device))
     if options.json:
-        print(json.dumps([r.evaluation.to_dict() | {"run": str(r.folder)} for r in results], indent=2))
+        print(json.dumps([result.to_dict() for result in results], indent=2))
     elif len(results) > 1:
         print_spread(results)
     report = write_run_report(

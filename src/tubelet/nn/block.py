@@ -7,8 +7,10 @@ Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model.py`` (``
 from __future__ import annotations
 
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
+import torch
+import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Bool, Float
 from timm.layers import DropPath, Mlp
@@ -18,8 +20,6 @@ from tubelet.nn.attention import Attention, FactorizedDotProductAttention
 
 Activation = Literal["gelu_tanh", "gelu"]
 AxisOrder = Literal["space_time", "time_space"]
-
-_ACTIVATIONS: dict[Activation, Any] = {"gelu_tanh": partial(nn.GELU, approximate="tanh"), "gelu": nn.GELU}
 
 
 class Block(nn.Module):
@@ -126,9 +126,30 @@ class FactorizedSelfAttentionBlock(nn.Module):
         return rearrange(self.attn_time(x), "b s t d -> b t s d")
 
 
+class Gelu(nn.Module):
+    """GELU by its tanh approximation, or exact. Where no gradient can need its input it writes over it.
+
+    The input is the widest tensor of a block, and a second one of its size costs as much as computing the function.
+    A hook that keeps the output of the layer before must copy it, as with every in-place activation.
+    """
+
+    def __init__(self, activation: Activation) -> None:
+        super().__init__()
+        self.approximate = "tanh" if activation == "gelu_tanh" else "none"
+
+    def forward(self, x: Float[Tensor, "*lead D"]) -> Float[Tensor, "*lead D"]:
+        if torch.is_grad_enabled():
+            return F.gelu(x, approximate=self.approximate)
+        return torch.ops.aten.gelu_(x, approximate=self.approximate)
+
+    def extra_repr(self) -> str:
+        return f"approximate={self.approximate}"
+
+
 def make_mlp(embed_dim: int, mlp_ratio: float, activation: Activation, drop_rate: float) -> Mlp:
     """timm's two-layer MLP with the original's initial values (Xavier kernels, biases normal 1e-6)."""
-    mlp = Mlp(embed_dim, round(embed_dim * mlp_ratio), act_layer=_ACTIVATIONS[activation], drop=drop_rate)
+    act = partial(Gelu, activation)
+    mlp = Mlp(embed_dim, round(embed_dim * mlp_ratio), act_layer=act, drop=drop_rate)  # type: ignore[arg-type]
     for layer in (mlp.fc1, mlp.fc2):
         nn.init.xavier_uniform_(layer.weight)
         nn.init.normal_(layer.bias, std=1e-6)  # type: ignore[arg-type]
