@@ -15,7 +15,6 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from tubelet.errors import DataError, nearest
+from tubelet.files import write_atomically
 
 # Opposites are neighbors.
 CLASSES = ("left", "right", "up", "down", "clockwise", "counter_clockwise", "growing", "shrinking")
@@ -156,7 +156,7 @@ def write_motion_set(
                 if not path.exists():
                     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), class_index, number])
                     clip = motion_clip(class_name, rng, size_pixels=size_pixels, num_frames=num_frames)
-                    _write_atomically(path, encode_h264(clip, fps))
+                    write_atomically(path, encode_h264(clip, fps))
                 done += 1
                 if progress is not None:
                     progress(done, total)
@@ -282,13 +282,4 @@ def _claim(root: Path, parameters: Mapping[str, Any]) -> None:
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise DataError(f"{root}: expected a new or empty folder or a motion set, got other files; use another folder")
     root.mkdir(parents=True, exist_ok=True)
-    _write_atomically(path, json.dumps(dict(parameters), indent=1).encode())
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+    write_atomically(path, json.dumps(dict(parameters), indent=1).encode())

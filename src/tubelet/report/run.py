@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from markupsafe import Markup
 
 from tubelet import __version__
 from tubelet.errors import TubeletError
+from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
 from tubelet.report.read import Run, read_run
 
@@ -72,7 +72,8 @@ def write_run_report(
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         versions=_versions(),
     )
-    _write_atomically(out, html)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(out, html)
     return out
 
 
@@ -168,13 +169,3 @@ def _versions() -> dict[str, str]:
     packages = {name: version(name) for name in ("torch", "torchvision", "timm", "av", "numpy")}
     system = f"{platform.system()} {platform.machine()}"
     return {"tubelet": __version__, "Python": platform.python_version(), **packages, "system": system}
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.new")
-    with partial.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(partial, path)
