@@ -27,7 +27,7 @@ from tubelet.training.optim import OptimizerConfig
 # Data that ships in the package, addressed as "embedded:NAME".
 EMBEDDED = "embedded:"
 # What the data and the protocol decide about a model; a recipe that says it too could only contradict them.
-_DECIDED_BY_DATA = ("num_classes", "in_channels")
+DECIDED_BY_DATA = ("num_classes", "in_channels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +74,7 @@ class Recipe:
     def __post_init__(self) -> None:
         if "name" not in self.model:
             raise ConfigError("model.name is missing; `tubelet models` lists the names")
-        for key in _DECIDED_BY_DATA:
+        for key in DECIDED_BY_DATA:
             if key in self.model:
                 raise ConfigError(f"model.{key} comes from the data and the protocol; leave it out of the recipe")
         if self.protocol.labels:
@@ -102,7 +102,7 @@ class Recipe:
 
 
 def load_recipe(source: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:
-    """A recipe by shipped name (``adrenalmnist3d/vivit_s_fe``) or by path, with dotted overrides applied.
+    """A recipe by shipped name (``adrenalmnist3d/vivit_ti_joint``) or by path, with dotted overrides applied.
 
     Raises:
         ConfigError: no such recipe (the nearest is named), or a key or value that does not fit.

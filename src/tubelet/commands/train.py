@@ -19,7 +19,8 @@ from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.config import describe
 from tubelet.errors import ConfigError
 from tubelet.inference.device import Device, choose_device
-from tubelet.recipe import Recipe, list_recipes, load_recipe
+from tubelet.models import model_config
+from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 from tubelet.report.run import write_run_report
 from tubelet.run import RunResult, resume_recipe, run_recipe
 
@@ -34,11 +35,12 @@ A run that was killed goes on with --resume and ends with the same weights, to t
 examples:
   tubelet train --data my_clips
   tubelet train --data my_clips --model vivit_s16x2_fe --out runs/first --optim.lr 3e-4
-  tubelet train adrenalmnist3d/vivit_s_fe --seeds 3
+  tubelet train adrenalmnist3d/vivit_ti_joint --seeds 3
   tubelet train my_recipe.yaml --training.num_epochs 50 --protocol.num_frames 16
   tubelet train --resume runs/first"""
 
 DEFAULT_RECIPE = "folder/default"
+SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,7 +60,7 @@ def main(argv: list[str]) -> int:
     overrides, rest = split_overrides(argv)
     options = parse(Options, rest, "train", DESCRIPTION)
     if options.fields:
-        print_fields()
+        print_fields(options.model or SHOWN_MODEL)
         return 0
     recipe, folder = plan(options, overrides)
     results = []
@@ -163,13 +165,19 @@ def print_spread(results: list[RunResult]) -> None:
     output_console().print(table)
 
 
-def print_fields() -> None:
+def print_fields(model: str) -> None:
     table = Table(title="fields of a recipe, set as --FIELD VALUE")
     for heading in ("field", "type", "default", "meaning"):
         table.add_column(heading, overflow="fold")
-    for row in describe(Recipe):
-        table.add_row(*row)
+    for key, *rest in describe(Recipe):
+        if key == "model":
+            table.add_row("model.name", "text", model, "the fields below are those of this model")
+            for row in describe(type(model_config(model)), "model."):
+                if row[0].removeprefix("model.") not in DECIDED_BY_DATA:
+                    table.add_row(*row)
+            table.add_section()
+        else:
+            table.add_row(key, *rest)
     console = output_console()
     console.print(table)
-    console.print("model.FIELD is any field of the model's config: see `tubelet cost NAME` and models/*.py")
-    console.print(f"shipped recipes: {', '.join(list_recipes())}")
+    console.print(f"Shipped recipes: {', '.join(list_recipes())}. Models: see `tubelet models`.", highlight=False)
