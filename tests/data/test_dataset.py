@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tubelet.data.sampling import view_clips
 
 from tubelet.data.dataset import ClipDataset, keyed_generator, read_views
 from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.sampling import view_clips
 from tubelet.data.transforms import AugmentConfig, view_geometry
 from tubelet.data.volume import ArrayReader
 from tubelet.errors import ConfigError, DataError, TubeletError
