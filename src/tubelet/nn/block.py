@@ -31,6 +31,8 @@ class Block(nn.Module):
     Deviation: survivors are rescaled by 1 / (1 - p) (timm's rule); the original does not rescale.
     """
 
+    attention: type[Attention] = Attention
+
     def __init__(
         self,
         embed_dim: int,
@@ -45,7 +47,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
-        self.attn = Attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
+        self.attn = self.attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
         self.drop_path1 = DropPath(drop_path)
         self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.mlp = make_mlp(embed_dim, mlp_ratio, activation, drop_rate)
@@ -61,24 +63,11 @@ class Block(nn.Module):
 class FactorizedDotProductBlock(Block):
     """ViViT Model 4: the standard block and its parameters, with heads split between time and space."""
 
-    def __init__(
-        self,
-        embed_dim: int,
-        num_heads: int,
-        mlp_ratio: float = 4.0,
-        qkv_bias: bool = True,
-        activation: Activation = "gelu_tanh",
-        norm_eps: float = 1e-6,
-        drop_rate: float = 0.0,
-        attn_drop_rate: float = 0.0,
-        drop_path: float = 0.0,
-    ) -> None:
-        super().__init__(
-            embed_dim, num_heads, mlp_ratio, qkv_bias, activation, norm_eps, drop_rate, attn_drop_rate, drop_path
-        )
-        self.attn = FactorizedDotProductAttention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
+    attention = FactorizedDotProductAttention
 
-    def forward(self, x: Float[Tensor, "B T S D"]) -> Float[Tensor, "B T S D"]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, x: Float[Tensor, "B T S D"]
+    ) -> Float[Tensor, "B T S D"]:
         x = x + self.drop_path1(self.attn(self.norm1(x)))
         return x + self.drop_path2(self.mlp(self.norm2(x)))
 
