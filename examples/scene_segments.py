@@ -1,10 +1,10 @@
-"""Writes a CSV of one-second segments from a folder of videos, to train and test a scene classifier on.
+"""Writes a CSV of segments from a folder of videos, to train and test a scene classifier on.
 
-Every video of at least nine seconds is a class of its own: its first six seconds are six rows to train on, its last
-three seconds three rows to test on.
+Every video of at least nine seconds is a class of its own: its first six seconds are a row to train on, of which each
+epoch sees another second; its last three seconds are three rows to test on.
 
     python examples/scene_segments.py FOLDER scenes.csv
-    tubelet train --data scenes.csv
+    tubelet train scenes/vivit_fe --data scenes.csv
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ def rows_of(video: Path) -> list[dict[str, object]]:
         seconds = reader.duration_seconds
     if seconds < MIN_SECONDS:
         return []
-    starts = [("train", float(start)) for start in range(6)]
-    starts += [("test", round(seconds - left, 3)) for left in (3, 2, 1)]
+    segments = [("train", 0.0, 6.0)]
+    segments += [("test", round(seconds - left, 3), round(seconds - left + 1, 3)) for left in (3, 2, 1)]
     return [
-        {"path": video.resolve(), "label": video.stem, "split": split, "start_seconds": start, "end_seconds": start + 1}
-        for split, start in starts
+        {"path": video.resolve(), "label": video.stem, "split": split, "start_seconds": start, "end_seconds": end}
+        for split, start, end in segments
     ]
 
 

@@ -21,9 +21,9 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 COMMAND_LINES = [
     line.partition("#")[0].strip()
-    for block in re.findall(r"```(?:bash|sh)?\n(.*?)```", README, flags=re.DOTALL)
+    for language, block in re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
     for line in block.splitlines()
-    if line.startswith("tubelet ")
+    if language == "bash" and line.startswith("tubelet ")
 ]
 
 
