@@ -42,7 +42,7 @@ class Batch:
     """
 
     clips: UInt8[Tensor, "B C T H W"] | UInt8[Tensor, "B V C T H W"]
-    labels: Int[Tensor, " B"]
+    labels: Int[Tensor, " B"] | Int[Tensor, "B heads"]  # several label columns give a column each
     weight: Float[Tensor, " B"]
     index: tuple[int, ...]  # row of each video in its manifest split
     failures: tuple[str, ...] = ()  # one line per unreadable video

@@ -251,3 +251,10 @@ def test_fingerprint_follows_the_content_of_npz(tmp_path: Path) -> None:
 def test_impossible_configurations_raise(fields: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         ManifestConfig(**fields)  # type: ignore[arg-type]
+
+
+def test_numbers_that_stand_for_given_names_are_said_so(tmp_path: Path) -> None:
+    file = write_npz(tmp_path / "volumes.npz", {"train": 6, "val": 4, "test": 4})
+    named = read_manifest(file, ManifestConfig(class_names={"label": ("normal", "hyperplasia")}))
+    assert any("numbers" in note and "'normal'" in note for note in named.notes)
+    assert not any("numbers" in note for note in read_manifest(file).notes)

@@ -149,6 +149,7 @@ def read_manifest(source: str | Path, config: ManifestConfig | None = None) -> M
     if unknown := set(config.class_names) - set(heads):
         raise ConfigError(f"class_names has no use for '{min(unknown)}'{nearest(min(unknown), heads)}")
     names = {head: _class_names(rows, i, config.class_names.get(head)) for i, head in enumerate(heads)}
+    notes += _numbered(rows, names)
     rows = _with_all_splits(rows, config, notes)
     samples = tuple(_sample(source, row, names) for row in rows)
     _check_classes(source, samples, names)
@@ -163,6 +164,15 @@ def _class_names(rows: list[Row], head: int, given: tuple[str, ...] | None) -> t
     if all(name.isdecimal() for name in found):
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
+
+
+def _numbered(rows: list[Row], names: dict[str, tuple[str, ...]]) -> list[str]:
+    """A note for each head whose labels are numbers that stand for given names: nothing shows that they fit."""
+    return [
+        f"labels of '{head}' are numbers, read as places in the {len(known)} class names from 0 '{known[0]}' on"
+        for i, (head, known) in enumerate(names.items())
+        if any(row.labels[i].isdecimal() and row.labels[i] not in known for row in rows)
+    ]
 
 
 def _sample(source: Path, row: Row, names: dict[str, tuple[str, ...]]) -> Sample:
