@@ -10,6 +10,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -72,9 +73,22 @@ def test_every_local_link_leads_somewhere() -> None:
         assert (ROOT / target).exists(), target
 
 
+def results(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((ROOT / f"docs/results/{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
 def test_speeds_are_those_of_the_committed_measurement() -> None:
-    measured = json.loads((ROOT / "docs/results/models.json").read_text(encoding="utf-8"))
+    measured = results("models")
     shares = [row["product_share"] for row in measured["inference"]["rows"].values()]
     numbers = [f"{measured[part]['speedup_over_huggingface']:.2f}" for part in ("inference", "training")]
     for number in [*numbers, *(f"{share:.1%}" for share in shares)]:
         assert number in README, f"{number} of docs/results/models.json is not in the README"
+
+
+def test_accuracies_are_those_of_the_committed_measurements() -> None:
+    spread = results("adrenalmnist3d")["spread"]
+    numbers = [f"{spread[name]['mean']:.3f} ± {spread[name]['sd']:.3f}" for name in ("auroc", "top1")]
+    tops = [row["top1"] for row in (*results("demo")["rows"].values(), results("scenes")["row"])]
+    for number in [*numbers, *(f"{100 * top1:.1f} %" for top1 in tops)]:
+        assert number in README, f"{number} of docs/results is not in the README"
