@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,3 +115,26 @@ def rows_of(file: Path) -> list[dict[str, str]]:
 def content_of(folder: Path) -> dict[str, bytes]:
     """Every file below a folder with its content, to show that a command left it alone."""
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def touch(root: Path, *paths: str) -> Path:
+    """Files of any content below ``root``: layouts are read without opening videos."""
+    for path in paths:
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        (root / path).write_bytes(b"any content")
+    return root
+
+
+def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> Path:
+    """A CSV file with these rows, the header first."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+def assert_one_line(caught: pytest.ExceptionInfo[Exception], *parts: str) -> None:
+    """The message is one line and holds every part."""
+    message = str(caught.value)
+    assert "\n" not in message
+    for part in parts:
+        assert part in message

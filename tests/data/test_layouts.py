@@ -2,36 +2,15 @@
 
 from __future__ import annotations
 
-import csv
 import pickle
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from support import assert_one_line, touch, write_csv
 from tubelet.data.manifest import read_manifest
 from tubelet.errors import DataError
-
-
-def touch(root: Path, *paths: str) -> Path:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(b"any content")
-    return root
-
-
-def write_csv(path: Path, rows: Iterable[Sequence[object]]) -> Path:
-    with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows(rows)
-    return path
-
-
-def assert_one_line(caught: pytest.ExceptionInfo[Exception], *parts: str) -> None:
-    message = str(caught.value)
-    assert "\n" not in message
-    for part in parts:
-        assert part in message
 
 
 @pytest.mark.parametrize(

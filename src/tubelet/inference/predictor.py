@@ -86,14 +86,14 @@ class Classifier:
         dataset = ClipDataset(manifest, self.protocol, mode="views")
         with Loader(dataset, batch_size, num_workers=num_workers) as loader:
             for batch in loader.eval_batches():
-                probs, failures = self.predict_clips(batch.clips), iter(batch.failures)
-                for i, (index, weight) in enumerate(zip(batch.index, batch.weight.tolist(), strict=True)):
-                    if weight == 0:
-                        yield next(failures)
+                read, failures = batch.weight > 0, iter(batch.failures)
+                probs = iter(self.predict_clips(batch.clips[read]) if read.any() else ())
+                for i, index in enumerate(batch.index):
+                    if read[i]:
+                        name, seconds, notes = str(files[index]), batch.seconds_covered[i], batch.notes[i]
+                        yield self._prediction(name, next(probs), top_k, seconds, notes)
                     else:
-                        yield self._prediction(
-                            str(files[index]), probs[i], top_k, batch.seconds_covered[i], batch.notes[i]
-                        )
+                        yield next(failures)
 
     def predict_clips(self, clips: Tensor) -> Float[Tensor, "B K"]:
         """Probabilities of uint8 views ``[B, V, C, T, H, W]``, averaged as the protocol says."""

@@ -64,7 +64,7 @@ def save_checkpoint(path: Path, model: nn.Module, record: Record) -> None:
 
 
 def _write(new: Path, model: nn.Module, record: Record) -> None:
-    state = {name: t.detach().cpu().contiguous().clone() for name, t in model.state_dict().items()}
+    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
     save_file(state, new / WEIGHTS)
     content = config_io.to_dict(record)
     content["weights_sha256"] = _sha256(new / WEIGHTS)
