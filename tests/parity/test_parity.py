@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import fnmatch
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-import torch
-
-from parity.cases import CHECKS, read_config, vivit_from_scenic
+from parity.cases import CHECKS, MANIFEST_CHECKS
+from parity.compare import read_config
 from parity.conftest import name_of
-from tubelet.weights.scenic import from_scenic
+
+
+def check_of(path: Path, checks: Sequence[tuple[str, Callable[..., Any]]]) -> Callable[..., Any]:
+    """The first check whose pattern fits the name; a case that none claims fails."""
+    check = next((check for pattern, check in checks if fnmatch.fnmatchcase(name_of(path), pattern)), None)
+    assert check is not None, f"no test claims {name_of(path)}: add it to tests/parity/cases.py"
+    return check
 
 
 def test_equals_the_original(case: Path) -> None:
-    check = next((check for pattern, check in CHECKS if fnmatch.fnmatchcase(name_of(case), pattern)), None)
-    assert check is not None, f"no test claims {name_of(case)}: add it to CHECKS or to PENDING"
-    check(case, read_config(case))
+    check_of(case, CHECKS)(case, read_config(case))
 
 
 def test_real_size_checkpoint_maps_strictly_by_name_and_shape(manifest: Path) -> None:
-    content = json.loads(manifest.read_text(encoding="utf-8"))
-    with torch.device("meta"):
-        model = vivit_from_scenic(content["constructor"], content["input_shape"])
-        source = {name: torch.empty(shape) for name, shape in content["parameters"]}
-        state, report = from_scenic(source, model)
-    assert set(state) == set(model.state_dict())
-    assert not report.dropped
-    assert sum(t.numel() for t in state.values()) == content["total_parameters"]
+    check_of(manifest, MANIFEST_CHECKS)(json.loads(manifest.read_text(encoding="utf-8")))

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model
-from tubelet.weights.convert import Rule, map_weights
-from tubelet.weights.scenic import from_scenic
+from tubelet.weights.convert import TRANSPOSED, Operation, Rule, map_back, map_weights, stacked
+from tubelet.weights.scenic import from_scenic, to_scenic
 
 RULES = [
-    Rule("{i}.weight", ("layer{i}/kernel",), lambda x: x.T),
-    Rule("{i}.bias", ("layer{i}/q/bias", "layer{i}/k/bias"), lambda q, k: torch.cat([q, k])),
+    Rule("{i}.weight", ("layer{i}/kernel",), TRANSPOSED),
+    Rule("{i}.bias", ("layer{i}/q/bias", "layer{i}/k/bias"), stacked(2)),
 ]
 
 
@@ -47,9 +47,10 @@ def test_rules_with_a_number_fill_every_layer_and_the_report_says_from_what() ->
     state, report = map_weights(weights, target, RULES)
     assert state["0.weight"].equal(weights["layer0/kernel"].T)
     assert state["0.bias"].equal(torch.tensor([0.0, 0.0, 1.0, 1.0]))
-    assert report.used["1.bias"] == ("layer1/q/bias", "layer1/k/bias")
-    assert report.dropped == {}
-    assert str(report) == "4 tensors filled, 0 source tensors dropped"
+    assert report.filled[3].target == "1.bias"
+    assert report.filled[3].sources == ("layer1/q/bias", "layer1/k/bias")
+    assert report.dropped == report.fresh == {}
+    assert str(report) == "4 tensors filled, 0 fresh, 0 of the source dropped"
     target.load_state_dict(state)
 
 
@@ -144,7 +145,7 @@ def test_scenic_weights_fill_a_model_by_name() -> None:
     weights, target = scenic_average_pool(), average_pool()
     state, report = from_scenic(weights, target)
     target.load_state_dict(state)
-    assert {name for names in report.used.values() for name in names} == set(weights)
+    assert {name for tensor in report.filled for name in tensor.sources} == set(weights)
     assert state["head.weight"].equal(weights["output_projection/kernel"].T)
     assert state["tokenizer.proj.weight"][3, 1, 0, 2, 3] == weights["embedding/kernel"][0, 2, 3, 1, 3]
 
@@ -168,3 +169,56 @@ def test_a_scenic_block_too_many_is_left_over() -> None:
     extra = "SpatialTransformer/encoderblock_1/LayerNorm_0/scale"
     with pytest.raises(CheckpointError, match=r"encoderblock_1/LayerNorm_0/scale \(8,\) is not used"):
         from_scenic({**scenic_average_pool(), extra: torch.ones(8)}, average_pool())
+
+
+def test_the_way_back_gives_the_source_to_the_bit() -> None:
+    weights, target = scenic_average_pool(), average_pool()
+    state, _ = from_scenic(weights, target)
+    target.load_state_dict(state)
+    back = to_scenic(target)
+    assert back.keys() == weights.keys()
+    for name, tensor in weights.items():
+        assert back[name].equal(tensor), name
+
+
+def test_an_operation_without_a_way_back_is_refused_by_name() -> None:
+    rules = [Rule("{i}.weight", ("{i}/sum",), Operation("summed", lambda x: x)), RULES[1]]
+    with pytest.raises(CheckpointError, match=r"cannot hold this model: 0\.weight has no place there; 1\.weight has"):
+        map_back(model().state_dict(), rules)
+
+
+def test_what_stays_fresh_keeps_its_value_and_is_listed_with_the_reason() -> None:
+    target, weights = model(), {k: v for k, v in source().items() if k.startswith("layer0")}
+    state, report = map_weights(weights, target, RULES, fresh={r"1\..*": "new for 6 classes"})
+    assert state["1.weight"].equal(target.get_parameter("1.weight"))
+    assert report.fresh == {"1.weight": "new for 6 classes", "1.bias": "new for 6 classes"}
+    assert [f.target for f in report.filled] == ["0.weight", "0.bias"]
+
+
+def test_the_report_has_a_row_per_rule_and_reason() -> None:
+    weights = {**source(), "step": torch.zeros(())}
+    _, report = map_weights(weights, model(), RULES, dropped={"step": "training state"})
+    assert report.rows() == [
+        {"target": "{i}.weight", "sources": ["layer{i}/kernel"], "operation": "transposed", "count": 2},
+        {"target": "{i}.bias", "sources": ["layer{i}/q/bias", "layer{i}/k/bias"], "operation": "2 stacked", "count": 2},
+        {"target": "", "sources": ["step"], "operation": "dropped: training state", "count": 1},
+    ]
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf])
+def test_values_that_are_not_finite_are_refused_by_name(value: float) -> None:
+    weights = source()
+    weights["layer1/k/bias"][1] = value
+    assert refusal(weights).endswith("layer1/k/bias holds values that are not finite")
+
+
+def test_one_tensor_of_another_number_format_is_refused_by_name() -> None:
+    weights = source()
+    weights["layer1/k/bias"] = weights["layer1/k/bias"].half()
+    assert refusal(weights).endswith("layer1/k/bias is torch.float16 among tensors that are torch.float32")
+
+
+def test_a_source_in_half_precision_is_converted_and_the_report_says_so() -> None:
+    state, report = map_weights({name: t.half() for name, t in source().items()}, model(), RULES)
+    assert {t.dtype for t in state.values()} == {torch.float32}
+    assert report.notes == ("torch.float16 converted to torch.float32",)

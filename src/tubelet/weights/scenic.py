@@ -8,6 +8,7 @@ out kernels ``[heads, head_dim, D]``.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from tubelet.models.vivit import (
     ViViTFactorizedSelfAttention,
     ViViTJoint,
 )
-from tubelet.weights.convert import MappingReport, Rule, map_weights
+from tubelet.weights.convert import SAME, TRANSPOSED, MappingReport, Operation, Rule, map_back, map_weights
 
 
 def from_scenic(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:
@@ -28,70 +29,103 @@ def from_scenic(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[st
     Raises:
         CheckpointError: any parameter is missing, left over or of another shape.
     """
-    return map_weights(source, model, [*_COMMON, *_RULES[type(model)]])
+    return map_weights(source, model, scenic_rules(model))
 
 
-def _same(x: Tensor) -> Tensor:
-    return x
+def to_scenic(model: nn.Module) -> dict[str, Tensor]:
+    """Scenic's parameters under scenic's names, from a tubelet ViViT."""
+    return map_back(model.state_dict(), scenic_rules(model))
 
 
-def _kernel(x: Tensor) -> Tensor:
-    return x.T  # in out -> out in
+def scenic_rules(model: nn.Module) -> list[Rule]:
+    """The rules of a tubelet ViViT; the head counts, which only flax kernels show, are those of its config."""
+    config: Any = model.config
+    heads = config.num_heads
+    common = [
+        Rule("tokenizer.proj.weight", ("embedding/kernel",), _CONV_KERNEL),
+        Rule("tokenizer.proj.bias", ("embedding/bias",)),
+        *_dense("pre_logits.0", "pre_logits"),
+        *_dense("head", "output_projection"),
+    ]
+    spatial = [
+        Rule("spatial_encoder.cls_token", ("cls_SpatialTransformer",), _TOKEN),
+        *_blocks("spatial_encoder.", "SpatialTransformer", heads),
+    ]
+    match model:
+        case ViViTJoint():
+            return [*common, Rule("encoder.cls_token", ("cls",), _TOKEN), *_blocks("encoder.", "Transformer", heads)]
+        case ViViTFactorizedEncoder():
+            temporal_heads = config.temporal_num_heads or heads
+            token = Rule("temporal_encoder.cls_token", ("cls_TemporalTransformer",), _TOKEN)
+            return [*common, *spatial, token, *_blocks("temporal_encoder.", "TemporalTransformer", temporal_heads)]
+        case ViViTAveragePool():
+            return [*common, *spatial]
+        case ViViTFactorizedSelfAttention():
+            return [*common, *_factorized_self_attention_blocks(heads)]
+        case ViViTFactorizedDotProduct():
+            return [*common, *_blocks("", "Transformer", heads)]
+        case _:
+            raise TypeError(f"scenic has no {type(model).__name__}")
 
 
-def _conv_kernel(x: Tensor) -> Tensor:
-    return x.movedim((-1, -2), (0, 1))  # (t) h w in out -> out in (t) h w
+_CONV_KERNEL = Operation(
+    "convolution kernel: (t) h w in out -> out in (t) h w",
+    lambda x: x.movedim((-1, -2), (0, 1)),
+    lambda x: (x.movedim((0, 1), (-1, -2)),),
+)
+_TOKEN = Operation("1 1 D -> D", lambda x: x.flatten(), lambda x: (x[None, None],))
+_TABLE = Operation("1 rows D -> rows D", lambda x: x.squeeze(0), lambda x: (x[None],))
 
 
-def _qkv_kernel(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return torch.cat([x.flatten(1).T for x in (q, k, v)])  # each D heads hd -> D D; stacked 3D D
+def _qkv_kernel(heads: int) -> Operation:
+    return Operation(
+        "3 x (D heads hd -> D D), stacked",
+        lambda *qkv: torch.cat([x.flatten(1).T for x in qkv]),
+        lambda x: [part.T.unflatten(1, (heads, -1)) for part in x.chunk(3)],
+    )
 
 
-def _qkv_bias(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    return torch.cat([x.flatten() for x in (q, k, v)])
+def _qkv_bias(heads: int) -> Operation:
+    return Operation(
+        "3 x (heads hd -> D), stacked",
+        lambda *qkv: torch.cat([x.flatten() for x in qkv]),
+        lambda x: [part.unflatten(0, (heads, -1)) for part in x.chunk(3)],
+    )
 
 
-def _out_kernel(x: Tensor) -> Tensor:
-    return x.flatten(0, 1).T  # heads hd D -> D D
-
-
-def _token(x: Tensor) -> Tensor:
-    return x.flatten()  # 1 1 D -> D
-
-
-def _table(x: Tensor) -> Tensor:
-    return x.squeeze(0)  # 1 rows D -> rows D
+def _out_kernel(heads: int) -> Operation:
+    return Operation("heads hd D -> D D", lambda x: x.flatten(0, 1).T, lambda x: (x.T.unflatten(0, (heads, -1)),))
 
 
 def _norm(target: str, source: str) -> list[Rule]:
-    return [Rule(f"{target}.weight", (f"{source}/scale",), _same), Rule(f"{target}.bias", (f"{source}/bias",), _same)]
+    return [Rule(f"{target}.weight", (f"{source}/scale",), SAME), Rule(f"{target}.bias", (f"{source}/bias",), SAME)]
 
 
 def _dense(target: str, source: str) -> list[Rule]:
     return [
-        Rule(f"{target}.weight", (f"{source}/kernel",), _kernel),
-        Rule(f"{target}.bias", (f"{source}/bias",), _same),
+        Rule(f"{target}.weight", (f"{source}/kernel",), TRANSPOSED),
+        Rule(f"{target}.bias", (f"{source}/bias",), SAME),
     ]
 
 
-def _attention(target: str, source: str) -> list[Rule]:
+def _attention(target: str, source: str, heads: int) -> list[Rule]:
     kernels = tuple(f"{source}/{name}/kernel" for name in ("query", "key", "value"))
     biases = tuple(f"{source}/{name}/bias" for name in ("query", "key", "value"))
     return [
-        Rule(f"{target}.qkv.weight", kernels, _qkv_kernel),
-        Rule(f"{target}.qkv.bias", biases, _qkv_bias),
-        Rule(f"{target}.proj.weight", (f"{source}/out/kernel",), _out_kernel),
-        Rule(f"{target}.proj.bias", (f"{source}/out/bias",), _same),
+        Rule(f"{target}.qkv.weight", kernels, _qkv_kernel(heads)),
+        Rule(f"{target}.qkv.bias", biases, _qkv_bias(heads)),
+        Rule(f"{target}.proj.weight", (f"{source}/out/kernel",), _out_kernel(heads)),
+        Rule(f"{target}.proj.bias", (f"{source}/out/bias",), SAME),
     ]
 
 
-def _blocks(target: str, source: str) -> list[Rule]:
+def _blocks(target: str, source: str, heads: int) -> list[Rule]:
     """Position table, standard blocks and final norm; ``target`` is "" or a module name with its dot."""
     block, original = f"{target}blocks.{{i}}", f"{source}/encoderblock_{{i}}"
     return [
-        Rule(f"{target}pos_embed.table", (f"{source}/posembed_input/pos_embedding",), _table),
+        Rule(f"{target}pos_embed.table", (f"{source}/posembed_input/pos_embedding",), _TABLE),
         *_norm(f"{block}.norm1", f"{original}/LayerNorm_0"),
-        *_attention(f"{block}.attn", f"{original}/MultiHeadDotProductAttention_0"),
+        *_attention(f"{block}.attn", f"{original}/MultiHeadDotProductAttention_0", heads),
         *_norm(f"{block}.norm2", f"{original}/LayerNorm_1"),
         *_dense(f"{block}.mlp.fc1", f"{original}/MlpBlock_0/Dense_0"),
         *_dense(f"{block}.mlp.fc2", f"{original}/MlpBlock_0/Dense_1"),
@@ -99,36 +133,13 @@ def _blocks(target: str, source: str) -> list[Rule]:
     ]
 
 
-def _factorized_self_attention_blocks() -> list[Rule]:
+def _factorized_self_attention_blocks(heads: int) -> list[Rule]:
     block, original = "blocks.{i}", "Transformer/encoderblock_{i}"
-    rules = [Rule("pos_embed.table", ("Transformer/posembed_input/pos_embedding",), _table)]
+    rules = [Rule("pos_embed.table", ("Transformer/posembed_input/pos_embedding",), _TABLE)]
     for axis in ("space", "time"):
         rules += _norm(f"{block}.norm_{axis}", f"{original}/LayerNorm_{axis}")
-        rules += _attention(f"{block}.attn_{axis}", f"{original}/MultiHeadDotProductAttention_{axis}")
+        rules += _attention(f"{block}.attn_{axis}", f"{original}/MultiHeadDotProductAttention_{axis}", heads)
     rules += _norm(f"{block}.norm_mlp", f"{original}/LayerNorm_mlp")
     rules += _dense(f"{block}.mlp.fc1", f"{original}/MlpBlock/Dense_0")
     rules += _dense(f"{block}.mlp.fc2", f"{original}/MlpBlock/Dense_1")
     return rules + _norm("norm", "Transformer/encoder_norm")
-
-
-_COMMON = [
-    Rule("tokenizer.proj.weight", ("embedding/kernel",), _conv_kernel),
-    Rule("tokenizer.proj.bias", ("embedding/bias",), _same),
-    *_dense("pre_logits.0", "pre_logits"),
-    *_dense("head", "output_projection"),
-]
-_SPATIAL = [
-    Rule("spatial_encoder.cls_token", ("cls_SpatialTransformer",), _token),
-    *_blocks("spatial_encoder.", "SpatialTransformer"),
-]
-_TEMPORAL = [
-    Rule("temporal_encoder.cls_token", ("cls_TemporalTransformer",), _token),
-    *_blocks("temporal_encoder.", "TemporalTransformer"),
-]
-_RULES: dict[type[nn.Module], list[Rule]] = {
-    ViViTJoint: [Rule("encoder.cls_token", ("cls",), _token), *_blocks("encoder.", "Transformer")],
-    ViViTFactorizedEncoder: [*_SPATIAL, *_TEMPORAL],
-    ViViTAveragePool: _SPATIAL,
-    ViViTFactorizedSelfAttention: _factorized_self_attention_blocks(),
-    ViViTFactorizedDotProduct: _blocks("", "Transformer"),
-}
