@@ -6,13 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from parity import vivit
+from parity import vivit, vtn
 
 # Families and cases still to be built; whoever builds one removes its row.
 PENDING = [
     "timesformer/*",
     "uniformerv2/*",
-    "vtn/*",
     "vivit/hf_*",
     "vivit/init_*",
     "vivit/manifest_hf_*",
@@ -26,9 +25,11 @@ CHECKS: list[tuple[str, Check]] = [
     ("vivit/model*", vivit.check_vivit_model),
     ("vivit/frame_sampling", vivit.check_frame_sampling),
     ("vivit/lr_schedule", vivit.check_lr_schedule),
+    ("vtn/*", vtn.check_vtn),
 ]
 
 # Which function checks a manifest of a real-size checkpoint, given its content.
 MANIFEST_CHECKS: list[tuple[str, Callable[[Mapping[str, Any]], None]]] = [
     ("vivit/manifest_scenic_*", vivit.check_scenic_manifest),
+    ("vtn/manifest_*", vtn.check_vtn_manifest),
 ]

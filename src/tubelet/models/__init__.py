@@ -19,6 +19,7 @@ from tubelet.models.vivit import (
     ViViTFactorizedSelfAttention,
     ViViTJoint,
 )
+from tubelet.models.vtn import VTN, VTNConfig
 
 # The image backbones of the ViT family: width, blocks, heads.
 TI: dict[str, Any] = {"embed_dim": 192, "depth": 12, "num_heads": 3}
@@ -30,6 +31,15 @@ H14: dict[str, Any] = {**H, "tubelet_size": (2, 14, 14)}
 
 # Model 4 needs an even number of heads, which ViT-Ti's 3 are not: 4 heads of 48 is our choice.
 TI_EVEN: dict[str, Any] = {**TI, "num_heads": 4}
+
+# Each VTN by its backbone: the timm network and what follows from its width.
+VTN_DEIT_B: dict[str, Any] = {"backbone": "deit_base_patch16_224"}
+VTN_DEIT_TI: dict[str, Any] = {  # 3 heads, as the backbone has, is our choice
+    "backbone": "deit_tiny_patch16_224",
+    "num_heads": 3,
+    "head_dim": 192,
+}
+VTN_R50: dict[str, Any] = {"backbone": "resnet50", "num_heads": 16, "hidden_dim": 4096, "head_dim": 2048}
 
 # name: (model class, config class, fields that differ from the config's defaults)
 MODELS: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = {
@@ -57,6 +67,11 @@ MODELS: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = {
     "vivit_h16x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, H),
     "vivit_h14x2_joint": (ViViTJoint, ViViTConfig, H14),
     "vivit_h14x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, H14),
+    "vtn_vit_b16": (VTN, VTNConfig, {}),
+    "vtn_deit_b16": (VTN, VTNConfig, VTN_DEIT_B),
+    "vtn_deit_ti16": (VTN, VTNConfig, VTN_DEIT_TI),
+    "vtn_r50": (VTN, VTNConfig, VTN_R50),
+    "vtn_r101": (VTN, VTNConfig, {**VTN_R50, "backbone": "resnet101"}),
 }
 
 

@@ -12,7 +12,7 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tubelet.types import Grid
@@ -79,3 +79,53 @@ def resize_positions(
         lines = F.interpolate(lines, size=new_t, mode="linear", align_corners=True)
         rows = rearrange(lines, "s d t -> (t s) d")
     return torch.cat([prefix, rows])
+
+
+class FramePositionTable(nn.Module):
+    """One learned row per frame number, for a sequence of frames behind a class token (VTN).
+
+    Of P rows the last two belong to the class token and to padding; frame numbers wrap at P - 2, so that a video of
+    any length has rows. Source: bomri/SlowFast, commit 00a68201, ``slowfast/models/vtn_helper.py``.
+    """
+
+    def __init__(self, num_positions: int, embed_dim: int) -> None:
+        super().__init__()
+        self.table = nn.Parameter(torch.empty(num_positions, embed_dim))
+        nn.init.normal_(self.table, std=0.02)
+        with torch.no_grad():
+            self.table[-1] = 0.0
+
+    def of_frames(self, position: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        return F.embedding(position % (len(self.table) - 2), self.table)
+
+    def of_class_token(self) -> Float[Tensor, " D"]:
+        return self.table[-2]
+
+
+class FixedFramePositions(nn.Module):
+    """Sine and cosine of the frame number, at frequencies from 1 to 1/10000; the class token has none."""
+
+    frequency: Tensor
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        half = -(-embed_dim // 2)
+        self.embed_dim = embed_dim
+        self.register_buffer("frequency", 10000.0 ** (-torch.arange(half) / half), persistent=False)
+
+    def of_frames(self, position: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
+        angle = position.unsqueeze(-1) * self.frequency  # B T D/2
+        return torch.cat([angle.sin(), angle.cos()], dim=-1)[..., : self.embed_dim]
+
+    def of_class_token(self) -> Float[Tensor, " D"]:
+        return self.frequency.new_zeros(self.embed_dim)
+
+
+class NoFramePositions(nn.Module):
+    """No positions: the encoder sees order only as far as its window gives it away."""
+
+    def of_frames(self, position: Int[Tensor, "B T"]) -> float:
+        return 0.0
+
+    def of_class_token(self) -> float:
+        return 0.0

@@ -1,0 +1,182 @@
+"""Attention for long sequences: every frame sees its neighbors and the class token, the class token sees everything.
+
+Source: VTN (arXiv 2102.00719) section 3.2; bomri/SlowFast, commit 00a68201, ``slowfast/models/vtn_helper.py``, and the
+Longformer of HuggingFace transformers that it instantiates.
+
+    B  videos   T  frames   L = 1 + T  tokens, the class token first   D  width   heads x hd = D   w  window
+
+Work of the original that changes no result is not done: no padding to the window, global keys and values folded into
+the one query that uses them, and of the last layer (which only the class token leaves) only that token's row.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tubelet.nn.attention import split_heads
+
+ROWS = 4096  # tokens whose queries and feed-forward are computed at once: bounds the memory of a long video
+_DENSE = 512  # up to so many keys one masked attention is faster than attention over blocks
+_BLOCK = 64  # queries of a block; measured as fast as 32 and 128 on a CPU
+
+
+class LongformerAttention(nn.Module):
+    """Attention of width ``window`` (so many neighbors in total, half on each side, and the frame itself).
+
+    ``qkv`` holds query, key and value stacked; the three global projections serve the class token's query alone.
+
+    Raises:
+        ValueError: the window is not positive and even.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, window: int, attn_drop: float = 0.0) -> None:
+        super().__init__()
+        if window <= 0 or window % 2:
+            raise ValueError(f"window must be positive and even, got {window}")
+        self.num_heads = num_heads
+        self.window = window
+        self.attn_drop = attn_drop
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.query_global = nn.Linear(embed_dim, embed_dim)
+        self.key_global = nn.Linear(embed_dim, embed_dim)
+        self.value_global = nn.Linear(embed_dim, embed_dim)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+
+    def class_token(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B 1 D"]:
+        """What the class token gathers from all tokens, before ``proj``.
+
+        Its keys are folded into its query, and its values applied after the mean: one row per head, not per token.
+        """
+        q = rearrange(self.query_global(x[:, 0]), "b (heads hd) -> b heads hd", heads=self.num_heads)
+        key = rearrange(self.key_global.weight, "(heads hd) d -> heads hd d", heads=self.num_heads)
+        shift = (q * self.key_global.bias.unflatten(0, (self.num_heads, -1))).sum(-1, keepdim=True)  # B heads 1
+        folded = torch.einsum("bhc,hcd->bhd", q, key)  # B heads D
+        scores = (folded @ x.mT + shift).float() * q.shape[-1] ** -0.5  # B heads L
+        if valid is not None:
+            scores = scores.masked_fill(~valid.unsqueeze(1), float("-inf"))
+        probs = F.dropout(scores.softmax(-1).to(x.dtype), self.attn_drop, self.training)  # B heads L
+        mean = probs @ x  # B heads D
+        value = rearrange(self.value_global.weight, "(heads hd) d -> heads hd d", heads=self.num_heads)
+        bias = self.value_global.bias.unflatten(0, (self.num_heads, -1)) * probs.sum(-1, keepdim=True)
+        out = torch.einsum("bhd,hcd->bhc", mean, value) + bias  # B heads hd
+        return rearrange(out, "b heads hd -> b 1 (heads hd)")
+
+    def frames(
+        self, x: Float[Tensor, "B L D"], start: int, stop: int, valid: Bool[Tensor, "B L"] | None
+    ) -> Float[Tensor, "B rows D"]:
+        """What the frame tokens ``start`` to ``stop`` (excluded; the first frame is 1) gather, before ``proj``."""
+        first, last = max(1, start - self.window // 2), min(x.shape[1], stop + self.window // 2)
+        tokens = torch.cat([x[:, :1], x[:, first:last]], dim=1)  # B 1+keys D
+        q, k, v = split_heads(self.qkv(tokens), self.num_heads)  # each B heads 1+keys hd
+        q = q[:, :, 1 + start - first : 1 + stop - first]  # B heads rows hd
+        seen = None if valid is None else torch.cat([valid[:, :1], valid[:, first:last]], dim=1)
+        attend = self._dense if last - first <= _DENSE else self._banded
+        out = attend(q, k, v, start - first, seen)  # B heads rows hd
+        return rearrange(out, "b heads n hd -> b n (heads hd)")
+
+    def _dense(self, q: Tensor, k: Tensor, v: Tensor, offset: int, seen: Tensor | None) -> Tensor:
+        """One attention with a mask; query i stands at key 1 + offset + i."""
+        distance = torch.arange(k.shape[2] - 1, device=q.device) - torch.arange(q.shape[2], device=q.device)[:, None]
+        band = (distance - offset).abs() <= self.window // 2  # rows keys
+        mask = F.pad(band, (1, 0), value=True)  # rows 1+keys
+        if seen is not None:
+            mask = mask & seen[:, None, None]  # B 1 rows 1+keys
+        return self._attend(q, k, v, mask)
+
+    def _banded(self, q: Tensor, k: Tensor, v: Tensor, offset: int, seen: Tensor | None) -> Tensor:
+        """Blocks of queries, each with its own keys (block + window of them) and the class token's in front."""
+        rows, num_keys, half = q.shape[2], k.shape[2] - 1, self.window // 2
+        blocks = -(-rows // _BLOCK)
+        left, total = half - offset, blocks * _BLOCK + self.window
+        right = max(0, total - left - num_keys)
+
+        def cut(x: Tensor) -> Tensor:  # B heads 1+keys hd -> (B blocks) heads 1+block+w hd
+            near = F.pad(x[:, :, 1:], (0, 0, left, right)).unfold(2, _BLOCK + self.window, _BLOCK)[:, :, :blocks]
+            near = rearrange(near, "b heads blocks hd keys -> b blocks heads keys hd")
+            token = x[:, None, :, :1].expand(-1, blocks, -1, -1, -1)
+            return torch.cat([token, near], dim=3).flatten(0, 1)
+
+        places = torch.arange(_BLOCK + self.window, device=q.device)
+        distance = places - torch.arange(_BLOCK, device=q.device)[:, None]
+        band = F.pad((distance >= 0) & (distance <= self.window), (1, 0), value=True)  # block 1+block+w
+        exists = torch.ones(1, num_keys + 1, dtype=torch.bool, device=q.device) if seen is None else seen
+        near = F.pad(exists[:, 1:], (left, right)).unfold(1, _BLOCK + self.window, _BLOCK)[:, :blocks]
+        near = F.pad(near, (1, 0), value=True).expand(q.shape[0], -1, -1)  # B blocks 1+block+w
+        mask = (band & near.unsqueeze(2)).flatten(0, 1).unsqueeze(1)  # (B blocks) 1 block 1+block+w
+        q = F.pad(q, (0, 0, 0, blocks * _BLOCK - rows))
+        q = rearrange(q, "b heads (blocks n) hd -> (b blocks) heads n hd", blocks=blocks)
+        out = self._attend(q, cut(k), cut(v), mask)
+        return rearrange(out, "(b blocks) heads n hd -> b heads (blocks n) hd", blocks=blocks)[:, :, :rows]
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        drop = self.attn_drop if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=drop)
+
+
+class FullAttention(nn.Module):
+    """The alternative to compare with: every token attends to every token, by one set of projections."""
+
+    def __init__(self, embed_dim: int, num_heads: int, attn_drop: float = 0.0) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.attn_drop = attn_drop
+        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+
+    def class_token(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B 1 D"]:
+        return self._attend(x, 0, 1, valid)
+
+    def frames(
+        self, x: Float[Tensor, "B L D"], start: int, stop: int, valid: Bool[Tensor, "B L"] | None
+    ) -> Float[Tensor, "B rows D"]:
+        return self._attend(x, start, stop, valid)
+
+    def _attend(self, x: Tensor, start: int, stop: int, valid: Tensor | None) -> Tensor:
+        q, k, v = split_heads(self.qkv(x), self.num_heads)  # each B heads L hd
+        mask = None if valid is None else valid[:, None, None]  # B 1 1 L
+        drop = self.attn_drop if self.training else 0.0
+        out = F.scaled_dot_product_attention(q[:, :, start:stop], k, v, attn_mask=mask, dropout_p=drop)
+        return rearrange(out, "b heads n hd -> b n (heads hd)")
+
+
+class PostNormLayer(nn.Module):
+    """``norm(x + attention(x))``, then ``norm(x + mlp(x))``, with the exact GELU (the order of BERT)."""
+
+    def __init__(
+        self,
+        attention: LongformerAttention | FullAttention,
+        embed_dim: int,
+        hidden_dim: int,
+        drop_rate: float = 0.0,
+        norm_eps: float = 1e-12,
+    ) -> None:
+        super().__init__()
+        self.attn = attention
+        self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.fc1 = nn.Linear(embed_dim, hidden_dim)
+        self.fc2 = nn.Linear(hidden_dim, embed_dim)
+        self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.drop = nn.Dropout(drop_rate)
+
+    def forward(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B L D"]:
+        """All tokens, ``ROWS`` at a time; ``valid`` is False for padding, which no token looks at."""
+        done = []
+        for start in range(0, x.shape[1], ROWS):
+            stop = min(start + ROWS, x.shape[1])
+            gathered = self.attn.frames(x, max(1, start), stop, valid) if stop > 1 else x[:, :0]  # B rows D
+            if start == 0:
+                gathered = torch.cat([self.attn.class_token(x, valid), gathered], dim=1)
+            done.append(self._finish(x[:, start:stop], gathered))
+        return done[0] if len(done) == 1 else torch.cat(done, dim=1)
+
+    def class_token(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B D"]:
+        """The first row of ``forward`` alone: all that is read of the last layer."""
+        return self._finish(x[:, :1], self.attn.class_token(x, valid)).squeeze(1)
+
+    def _finish(self, x: Float[Tensor, "B rows D"], gathered: Float[Tensor, "B rows D"]) -> Float[Tensor, "B rows D"]:
+        x = self.norm1(x + self.drop(self.attn.proj(gathered)))
+        return self.norm2(x + self.drop(self.fc2(F.gelu(self.fc1(x)))))
