@@ -12,6 +12,7 @@ made for another grid are interpolated and the change is logged.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,7 +139,31 @@ class ViViTJoint(nn.Module):
         return self.head(self.pre_logits(x))  # B K
 
 
-class ViViTFactorizedEncoder(nn.Module):
+class TwoStageViViT(nn.Module):
+    """What Model 2 and average pool share: a stage over each time index, then one over time."""
+
+    config: ViViTConfig
+    tokenizer: nn.Module
+    spatial_encoder: Encoder
+
+    @property
+    def frames_per_feature(self) -> int | None:
+        """Frames that make one vector; none where frames are chosen from the whole clip."""
+        return self.config.tubelet_size[0] if self.config.num_sampled_frames is None else None
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        return self.encode_time(self.encode_frames(clip))
+
+    def encode_frames(self, clip: Float[Tensor, "B C T H W"]) -> FrameFeatures:
+        """The per-frame stage: one vector ``[D]`` per time index, independent of every other time index."""
+        return FrameFeatures(vectors=encode_each_time_index(self.tokenizer, self.spatial_encoder, clip))
+
+    def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
+        """The temporal stage: logits from the vectors of consecutive time indices."""
+        raise NotImplementedError
+
+
+class ViViTFactorizedEncoder(TwoStageViViT):
     """Model 2: a spatial encoder on each time index, then a temporal encoder over their vectors."""
 
     def __init__(self, config: FactorizedEncoderConfig) -> None:
@@ -156,13 +181,6 @@ class ViViTFactorizedEncoder(nn.Module):
         )
         self.pre_logits, self.head = make_head(config)
 
-    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
-        return self.encode_time(self.encode_frames(clip))
-
-    def encode_frames(self, clip: Float[Tensor, "B C T H W"]) -> FrameFeatures:
-        """The per-frame stage: one vector ``[D]`` per time index, independent of every other time index."""
-        return FrameFeatures(vectors=encode_each_time_index(self.tokenizer, self.spatial_encoder, clip))
-
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
         """The temporal stage: logits from the vectors of consecutive time indices."""
         x, valid = features.vectors, features.valid  # B n_t D
@@ -171,7 +189,7 @@ class ViViTFactorizedEncoder(nn.Module):
         return self.head(self.pre_logits(x))  # B K
 
 
-class ViViTAveragePool(nn.Module):
+class ViViTAveragePool(TwoStageViViT):
     """The baseline of Table 2: Model 2's spatial encoder, its vectors averaged over time; blind to their order."""
 
     def __init__(self, config: ViViTConfig) -> None:
@@ -182,71 +200,52 @@ class ViViTAveragePool(nn.Module):
         self.spatial_encoder = make_encoder(config, (1, n_h, n_w))
         self.pre_logits, self.head = make_head(config)
 
-    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
-        return self.encode_time(self.encode_frames(clip))
-
-    def encode_frames(self, clip: Float[Tensor, "B C T H W"]) -> FrameFeatures:
-        """The per-frame stage: one vector ``[D]`` per time index, independent of every other time index."""
-        return FrameFeatures(vectors=encode_each_time_index(self.tokenizer, self.spatial_encoder, clip))
-
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
         """The temporal stage: the plain mean over time, whatever ``global_pool`` is."""
         x = pool_tokens(features.vectors, "avg", features.valid)  # B D
         return self.head(self.pre_logits(x))  # B K
 
 
-class ViViTFactorizedSelfAttention(nn.Module):
+class FactorizedViViT(nn.Module):
+    """What Models 3 and 4 share: no class token, and blocks over tokens that stay on their grid."""
+
+    def __init__(self, config: TokenPoolConfig, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = make_tokenizer(config)
+        self.pos_embed = PositionTable(config.grid, config.embed_dim, num_prefix=0)
+        self.pos_drop = nn.Dropout(config.drop_rate)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
+        self.pre_logits, self.head = make_head(config)
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        x, grid = self.tokenizer(clip)  # B N D
+        x = self.pos_drop(x + self.pos_embed(grid))  # B N D
+        x = rearrange(x, "b (t s) d -> b t s d", t=grid[0])  # B n_t n_s D
+        for block in self.blocks:
+            x = block(x)  # B n_t n_s D
+        x = pool_tokens(self.norm(x).flatten(1, 2), self.config.global_pool)  # B D
+        return self.head(self.pre_logits(x))  # B K
+
+
+class ViViTFactorizedSelfAttention(FactorizedViViT):
     """Model 3: every block attends over space within a time index, then over time at a place."""
 
     def __init__(self, config: FactorizedSelfAttentionConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.tokenizer = make_tokenizer(config)
-        self.pos_embed = PositionTable(config.grid, config.embed_dim, num_prefix=0)
-        self.pos_drop = nn.Dropout(config.drop_rate)
-        self.blocks = nn.ModuleList(
-            FactorizedSelfAttentionBlock(order=config.attention_order, drop_path=rate, **block_options(config))
-            for rate in drop_path_schedule(config.drop_path_rate, config.depth)
-        )
-        self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
-        self.pre_logits, self.head = make_head(config)
-
-    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
-        x, grid = self.tokenizer(clip)  # B N D
-        x = self.pos_drop(x + self.pos_embed(grid))  # B N D
-        x = rearrange(x, "b (t s) d -> b t s d", t=grid[0])  # B n_t n_s D
-        for block in self.blocks:
-            x = block(x)  # B n_t n_s D
-        x = pool_tokens(self.norm(x).flatten(1, 2), self.config.global_pool)  # B D
-        return self.head(self.pre_logits(x))  # B K
+        rates = drop_path_schedule(config.drop_path_rate, config.depth)
+        options = {"order": config.attention_order, **block_options(config)}
+        super().__init__(config, (FactorizedSelfAttentionBlock(drop_path=rate, **options) for rate in rates))
 
 
-class ViViTFactorizedDotProduct(nn.Module):
+class ViViTFactorizedDotProduct(FactorizedViViT):
     """Model 4: in every block half of the heads attend over time and half over space."""
 
     def __init__(self, config: TokenPoolConfig) -> None:
-        super().__init__()
         if config.num_heads % 2:
             raise ConfigError(f"Model 4 splits its heads in two halves: num_heads must be even, got {config.num_heads}")
-        self.config = config
-        self.tokenizer = make_tokenizer(config)
-        self.pos_embed = PositionTable(config.grid, config.embed_dim, num_prefix=0)
-        self.pos_drop = nn.Dropout(config.drop_rate)
-        self.blocks = nn.ModuleList(
-            FactorizedDotProductBlock(drop_path=rate, **block_options(config))
-            for rate in drop_path_schedule(config.drop_path_rate, config.depth)
-        )
-        self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
-        self.pre_logits, self.head = make_head(config)
-
-    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
-        x, grid = self.tokenizer(clip)  # B N D
-        x = self.pos_drop(x + self.pos_embed(grid))  # B N D
-        x = rearrange(x, "b (t s) d -> b t s d", t=grid[0])  # B n_t n_s D
-        for block in self.blocks:
-            x = block(x)  # B n_t n_s D
-        x = pool_tokens(self.norm(x).flatten(1, 2), self.config.global_pool)  # B D
-        return self.head(self.pre_logits(x))  # B K
+        rates = drop_path_schedule(config.drop_path_rate, config.depth)
+        super().__init__(config, (FactorizedDotProductBlock(drop_path=r, **block_options(config)) for r in rates))
 
 
 def encode_each_time_index(

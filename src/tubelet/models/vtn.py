@@ -73,6 +73,8 @@ class VTNConfig:
 class VTN(nn.Module):
     """Backbone, encoder over time, head; see :class:`VTNConfig` for what each may be."""
 
+    frames_per_feature = 1  # the backbone sees one frame at a time
+
     def __init__(self, config: VTNConfig) -> None:
         super().__init__()
         self.config = config
