@@ -56,12 +56,15 @@ class FrameFeatures:
 
     ``position`` is the source frame of each vector, for families whose temporal stage reads real frame numbers
     (ViViT's reads consecutive vectors and leaves it out). ``valid`` is False where a shorter video of the batch
-    has no vector; left out, all are valid.
+    has no vector; left out, all are valid. ``tokens`` are those of several layers, for families whose temporal stage
+    looks at more than a vector per time index (UniFormerV2); ``token_grid`` says how their patches lie in a frame.
     """
 
     vectors: Float[Tensor, "B T D"]
     position: Int[Tensor, "B T"] | None = None
     valid: Bool[Tensor, "B T"] | None = None
+    tokens: tuple[Float[Tensor, "B T N D"], ...] = ()  # of each layer: class token, then patches row by row
+    token_grid: tuple[int, int] | None = None  # patches (h, w) of a frame, N = 1 + h w
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +78,20 @@ class Prediction:
     num_views: int
     seconds_covered: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def top1(self) -> str:
+        return self.labels[0]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Scores of one stretch of a long video or a stream, best first."""
+
+    start_seconds: float
+    end_seconds: float
+    labels: tuple[str, ...]
+    probs: tuple[float, ...]
 
     @property
     def top1(self) -> str:
