@@ -135,7 +135,7 @@ class StreamingClassifier:
         for first, logits in scored:
             seconds = self.plan.window_seconds
             if self._short is not None:  # the source ended inside its first window
-                seconds = min(seconds, max(self._sampler.end_seconds, step))
+                seconds = min(seconds, self._sampler.end_seconds or step)
             probs = logits.softmax(-1)
             order = torch.argsort(probs, descending=True, stable=True)[: self.top_k].tolist()
             found.append(

@@ -1,0 +1,171 @@
+"""``tubelet predict --window``: what is in a film, and when."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import json
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.data.video import VideoReader
+from tubelet.errors import ConfigError, DataError
+from tubelet.files import write_atomically, written_atomically
+from tubelet.inference.long_video import merge_neighbors, predict_windows
+from tubelet.inference.predictor import Classifier
+from tubelet.inference.windows import WindowPlan, plan_windows
+from tubelet.report.timeline import write_timeline
+from tubelet.types import Segment
+
+_UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+@dataclass(frozen=True, kw_only=True)
+class WindowOptions:
+    """What the command line says about windows."""
+
+    window: str | None  # length, "clip" for what one clip spans
+    hop: str | None
+    fps: float | None
+    merge: bool
+    top_k: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Film:
+    """One file with its segments."""
+
+    source: str
+    duration_seconds: float
+    plan: WindowPlan
+    segments: tuple[Segment, ...]
+
+
+def seconds_of(text: str, name: str) -> float:
+    """A length of time as people write it: 4, 4s, 250ms, 1.5min, 1h.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    match = re.fullmatch(r"\s*([0-9]*\.?[0-9]+)\s*(ms|min|s|m|h|)\s*", text)
+    if match is None or float(match[1]) <= 0:
+        raise ConfigError(f"{name} must be a positive length of time such as 4s, 250ms or 1.5min, got '{text}'")
+    return float(match[1]) * _UNITS[match[2]]
+
+
+def predict_films(
+    classifier: Classifier, files: Sequence[Path], options: WindowOptions, reporter: ProgressReporter
+) -> tuple[list[Film], list[str]]:
+    """The films, and a line for each file that could not be read; a bad file stops no other."""
+    films: list[Film] = []
+    failures: list[str] = []
+    for file in files:
+        try:
+            films.append(_predict_film(classifier, file, options, reporter))
+        except DataError as error:
+            failures.append(str(error))
+            reporter.note(f"error: {error}")
+    return films, failures
+
+
+def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, reporter: ProgressReporter) -> Film:
+    with VideoReader(file) as reader:
+        asked = None if options.window in (None, "clip") else seconds_of(str(options.window), "--window")
+        plan = plan_windows(
+            classifier.model,
+            classifier.protocol,
+            window_seconds=asked,
+            hop_seconds=None if options.hop is None else seconds_of(options.hop, "--hop"),
+            sample_fps=options.fps,
+            source_fps=reader.fps,
+        )
+        reporter.note(f"{file.name}: {plan}")
+        if reader.duration_seconds < plan.window_seconds:
+            done = "looped" if classifier.protocol.short_video == "loop" else "last frame held"
+            reporter.note(f"{file.name}: shorter than a window ({reader.duration_seconds:.2f} s): {done}")
+
+        def on_progress(done: float, total: float) -> None:
+            reporter.progress(int(done), max(1, round(total)), f"s of {file.name}")
+
+        found = predict_windows(classifier, reader, plan, top_k=options.top_k, on_progress=on_progress)
+        segments = list(found)
+        merged = merge_neighbors(segments) if options.merge else segments
+        merged = [
+            dataclasses.replace(s, labels=s.labels[: options.top_k], probs=s.probs[: options.top_k]) for s in merged
+        ]
+        return Film(source=str(file), duration_seconds=reader.duration_seconds, plan=plan, segments=tuple(merged))
+
+
+def write_films(films: Sequence[Film], failures: Sequence[str], as_json: bool, csv_file: Path | None) -> None:
+    """The segments as a table or as JSON on stdout, and as a CSV file where one is asked for."""
+    if csv_file is not None:
+        write_atomically(csv_file, films_as_csv(films))
+    if as_json:
+        print(
+            json.dumps({"films": [as_dict(film) for film in films], "errors": failures}, indent=2, ensure_ascii=False)
+        )
+        return
+    for film in films:
+        table = Table(title=f"{film.source} ({film.duration_seconds:.1f} s)")
+        table.add_column("from", justify="right")
+        table.add_column("to", justify="right")
+        table.add_column("prediction")
+        for s in film.segments:
+            best = ", ".join(f"{label} {prob:.1%}" for label, prob in zip(s.labels, s.probs, strict=True))
+            table.add_row(clock(s.start_seconds), clock(s.end_seconds), best)
+        output_console().print(table)
+
+
+def write_plots(films: Sequence[Film], plot: Path) -> None:
+    """A timeline of each film: ``plot`` itself for one, else ``plot`` with the film's name in its own."""
+    for film in films:
+        name = plot if len(films) == 1 else plot.with_name(f"{plot.stem}-{Path(film.source).stem}{plot.suffix}")
+        with written_atomically(name) as unfinished:
+            write_timeline(
+                unfinished,
+                film.segments,
+                film.duration_seconds,
+                title=Path(film.source).name,
+                file_format=plot.suffix.removeprefix(".").lower(),
+            )
+        print(f"timeline: {name}", file=sys.stderr)
+
+
+def as_dict(film: Film) -> dict[str, Any]:
+    return {
+        "source": film.source,
+        "duration_seconds": round(film.duration_seconds, 6),
+        "window_seconds": film.plan.window_seconds,
+        "hop_seconds": film.plan.hop_seconds,
+        "frames_per_window": film.plan.num_frames,
+        "segments": [dataclasses.asdict(segment) for segment in film.segments],
+    }
+
+
+def films_as_csv(films: Sequence[Film]) -> str:
+    """One row per segment and label: path, start, end, rank, label, probability."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "start_seconds", "end_seconds", "rank", "label", "probability"])
+    for film in films:
+        for s in film.segments:
+            for rank, (label, prob) in enumerate(zip(s.labels, s.probs, strict=True), 1):
+                row = [film.source, f"{s.start_seconds:.3f}", f"{s.end_seconds:.3f}", rank, label, f"{prob:.6g}"]
+                writer.writerow(row)
+    return text.getvalue()
+
+
+def clock(seconds: float) -> str:
+    """1:02:03.25, and 2:03.25 below an hour."""
+    minutes, hundredths = divmod(round(seconds * 100), 6000)
+    hours, minutes = divmod(minutes, 60)
+    rest = f"{hundredths / 100:05.2f}"
+    return f"{hours}:{minutes:02d}:{rest}" if hours else f"{minutes}:{rest}"

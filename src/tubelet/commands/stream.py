@@ -1,0 +1,109 @@
+"""``tubelet stream``: what is in a source that is still running, window by window."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from tubelet.commands import parse
+from tubelet.commands.predict_windows import clock, seconds_of
+from tubelet.data.live import LiveSource, is_real_time
+from tubelet.errors import ConfigError
+from tubelet.inference.device import Device
+from tubelet.inference.live import Health, Watcher
+from tubelet.inference.predictor import load
+from tubelet.inference.windows import WindowPlan, plan_windows
+
+DESCRIPTION = """Classify a source while it runs: standard input, an http or rtsp address, a camera.
+
+Each window is printed as soon as its last frame is there. A source that breaks or stays silent is tried again, with
+longer and longer pauses; what was lost is said on stderr. Ctrl-C ends it.
+
+examples:
+  ffmpeg -i film.mkv -c copy -f mpegts - | tubelet stream runs/first/best -
+  tubelet stream runs/first/best http://camera.local/video.ts --window 4s --hop 1s --json
+  tubelet stream runs/first/best rtsp://camera.local/live --window 4s
+  tubelet stream runs/first/best /dev/video0 --input-format v4l2 --window 2s"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    checkpoint: Annotated[str, tyro.conf.Positional]  # folder, owner/name or hf://owner/name@revision
+    source: Annotated[str, tyro.conf.Positional]  # "-" for standard input, an address, a device or a file
+    window: str | None = None  # length of a window (4s, 500ms); by default what one clip of the model spans
+    hop: str | None = None  # from one window to the next, rounded to whole tubelets; by default a window
+    fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
+    drop: Literal["auto", "never", "oldest"] = "auto"  # old frames when the model is slower; auto: of live sources
+    retries: int = 5  # failed attempts to connect in a row before giving up
+    timeout: str = "10s"  # without data for so long, a connection is given up and made anew
+    input_format: str | None = None  # FFmpeg's name of the format, where it cannot be told (v4l2, mpegts, mjpeg)
+    top_k: int = 3  # labels per window
+    json: bool = False  # one JSON object per line on stdout
+    device: Device = "auto"  # auto: CUDA, else MPS, else CPU
+
+
+def main(argv: list[str]) -> int:
+    options = parse(Options, argv, "stream", DESCRIPTION)
+    if options.top_k < 1 or options.retries < 0:
+        raise ConfigError("--top-k must be at least 1 and --retries not negative")
+    timeout = seconds_of(options.timeout, "--timeout")
+    window = None if options.window is None else seconds_of(options.window, "--window")
+    hop = None if options.hop is None else seconds_of(options.hop, "--hop")
+    classifier = load(options.checkpoint, options.device)
+    live = is_real_time(options.source)
+
+    def make_plan(source_fps: float | None) -> WindowPlan:
+        plan = plan_windows(
+            classifier.model,
+            classifier.protocol,
+            window_seconds=window,
+            hop_seconds=hop,
+            sample_fps=options.fps,
+            source_fps=source_fps,
+        )
+        note(f"{plan}")
+        return plan
+
+    watcher = Watcher(
+        classifier,
+        partial(LiveSource, options.source, input_format=options.input_format, timeout_seconds=timeout),
+        make_plan,
+        drop="oldest" if options.drop == "oldest" or (options.drop == "auto" and live) else "never",
+        retries=0 if options.source == "-" or Path(options.source).is_file() else options.retries,
+        ends=not live,
+        silent_seconds=timeout,
+        top_k=min(options.top_k, len(classifier.labels)),
+        report=note,
+    )
+    lost = 0
+    try:
+        for segment in watcher.segments():
+            if options.json:
+                print(json.dumps(dataclasses.asdict(segment), ensure_ascii=False), flush=True)
+            else:
+                best = ", ".join(f"{label} {p:.1%}" for label, p in zip(segment.labels, segment.probs, strict=True))
+                print(f"{clock(segment.start_seconds)} to {clock(segment.end_seconds)}  {best}", flush=True)
+            if watcher.health.dropped > lost:
+                lost = watcher.health.dropped
+                note(f"{lost} frames left out so far, {watcher.health.lag_seconds:.1f} s behind")
+    finally:
+        note(summary(watcher.health))
+    return 0
+
+
+def summary(health: Health) -> str:
+    return (
+        f"{health.frames} frames in {health.connections} connections; {health.dropped} left out because the model was "
+        f"slower, {health.damaged} damaged; last segment {health.lag_seconds:.1f} s behind the source"
+    )
+
+
+def note(text: str) -> None:
+    print(f"stream: {text}", file=sys.stderr, flush=True)

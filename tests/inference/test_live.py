@@ -1,0 +1,281 @@
+"""Real sources that stall, break off and come back: every complete window is given, and nothing hangs."""
+
+from __future__ import annotations
+
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from support import MODEL, PROTOCOL, tiny_model
+from tubelet import load
+from tubelet.data.live import LiveFrame, LiveSource
+from tubelet.data.video import VideoReader
+from tubelet.errors import VideoError
+from tubelet.inference import live
+from tubelet.inference.live import Watcher
+from tubelet.inference.long_video import predict_windows
+from tubelet.inference.predictor import Classifier
+from tubelet.inference.windows import WindowPlan
+from tubelet.types import Segment
+from tubelet.weights.checkpoint import Record
+
+FPS = 20
+PLAN = WindowPlan(num_frames=4, hop=4, seconds_per_sample=0.1)
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seconds of MPEG-TS, which can be read from its beginning without its end, with a key frame each second."""
+    path = tmp_path_factory.mktemp("live") / "film.ts"
+    background = np.random.default_rng(0).integers(0, 128, size=(24, 32, 3))
+    with av.open(str(path), "w", format="mpegts") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"g": str(FPS), "bf": "0", "crf": "10"})
+        stream.height, stream.width = 24, 32
+        stream.pix_fmt = "yuv420p"
+        for i in range(6 * FPS):
+            frame = av.VideoFrame.from_ndarray((background + i).astype(np.uint8), format="rgb24")
+            frame.pts, frame.time_base = i, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.fixture(scope="module")
+def judge() -> Classifier:
+    model, config = tiny_model()
+    return Classifier(model, Record(model_name=MODEL, model_config=config, protocol=PROTOCOL), "cpu")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "_FIRST_PAUSE_SECONDS", 0.05)
+
+
+def offline(judge: Classifier, film: Path) -> list[Segment]:
+    with VideoReader(film) as reader:
+        return list(predict_windows(judge, reader, PLAN))
+
+
+@contextmanager
+def serving(answer: Callable[[http.server.BaseHTTPRequestHandler, int], None]) -> Iterator[tuple[str, list[str]]]:
+    """A real HTTP server; ``answer`` is given each request and how many came before. Yields address and requests."""
+    requests: list[str] = []
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            requests.append(self.headers.get("Range", ""))
+            with suppress(OSError):  # the client went away
+                answer(self, len(requests) - 1)
+
+        def log_message(self, *_: object) -> None: ...
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/film.ts", requests
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def headers(request: http.server.BaseHTTPRequestHandler, start: int, total: int, known: bool) -> None:
+    request.send_response(206 if start else 200)
+    request.send_header("Content-Type", "video/mp2t")
+    if known:
+        request.send_header("Accept-Ranges", "bytes")
+        request.send_header("Content-Length", str(total - start))
+        request.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
+    request.end_headers()
+
+
+def start_of(request: http.server.BaseHTTPRequestHandler) -> int:
+    wanted = request.headers.get("Range", "bytes=0-")
+    return int(wanted.removeprefix("bytes=").split("-")[0])
+
+
+def watch(judge: Classifier, address: str, **options: object) -> tuple[list[Segment], Watcher, list[str]]:
+    told: list[str] = []
+    connect = partial(LiveSource, address, timeout_seconds=1.5)
+    watcher = Watcher(judge, connect, lambda fps: PLAN, report=told.append, **options)  # type: ignore[arg-type]
+    return list(watcher.segments()), watcher, told
+
+
+def assert_same(found: list[Segment], expected: list[Segment]) -> None:
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert one.start_seconds == pytest.approx(other.start_seconds, abs=1e-6)
+        assert one.labels[0] == other.labels[0]
+        assert dict(zip(one.labels, one.probs, strict=True)) == pytest.approx(
+            dict(zip(other.labels, other.probs, strict=True)), abs=1e-5
+        )
+
+
+def test_a_server_that_stalls_and_drops_loses_no_segment(judge: Classifier, film: Path) -> None:
+    """Each answer gives a part, the second is silent for a while, and every one but the last breaks off."""
+    content = film.read_bytes()
+
+    def answer(request: http.server.BaseHTTPRequestHandler, before: int) -> None:
+        start = start_of(request)
+        headers(request, start, len(content), known=True)
+        stop = len(content) if before >= 4 else min(len(content), start + len(content) // 4)
+        request.wfile.write(content[start : (start + stop) // 2])
+        if before == 1:
+            request.wfile.flush()
+            time.sleep(0.5)
+        request.wfile.write(content[(start + stop) // 2 : stop])
+
+    with serving(answer) as (address, requests):
+        found, watcher, _ = watch(judge, address)
+    assert len(requests) >= 4
+    assert watcher.health.damaged == 0
+    assert_same(found, offline(judge, film))
+
+
+def test_a_live_server_that_restarts_gives_its_windows_again_from_the_new_start(judge: Classifier, film: Path) -> None:
+    """Without a length nobody can go on where it broke: a new connection has a new beginning, at a later time."""
+    content = film.read_bytes()
+
+    def answer(request: http.server.BaseHTTPRequestHandler, before: int) -> None:
+        if before < 2:
+            headers(request, 0, len(content), known=False)
+            request.wfile.write(content)
+        else:
+            request.send_error(503)
+
+    with serving(answer) as (address, _):
+        told: list[str] = []
+        watcher = Watcher(
+            judge,
+            partial(LiveSource, address, timeout_seconds=1.5),
+            lambda fps: PLAN,
+            ends=False,
+            retries=1,
+            report=told.append,
+        )
+        found: list[Segment] = []
+        with pytest.raises(VideoError, match="gave up after 1 more attempts"):
+            found.extend(watcher.segments())
+    expected = offline(judge, film)
+    assert watcher.health.connections == 2
+    assert_same(found[: len(expected)], expected)
+    again = found[len(expected) :]
+    assert [s.labels[0] for s in again] == [s.labels[0] for s in expected]
+    assert again[0].start_seconds > 0
+    assert any("trying again in 0.05 s" in line for line in told)
+
+
+def test_a_silent_server_is_given_up_and_the_complete_windows_are_there(judge: Classifier, film: Path) -> None:
+    content = film.read_bytes()
+    hold = threading.Event()
+
+    def answer(request: http.server.BaseHTTPRequestHandler, before: int) -> None:
+        headers(request, 0, len(content), known=False)
+        if before == 0:
+            request.wfile.write(content[: len(content) // 2])
+            request.wfile.flush()
+        hold.wait(20)
+
+    expected = offline(judge, film)
+    with serving(answer) as (address, _):
+        told: list[str] = []
+        watcher = Watcher(
+            judge,
+            partial(LiveSource, address, timeout_seconds=0.5),
+            lambda fps: PLAN,
+            retries=0,
+            silent_seconds=0.2,
+            report=told.append,
+        )
+        found: list[Segment] = []
+        with pytest.raises(VideoError, match=r"film\.ts"):
+            found.extend(watcher.segments())
+        hold.set()
+    assert len(expected) // 3 <= len(found) <= len(expected)
+    assert_same(found[:-1], expected[: len(found) - 1])  # the last one ends where the film broke off
+    assert any("no frame for" in line for line in told)
+
+
+def test_nobody_at_the_address_is_an_error_after_the_retries(judge: Classifier) -> None:
+    with serving(lambda request, _: request.send_error(404)) as (address, _):
+        pass  # gone again
+    with pytest.raises(VideoError, match=r"cannot be opened .*; gave up after 2 more attempts"):
+        watch(judge, address, retries=2)
+
+
+def test_a_source_faster_than_the_model_is_dropped_from_or_made_to_wait(
+    judge: Classifier, film: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live, "QUEUED_FRAMES", 2)
+    push = live.StreamingClassifier.push_one
+
+    def slowly(self: object, *arguments: object) -> list[Segment]:
+        time.sleep(0.01)
+        return push(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(live.StreamingClassifier, "push_one", slowly)
+    _, waiting, _ = watch(judge, str(film), drop="never")
+    assert (waiting.health.dropped, waiting.health.frames) == (0, 6 * FPS)
+    found, dropping, _ = watch(judge, str(film), drop="oldest")
+    assert dropping.health.dropped > 0
+    assert dropping.health.dropped + dropping.health.frames == 6 * FPS
+    assert found
+    assert [s.start_seconds for s in found] == sorted(s.start_seconds for s in found)
+
+
+def test_a_long_gap_begins_the_windows_anew(judge: Classifier, film: Path) -> None:
+    class Gap(LiveSource):
+        def frames(self) -> Iterator[LiveFrame]:
+            for i, frame in enumerate(super().frames()):
+                later = 100.0 if i >= 3 * FPS else 0.0
+                yield LiveFrame(seconds=frame.seconds + later, decoded=frame.decoded)
+
+    told: list[str] = []
+    watcher = Watcher(judge, lambda: Gap(str(film)), lambda fps: PLAN, report=told.append)
+    starts = [segment.start_seconds for segment in watcher.segments()]
+    assert any("without frames: windows begin anew" in line for line in told)
+    assert not [s for s in starts if 3.1 < s < 102.9]
+    assert min(s for s in starts if s > 50) == pytest.approx(103.0)
+
+
+def test_a_pipe_gives_the_segments_of_the_file_and_a_stalled_one_gives_them_when_they_are_whole(
+    judge: Classifier, film: Path, checkpoint: Path
+) -> None:
+    content = film.read_bytes()
+    command = [sys.executable, "-m", "tubelet", "stream", str(checkpoint), "-", "--window", "0.4s", "--json"]
+    process = subprocess.Popen(
+        [*command, "--device", "cpu", "--top-k", "8", "--timeout", "500ms"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        bufsize=0,  # what readline has read ahead communicate would not give
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(content[: len(content) // 2])
+    process.stdin.flush()
+    first = json.loads(process.stdout.readline())  # comes while the pipe is still open and silent
+    time.sleep(1.2)
+    out, err = process.communicate(content[len(content) // 2 :], timeout=120)
+    assert process.returncode == 0, err.decode()
+    found = [
+        Segment(**{**s, "labels": tuple(s["labels"]), "probs": tuple(s["probs"])})
+        for s in (first, *map(json.loads, out.splitlines()))
+    ]
+    assert_same(found, offline(load(checkpoint, "cpu"), film))
+    assert f"{6 * FPS} frames in 1 connections; 0 left out" in err.decode()
+    assert "no frame for" in err.decode()
