@@ -11,6 +11,7 @@ from jaxtyping import install_import_hook
 # Every jaxtyping annotation of the package is checked while tests run.
 install_import_hook("tubelet", "beartype.beartype")
 
+VIDEO_SUFFIXES = (".avi", ".mkv", ".mov", ".mp4", ".webm")
 FIXTURES = Path(__file__).parent / "fixtures"
 
 
@@ -21,6 +22,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=FIXTURES / "parity",
         help="folder of golden fixtures, <family>/<case>/config.json; default: the selection in tests/fixtures",
     )
+    parser.addoption(
+        "--clips-dir",
+        type=Path,
+        default=FIXTURES / "clips",
+        help="folder of videos, searched through, for the proofs on footage; default: the small ones in tests/fixtures",
+    )
+
+
+@pytest.fixture(scope="session")
+def clips(request: pytest.FixtureRequest) -> tuple[Path, ...]:
+    """The videos below --clips-dir, sorted by name."""
+    folder: Path = request.config.getoption("--clips-dir").resolve()
+    found = sorted((f for f in folder.rglob("*") if f.suffix in VIDEO_SUFFIXES), key=lambda file: file.name)
+    assert found, f"no videos below {folder}"
+    return tuple(found)
 
 
 @pytest.fixture(autouse=True)

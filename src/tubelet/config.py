@@ -119,11 +119,14 @@ def override(data: Mapping[str, Any], key: str, text: str) -> dict[str, Any]:
 
 
 def parse_value(text: str) -> Any:
-    """A command-line text as YAML reads it, with two helps: ``1e-3`` is a number and ``2,16,16`` is a list."""
+    """A command-line text as YAML reads it, with three helps: ``1e-3`` is a number, ``2,16,16`` is a list, and a sign
+    alone, such as ``|`` or ``#``, is itself."""
     try:
         return to_dict(ast.literal_eval(text))
     except (ValueError, SyntaxError):
         pass
+    if re.fullmatch(r"[^\w\s\[\]{}~]+", text):
+        return text
     try:
         value = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError:
@@ -136,7 +139,8 @@ def parse_value(text: str) -> Any:
 def describe(cls: type, where: str = "") -> Iterator[tuple[str, str, str, str]]:
     """Rows (dotted key, type, default, comment) of a dataclass and the dataclasses in it, for ``--help``.
 
-    The comment is the one that stands behind the field in the source.
+    The comment is the one that stands behind the field in the source. A dataclass that may be left out has a row of its
+    own before those of its fields, whose defaults hold once one of them is set.
     """
     hints = typing.get_type_hints(cls)
     comments = _comments(cls)
@@ -144,6 +148,8 @@ def describe(cls: type, where: str = "") -> Iterator[tuple[str, str, str, str]]:
         hint, key = hints[field.name], f"{where}{field.name}"
         inner = next((h for h in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(h)), None)
         if inner is not None:
+            if inner is not hint:
+                yield key, "the fields below, or none", "none", comments.get(field.name, "")
             yield from describe(typing.cast(type, inner), f"{key}.")
             continue
         if field.default is not dataclasses.MISSING:

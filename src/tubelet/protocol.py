@@ -19,16 +19,20 @@ class Protocol:
 
     ``sampling="dense"`` takes ``num_frames`` frames one ``frame_stride`` (source frames) or 1/``target_fps``
     seconds apart; ``sampling="uniform"`` cuts the video into ``num_frames`` equal segments and takes one frame
-    of each. The pixel range is ``(x / 255 - mean) / std``; 0.5 and 0.5 give [-1, 1].
+    of each, ``sampling="sparse"`` does so by UniFormerV2's rule. The pixel range is ``(x / 255 - mean) / std``; 0.5
+    and 0.5 give [-1, 1].
     """
 
     num_frames: int = 32  # frames of one clip
-    sampling: Literal["dense", "uniform"] = "dense"  # neighboring frames, or one per equal segment
+    sampling: Literal["dense", "uniform", "sparse"] = "dense"  # neighboring frames, or one per equal segment
     frame_stride: int | None = 2  # source frames between samples; exclusive with target_fps
     target_fps: float | None = None  # samples per second of video, whatever its own rate
     short_video: Literal["loop", "hold", "error"] = "loop"  # when a video is shorter than the clip
     resize_short_side: int = 256  # pixels, before cropping; bilinear with antialiasing
     crop_size: tuple[int, int] = (224, 224)  # pixels (height, width) that enter the model
+    slicing_axis: Literal[0, 1, 2] = 0  # volumes only: the axis of the array that plays time
+    slicing_backward: bool = False  # volumes only: from the last slice to the first
+    volume_window: tuple[float, float] | None = None  # volumes only: values that become 0 and 255; none: uint8 as is
     num_channels: int = 3  # a one-channel volume is repeated to this many
     channel_order: Literal["rgb", "bgr"] = "rgb"  # order of the channels that enter the model
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # per channel, after division by 255
@@ -37,6 +41,7 @@ class Protocol:
     num_spatial_crops: Literal[1, 3] = 3  # crops along the longer side: center, or start, center and end
     averaging: Literal["logits", "probs"] = "logits"  # what is averaged over views
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class names of each head, in logit order
+    multi_label: bool = False  # a video may have several of the labels, or none: sigmoids in place of a softmax
 
     def __post_init__(self) -> None:
         if self.sampling == "dense" and (self.frame_stride is None) == (self.target_fps is None):
@@ -53,6 +58,8 @@ class Protocol:
                 f"crop_size {self.crop_size} must be positive and its shorter side at most "
                 f"resize_short_side={self.resize_short_side}"
             )
+        if self.volume_window is not None and self.volume_window[0] >= self.volume_window[1]:
+            raise ConfigError(f"volume_window must rise from the value of 0 to that of 255, got {self.volume_window}")
         if not len(self.mean) == len(self.std) == self.num_channels:
             raise ConfigError(
                 f"mean and std need one value for each of {self.num_channels} channels, "
@@ -60,6 +67,8 @@ class Protocol:
             )
         if min(self.std) <= 0:
             raise ConfigError(f"std must be positive, got {self.std}")
+        if self.multi_label and len(self.labels) > 1:
+            raise ConfigError(f"multi_label is for one head, got {', '.join(self.labels)}")
 
     @property
     def num_views(self) -> int:

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from tubelet.data.augment import AugmentConfig
 from tubelet.data.dataset import ClipDataset, keyed_generator, read_views
 from tubelet.data.manifest import Manifest, Sample
 from tubelet.data.sampling import view_clips
-from tubelet.data.transforms import AugmentConfig, view_geometry
+from tubelet.data.transforms import view_geometry
+from tubelet.data.video import VideoReader
 from tubelet.data.volume import ArrayReader
 from tubelet.errors import ConfigError, DataError, TubeletError
 from tubelet.protocol import Protocol
@@ -65,6 +67,23 @@ def test_a_training_item_is_one_clip_with_its_label(tmp_path: Path, write_video:
         assert item.pixels.any()
         assert item.labels == (index,)
         assert item.seconds_covered > 0
+
+
+@pytest.mark.parametrize("snap", [True, False])
+def test_clips_of_videos_start_at_even_frames_and_those_of_volumes_anywhere(
+    tmp_path: Path, write_video: Callable[..., Path], snap: bool
+) -> None:
+    write_video(tmp_path / "v.mp4", num_frames=40, size=(20, 20))
+    volume = np.broadcast_to(np.arange(40, dtype=np.uint8)[:, None, None], (40, 20, 20))
+    np.save(tmp_path / "v.npy", volume)
+    dataset = ClipDataset(manifest_of(tmp_path, "v.mp4", "v.npy"), WHOLE, augment=AugmentConfig(snap_start=snap))
+    with VideoReader(tmp_path / "v.mp4") as reader:
+        frames = reader.frames_at(range(40)).pixels
+    clips = [dataset.read(0, epoch).pixels for epoch in range(12)]
+    starts = {index for index in range(40) for clip in clips if clip[:, 0].equal(frames[index])}
+    assert len(starts) > 3
+    assert all(start % 2 == 0 for start in starts) == snap
+    assert len({int(dataset.read(1, epoch).pixels[0, 0, 0, 0]) % 2 for epoch in range(12)}) == 2
 
 
 def test_randomness_is_keyed_by_seed_epoch_and_row_only(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from tubelet.data.augment import AugmentConfig
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.transforms import AugmentConfig
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 from tubelet.types import Batch

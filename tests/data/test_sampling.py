@@ -32,6 +32,10 @@ def uniform(num_frames: int, **fields: Any) -> Protocol:
     return Protocol(num_frames=num_frames, sampling="uniform", **fields)
 
 
+def sparse(num_frames: int, **fields: Any) -> Protocol:
+    return Protocol(num_frames=num_frames, sampling="sparse", **fields)
+
+
 @st.composite
 def variable_times(draw: st.DrawFn) -> np.ndarray:
     """1 to 80 frames, 5 to 100 ms apart, that begin anywhere."""
@@ -48,6 +52,7 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
                 {"frame_stride": draw(st.integers(1, 8))},
                 {"frame_stride": None, "target_fps": draw(st.floats(1, 70))},
                 {"sampling": "uniform"},
+                {"sampling": "sparse"},
             ]
         )
     )
@@ -90,6 +95,8 @@ def test_views_differ_when_the_video_is_long_enough(choice: dict[str, Any], extr
     fps, views = 10.0, protocol.num_temporal_views
     if protocol.sampling == "uniform":
         count = protocol.num_frames * views + extra
+    elif protocol.sampling == "sparse":
+        count = protocol.num_frames * (views + 1) + 1 + extra
     elif protocol.frame_stride is not None:
         count = protocol.num_frames * protocol.frame_stride + views - 1 + extra
     else:
@@ -116,6 +123,38 @@ def test_random_dense_clips_start_at_every_frame_where_they_fit() -> None:
     rng = np.random.default_rng(0)
     starts = {random_clip(at_rate(30, 20), dense(4, 3), rng).indices[0] for _ in range(400)}
     assert starts == set(range(11))
+
+
+@pytest.mark.parametrize("stride", [2, 4])
+@pytest.mark.parametrize("first", [0, 7])
+def test_snapped_clips_start_at_all_even_frames_of_the_file_where_they_fit(stride: int, first: int) -> None:
+    rng, protocol, times = np.random.default_rng(0), dense(4, stride), at_rate(30, 20)
+    starts = {random_clip(times, protocol, rng, first=first, snap=True).indices[0] + first for _ in range(400)}
+    assert starts == {frame for frame in range(first, first + 20 - 3 * stride) if frame % 2 == 0}
+
+
+def test_a_snapped_start_is_the_drawn_one_or_its_neighbor() -> None:
+    for seed in range(50):
+        drawn, snapped = (
+            random_clip(at_rate(30, 30), dense(4, 4), np.random.default_rng(seed), snap=snap).indices[0]
+            for snap in (False, True)
+        )
+        assert drawn - snapped == drawn % 2
+
+
+@pytest.mark.parametrize(
+    ("protocol", "count", "first"),
+    [(dense(4, 3), 20, 0), (timed(4, 12.0), 20, 0), (uniform(4), 20, 0), (dense(12, 2), 5, 0), (dense(4, 2), 7, 3)],
+)
+def test_snapping_changes_nothing_where_it_could_not_help_or_not_fit(
+    protocol: Protocol, count: int, first: int
+) -> None:
+    for seed in range(20):
+        plans = [
+            random_clip(at_rate(30, count), protocol, np.random.default_rng(seed), first=first, snap=snap)
+            for snap in (False, True)
+        ]
+        assert plans[0] == plans[1]
 
 
 def test_random_clip_depends_on_the_generator_alone() -> None:
@@ -199,6 +238,22 @@ def test_uniform_of_as_many_frames_takes_each_once() -> None:
         assert view_clips(at_rate(25, count), uniform(count), num_views=1)[0].indices == tuple(range(count))
 
 
+def test_sparse_evaluation_steps_into_segments_between_whole_frames() -> None:
+    """UniFormerV2: segments of s = (N - 1) / T, clip k of K at round(i s) + int(s / (K + 1) (k + 1))."""
+    clips = view_clips(at_rate(30, 30), sparse(4, num_temporal_views=2))  # s = 7.25, bounds 0 7 14 22 29, thirds 2.42
+    assert [clip.indices for clip in clips] == [(2, 9, 16, 24), (4, 11, 18, 26)]
+    (middle,) = view_clips(at_rate(30, 30), sparse(4), num_views=1)
+    assert middle.indices == (3, 10, 17, 25)
+    (halves,) = view_clips(at_rate(30, 11), sparse(4), num_views=1)  # s = 2.5: 2.5 and 7.5 round to 2 and 8
+    assert halves.indices == (1, 3, 6, 9)
+
+
+def test_sparse_training_takes_any_frame_of_each_segment_both_ends_included() -> None:
+    drawn = np.array([random_clip(at_rate(30, 30), sparse(4), np.random.default_rng(i)).indices for i in range(500)])
+    assert drawn.min(0).tolist() == [0, 7, 14, 22]
+    assert drawn.max(0).tolist() == [7, 14, 22, 29]
+
+
 def test_loop_repeats_from_first_frame() -> None:
     (plan,) = view_clips(at_rate(10, 5), dense(12), num_views=1)
     assert plan.indices == (0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 1)
@@ -238,7 +293,7 @@ def test_uniform_of_a_short_video_repeats_in_order() -> None:
     assert plan.notes == ("video has 3 frames, the clip takes 6: frames repeated",)
 
 
-@pytest.mark.parametrize("protocol", [dense(12), timed(12, 10.0), uniform(12)])
+@pytest.mark.parametrize("protocol", [dense(12), timed(12, 10.0), uniform(12), sparse(12)])
 def test_short_video_is_an_error_where_the_protocol_says_so(protocol: Protocol) -> None:
     strict = dataclasses.replace(protocol, short_video="error")
     with pytest.raises(DataError, match="short_video"):
@@ -248,7 +303,7 @@ def test_short_video_is_an_error_where_the_protocol_says_so(protocol: Protocol) 
     assert view_clips(at_rate(10, 12), strict)[0].notes == ()
 
 
-@pytest.mark.parametrize("protocol", [dense(4), timed(4, 10.0), uniform(4)])
+@pytest.mark.parametrize("protocol", [dense(4), timed(4, 10.0), uniform(4), sparse(4)])
 def test_single_frame_fills_the_clip(protocol: Protocol) -> None:
     for plan in (
         view_clips(at_rate(10, 1), protocol, 1)[0],

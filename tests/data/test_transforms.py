@@ -9,20 +9,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tubelet.data.augment import AugmentConfig
 from tubelet.data.transforms import (
-    AugmentConfig,
     Geometry,
-    Look,
-    apply_look,
     crop_frames,
     normalize,
     random_geometry,
-    random_look,
     resize_frames,
     short_side_size,
     view_geometry,
 )
-from tubelet.errors import ConfigError, DataError
+from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
 PROTOCOL = Protocol(resize_short_side=64, crop_size=(56, 56), num_frames=4)
@@ -97,7 +94,13 @@ def test_a_frame_smaller_than_the_crop_is_refused() -> None:
     width=st.integers(16, 400),
     seed=st.integers(0, 2**32),
     augment=st.sampled_from(
-        [AugmentConfig(), AugmentConfig(scale_jitter=(0.9, 1.33)), AugmentConfig(random_resized_crop=(0.08, 1.0))]
+        [
+            AugmentConfig(),
+            AugmentConfig(scale_jitter=(0.9, 1.33)),
+            AugmentConfig(short_side_jitter=(64, 80)),
+            AugmentConfig(random_resized_crop=(0.08, 1.0)),
+            AugmentConfig(multi_scale_crop=(1.0, 0.875, 0.75, 0.66)),
+        ]
     ),
 )
 def test_a_random_crop_lies_inside_the_frame(height: int, width: int, seed: int, augment: AugmentConfig) -> None:
@@ -139,92 +142,34 @@ def test_random_resized_crops_keep_the_asked_share() -> None:
         assert geometry.resized == (56, 56)
 
 
-# One look per clip
-
-
-def test_all_frames_of_a_clip_get_the_same_crop_and_flip() -> None:
-    clip = random_frames(1, 3, 80, 100).expand(6, -1, -1, -1)
-    augment = AugmentConfig(flip_probability=0.5, scale_jitter=(0.9, 1.33), brightness=0.4, contrast=0.4)
-    seen = set()
-    for seed in range(20):
-        rng = np.random.default_rng(seed)
-        geometry = random_geometry(80, 100, PROTOCOL, augment, rng)
-        result = apply_look(crop_frames(resize_frames(clip, geometry), geometry)[0], random_look(augment, rng))
-        assert all(torch.equal(result[0], frame) for frame in result)
-        seen.add(result[0].numpy().tobytes())
-    assert len(seen) == 20
-
-
-def test_flip_mirrors_left_and_right_with_its_probability() -> None:
-    clip = random_frames(4, 3, 5, 6)
-    assert torch.equal(apply_look(clip, Look(flip=(False, False, True))), clip.flip(3))
+def test_the_shape_of_random_resized_crops_can_be_chosen() -> None:
     rng = np.random.default_rng(0)
-    flips = [random_look(AugmentConfig(flip_probability=0.25), rng).flip for _ in range(2000)]
-    assert {flip[:2] for flip in flips} == {(False, False)}
-    assert 0.2 < np.mean([flip[2] for flip in flips]) < 0.3
-    assert not any(any(random_look(AugmentConfig(), rng).flip) for _ in range(100))
+    augment = AugmentConfig(random_resized_crop=(0.2, 0.3), crop_aspect_ratio=(1.5, 2.0))
+    for _ in range(100):
+        _, _, height, width = random_geometry(200, 200, PROTOCOL, augment, rng).box
+        assert 1.45 <= width / height <= 2.05
 
 
-def test_volume_flips_reverse_each_axis_half_of_the_time() -> None:
+def test_short_side_jitter_reaches_both_ends_and_keeps_the_shape() -> None:
     rng = np.random.default_rng(0)
-    flips = np.array([random_look(AugmentConfig(volume_flips=True), rng).flip for _ in range(1000)])
-    assert np.all(np.abs(flips.mean(axis=0) - 0.5) < 0.06)
-    clip = random_frames(4, 1, 5, 6)
-    assert torch.equal(apply_look(clip, Look(flip=(True, True, False))), clip.flip(0, 2))
+    augment = AugmentConfig(short_side_jitter=(60, 64))
+    sizes = {random_geometry(100, 200, PROTOCOL, augment, rng).resized for _ in range(200)}
+    assert sizes == {(side, 2 * side) for side in range(60, 65)}
 
 
-@pytest.mark.parametrize("shift", [(1, 0, 0), (0, -2, 0), (-1, 1, 3), (9, 9, -9)])
-def test_a_shift_moves_pixels_and_lets_black_enter(shift: tuple[int, int, int]) -> None:
-    clip = random_frames(4, 1, 5, 6)
-    result = apply_look(clip, Look(shift=shift))
-    assert result.shape == clip.shape
-    expected = torch.zeros_like(clip)
-    for t, h, w in np.ndindex(4, 5, 6):
-        source = (t - shift[0], h - shift[1], w - shift[2])
-        if all(0 <= s < n for s, n in zip(source, (4, 5, 6), strict=True)):
-            expected[t, 0, h, w] = clip[source[0], 0, source[1], source[2]]
-    assert torch.equal(result, expected)
-
-
-def test_shifts_stay_within_their_limit() -> None:
+def test_multi_scale_crops_take_neighboring_shares_of_the_short_side() -> None:
     rng = np.random.default_rng(0)
-    shifts = np.array([random_look(AugmentConfig(volume_shift_pixels=2), rng).shift for _ in range(300)])
-    assert np.unique(shifts).tolist() == [-2, -1, 0, 1, 2]
-
-
-def test_brightness_scales_and_contrast_keeps_the_mean() -> None:
-    clip = torch.tensor([[[[50, 100, 150]]]], dtype=torch.uint8)
-    assert apply_look(clip, Look(brightness=1.2)).flatten().tolist() == [60, 120, 180]
-    assert apply_look(clip, Look(brightness=2.0)).flatten().tolist() == [100, 200, 255]
-    assert apply_look(clip, Look(contrast=0.5)).flatten().tolist() == [75, 100, 125]
-    rng = np.random.default_rng(0)
-    looks = [random_look(AugmentConfig(brightness=0.4, contrast=0.2), rng) for _ in range(300)]
-    assert all(0.6 <= look.brightness <= 1.4 and 0.8 <= look.contrast <= 1.2 for look in looks)
+    augment = AugmentConfig(multi_scale_crop=(1.0, 0.8, 0.5))
+    geometries = [random_geometry(100, 200, PROTOCOL, augment, rng) for _ in range(300)]
+    assert {geometry.box[2:] for geometry in geometries} == {
+        *((100, 100), (100, 80), (80, 100), (80, 80), (80, 50), (50, 80), (50, 50)),
+    }
+    assert {geometry.resized for geometry in geometries} == {(56, 56)}
 
 
 def test_without_augmentation_only_the_crop_moves() -> None:
-    assert random_look(AugmentConfig(), np.random.default_rng(0)) == Look()
     geometry = random_geometry(128, 128, PROTOCOL, AugmentConfig(), np.random.default_rng(0))
     assert geometry == Geometry(box=(0, 0, 128, 128), resized=(64, 64), crops=geometry.crops, crop_size=(56, 56))
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"flip_probability": 1.5},
-        {"flip_label_map": {"left": "right", "right": "left"}},
-        {"flip_probability": 0.5, "flip_label_map": {"left": "right"}},
-        {"scale_jitter": (0.9, 1.3), "random_resized_crop": (0.5, 1.0)},
-        {"scale_jitter": (1.3, 0.9)},
-        {"random_resized_crop": (0.5, 1.5)},
-        {"brightness": 2.0},
-        {"volume_flips": True, "flip_probability": 0.5},
-        {"volume_shift_pixels": -1},
-    ],
-)
-def test_contradictions_are_refused(fields: dict[str, object]) -> None:
-    with pytest.raises(ConfigError):
-        AugmentConfig(**fields)  # type: ignore[arg-type]
 
 
 # Normalization

@@ -20,24 +20,29 @@ from jaxtyping import UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tubelet.data.manifest import Manifest
+from tubelet.data.augment import AugmentConfig, jittered_sampling
+from tubelet.data.frames import FrameFolderReader
+from tubelet.data.index_store import IndexStore
+from tubelet.data.labels import mirrored
+from tubelet.data.look import apply_look, random_look
+from tubelet.data.manifest import Manifest, Sample
 from tubelet.data.sampling import ClipPlan, random_clip, segment, view_clips
+from tubelet.data.shard_reader import ShardVideoReader, read_member_volume
+from tubelet.data.shards import is_shard, is_volume_row
 from tubelet.data.transforms import (
-    AugmentConfig,
     Geometry,
-    apply_look,
     crop_frames,
     random_geometry,
-    random_look,
+    reading_window,
     resize_frames,
     view_geometry,
 )
 from tubelet.data.video import VideoReader
-from tubelet.data.volume import ArrayReader, frames_from_array, frames_from_tensor, is_volume, read_volume
+from tubelet.data.volume import ArrayReader, frames_from_array, frames_from_tensor, read_volume
 from tubelet.errors import ConfigError, DataError, nearest
 from tubelet.protocol import Protocol
 
-Reader = VideoReader | ArrayReader
+Reader = VideoReader | ArrayReader | FrameFolderReader
 _SOURCE_BYTES = 256 * 2**20  # decoded frames held at once before they are resized; 97 frames of 720p
 
 
@@ -46,7 +51,7 @@ class Item:
     """The pixels of one source. In training V is absent."""
 
     pixels: UInt8[Tensor, "C T H W"] | UInt8[Tensor, "V C T H W"]
-    labels: tuple[int, ...]  # class index of each head; empty where none are known
+    labels: tuple[int, ...]  # as ``Sample.labels``; empty where none are known
     seconds_covered: float  # of the source, by all clips together
     notes: tuple[str, ...] = ()  # what the user should know, for example that a short video was looped
 
@@ -77,11 +82,19 @@ class ClipDataset:
             raise ConfigError("augmentation is for training; leave it out where views are read")
         self.manifest, self.protocol, self.mode, self.seed = manifest, protocol, mode, seed
         self.augment = augment or AugmentConfig()
+        self._indices = IndexStore.beside(manifest.root)
         self._mirrored = _mirrored_labels(manifest, self.augment)
+        self.augment.check_protocol(protocol)
         if self.augment.for_volumes_only:
-            video = next((sample.path for sample in manifest.samples if not is_volume(sample.path)), None)
+            video = next((row.path for row in manifest.samples if not is_volume_row(row.path, row.entry)), None)
             if video is not None:
-                raise ConfigError(f"volume_flips and volume_shift_pixels are for volumes, but {video} is a video")
+                raise ConfigError(
+                    f"{', '.join(self.augment.for_volumes_only)}: for volumes only, but {video} is a video"
+                )
+        if self.augment.volume_axis == "random" and any(
+            sample.start_seconds is not None or sample.end_seconds is not None for sample in manifest.samples
+        ):
+            raise ConfigError("volume_axis=random cannot cut segments, which lie along one axis; leave out one of them")
 
     def __len__(self) -> int:
         return len(self.manifest)
@@ -94,7 +107,7 @@ class ClipDataset:
 
     def name(self, index: int) -> str:
         """The file of a row as messages name it, with its address or segment."""
-        sample = self.manifest.samples[index]
+        sample = self.manifest.samples[index % len(self)]
         name = str(self.manifest.path_of(sample))
         if sample.entry:
             name += f":{sample.entry}"
@@ -106,27 +119,37 @@ class ClipDataset:
     def read(self, index: int, epoch: int = 0) -> Item:
         """The pixels and labels of one row.
 
+        In training, ``index + k * len(self)`` is the same row once more, drawn for the k-th time (``augment.repeats``).
+
         Raises:
             DataError: the file cannot be read as the protocol asks.
         """
+        repeat, index = divmod(index, len(self))
         sample = self.manifest.samples[index]
         path = self.manifest.path_of(sample)
-        with _naming(path, self.name(index)), _open_file(path, sample.entry, self.protocol) as reader:
+        with _naming(path, self.name(index)), self._open(path, sample) as reader:
             if self.mode == "views":
                 item = _views(reader, self.protocol, sample.start_seconds, sample.end_seconds)
                 return dataclasses.replace(item, labels=sample.labels)
-            rng = keyed_generator(self.seed, epoch, index)
+            rng = keyed_generator(self.seed, epoch, index, *((repeat,) if repeat else ()))
+            sampled = jittered_sampling(self.protocol, self.augment, rng)
+            if self.augment.volume_axis == "random" and isinstance(reader, ArrayReader):
+                reader = reader.along_axis(int(rng.integers(3)))
             first, stop = segment(reader.timestamps, sample.start_seconds, sample.end_seconds)
-            plan = _in_source(random_clip(reader.timestamps[first:stop], self.protocol, rng), first)
+            snap = self.augment.snap_start and isinstance(reader, VideoReader)
+            times = reader.timestamps[first:stop]
+            plan = _in_source(random_clip(times, sampled, rng, first=first, snap=snap), first)
             geometry = random_geometry(reader.height, reader.width, self.protocol, self.augment, rng)
-            look = random_look(self.augment, rng)
-            frames, rows = _read_resized(reader, [plan], geometry)
-        clip = apply_look(crop_frames(frames, geometry)[0][rows[0]], look)
-        labels = sample.labels
-        if look.flip[2]:
-            labels = tuple(names.get(label, label) for names, label in zip(self._mirrored, labels, strict=True))
+            look = random_look(self.augment, self.protocol, rng)
+            (frames,), (rows,) = _read_crops(reader, [plan], geometry, may_round=True)
+        clip = apply_look(frames[rows], look)
+        several = self.manifest.multi_label
+        labels = mirrored(sample.labels, self._mirrored, multi_label=several) if look.flip[2] else sample.labels
         pixels = clip.transpose(0, 1).contiguous()
         return Item(pixels=pixels, labels=labels, seconds_covered=plan.seconds_covered, notes=plan.notes)
+
+    def _open(self, path: Path, sample: Sample) -> Reader:
+        return open_source(path, sample.entry, self.protocol, sample.fps, self._indices)
 
 
 def read_views(
@@ -153,15 +176,16 @@ def read_views(
         if fps is not None:
             raise DataError(f"{source}: fps={fps:g} is for arrays; a file carries its own times, leave it out")
         path = Path(source)
-        with _naming(path, str(path)), _open_file(path, None, protocol) as reader:
+        with _naming(path, str(path)), open_source(path, None, protocol) as reader:
             return _views(reader, protocol, start_seconds, end_seconds)
     if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
         raise DataError(f"array: the protocol samples {protocol.target_fps:g} frames per second; give the array's fps")
     if isinstance(source, Tensor):
         pixels = frames_from_tensor(source, protocol.num_channels, "tensor")
     else:
-        pixels = frames_from_array(source, protocol.num_channels, "array")
-    return _views(ArrayReader(pixels, fps or 1.0), protocol, start_seconds, end_seconds)
+        pixels = frames_from_array(source, protocol.num_channels, "array", protocol.volume_window)
+    reader = ArrayReader(pixels, fps or 1.0).along_axis(protocol.slicing_axis, protocol.slicing_backward)
+    return _views(reader, protocol, start_seconds, end_seconds)
 
 
 @contextmanager
@@ -185,8 +209,8 @@ def _views(reader: Reader, protocol: Protocol, start_seconds: float | None, end_
     first, stop = segment(reader.timestamps, start_seconds, end_seconds)
     plans = [_in_source(plan, first) for plan in view_clips(reader.timestamps[first:stop], protocol)]
     geometry = view_geometry(reader.height, reader.width, protocol)
-    frames, rows = _read_resized(reader, plans, geometry)
-    clips = (crop[row].transpose(0, 1) for crop in crop_frames(frames, geometry) for row in rows)
+    crops, rows = _read_crops(reader, plans, geometry, may_round=False)
+    clips = (crop[row].transpose(0, 1) for crop in crops for row in rows)
     notes = dict.fromkeys(note for plan in plans for note in plan.notes)
     return Item(
         pixels=torch.stack(list(clips)),
@@ -196,25 +220,58 @@ def _views(reader: Reader, protocol: Protocol, start_seconds: float | None, end_
     )
 
 
-def _read_resized(reader: Reader, plans: Sequence[ClipPlan], geometry: Geometry) -> tuple[Tensor, list[Tensor]]:
-    """The distinct frames of all plans, decoded once and resized, and each plan's rows among them."""
+def _read_crops(
+    reader: Reader, plans: Sequence[ClipPlan], geometry: Geometry, *, may_round: bool
+) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """The spatial crops of the distinct frames of all plans, each decoded once, and each plan's rows among them."""
     wanted = sorted({index for plan in plans for index in plan.indices})
+    row_of = {index: row for row, index in enumerate(wanted)}
+    rows = [torch.tensor([row_of[index] for index in plan.indices]) for plan in plans]
+    if isinstance(reader, VideoReader):
+        window, geometry = reading_window(geometry, may_round=may_round)
+        return crop_frames(reader.frames_at(wanted, window).pixels, geometry), rows
     at_once = max(1, _SOURCE_BYTES // (3 * reader.height * reader.width))
     resized = [
         resize_frames(reader.frames_at(wanted[start : start + at_once]).pixels, geometry)
         for start in range(0, len(wanted), at_once)
     ]
-    row_of = {index: row for row, index in enumerate(wanted)}
-    rows = [torch.tensor([row_of[index] for index in plan.indices]) for plan in plans]
-    return resized[0] if len(resized) == 1 else torch.cat(resized), rows
+    return crop_frames(resized[0] if len(resized) == 1 else torch.cat(resized), geometry), rows
 
 
-def _open_file(path: Path, entry: str | None, protocol: Protocol) -> Reader:
-    if is_volume(path):
-        return ArrayReader(read_volume(path, entry, protocol.num_channels))
+def open_source(
+    path: Path, entry: str | None, protocol: Protocol, fps: float | None = None, indices: IndexStore | None = None
+) -> Reader:
+    """The frames of a row's file, whatever kind of file it is.
+
+    Args:
+        path: the file.
+        entry: the address inside a file that holds many.
+        protocol: how it is read.
+        fps: the rate of a frame folder, where known.
+        indices: packet indices of videos, where some are kept.
+
+    Raises:
+        DataError: the file cannot be opened as the protocol asks.
+    """
+    if is_volume_row(path, entry):
+        read = read_member_volume if is_shard(path) else read_volume
+        volume = ArrayReader(read(path, entry, protocol.num_channels, protocol.volume_window))
+        return volume.along_axis(protocol.slicing_axis, protocol.slicing_backward)
+    if protocol.slicing_axis or protocol.slicing_backward:
+        raise DataError(f"{path}: is a video, but the protocol slices volumes (slicing_axis, slicing_backward)")
     if protocol.num_channels != 3:
         raise DataError(f"{path}: a video has 3 channels, but the protocol asks for {protocol.num_channels}")
-    return VideoReader(path)
+    if path.is_dir():
+        if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
+            raise DataError(
+                f"{path}: the protocol samples {protocol.target_fps:g} frames per second, and the rate of this frame "
+                "folder is not known; set frame_fps"
+            )
+        return FrameFolderReader(path, fps)
+    if fps is not None:
+        raise DataError(f"{path}: fps={fps:g} is for frame folders; a video carries its own times, leave it out")
+    index = indices.get(path) if indices else None
+    return ShardVideoReader(path, entry) if is_shard(path) else VideoReader(path, index)
 
 
 def _in_source(plan: ClipPlan, first: int) -> ClipPlan:

@@ -6,17 +6,37 @@ import itertools
 import time
 import weakref
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from dataclasses import dataclass
 from types import TracebackType
 
 import torch
+from torch import Tensor
 
 from tubelet.data.dataset import ClipDataset, Item, keyed_generator
-from tubelet.data.workers import Failure, Result, WorkerPool, read_or_fail
-from tubelet.errors import ConfigError
+from tubelet.data.manifest import Manifest
+from tubelet.data.order import Sampling, balanced_shares, draw_balanced
+from tubelet.data.worker_process import Failure
+from tubelet.data.workers import DECODE_TIMEOUT_SECONDS, Reading, WorkerPool
+from tubelet.errors import ConfigError, DataError
 from tubelet.types import Batch
+
+Result = Item | Failure
+
+
+@dataclass(frozen=True)
+class _ClipJob:
+    """The rows of a dataset as the job of a worker pool."""
+
+    dataset: ClipDataset
+
+    def name(self, index: int) -> str:
+        return self.dataset.name(index)
+
+    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> Item:
+        return self.dataset.read(index, epoch)
 
 
 class Loader:
@@ -24,20 +44,34 @@ class Loader:
 
     Args:
         dataset: what to read.
-        batch_size: rows of one batch.
+        batch_size: videos of one batch; in training it holds each of them ``augment.repeats`` times, first all of
+            them once, then all of them again.
         num_workers: reader processes; 0 reads in this process. One batch is read ahead.
         seed: with the epoch it keys the order of training.
+        sampling: "natural" goes through every row once an epoch; "balanced" draws as many rows, so that each class
+            comes equally often.
+        timeout_seconds: a worker that reads a row for longer is killed and replaced, and the row has failed. Without
+            workers nothing can end a decoder that hangs.
 
     Use as a context manager, or call ``close``. A row that cannot be read keeps its place in the batch with zero
     pixels and weight 0, and one line in ``Batch.failures``.
     """
 
-    def __init__(self, dataset: ClipDataset, batch_size: int, num_workers: int = 0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+        timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
+        sampling: Sampling = "natural",
+    ) -> None:
         if batch_size < 1 or num_workers < 0:
             raise ConfigError(f"batch_size must be positive and num_workers not negative: {batch_size}, {num_workers}")
         self.dataset, self.batch_size, self.num_workers, self.seed = dataset, batch_size, num_workers, seed
+        self._shares = balanced_shares(dataset.manifest) if sampling == "balanced" else None
         self.wait_seconds = 0.0  # spent so far until batches were ready, all iterators together
-        self._pool = WorkerPool(dataset, num_workers) if num_workers else None
+        self._pool = WorkerPool(_ClipJob(dataset), num_workers, timeout_seconds) if num_workers else None
         self._close = weakref.finalize(self, self._pool.close) if self._pool else None
 
     def __enter__(self) -> Loader:
@@ -70,22 +104,28 @@ class Loader:
             epoch: counted from 0; another epoch has another order, other clips and other crops.
             start: batches to leave out at the beginning, without reading them.
         """
-        order = keyed_generator(self.seed, epoch).permutation(len(self.dataset)).tolist()
+        rng = keyed_generator(self.seed, epoch)
+        if self._shares is None:
+            order = rng.permutation(len(self.dataset)).tolist()
+        else:
+            order = draw_balanced(self._shares, rng, self.dataset.augment.repeats)
         groups = _grouped(order, self.batch_size)[: self.steps_per_epoch]
-        return self._batches(groups[start:], epoch)
+        copies = [repeat * len(self.dataset) for repeat in range(self.dataset.augment.repeats)]
+        repeated = [[first + index for first in copies for index in group] for group in groups[start:]]
+        return self._batches(repeated, epoch)
 
     def eval_batches(self) -> Iterator[Batch]:
         """All rows in order; the last batch may be smaller."""
         return self._batches(_grouped(list(range(len(self.dataset))), self.batch_size), epoch=0)
 
-    def reading(self) -> dict[int, tuple[str, float]]:
-        """What each busy worker reads, and for how many seconds."""
-        return self._pool.reading() if self._pool else {}
+    def reading(self) -> list[Reading]:
+        """What each busy worker reads, and for how long."""
+        return self._pool.reading() if self._pool else []
 
-    def kill(self, worker: int) -> None:
-        """Kills the process of a worker; the row it was reading becomes a failure and another process takes over."""
-        if self._pool:
-            self._pool.kill(worker)
+    def kill(self, reading: Reading) -> bool:
+        """Kills the process that reads this row: the row becomes a failure and another process takes over. False, and
+        nothing is killed, where the row was done in the meantime."""
+        return self._pool.kill(reading) if self._pool else False
 
     def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
         with closing(self._results([index for group in groups for index in group], epoch)) as results:
@@ -98,13 +138,13 @@ class Loader:
     def _results(self, indices: Sequence[int], epoch: int) -> Generator[Result, None, None]:
         """Rows in the order asked for; with workers, one batch and one row per worker ahead."""
         if self._pool is None:
-            yield from (read_or_fail(self.dataset, index, epoch) for index in indices)
+            yield from (_read_or_fail(self.dataset, index, epoch) for index in indices)
             return
         ahead: deque[Future[Result]] = deque()
         try:
             for index in indices:
                 ahead.append(self._pool.submit(index, epoch))
-                if len(ahead) > self.batch_size + self.num_workers:
+                if len(ahead) > self.batch_size * self.dataset.augment.repeats + self.num_workers:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
@@ -118,18 +158,37 @@ class Loader:
         for row, item in enumerate(read):
             if item is not None:
                 clips[row] = item.pixels
-        samples = self.dataset.manifest.samples
+        samples, group = self.dataset.manifest.samples, [index % len(self.dataset) for index in group]
         labels = [item.labels if item else samples[index].labels for index, item in zip(group, read, strict=True)]
-        heads = torch.tensor(labels, dtype=torch.int64)
         return Batch(
             clips=clips,
-            labels=heads[:, 0] if heads.shape[1] == 1 else heads,
+            labels=_label_tensor(labels, self.dataset.manifest),
             weight=torch.tensor([float(item is not None) for item in read]),
             index=tuple(group),
             failures=tuple(result.line for result in results if isinstance(result, Failure)),
             notes=tuple(item.notes if item else () for item in read),
             seconds_covered=tuple(item.seconds_covered if item else 0.0 for item in read),
         )
+
+
+def _label_tensor(labels: Sequence[tuple[int, ...]], manifest: Manifest) -> Tensor:
+    """Labels as ``Batch`` has them."""
+    if manifest.multi_label:
+        (names,) = manifest.class_names.values()
+        has = torch.zeros(len(labels), len(names), dtype=torch.int64)
+        for row, classes in enumerate(labels):
+            has[row, list(classes)] = 1
+        return has
+    heads = torch.tensor(labels, dtype=torch.int64)
+    return heads[:, 0] if heads.shape[1] == 1 else heads
+
+
+def _read_or_fail(dataset: ClipDataset, index: int, epoch: int) -> Result:
+    """One row in this process, or why it cannot be read."""
+    try:
+        return dataset.read(index, epoch)
+    except DataError as error:
+        return Failure(str(error))
 
 
 def _grouped(order: list[int], size: int) -> list[list[int]]:

@@ -7,50 +7,25 @@ class indices and are checked. Everything after this file knows rows only.
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
-from tubelet.data.layouts import (
-    SPLITS,
-    Row,
-    check_files_exist,
-    has_split_folders,
-    rows_of_csv,
-    rows_of_folder,
-    rows_of_npz,
-)
+from tubelet.data.labels import labels_of, split_cells
+from tubelet.data.layouts import LAYOUTS, SPLITS, ManifestConfig, Reading, Row
+from tubelet.data.layouts.find import existing_rows
+from tubelet.data.layouts.folders import read_folders
+from tubelet.data.layouts.npz import read_npz
+from tubelet.data.layouts.tables import read_tables
+from tubelet.data.layouts.webdataset import read_webdataset
+from tubelet.data.manifest_file import is_manifest_file, read_manifest_file, written_fingerprint
+from tubelet.data.quarantine import Quarantine, read_quarantine
+from tubelet.data.set_aside import with_all_splits
 from tubelet.errors import ConfigError, DataError, nearest
 
-Layout = Literal["split folders", "class folders", "csv", "npz", "files"]  # files: a plain list, without labels
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManifestConfig:
-    """How a dataset on disk is read."""
-
-    label_columns: tuple[str, ...] = ("label",)  # CSV columns with labels, one per head of the model
-    root: Path | None = None  # folder that CSV paths are relative to; none: the folder of the CSV
-    val_fraction: float = 0.15  # share of each class set aside for validation where the data has no such split
-    test_fraction: float = 0.15  # share of each class set aside for test where the data has no split at all
-    split_seed: int = 0  # which files are set aside
-    class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # head: names in logit order; else sorted
-
-    def __post_init__(self) -> None:
-        if min(self.val_fraction, self.test_fraction) < 0 or self.val_fraction + self.test_fraction >= 1:
-            raise ConfigError(
-                "val_fraction and test_fraction must be at least 0 and together less than 1, "
-                f"got {self.val_fraction} and {self.test_fraction}"
-            )
-        if not self.label_columns or len(set(self.label_columns)) < len(self.label_columns):
-            raise ConfigError(f"label_columns must name distinct columns, got {self.label_columns}")
-        for head, names in self.class_names.items():
-            if len(set(names)) < len(names):
-                raise ConfigError(f"class_names of '{head}' repeat a name: {', '.join(names)}")
+__all__ = ["Manifest", "ManifestConfig", "Sample", "manifest_of", "read_manifest", "read_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,11 +33,12 @@ class Sample:
     """One video, one segment of a video, or one volume."""
 
     path: str  # relative to the manifest's root, or absolute
-    labels: tuple[int, ...]  # class index of each head; -1 where it is not known
+    labels: tuple[int, ...]  # class index of each head, -1 where it is not known; or all classes (Manifest.multi_label)
     split: str  # train, val or test
     start_seconds: float | None = None  # segment of the video; none: from its start
     end_seconds: float | None = None  # none: to its end
-    entry: str | None = None  # address inside an .npz file, for example "train_images[17]"
+    fps: float | None = None  # frames per second of a frame folder; none: not known, or the file's own
+    entry: str | None = None  # address inside an .npz file ("train_images[17]") or a tar shard ("a.mp4@512+9000")
 
 
 @dataclass(frozen=True)
@@ -72,8 +48,10 @@ class Manifest:
     root: Path
     samples: tuple[Sample, ...]
     class_names: dict[str, tuple[str, ...]]  # names of each head, in logit order
-    layout: Layout
+    layout: str  # a name of LAYOUTS, "split folders", "class folders", or "files" (a plain list, without labels)
     notes: tuple[str, ...] = ()  # what the reader decided and the user should know, one line each
+    missing: tuple[str, ...] = field(default=(), compare=False)  # what annotations name and is not there: no row
+    multi_label: bool = False  # one head, and a video may have several of its classes, or none
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -99,18 +77,25 @@ class Manifest:
         """Rows per class name of a head (by default the first), classes without rows included."""
         heads = list(self.class_names)
         position = heads.index(head) if head is not None else 0
-        counts = Counter(sample.labels[position] for sample in self.samples)
+        labels = (labels_of(sample.labels, position, multi_label=self.multi_label) for sample in self.samples)
+        counts = Counter(label for of_row in labels for label in of_row)
         return {name: counts[i] for i, name in enumerate(self.class_names[heads[position]])}
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change with any row, class name, file size, or content of an ``.npz`` file.
 
-        Independent of where the dataset lies, as long as its paths are relative.
+        A frame folder counts by the number of its files and the size of the first. Independent of where the
+        dataset lies, as long as its paths are relative.
         """
         digest = hashlib.sha256(repr((self.class_names, self.samples)).encode())
         for path in sorted({sample.path for sample in self.samples}):
             file = self.root / path
+            if file.is_dir():
+                names = sorted(child.name for child in file.iterdir())
+                size = (file / names[0]).stat().st_size if names else 0
+                digest.update(f"{path} {len(names)} {size}".encode())
+                continue
             digest.update(f"{path} {file.stat().st_size}".encode())
             if file.suffix.lower() == ".npz":
                 with file.open("rb") as content:
@@ -118,11 +103,18 @@ class Manifest:
         return digest.hexdigest()[:16]
 
 
-def read_manifest(source: str | Path, config: ManifestConfig | None = None) -> Manifest:
-    """The manifest of a dataset: a folder, a CSV file or a MedMNIST ``.npz`` file (``tubelet.data.layouts``).
+def read_manifest(source: str | Path, config: ManifestConfig | None = None, *, is_checked: bool = True) -> Manifest:
+    """The manifest of a dataset: a written manifest, or whatever a layout reads (``tubelet.data.layouts``).
 
-    Where the data has a training but no validation split, a seeded part of each class of the training rows is
-    set aside; where it has no splits at all, for validation and for test.
+    Without ``config.layout``, folders, a CSV file, a MedMNIST ``.npz`` file and a tar shard are told apart. Where the
+    data has a training but no validation split, a seeded part of each class of the training rows is set aside; where
+    it has no splits at all, for validation and for test. Rows on the quarantine list are left out after that, so
+    that all others stay in the split they are in without it.
+
+    Args:
+        source: the dataset.
+        config: how it is read.
+        is_checked: False accepts missing files and classes without training rows, for who looks for such faults.
 
     Raises:
         DataError: nothing usable there, missing files, malformed rows, fewer than two classes, or classes
@@ -130,141 +122,176 @@ def read_manifest(source: str | Path, config: ManifestConfig | None = None) -> M
         ConfigError: ``config.class_names`` names a head that does not exist.
     """
     source, config = Path(source), config or ManifestConfig()
-    notes: list[str] = []
-    root = source.parent
-    heads: tuple[str, ...] = ("label",)
-    layout: Layout
+    return manifest_of(source, read_rows(source, config), config, is_checked=is_checked)
+
+
+def read_rows(source: Path, config: ManifestConfig) -> Reading:
+    """What the layout of a dataset holds, before splits are set aside and classes numbered. Raises DataError."""
+    suffix = source.suffix.lower()
+    if source.is_file() and suffix == ".csv" and is_manifest_file(source):  # whatever layout it was made from
+        return read_manifest_file(source, config)
+    if config.layout not in (None, "csv"):
+        reading = LAYOUTS[config.layout].read(source, config)
+        return replace(reading, layout=reading.layout or config.layout)
+    if config.layout == "csv" or (source.is_file() and suffix in (".csv", ".tsv")):
+        return read_tables(source, config)
     if source.is_dir():
-        layout = "split folders" if has_split_folders(source) else "class folders"
-        root, rows = source, rows_of_folder(source, notes)
-    elif source.suffix.lower() == ".csv" and source.is_file():
-        layout, heads = "csv", config.label_columns
-        root, rows = config.root or root, rows_of_csv(source, config.label_columns)
-    elif source.suffix.lower() == ".npz" and source.is_file():
-        layout, rows = "npz", rows_of_npz(source)
-    else:
-        what = "is none of these" if source.exists() else "does not exist"
-        raise DataError(f"{source}: {what}; expected a folder, a .csv file or a MedMNIST .npz file")
-    check_files_exist(source, root, rows)
+        return read_folders(source, config)
+    if source.is_file() and suffix == ".npz":
+        return read_npz(source, config)
+    if source.is_file() and suffix == ".tar":
+        return replace(read_webdataset(source, config), layout="webdataset")
+    what = "is none of these" if source.exists() else "does not exist"
+    raise DataError(
+        f"{source}: {what}; expected a folder, a .csv file or a MedMNIST .npz file, or a layout of "
+        "`tubelet data manifest --help`"
+    )
+
+
+def manifest_of(source: Path, reading: Reading, config: ManifestConfig, *, is_checked: bool = True) -> Manifest:
+    """The manifest of what a layout holds; arguments and errors are those of ``read_manifest``."""
+    heads = tuple(reading.classes)
     if unknown := set(config.class_names) - set(heads):
         raise ConfigError(f"class_names has no use for '{min(unknown)}'{nearest(min(unknown), heads)}")
-    names = {head: _class_names(rows, i, config.class_names.get(head)) for i, head in enumerate(heads)}
-    notes += _numbered(rows, names)
-    rows = _with_all_splits(rows, config, notes)
-    samples = tuple(_sample(source, row, names) for row in rows)
-    _check_classes(source, samples, names)
-    return Manifest(root=root, samples=samples, class_names=names, layout=layout, notes=tuple(notes))
+    rows, notes, separator = reading.rows, reading.notes, config.label_separator or reading.label_separator
+    if several := separator is not None:
+        rows = split_cells(rows, heads, separator)
+    may_miss = config.skip_missing or (config.layout is not None and LAYOUTS[config.layout].may_miss_files)
+    missing: tuple[str, ...] = reading.missing
+    if is_checked and not rows:
+        existing_rows(source, reading, rows, may_miss)  # raises: every file is missing
+    names = {
+        head: config.class_names.get(head) or known or _class_names(rows, i, several)
+        for i, (head, known) in enumerate(reading.classes.items())
+    }
+    notes += _numbered(rows, names, several)
+    if not reading.splits_decided:
+        rows = with_all_splits(source, rows, config, notes)
+    rows = _not_quarantined(rows, reading.root, config.quarantine, notes)
+    if is_checked:
+        rows, missing = existing_rows(source, reading, rows, may_miss)
+    samples = _samples(source, rows, names, several)
+    if is_checked:
+        notes += _check_classes(source, samples, names, reading.all_classes_known, several)
+    manifest = Manifest(
+        root=reading.root,
+        samples=samples,
+        class_names=names,
+        layout=reading.layout or "files",
+        notes=tuple(dict.fromkeys(notes)),
+        missing=missing,
+        multi_label=several,
+    )
+    if is_checked and reading.splits_decided and source.suffix.lower() == ".csv":
+        manifest = _compared_with_written(source, manifest, config)
+    return manifest
 
 
-def _class_names(rows: list[Row], head: int, given: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The given names, else those that occur, sorted; numbers are sorted as numbers."""
-    found = {row.labels[head] for row in rows}
-    if given is not None:
-        return given
+def _compared_with_written(source: Path, manifest: Manifest, config: ManifestConfig) -> Manifest:
+    """The manifest, with a note where the files are not those that its file was written for."""
+    if config.class_names or config.quarantine or config.label_columns != ManifestConfig().label_columns:
+        return manifest  # then it differs because the user asked for other rows or classes
+    written = written_fingerprint(source)
+    if written == manifest.fingerprint:
+        return manifest
+    note = f"the files changed since {source} was written (fingerprint {written}, now {manifest.fingerprint})"
+    return replace(manifest, notes=(*manifest.notes, note))
+
+
+def _not_quarantined(rows: list[Row], root: Path, file: Path | None, notes: list[str]) -> list[Row]:
+    """The rows that are not on the list, and a note of the others."""
+    if file is None:
+        return rows
+    quarantine = Quarantine(read_quarantine(file), root, file)
+    kept = [row for row in rows if not quarantine.holds(row)]
+    notes += quarantine.notes(len(rows))
+    if not kept:
+        raise DataError(f"{file}: the quarantine list leaves none of the {len(rows)} rows of the dataset")
+    return kept
+
+
+def _class_names(rows: list[Row], head: int, multi_label: bool) -> tuple[str, ...]:
+    """The names that occur, sorted; numbers are sorted as numbers."""
+    found = {name for row in rows for name in labels_of(row.labels, head, multi_label=multi_label)}
     if all(name.isdecimal() for name in found):
         return tuple(sorted(found, key=int))
     return tuple(sorted(found))
 
 
-def _numbered(rows: list[Row], names: dict[str, tuple[str, ...]]) -> list[str]:
+def _numbered(rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: bool) -> list[str]:
     """A note for each head whose labels are numbers that stand for given names: nothing shows that they fit."""
-    return [
-        f"labels of '{head}' are numbers, read as places in the {len(known)} class names from 0 '{known[0]}' on"
-        for i, (head, known) in enumerate(names.items())
-        if any(row.labels[i].isdecimal() and row.labels[i] not in known for row in rows)
-    ]
-
-
-def _sample(source: Path, row: Row, names: dict[str, tuple[str, ...]]) -> Sample:
-    labels = []
-    for label, (head, known) in zip(row.labels, names.items(), strict=True):
-        if label in known:
-            labels.append(known.index(label))
-        elif label.isdecimal() and int(label) < len(known):
-            labels.append(int(label))
-        else:
-            raise DataError(
-                f"{source}: class '{label}' of {row.entry or row.path} is not among the {len(known)} class names "
-                f"of '{head}'{nearest(label, known)}"
+    notes = []
+    for i, (head, known) in enumerate(names.items()):
+        present = {name for row in rows for name in labels_of(row.labels, i, multi_label=multi_label)}
+        if any(label.isdecimal() for label in present.difference(known)):
+            notes.append(
+                f"labels of '{head}' are numbers, read as places in the {len(known)} class names from 0 '{known[0]}' on"
             )
-    return Sample(
-        path=row.path,
-        labels=tuple(labels),
-        split=row.split or "train",
-        start_seconds=row.start_seconds,
-        end_seconds=row.end_seconds,
-        entry=row.entry,
+    return notes
+
+
+def _samples(source: Path, rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: bool) -> tuple[Sample, ...]:
+    places = {head: {name: place for place, name in enumerate(known)} for head, known in names.items()}
+
+    def heads_of(row: Row) -> list[tuple[str, dict[str, int]]]:
+        return list(places.items()) * (len(row.labels) if multi_label else 1)
+
+    return tuple(
+        Sample(
+            path=row.path,
+            labels=tuple(
+                _class_index(source, row, label, head, known) if label else -1
+                for label, (head, known) in zip(row.labels, heads_of(row), strict=True)
+            ),
+            split=row.split or "train",
+            start_seconds=row.start_seconds,
+            end_seconds=row.end_seconds,
+            fps=row.fps,
+            entry=row.entry,
+        )
+        for row in rows
     )
 
 
-def _check_classes(source: Path, samples: Sequence[Sample], names: dict[str, tuple[str, ...]]) -> None:
-    """Two classes at least, and nothing to validate or test on that training never shows."""
+def _class_index(source: Path, row: Row, label: str, head: str, known: dict[str, int]) -> int:
+    if label in known:
+        return known[label]
+    if label.isdecimal() and int(label) < len(known):
+        return int(label)
+    raise DataError(
+        f"{source}: class '{label}' of {row.entry or row.path} is not among the {len(known)} class names "
+        f"of '{head}'{nearest(label, known)}"
+    )
+
+
+def _check_classes(
+    source: Path,
+    samples: Sequence[Sample],
+    names: dict[str, tuple[str, ...]],
+    all_classes_known: bool,
+    multi_label: bool,
+) -> list[str]:
+    """Two classes at least, and nothing to validate or test on that training never shows; where the source lists its
+    classes itself, the latter is a note, because official splits are as they are."""
+    notes = []
     for head, (name, known) in enumerate(names.items()):
         if len(known) < 2:
             raise DataError(f"{source}: only one class, '{known[0]}' (head '{name}'); expected at least two")
-        trained = {sample.labels[head] for sample in samples if sample.split == "train"}
+        found = [(labels_of(sample.labels, head, multi_label=multi_label), sample.split) for sample in samples]
+        trained = {label for labels, split in found for label in labels if split == "train"}
         if not trained:
             continue  # data to evaluate on
         if len(trained) < 2:
             raise DataError(
                 f"{source}: the train split shows one class only, '{known[min(trained)]}'; expected at least two"
             )
-        unseen = {sample.labels[head]: sample.split for sample in samples if sample.labels[head] not in trained}
-        if unseen:
-            label, split = min(unseen.items())
-            more = f" (and {len(unseen) - 1} more classes)" if len(unseen) > 1 else ""
-            raise DataError(
-                f"{source}: class '{known[label]}' of the {split} split{more} has no training rows; "
-                "add some or remove the class"
-            )
-
-
-def _with_all_splits(rows: list[Row], config: ManifestConfig, notes: list[str]) -> list[Row]:
-    """Rows with a split each, and a validation split if there is a training split."""
-    present = {row.split for row in rows}
-    if present == {None}:
-        rows = [replace(row, split="train") for row in rows]
-        fractions = {"val": config.val_fraction, "test": config.test_fraction}
-    elif "train" in present and "val" not in present:
-        fractions = {"val": config.val_fraction}
-    else:
-        return rows
-    aside = _set_aside([row for row in rows if row.split == "train"], fractions, config.split_seed)
-    rows = [replace(row, split=aside.get(_unit(row), row.split)) if row.split == "train" else row for row in rows]
-    for split in fractions:
-        count = sum(row.split == split for row in rows)
-        if count:
-            notes.append(
-                f"{count} of {len(rows)} rows set aside for '{split}' (split_seed {config.split_seed}), "
-                "because the data has no such split"
-            )
-    return rows
-
-
-def _unit(row: Row) -> str:
-    """What a split may not cut: the segments of one file stay together, else test would show what was trained."""
-    return row.entry or row.path
-
-
-def _set_aside(rows: list[Row], fractions: dict[str, float], seed: int) -> dict[str, str]:
-    """The split of each unit that leaves the training rows: a share of every class of the first head.
-
-    Units are ordered by a hash of seed and name, so that neither the order of the rows nor added files reshuffle
-    the rest. A split gets at least one unit of each class, unless training would lose the last of a class.
-    """
-    labels: dict[str, set[tuple[int, str]]] = defaultdict(set)
-    for row in rows:
-        labels[_unit(row)].update(enumerate(row.labels))
-    left = Counter(label for found in labels.values() for label in found)
-    classes = defaultdict(list)
-    for unit in sorted(labels, key=lambda unit: hashlib.sha256(f"{seed} {unit}".encode()).digest()):
-        classes[min(labels[unit])].append(unit)
-    taken: dict[str, str] = {}
-    for _, units in sorted(classes.items()):
-        for split, fraction in fractions.items():
-            wanted = max(1, round(len(units) * fraction)) if fraction else 0
-            free = (unit for unit in units if unit not in taken and all(left[label] > 1 for label in labels[unit]))
-            for unit in itertools.islice(free, wanted):
-                taken[unit] = split
-                left.subtract(labels[unit])
-    return taken
+        unseen = {label: split for labels, split in found for label in labels if label not in trained}
+        if not unseen:
+            continue
+        label, split = min(unseen.items())
+        more = f" (and {len(unseen) - 1} more classes)" if len(unseen) > 1 else ""
+        text = f"class '{known[label]}' of the {split} split{more} has no training rows"
+        if not all_classes_known:
+            raise DataError(f"{source}: {text}; add some or remove the class")
+        notes.append(f"{text} (head '{name}')")
+    return notes

@@ -2,7 +2,9 @@
 
 Dense clips follow scenic's ViViT input (dmvr's samplers): a training clip starts anywhere the clip fits; test clips
 start at evenly spread offsets ``linspace(0, N - num_frames * stride)`` truncated to whole frames, one test clip is
-the middle one. Uniform clips take one frame of each of ``num_frames`` equal segments, as TSN does.
+the middle one. Uniform clips take one frame of each of ``num_frames`` equal segments, as TSN does. Sparse clips do so
+by UniFormerV2's rule (OpenGVLab/UniFormerV2, commit 722a4344, ``slowfast/datasets``), whose segments span N - 1 frames
+and have whole frames as bounds.
 
     N  frames of the video (or of its segment)        T  frames of the clip
 
@@ -59,10 +61,21 @@ def segment(
     return first, stop
 
 
-def random_clip(timestamps: Timestamps, protocol: Protocol, rng: np.random.Generator) -> ClipPlan:
-    """A training clip: a random start (dense), or a random frame of each segment (uniform).
+def random_clip(
+    timestamps: Timestamps, protocol: Protocol, rng: np.random.Generator, *, first: int = 0, snap: bool = False
+) -> ClipPlan:
+    """A training clip: a random start (dense), or a random frame of each segment (uniform, sparse).
 
     A short video that loops starts at a random frame of the loop.
+
+    Args:
+        timestamps: of the video, or of its segment.
+        protocol: how it is sampled.
+        rng: what the choice depends on.
+        first: the segment's first frame, counted from that of the file.
+        snap: an even ``frame_stride`` starts at even frames of the file, at most one from the frame that was drawn,
+            where the clip fits there. In files of ``tubelet data prepare`` nothing depends on the odd frames, so
+            that half of all frames need not be decoded; nothing else changes.
 
     Raises:
         DataError: there is no frame, or the video is short and the protocol says ``short_video="error"``.
@@ -70,11 +83,17 @@ def random_clip(timestamps: Timestamps, protocol: Protocol, rng: np.random.Gener
     count, num_frames = _count(timestamps), protocol.num_frames
     if protocol.sampling == "uniform":
         return _uniform(timestamps, protocol, rng.random(num_frames))
+    if protocol.sampling == "sparse":
+        lowest, highest = _sparse_bounds(count, num_frames)
+        return _plan(timestamps, rng.integers(lowest, highest, endpoint=True), _short_note(timestamps, protocol))
     note = _short_note(timestamps, protocol)
     looped = bool(note) and protocol.short_video == "loop"
     if protocol.frame_stride is not None:
         room = count if looped else count - (num_frames - 1) * protocol.frame_stride
-        return _by_stride(timestamps, protocol, int(rng.integers(max(room, 1))), note)
+        start = int(rng.integers(max(room, 1)))
+        if snap and protocol.frame_stride % 2 == 0 and (first + start) % 2 == 1 and not looped:
+            start = start - 1 if start > 0 else min(1, max(room, 1) - 1)
+        return _by_stride(timestamps, protocol, start, note)
     span = (num_frames - 1) / _target_fps(protocol)
     seconds = _duration(timestamps) if looped else timestamps[-1] - timestamps[0] - span
     return _by_seconds(timestamps, protocol, rng.uniform(0, max(seconds, 0.0)), note)
@@ -83,9 +102,9 @@ def random_clip(timestamps: Timestamps, protocol: Protocol, rng: np.random.Gener
 def view_clips(timestamps: Timestamps, protocol: Protocol, num_views: int | None = None) -> list[ClipPlan]:
     """The temporal views of one video, ``protocol.num_temporal_views`` of them unless told otherwise.
 
-    Dense views are spread evenly from the first frame to the last; uniform views take shifted frames of the same
-    segments. One view is the middle clip, or the middle frames of the segments. A video no longer than one clip
-    gives the same dense clip for every view.
+    Dense views are spread evenly from the first frame to the last; uniform and sparse views take shifted frames of
+    the same segments. One view is the middle clip, or the middle frames of the segments. A video no longer than one
+    clip gives the same dense clip for every view.
 
     Raises:
         DataError: there is no frame, or the video is short and the protocol says ``short_video="error"``.
@@ -95,6 +114,11 @@ def view_clips(timestamps: Timestamps, protocol: Protocol, num_views: int | None
     if protocol.sampling == "uniform":
         shifts = [(2 * view + 1) / (2 * views) for view in range(views)]
         return [_uniform(timestamps, protocol, np.full(num_frames, shift)) for shift in shifts]
+    if protocol.sampling == "sparse":
+        first, length = _sparse_bounds(count, num_frames)[0], (count - 1) / num_frames
+        shift = length / (views + 1)
+        clips = [np.minimum(first + int(shift * (view + 1)), count - 1) for view in range(views)]
+        return [_plan(timestamps, indices, _short_note(timestamps, protocol)) for indices in clips]
     note = _short_note(timestamps, protocol)
     # Each offset is part / whole of the way to the last one.
     parts, whole = ([1], 2) if views == 1 else (range(views), views - 1)
@@ -128,6 +152,12 @@ def _uniform(timestamps: Timestamps, protocol: Protocol, within: NDArray[np.floa
     return _plan(timestamps, np.minimum(indices.astype(np.int64), count - 1), _short_note(timestamps, protocol))
 
 
+def _sparse_bounds(count: int, num_frames: int) -> tuple[Indices, Indices]:
+    """First and last frame of each of T segments of (N - 1) / T frames, halves rounded to even; neighbors share one."""
+    bounds = np.round(np.arange(num_frames + 1) * ((count - 1) / num_frames)).astype(np.int64)
+    return bounds[:-1], bounds[1:]
+
+
 def _plan(timestamps: Timestamps, indices: Indices, note: str) -> ClipPlan:
     first, last = int(indices.min()), int(indices.max())
     leaves = timestamps[last + 1] if last + 1 < len(timestamps) else timestamps[0] + _duration(timestamps)
@@ -141,7 +171,7 @@ def _plan(timestamps: Timestamps, indices: Indices, note: str) -> ClipPlan:
 def _short_note(timestamps: Timestamps, protocol: Protocol) -> str:
     """What to tell of a video shorter than the clip, empty when it is not; raises where the protocol refuses it."""
     count, num_frames = len(timestamps), protocol.num_frames
-    if protocol.sampling == "uniform":
+    if protocol.sampling in ("uniform", "sparse"):
         short, have, need = count < num_frames, f"{count} frames", f"takes {num_frames}"
         done = "frames repeated"
     elif protocol.frame_stride is not None:

@@ -1,14 +1,15 @@
-"""Pixels of decoded frames -> pixels of a clip: resize, crop, flip, and normalization.
+"""Pixels of decoded frames -> pixels of a clip: resize, crop, and normalization.
 
-Every random choice of a clip is drawn once, before any frame is touched, into a ``Geometry`` and a ``Look``; both
-are then applied to all frames alike. The facts are those of reference pipelines: sizes and the three crops of
-scenic's ViViT (dmvr), random resized crops of torchvision. Pixels stay uint8 until ``normalize`` on the device.
+Where the pixels of a clip come from is decided once, before any frame is touched, as a ``Geometry`` for all its frames.
+The facts are those of reference pipelines: sizes and the three crops of scenic's ViViT (dmvr), random resized crops of
+torchvision, short-side jitter of SlowFast, multi-scale crops of TSN. Pixels stay uint8 until ``normalize`` on the
+device; what else happens to them in training is in ``tubelet.data.look``.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -17,50 +18,10 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from tubelet.errors import ConfigError, DataError
+from tubelet.data.augment import AugmentConfig
+from tubelet.data.scaling import Window
+from tubelet.errors import DataError
 from tubelet.protocol import Protocol
-
-ASPECT_RATIOS = (3 / 4, 4 / 3)  # width / height of a random resized crop, as in torchvision
-
-
-@dataclass(frozen=True, kw_only=True)
-class AugmentConfig:
-    """What varies at random between epochs, beside the temporal position and the spatial position of the crop."""
-
-    flip_probability: float = 0.0  # left-right mirror images; 0 (off) where left and right matter
-    flip_label_map: dict[str, str] = field(default_factory=dict)  # class name: class name of the mirrored clip
-    scale_jitter: tuple[float, float] | None = None  # (min, max) factors, drawn apart for height and width
-    random_resized_crop: tuple[float, float] | None = None  # (min, max) share of the frame's area that is kept
-    brightness: float = 0.0  # largest relative change, 0.4 means factors from 0.6 to 1.4
-    contrast: float = 0.0  # largest relative change, around the mean of the clip
-    volume_flips: bool = False  # volumes only: each of the three axes reversed with probability 1/2
-    volume_shift_pixels: int = 0  # volumes only: largest shift along each of the three axes; black enters
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.flip_probability <= 1:
-            raise ConfigError(f"flip_probability must be from 0 to 1, got {self.flip_probability}")
-        if self.flip_label_map and not self.flip_probability:
-            raise ConfigError("flip_label_map has no effect while flip_probability is 0; set it, for example to 0.5")
-        for name, other in self.flip_label_map.items():
-            if self.flip_label_map.get(other) != name:
-                raise ConfigError(f"flip_label_map sends '{name}' to '{other}' but not '{other}' to '{name}'")
-        if self.scale_jitter and self.random_resized_crop:
-            raise ConfigError("scale_jitter and random_resized_crop exclude each other; keep one")
-        for field_name, upper in (("scale_jitter", math.inf), ("random_resized_crop", 1.0)):
-            span = getattr(self, field_name)
-            if span and not 0 < span[0] <= span[1] <= upper:
-                raise ConfigError(f"{field_name} must be (min, max) with 0 < min <= max <= {upper}, got {span}")
-        if not (0 <= self.brightness <= 1 and 0 <= self.contrast <= 1):
-            raise ConfigError(f"brightness and contrast must be from 0 to 1, got {self.brightness}, {self.contrast}")
-        if self.volume_flips and self.flip_probability:
-            raise ConfigError("volume_flips already mirrors the width; leave flip_probability at 0")
-        if self.volume_shift_pixels < 0:
-            raise ConfigError(f"volume_shift_pixels must not be negative, got {self.volume_shift_pixels}")
-
-    @property
-    def for_volumes_only(self) -> bool:
-        """Whether a field is set that has no meaning for a video."""
-        return self.volume_flips or self.volume_shift_pixels > 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,16 +35,6 @@ class Geometry:
     resized: tuple[int, int]  # what the box is resized to
     crops: tuple[tuple[int, int], ...]  # top left corners in the resized box, one per spatial crop
     crop_size: tuple[int, int]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Look:
-    """What happens to the cropped clip, drawn once per clip. ``flip`` says which of T, H, W are reversed."""
-
-    flip: tuple[bool, bool, bool] = (False, False, False)
-    shift: tuple[int, int, int] = (0, 0, 0)  # frames and pixels
-    brightness: float = 1.0  # factor
-    contrast: float = 1.0  # factor
 
 
 def short_side_size(height: int, width: int, short_side: int) -> tuple[int, int]:
@@ -124,11 +75,17 @@ def random_geometry(
     Raises:
         DataError: the resized frame is smaller than the crop (never for jittered sizes, which are raised to it).
     """
-    box, crop = (0, 0, height, width), (0, 0)
+    box = (0, 0, height, width)
     if augment.random_resized_crop:
-        box = _random_box(height, width, augment.random_resized_crop, rng)
-        return Geometry(box=box, resized=protocol.crop_size, crops=(crop,), crop_size=protocol.crop_size)
-    resized = short_side_size(height, width, protocol.resize_short_side)
+        box = _random_box(height, width, augment.random_resized_crop, augment.crop_aspect_ratio, rng)
+    elif augment.multi_scale_crop:
+        box = _multi_scale_box(height, width, augment.multi_scale_crop, rng)
+    if augment.random_resized_crop or augment.multi_scale_crop:
+        return Geometry(box=box, resized=protocol.crop_size, crops=((0, 0),), crop_size=protocol.crop_size)
+    short_side = protocol.resize_short_side
+    if augment.short_side_jitter:
+        short_side = int(rng.integers(*augment.short_side_jitter, endpoint=True))
+    resized = short_side_size(height, width, short_side)
     if augment.scale_jitter:
         factors = rng.uniform(*augment.scale_jitter, size=2)
         resized = (
@@ -140,18 +97,33 @@ def random_geometry(
     return Geometry(box=box, resized=resized, crops=(crop,), crop_size=protocol.crop_size)
 
 
-def random_look(augment: AugmentConfig, rng: np.random.Generator) -> Look:
-    """Flip, shift and exposure of a training clip."""
-    flip = (False, False, bool(rng.random() < augment.flip_probability))
-    shift = (0, 0, 0)
-    if augment.volume_flips:
-        t, h, w = rng.random(3) < 0.5
-        flip = (bool(t), bool(h), bool(w))
-    if augment.volume_shift_pixels:
-        t, h, w = rng.integers(-augment.volume_shift_pixels, augment.volume_shift_pixels, size=3, endpoint=True)
-        shift = (int(t), int(h), int(w))
-    brightness, contrast = 1 + np.array((augment.brightness, augment.contrast)) * rng.uniform(-1, 1, size=2)
-    return Look(flip=flip, shift=shift, brightness=float(brightness), contrast=float(contrast))
+def reading_window(geometry: Geometry, *, may_round: bool) -> tuple[Window, Geometry]:
+    """What a video reader cuts out of every frame and at what size it gives it, and what is left to do with that.
+
+    Only what the crops show is read, where that changes no pixel, which is where nothing is scaled.
+
+    Deviation: swscale resizes video, not torchvision, for training and evaluation alike; on eight 720p clips it is
+    54.7 dB (PSNR) from ``resize_frames`` on accurate colors and 45.2 dB on the reader's unscaled ones, and a crop cut
+    first 42.0 dB from one cut afterwards (``benchmarks/decode.py``). Arrays go through ``resize_frames``.
+
+    Args:
+        geometry: where the pixels of the clip come from.
+        may_round: a crop of a reduced frame may be cut before it is scaled. Its corners are then rounded to pixels of
+            the source, less than half a pixel of the clip away; for training, where they are random.
+    """
+    top, left, height, width = geometry.box
+    (resized_height, resized_width), (crop_height, crop_width) = geometry.resized, geometry.crop_size
+    y, x = (min(crop[axis] for crop in geometry.crops) for axis in (0, 1))
+    h = max(crop[0] for crop in geometry.crops) - y + crop_height
+    w = max(crop[1] for crop in geometry.crops) - x + crop_width
+    is_scaled = (height, width) != geometry.resized
+    if is_scaled and not (may_round and resized_height <= height and resized_width <= width):
+        return Window(box=geometry.box, size=geometry.resized), geometry
+    y0, y1 = round(y * height / resized_height), round((y + h) * height / resized_height)
+    x0, x1 = round(x * width / resized_width), round((x + w) * width / resized_width)
+    window = Window(box=(top + y0, left + x0, y1 - y0, x1 - x0), size=(h, w))
+    crops = tuple((crop[0] - y, crop[1] - x) for crop in geometry.crops)
+    return window, replace(geometry, box=(0, 0, h, w), resized=(h, w), crops=crops)
 
 
 def resize_frames(frames: UInt8[Tensor, "T C H W"], geometry: Geometry) -> UInt8[Tensor, "T C h w"]:
@@ -168,18 +140,6 @@ def crop_frames(frames: UInt8[Tensor, "T C H W"], geometry: Geometry) -> tuple[U
     """The spatial crops of resized frames, as views of them."""
     height, width = geometry.crop_size
     return tuple(frames[..., top : top + height, left : left + width] for top, left in geometry.crops)
-
-
-def apply_look(clip: UInt8[Tensor, "T C H W"], look: Look) -> UInt8[Tensor, "T C H W"]:
-    """The clip mirrored, shifted and exposed as drawn."""
-    reversed_axes = [axis for axis, yes in zip((0, 2, 3), look.flip, strict=True) if yes]
-    if reversed_axes:
-        clip = clip.flip(reversed_axes)
-    if any(look.shift):
-        clip = _shift(clip, look.shift)
-    if (look.brightness, look.contrast) != (1.0, 1.0):
-        clip = _expose(clip, look)
-    return clip
 
 
 def normalize(clips: UInt8[Tensor, "*batch C T H W"], protocol: Protocol) -> Float[Tensor, "*batch C T H W"]:
@@ -207,33 +167,28 @@ def _room(resized: tuple[int, int], protocol: Protocol, source: tuple[int, int])
 
 
 def _random_box(
-    height: int, width: int, area: tuple[float, float], rng: np.random.Generator
+    height: int, width: int, area: tuple[float, float], aspect_ratio: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
     """torchvision's random resized crop: ten tries, else the largest central box of an allowed shape."""
     for _ in range(10):
         pixels = height * width * rng.uniform(*area)
-        ratio = math.exp(rng.uniform(math.log(ASPECT_RATIOS[0]), math.log(ASPECT_RATIOS[1])))
+        ratio = math.exp(rng.uniform(math.log(aspect_ratio[0]), math.log(aspect_ratio[1])))
         h, w = round(math.sqrt(pixels / ratio)), round(math.sqrt(pixels * ratio))
         if 0 < h <= height and 0 < w <= width:
             return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w
-    ratio = min(max(width / height, ASPECT_RATIOS[0]), ASPECT_RATIOS[1])
+    ratio = min(max(width / height, aspect_ratio[0]), aspect_ratio[1])
     h, w = min(height, round(width / ratio)), min(width, round(height * ratio))
     return (height - h) // 2, (width - w) // 2, h, w
 
 
-def _shift(clip: Tensor, shift: tuple[int, int, int]) -> Tensor:
-    """The clip moved along T, H and W; black enters at the borders."""
-    for axis, by in zip((0, 2, 3), shift, strict=True):
-        by = max(-clip.shape[axis], min(by, clip.shape[axis]))
-        kept = clip.narrow(axis, max(0, -by), clip.shape[axis] - abs(by))
-        black = torch.zeros_like(clip.narrow(axis, 0, abs(by)))
-        clip = torch.cat((black, kept) if by > 0 else (kept, black), dim=axis)
-    return clip
+def _multi_scale_box(
+    height: int, width: int, scales: tuple[float, ...], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """TSN's multi-scale crop: both sides are shares of the short side, at most one step of the list apart.
 
-
-def _expose(clip: Tensor, look: Look) -> Tensor:
-    """Contrast around the mean of the clip, then brightness: one table of 256 values for all frames."""
-    mean = float(clip.float().mean())
-    values = ((np.arange(256) - mean) * look.contrast + mean) * look.brightness
-    table = values.round().clip(0, 255).astype(np.uint8)
-    return torch.from_numpy(table[clip.numpy()])
+    Deviation: TSN chooses among thirteen fixed positions; here every position is equally likely.
+    """
+    places = range(len(scales))
+    pairs = [(i, j) for i in places for j in places if abs(i - j) <= 1]
+    h, w = (max(1, int(min(height, width) * scales[place])) for place in pairs[rng.integers(len(pairs))])
+    return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w

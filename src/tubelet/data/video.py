@@ -1,30 +1,26 @@
 """One video file: the times of its shown frames, and exact frames by index or by time.
 
-The only file of tubelet that knows a decoder: PyAV, whose wheel carries FFmpeg. One thread per reader; a loader
-runs many. Colors go from YUV to RGB by swscale's defaults (bilinear chroma, the matrix and range the frame is
-tagged with, BT.601 where untagged); alpha is dropped; pixel aspect ratios other than 1 are not undone.
-Which frames a file shows is read from its packets without decoding (a *packet* holds one coded frame, its *pts* is
-the presentation time in the stream's time base, at a *key* packet decoding may start). Where packets cannot be
-trusted to tell, every frame is decoded once and counted: slower, and still exact.
+The decoder is PyAV's, whose wheel carries FFmpeg; only this file and those it stands on know it:
+``packet_index`` (what a file shows and where its packets lie), ``decoder`` (frames straight from those packets),
+``container`` (frames through the container, for files whose packets cannot be read that way) and ``scaling``
+(planes of the wanted window, where the colors are explained). One thread per reader; a loader runs many.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
-from av.container import InputContainer
-from av.sidedata.sidedata import SideData
-from av.stream import Disposition
-from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from tubelet.data.container import Decoded, VideoContainer, file_error, reporting
+from tubelet.data.decoder import PacketDecoder
+from tubelet.data.packet_index import PacketIndex
+from tubelet.data.scaling import Orientation, Scaler, Window
 from tubelet.errors import VideoError
 from tubelet.types import Frames
 
@@ -33,15 +29,9 @@ VIDEO_SUFFIXES = frozenset(
     | {".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
 )
 
-# The only containers whose packets and seeks are trusted, for they keep a time with every packet: these the
-# presentation time, those the decoding time, which is the same without B-frames.
-_STORE_PTS = frozenset({"flv", "matroska", "mov", "mpegts", "nut"})
-_STORE_DTS = frozenset({"asf", "avi"})
-_PROGRESSIVE = 1  # FFmpeg's field orders above it are interlaced: a packet may hold one field, half a frame
-_READ_ON_FRAMES = 3  # decoding so few frames costs less than a seek
+_READ_ON_FRAMES = 3  # decoding so few frames costs less than starting at a key frame
 _ROUNDING_SECONDS = 1e-6  # far below the length of any frame
 
-_Decoded = tuple[av.VideoFrame, bool]  # and whether it is damaged
 _Fetched = tuple[int, av.VideoFrame, bool]  # index, frame, damaged
 
 
@@ -56,6 +46,10 @@ class VideoReader:
     The best video stream is read, its display matrix (rotation, mirroring) is applied, and frames the container
     marks as discarded do not exist here. Use as a context manager, or call ``close``.
 
+    Args:
+        path: the file.
+        index: what ``PacketIndex.of`` found earlier; made anew where the file has changed since.
+
     Attributes:
         timestamps: float64 [N], presentation seconds of every shown frame, ascending, the first is 0.
         fps: shown frames per second, averaged over the file.
@@ -65,17 +59,16 @@ class VideoReader:
         VideoError: the file is missing, empty, cut short or no video.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, index: PacketIndex | None = None) -> None:
         self.path = Path(path)
-        self._scaler = VideoReformatter()
-        self._container, self._stream = self._open()
-        self._coded_size = self._stream.codec_context.width, self._stream.codec_context.height
-        try:
-            with self._reporting("read"):
-                self._read_index()
-        except BaseException:
-            self.close()
-            raise
+        self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path)
+        self.timestamps, self.fps = self.index.timestamps, self.index.fps
+        self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
+        # A frame that its pts does not tell from all others is found by counting from the first one.
+        self._by_pts = self.index.timed or len(self.index.packets) > 0
+        self._container: VideoContainer | None = None
+        self._decoder: PacketDecoder | None = None
+        self._scaler = Scaler(self._coded_size, None)
 
     def __enter__(self) -> VideoReader:
         return self
@@ -85,7 +78,9 @@ class VideoReader:
 
     def close(self) -> None:
         """Closes the file. Calling it again does nothing."""
-        self._container.close()
+        for opened in (self._container, self._decoder):
+            if opened is not None:
+                opened.close()
 
     @property
     def height(self) -> int:
@@ -97,32 +92,74 @@ class VideoReader:
         """Pixels as shown, after rotation."""
         return self._shown_size[1]
 
-    def frames_at(self, indices: Sequence[int]) -> Frames:
+    def frames_at(self, indices: Sequence[int], window: Window | None = None) -> Frames:
         """The shown frames at these indices, RGB uint8 "T C H W", contiguous memory of their own.
 
-        Indices may come in any order and repeat; each frame is decoded once.
+        Indices may come in any order and repeat; each frame is decoded once, and no other is converted.
+
+        Args:
+            indices: from 0 to N-1.
+            window: the part of each frame and the size it is scaled to; none: whole frames as they are.
 
         Raises:
             VideoError: no index, one outside 0..N-1, or a wanted frame is damaged or does not decode.
+            ValueError: the window is empty or leaves the frame.
         """
         asked, last = np.array(indices, dtype=np.int64), len(self.timestamps) - 1
         if not len(asked) or asked.min() < 0 or asked.max() > last:
             raise VideoError(f"{self.path}: asked for frames {asked.tolist()}, expected some of 0 to {last}")
-        missing = np.ones(len(asked), dtype=bool)
-        with self._reporting("decode"):
-            for index, frame, damaged in self._fetch(np.unique(asked)):
+        if window != self._scaler.window:
+            self._scaler = Scaler(self._coded_size, window)
+        unique, first_rows, row_of = np.unique(asked, return_index=True, return_inverse=True)
+        rows, pixels = dict(zip(unique.tolist(), first_rows.tolist(), strict=True)), None
+        with reporting(self.path, "decode"):
+            for index, frame, damaged in self._fetch(unique):
                 if damaged:
-                    raise self._error(f"the file is damaged at or before frame {index} of 0 to {last}")
-                picture = self._picture(frame)
-                if missing.all():
-                    pixels = np.empty((len(asked), *picture.shape), dtype=np.uint8)
-                pixels[asked == index] = picture
-                missing[asked == index] = False
-        if missing.any():
-            raise self._error(f"the file is damaged: frame {asked[missing][0]} of 0 to {last} does not decode")
+                    raise file_error(self.path, f"the file is damaged at or before frame {index} of 0 to {last}")
+                orientation = self.index.orientation or Orientation.of(frame)
+                if pixels is None:
+                    pixels = np.empty((len(asked), 3, *self._scaler.size(orientation)), dtype=np.uint8)
+                self._scaler.write(frame, orientation, pixels[rows.pop(index)])
+        if pixels is None or rows:
+            gone = min(rows)
+            raise file_error(self.path, f"the file is damaged: frame {gone} of 0 to {last} does not decode")
+        for row, source in enumerate(first_rows[row_of].tolist()):
+            if row != source:
+                pixels[row] = pixels[source]
         return Frames(pixels=torch.from_numpy(pixels), seconds=tuple(self.timestamps[asked].tolist()))
 
-    def frames_at_seconds(self, seconds: Sequence[float]) -> Frames:
+    def frames_in_order(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Index and RGB picture "C H W" of each frame, one at a time, so that a film of any length fits in memory.
+
+        ``indices`` ascend without repeating. Raises VideoError as ``frames_at`` does, when it gets there.
+        """
+        wanted = np.array(indices, dtype=np.int64)
+        gop = np.searchsorted(self.index.keys, self.index.pts[wanted], side="right") if self._by_pts else wanted * 0
+        scaler = Scaler(self._coded_size, None)
+        for group in np.split(wanted, np.flatnonzero(np.diff(gop)) + 1) if len(wanted) else ():
+            missing = set(group.tolist())
+            with reporting(self.path, "decode"):
+                for index, frame, damaged in self._fetch(group):
+                    if damaged:
+                        raise file_error(self.path, f"the file is damaged at or before frame {index}")
+                    orientation = self.index.orientation or Orientation.of(frame)
+                    picture = np.empty((3, *scaler.size(orientation)), dtype=np.uint8)
+                    scaler.write(frame, orientation, picture)
+                    missing.discard(index)
+                    yield index, picture
+            if missing:
+                raise file_error(self.path, f"the file is damaged: frame {min(missing)} does not decode")
+
+    def decode_only(self, indices: Sequence[int]) -> int:
+        """Decodes what ``frames_at`` would and converts nothing: what a benchmark measures. Returns how many frames.
+
+        Raises:
+            VideoError: a frame does not decode.
+        """
+        with reporting(self.path, "decode"):
+            return sum(1 for _ in self._fetch(np.unique(np.array(indices, dtype=np.int64))))
+
+    def frames_at_seconds(self, seconds: Sequence[float], window: Window | None = None) -> Frames:
         """The frames on screen at these times (seconds from the first shown frame), as ``frames_at`` gives them.
 
         Raises:
@@ -133,85 +170,30 @@ class VideoReader:
         if len(wrong):
             raise VideoError(f"{self.path}: {wrong[0]:g} s was asked; ask for times from 0 to below {duration:.3f} s")
         on_screen = np.searchsorted(self.timestamps, times + _ROUNDING_SECONDS, side="right") - 1
-        return self.frames_at(on_screen.tolist())
+        return self.frames_at(on_screen.tolist(), window)
 
-    def _open(self) -> tuple[InputContainer, VideoStream]:
-        if not self.path.is_file():
-            raise VideoError(f"{self.path}: there is no such file; check the path")
-        if self.path.stat().st_size == 0:
-            raise VideoError(f"{self.path}: the file is empty (0 bytes); replace it or leave it out")
-        with self._reporting("open"):
-            # "file:" keeps a name with a colon or a leading dash from being taken for a protocol or an option.
-            container = av.open(f"file:{self.path}", metadata_errors="replace")
-            stream = container.streams.best("video")
-            cover = stream is not None and bool(stream.disposition & Disposition.attached_pic)
-            if not isinstance(stream, VideoStream) or cover or stream.codec_context is None:
-                others = ", ".join(sorted({s.type for s in container.streams if s is not stream}))
-                raise self._error(f"expected a video stream, found only {others or 'a picture or an unknown codec'}")
-            stream.codec_context.thread_count = 1
-            stream.codec_context.open()  # before skip_frame is set: AV1's decoder would keep what it opens with
-        return container, stream
+    @property
+    def _coded_size(self) -> tuple[int, int]:
+        return self.index.codec.height, self.index.codec.width
 
-    @contextmanager
-    def _reporting(self, doing: str) -> Iterator[None]:
-        """Turns a decoder's error into one line that names the file."""
-        try:
-            yield
-        except (av.FFmpegError, IndexError) as error:
-            # PyAV raises IndexError where a stream begins inside the file.
-            reason = error.strerror if isinstance(error, av.FFmpegError) else "its streams change"
-            raise self._error(f"expected a video, cannot {doing} the file ({reason})") from error
-
-    def _error(self, what: str) -> VideoError:
-        return VideoError(f"{self.path}: {what}; replace the file or leave it out")
-
-    def _read_index(self) -> None:
-        """One pass over the packets; where they cannot be trusted, one over the decoded frames."""
-        coded = (p for p in self._container.demux(self._stream) if p.size)  # an empty one drains the decoder
-        packets = [(p.pts, p.is_keyframe, p.is_discard, p.is_corrupt) for p in coded]
-        size, incomplete = self.path.stat().st_size, any(corrupt for *_, corrupt in packets[-1:])
-        if incomplete or any(entry.pos + entry.size > size for entry in self._stream.index_entries):
-            raise self._error(f"the file is damaged or cut short: data ends early, at {size} bytes")
-        keys = [pts for pts, is_key, _, _ in packets if is_key and pts is not None]
-        shown = [pts for pts, _, discarded, _ in packets if not discarded]
-        pts = sorted({pts for pts in shown if pts is not None})
-        context, names = self._stream.codec_context, set(self._container.format.name.split(","))
-        timed = bool(names & _STORE_PTS) or (bool(names & _STORE_DTS) and not context.has_b_frames)
-        starts_at_key = [pts for pts, *_ in packets[:1]] == keys[:1] and keys[:1] <= pts[:1]
-        if not timed or len(pts) < len(shown) or not starts_at_key or context.field_order > _PROGRESSIVE:
-            shown = [frame.pts for frame, _ in self._decode_from(None)]
-            pts = [pts for pts in shown if pts is not None]
-        if not shown:
-            raise self._error("the file is damaged: no frame decodes")
-        self._keys, self._pts = np.unique(np.array(keys, dtype=np.int64)), np.array(pts, dtype=np.int64)
-        # A frame that its pts does not tell from all others is found by counting from the first one.
-        self._by_pts = timed and bool(keys) and len(pts) == len(shown) and bool(np.all(np.diff(self._pts) > 0))
-        self._set_times(len(shown))
-
-    def _set_times(self, count: int) -> None:
-        """Timestamps, rate and duration of ``count`` frames from their pts; evenly spaced where some lack."""
-        rate = float(self._stream.average_rate or self._stream.guessed_rate or 1)
-        base, ticks = self._stream.time_base, np.unique(self._pts)
-        if base is None or len(ticks) < count:
-            self.timestamps = np.arange(count) / rate
-        else:
-            # One division of whole numbers, so that a time such as 0.1 s equals the 0.1 a user writes.
-            self.timestamps = (ticks - ticks[0]) * base.numerator / base.denominator
-        last = float(self.timestamps[-1])
-        self.fps = (count - 1) / last if last > 0 else rate
-        self.duration_seconds = last + 1 / self.fps
+    @cached_property
+    def _shown_size(self) -> tuple[int, int]:
+        if self.index.shown_size is not None:
+            return self.index.shown_size
+        height, width = self.frames_at([0]).pixels.shape[2:]  # the display matrix comes with a frame
+        return height, width
 
     def _fetch(self, wanted: NDArray[np.int64]) -> Iterator[_Fetched]:
         """The frames at the wanted indices (ascending, unique)."""
         for key, group in self._groups(wanted) if self._by_pts else ():
-            missing = dict(zip(self._pts[group].tolist(), group.tolist(), strict=True))
+            missing = dict(zip(self.index.pts[group].tolist(), group.tolist(), strict=True))
             yield from self._fetch_from(key, missing)
-            if missing:  # seeking led astray: read from the first packet
+            if missing and self.index.timed:  # what was found there led astray: read from the first packet
                 yield from self._fetch_from(None, missing)
             if missing:  # the packets' pts are not those of the frames: from now on, count
                 count = sum(1 for _ in self._decode_from(None))
                 if count != len(self.timestamps):
-                    raise self._error(f"the file is damaged: {count} of {len(self.timestamps)} frames decode")
+                    raise file_error(self.path, f"the file is damaged: {count} of {len(self.timestamps)} frames decode")
                 self._by_pts = False
                 break
         if not self._by_pts:
@@ -222,14 +204,15 @@ class VideoReader:
                     return
 
     def _groups(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
-        """Splits ascending indices where a seek decodes less than reading on; each with its key frame's pts."""
-        key = np.searchsorted(self._keys, self._pts[wanted], side="right") - 1  # the last at or before each
-        shown_before_key = np.searchsorted(self._pts, self._keys)
+        """Splits ascending indices where a jump decodes less than reading on; each with its key frame's pts."""
+        keys, pts = self.index.keys, self.index.pts
+        key = np.searchsorted(keys, pts[wanted], side="right") - 1  # the last at or before each
+        shown_before_key = np.searchsorted(pts, keys)
         jump = key[1:] > key[:-1]
         jump[jump] = (shown_before_key[key[1:]] - wanted[:-1])[jump] > _READ_ON_FRAMES
         for group in np.split(np.arange(len(wanted)), np.flatnonzero(jump) + 1):
             first = key[group[0]]
-            yield (int(self._keys[first]) if first >= 0 else None), wanted[group]
+            yield (int(keys[first]) if first >= 0 else None), wanted[group]
 
     def _fetch_from(self, key: int | None, missing: dict[int, int]) -> Iterator[_Fetched]:
         """Decodes on from a key frame; takes what it yields out of ``missing`` (pts to index)."""
@@ -248,51 +231,12 @@ class VideoReader:
             if key is None:
                 raise  # else the caller goes on from the first packet: some files cannot seek
 
-    def _decode_from(self, key: int | None, needed: Container[int | None] | None = None) -> Iterator[_Decoded]:
-        """Shown frames in order, from the key frame with this pts or, for None, from the file's first packet.
-
-        Damaged is a frame that FFmpeg painted over, and any that may have been predicted from it. With ``needed``
-        pts, the decoder may leave out any other frame that no frame depends on.
-        """
-        if key is None:
-            self._container.close()
-            self._container, self._stream = self._open()
-        else:
-            self._container.seek(key, stream=self._stream)
-        landed, damaged = key is None, False
-        for packet in self._container.demux(self._stream):
-            if not landed and packet.is_keyframe:
-                if key is None or packet.pts not in self._keys[self._keys <= key]:
-                    return  # the seek came out behind the key frame, or times are guessed anew after a seek
-                landed = True
-            if landed:
-                skip = needed is not None and packet.pts not in needed
-                self._stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
-                for frame in packet.decode():
-                    damaged = frame.is_corrupt or (damaged and not frame.key_frame)
-                    yield frame, damaged
-
-    def _picture(self, frame: av.VideoFrame) -> NDArray[np.uint8]:
-        """RGB "C H W" as shown. Where a stream changes its size, every frame is scaled to the first size."""
-        width, height = self._coded_size
-        rgb = self._scaler.reformat(frame, width=width, height=height, format="rgb24", threads=1).to_ndarray()
-        return _as_shown(rgb, frame).transpose(2, 0, 1)
-
-    @cached_property
-    def _shown_size(self) -> tuple[int, int]:
-        height, width = self.frames_at([0]).pixels.shape[2:]  # the display matrix comes with a frame
-        return height, width
-
-
-def _as_shown(rgb: np.ndarray, frame: av.VideoFrame) -> np.ndarray:
-    """The stored picture "H W C" turned and mirrored as the frame's display matrix says; a view.
-
-    The matrix sends a pixel to x' = a x + c y, y' = b x + d y; it is rounded to a multiple of 90 degrees.
-    """
-    matrix = frame.side_data.get("DISPLAYMATRIX")
-    if not isinstance(matrix, SideData):
-        return rgb
-    a, b, _, c, d = np.frombuffer(bytes(matrix), dtype=np.int32)[:5].tolist()
-    if abs(b) > abs(a):
-        rgb, a, d = rgb.transpose(1, 0, 2), c, b
-    return rgb[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
+    def _decode_from(self, key: int | None, needed: dict[int, int] | None = None) -> Iterator[Decoded]:
+        """Frames from a key frame on, straight from the packets where the index has them."""
+        if key is not None and needed and len(self.index.packets):
+            if self._decoder is None:
+                self._decoder = PacketDecoder(self.path, self.index.codec, self.index.packets)
+            return self._decoder.decode_from(key, needed, np.array(list(needed)))
+        if self._container is None:
+            self._container = VideoContainer(self.path)
+        return self._container.decode_from(key, self.index.keys, needed)

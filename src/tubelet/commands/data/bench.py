@@ -1,0 +1,82 @@
+"""``tubelet data bench``: how fast training clips of a dataset are read, and what holds them up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Annotated
+
+import torch
+import tyro
+from rich.table import Table
+
+from tubelet.commands import parse
+from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.data.augment import AugmentConfig
+from tubelet.data.bench import Stages, measure_stages
+from tubelet.data.index_dataset import index_files, video_files
+from tubelet.data.index_store import IndexStore
+from tubelet.data.manifest import ManifestConfig, read_manifest
+from tubelet.protocol import Protocol
+
+DESCRIPTION = """Read random training clips of a dataset and say where the time goes.
+
+One process with one thread reads them, after the files have been touched once, so that the figures are those of a
+worker whose disk is fast enough. The packet index is made first, beside the data, and kept. Clips per second of one
+worker times the number of workers is what a training can read; a training that takes more clips than that waits.
+
+examples:
+  tubelet data bench my_clips
+  tubelet data bench prepared/manifest.csv --num-clips 200 --augment.random-resized-crop 0.3 1.0
+  tubelet data bench my_clips --protocol.num-frames 16 --protocol.frame-stride 4 --json"""
+
+_ADVICE = {
+    "open": "opening files takes longest: use `tubelet data prepare`, or longer clips",
+    "decode": "decoding takes longest: `tubelet data prepare` makes files that decode many times faster",
+    "convert": "scaling and colors take longest: `tubelet data prepare` stores the size that training reads",
+    "augment": "augmentation takes longest: leave out operations that cost more than they help",
+    "collate": "putting batches together takes longest: use more workers, or smaller batches",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MANIFEST")]  # manifest, .csv file or folder
+    num_clips: int = 50  # clips to read, each of another row
+    batch_size: int = 8  # clips that are put together
+    num_workers: int = 2  # processes that make the packet index; clips are read by one
+    protocol: Protocol = field(default_factory=Protocol)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    manifest: ManifestConfig = field(default_factory=ManifestConfig)
+    json: bool = False  # print seconds per clip of each stage as JSON on stdout
+
+
+def main(argv: list[str]) -> int:
+    options = parse(Options, argv, "data bench", DESCRIPTION)
+    manifest = read_manifest(options.data, options.manifest)
+    torch.set_num_threads(1)
+    with ProgressReporter("bench") as reporter:
+        files = video_files(manifest)
+        index_files(IndexStore.beside(manifest.root), files, options.num_workers, reporter.progress)
+        stages, failures = measure_stages(
+            manifest, options.protocol, options.augment, options.num_clips, options.batch_size, reporter.progress
+        )
+        for line in failures.values():
+            reporter.note(line)
+    if options.json:
+        seconds = asdict(stages) | {"total": stages.total}
+        content = {"seconds_per_clip": seconds, "bottleneck": stages.bottleneck, "failures": list(failures.values())}
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        _show(stages)
+    return 0
+
+
+def _show(stages: Stages) -> None:
+    table = Table("stage", "ms per clip", "share", "clips/s alone", box=None)
+    for name, seconds in asdict(stages).items():
+        alone = f"{1 / seconds:.0f}" if seconds > 1e-6 else ""
+        table.add_row(name, f"{1000 * seconds:.1f}", f"{seconds / stages.total:.0%}", alone)
+    table.add_row("all", f"{1000 * stages.total:.1f}", "100%", f"{1 / stages.total:.1f}")
+    output_console().print(table)
+    print(f"One worker reads {1 / stages.total:.1f} clips per second; {_ADVICE[stages.bottleneck]}.")

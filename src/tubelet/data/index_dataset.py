@@ -1,0 +1,135 @@
+"""Packet indices of all videos of a manifest, made in parallel by processes that may hang or die."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from tubelet.data.index_store import IndexStore
+from tubelet.data.manifest import Manifest
+from tubelet.data.packet_index import PacketIndex
+from tubelet.data.shards import is_shard
+from tubelet.data.video import is_video_path
+from tubelet.data.worker_process import Failure
+from tubelet.data.workers import DECODE_TIMEOUT_SECONDS, WorkerPool
+from tubelet.errors import DataError
+
+_WRITE_SECONDS = 5.0  # between two times that the store is written: what a kill can cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Indexed:
+    """What ``index_files`` did."""
+
+    num_files: int
+    num_made: int  # the others were there
+    failures: dict[Path, str]  # files without an index, each with one line that says why
+
+
+@dataclass(frozen=True)
+class IndexJob:
+    """Files to index, for a ``WorkerPool``."""
+
+    files: tuple[Path, ...]
+
+    def name(self, index: int) -> str:
+        """The file as messages name it."""
+        return str(self.files[index])
+
+    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> PacketIndex:
+        """The index of one file."""
+        return PacketIndex.of(self.files[index])
+
+
+def video_files(manifest: Manifest) -> list[Path]:
+    """The video files of a manifest that exist, each once, in its order; not those inside shards."""
+    files = dict.fromkeys(manifest.path_of(sample) for sample in manifest.samples)
+    return [file for file in files if is_video_path(file) and not is_shard(file) and file.is_file()]
+
+
+def index_files(
+    store: IndexStore,
+    files: Sequence[Path],
+    num_workers: int = 2,
+    on_file: Callable[[int, int], None] = lambda done, total: None,
+    timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
+) -> Indexed:
+    """Makes the indices that a store lacks; those that fit their files stay.
+
+    Args:
+        store: where they are kept; written every few seconds, so that an interrupted call goes on where it was.
+        files: videos.
+        num_workers: processes, at least 1.
+        on_file: told how many of how many files are done.
+        timeout_seconds: after which the process of a file that hangs is killed.
+
+    Raises:
+        DataError: the store cannot be written.
+    """
+    todo = tuple(file for file in files if store.get(file) is None)
+    if todo:
+        store.put({})  # raises before the work instead of after it
+    done, failures, made, written = len(files) - len(todo), dict[Path, str](), dict[Path, PacketIndex](), 0
+    on_file(done, len(files))
+    due = time.monotonic() + _WRITE_SECONDS
+    for file, result in _results(IndexJob(todo), num_workers, timeout_seconds):
+        if isinstance(result, Failure):
+            failures[file] = result.line
+        else:
+            made[file] = result
+        done += 1
+        if time.monotonic() > due:
+            store.put(made)
+            written, made, due = written + len(made), {}, time.monotonic() + _WRITE_SECONDS
+        on_file(done, len(files))
+    if made:
+        store.put(made)
+    return Indexed(num_files=len(files), num_made=written + len(made), failures=failures)
+
+
+def index_manifest(
+    manifest: Manifest,
+    num_workers: int,
+    note: Callable[[str], None],
+    on_file: Callable[[int, int], None] = lambda done, total: None,
+    timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
+) -> None:
+    """Indexes the videos of a manifest in parallel before they are read many times.
+
+    Reading works without: where nothing can be kept beside the data, ``note`` is told so once and every read finds
+    the packets of its file anew. Files that cannot be indexed are left to the reader, which counts and names them.
+
+    Args:
+        manifest: the rows that will be read; those that are no video files need no index.
+        num_workers: processes; for 0 one is used, for a file may hang.
+        note: told what the user should know.
+        on_file: told how many of how many files are done, where any is to be indexed.
+        timeout_seconds: after which the process of a file that hangs is killed.
+    """
+    files = video_files(manifest)
+    if not files:
+        return
+    try:
+        index_files(IndexStore.beside(manifest.root), files, max(1, num_workers), on_file, timeout_seconds)
+    except DataError as error:
+        note(f"videos are indexed again whenever they are read, which costs time: {error}")
+
+
+def _results(job: IndexJob, num_workers: int, timeout_seconds: float) -> Iterator[tuple[Path, PacketIndex | Failure]]:
+    """The index of each file, in order, a few files ahead."""
+    if not job.files:
+        return
+    with closing(WorkerPool(job, min(num_workers, len(job.files)), timeout_seconds)) as pool:
+        ahead: deque[tuple[Path, Future[PacketIndex | Failure]]] = deque()
+        for number, file in enumerate(job.files):
+            ahead.append((file, pool.submit(number)))
+            if len(ahead) > 4 * num_workers:
+                first, future = ahead.popleft()
+                yield first, future.result()
+        for first, future in ahead:
+            yield first, future.result()

@@ -1,0 +1,44 @@
+"""The labels of a row: one class of each head, or, where a video may have several labels, all the classes it has.
+
+Several labels stand in one cell with a separator between them (``ManifestConfig.label_separator``), such as
+``walk|talk``. A row of several heads may lack the label of one: its cell is empty, its class index -1. A video with
+several labels may also have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from tubelet.data.layouts.rows import Row
+from tubelet.errors import ConfigError
+
+T = TypeVar("T", int, str)
+
+
+def split_cells(rows: Sequence[Row], heads: Sequence[str], separator: str) -> list[Row]:
+    """The rows with all the labels that their one cell holds, each once.
+
+    Raises:
+        ConfigError: there are several heads.
+    """
+    if len(heads) != 1:
+        raise ConfigError(f"label_separator: several labels per video are for one label column, got {', '.join(heads)}")
+    parts = [(part.strip() for part in row.labels[0].split(separator)) for row in rows]
+    return [
+        replace(row, labels=tuple(dict.fromkeys(name for name in cell if name)))
+        for row, cell in zip(rows, parts, strict=True)
+    ]
+
+
+def labels_of(labels: Sequence[T], head: int, *, multi_label: bool) -> list[T]:
+    """What a row says of a head, by names or by class indices: one label, none where it is not known, or all."""
+    of_head = labels if multi_label else labels[head : head + 1]
+    return [label for label in of_head if label not in ("", -1)]
+
+
+def mirrored(labels: tuple[int, ...], other: Sequence[Mapping[int, int]], *, multi_label: bool) -> tuple[int, ...]:
+    """The class indices of a mirrored clip, where ``other`` says for each head which classes change places."""
+    heads = list(other) * (len(labels) if multi_label else 1)
+    return tuple(of_head.get(label, label) for of_head, label in zip(heads, labels, strict=True))

@@ -1,0 +1,138 @@
+"""How a data set on disk is read: the options of every layout, and where its annotation files are."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from tubelet.data.layouts.rows import SPLIT_NAMES, SPLITS, split_of_file, text_lines
+from tubelet.errors import ConfigError, DataError, nearest
+
+LayoutName = Literal[
+    "folders",
+    "csv",
+    "list",
+    "kinetics",
+    "something-something-v1",
+    "something-something-v2",
+    "epic-kitchens-100",
+    "moments-in-time",
+    "activitynet",
+    "hacs",
+    "ucf101",
+    "hmdb51",
+    "npz",
+    "medmnist3d",
+    "webdataset",
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestConfig:
+    """How a dataset on disk is read."""
+
+    layout: LayoutName | None = None  # `tubelet data manifest --help` explains them; none: seen from the source
+    annotations: tuple[str, ...] = ()  # annotation files, FILE or SPLIT=FILE; none: found by their official names
+    label_columns: tuple[str, ...] = ("label",)  # CSV columns with labels, one per head of the model
+    label_separator: str | None = None  # several labels per video: what joins them in one cell, as | in walk|talk
+    separator: str | None = None  # between the cells of a csv or a list; none: by the file's ending and first line
+    class_file: Path | None = None  # text file with one class name per line in logit order, for labels as numbers
+    root: Path | None = None  # folder that CSV paths are relative to; none: the folder of the CSV
+    frame_fps: float | None = None  # frames per second of frame folders, where the data set does not say it
+    official_split: int = 1  # which of the three splits of ucf101 and hmdb51
+    skip_missing: bool = False  # leave out rows whose file is missing, and say so, instead of refusing
+    skip_malformed: bool = False  # leave out malformed rows, and say so, instead of refusing
+    val_fraction: float = 0.15  # share of each class set aside for validation where the data has no such split
+    test_fraction: float = 0.15  # share of each class set aside for test where the data has no split at all
+    split_seed: int = 0  # which files are set aside
+    class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # head: names in logit order; else sorted
+    quarantine: Path | None = None  # CSV list of rows to leave out, as `tubelet data scan` writes it; none: nothing
+
+    def __post_init__(self) -> None:
+        if min(self.val_fraction, self.test_fraction) < 0 or self.val_fraction + self.test_fraction >= 1:
+            raise ConfigError(
+                "val_fraction and test_fraction must be at least 0 and together less than 1, "
+                f"got {self.val_fraction} and {self.test_fraction}"
+            )
+        if not self.label_columns or len(set(self.label_columns)) < len(self.label_columns):
+            raise ConfigError(f"label_columns must name distinct columns, got {self.label_columns}")
+        if self.label_separator is not None and (not self.label_separator or len(self.label_columns) > 1):
+            raise ConfigError(
+                "label_separator must not be empty and takes one label column, got "
+                f"{self.label_separator!r} and {', '.join(self.label_columns)}"
+            )
+        for head, names in self.class_names.items():
+            if len(set(names)) < len(names):
+                raise ConfigError(f"class_names of '{head}' repeat a name: {', '.join(names)}")
+        if self.separator is not None and len(self.separator) != 1:
+            raise ConfigError(f"separator must be one character, got {self.separator!r}")
+        if self.frame_fps is not None and self.frame_fps <= 0:
+            raise ConfigError(f"frame_fps must be positive, got {self.frame_fps}")
+        if self.official_split not in (1, 2, 3):
+            raise ConfigError(f"official_split must be 1, 2 or 3, got {self.official_split}")
+        if self.annotations and self.layout is None:
+            raise ConfigError("annotations need a layout that says how they are read; set layout too")
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnnotationFile:
+    """One annotation file, and the split its rows belong to unless they say one themselves."""
+
+    path: Path
+    split: str | None
+
+
+def annotation_files(root: Path, config: ManifestConfig, *patterns: str) -> list[AnnotationFile]:
+    """The files the user named, else those that match a pattern in the root or in one of its folders.
+
+    Raises:
+        ConfigError: ``SPLIT=FILE`` with an unknown split.
+        DataError: a named file does not exist, or none is found.
+    """
+    if config.annotations:
+        return [_named(text) for text in config.annotations]
+    if not root.is_dir():
+        raise DataError(f"{root}: no such folder; expected the folder of the data set")
+    places = [root, *sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))]
+    for place in places:
+        found = sorted({path for pattern in patterns for path in place.glob(pattern) if path.is_file()})
+        if found:
+            return [AnnotationFile(path=path, split=split_of_file(path.name)) for path in found]
+    raise DataError(
+        f"{root}: no annotation file {' or '.join(patterns)} there or in a folder below; name the files (annotations)"
+    )
+
+
+def _named(text: str) -> AnnotationFile:
+    split, equals, name = text.partition("=")
+    if not equals or Path(text).is_file():
+        split, name = "", text
+    if split and split.lower() not in SPLIT_NAMES:
+        raise ConfigError(f"annotations '{text}': '{split}' is no split{nearest(split, SPLITS)}")
+    path = Path(name)
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such annotation file; give the path of a file, or SPLIT=FILE")
+    return AnnotationFile(path=path, split=SPLIT_NAMES.get(split.lower()) or split_of_file(path.name))
+
+
+def class_list(path: Path) -> tuple[str, ...]:
+    """The class names in a text file, one per line; where all lines are ``NAME,INDEX`` or ``INDEX NAME``, by index.
+
+    Raises:
+        DataError: the file cannot be read, repeats a name, or its indices have gaps.
+    """
+    lines = [line for _, line in text_lines(path)]
+    for pattern in (r"(?P<name>.+),\s*(?P<index>\d+)", r"(?P<index>\d+)\s+(?P<name>.+)"):
+        matches = [match for match in (re.fullmatch(pattern, line) for line in lines) if match]
+        if len(matches) == len(lines) > 0:
+            matches.sort(key=lambda match: int(match["index"]))
+            indices, first = [int(match["index"]) for match in matches], int(matches[0]["index"])
+            if first > 1 or indices != list(range(first, first + len(indices))):
+                raise DataError(f"{path}: class indices repeat or have gaps; expected 0 to {len(lines) - 1}")
+            lines = [match["name"].strip() for match in matches]
+            break
+    if not lines or len(set(lines)) < len(lines):
+        raise DataError(f"{path}: {len(lines)} class names, {len(set(lines))} of them different; expected one per line")
+    return tuple(lines)

@@ -1,0 +1,88 @@
+"""Folders that name the classes.
+
+    split folders    DIR/train/<class>/clip.mp4, DIR/val/<class>/..., DIR/test/<class>/...
+    class folders    DIR/<class>/clip.mp4
+
+In place of a video file there may be a volume (``.npy``, ``.nii``, ``.nii.gz``) or a frame folder
+(DIR/<class>/clip/00001.jpg).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.layouts.find import is_frame_folder, is_sample_file
+from tubelet.data.layouts.rows import SPLIT_NAMES, Reading, Row, some
+from tubelet.errors import DataError
+
+
+def has_split_folders(folder: Path) -> bool:
+    """Whether classes lie below split folders. A folder ``train`` full of samples is a class, of trains."""
+    return any(
+        any(not is_frame_folder(child) for child in _folders(split))
+        for split in _folders(folder)
+        if split.name.lower() in SPLIT_NAMES
+    )
+
+
+def read_folders(folder: Path, config: ManifestConfig) -> Reading:
+    """Rows of split folders or class folders, sorted by path; what is ignored is noted.
+
+    Raises:
+        DataError: there is no class folder with a video, a volume or a frame folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected a folder of class folders")
+    children, notes, ignored = _folders(folder), list[str](), list[str]()
+    in_splits = has_split_folders(folder)
+    classes: list[tuple[str | None, Path]] = []
+    if in_splits:
+        splits = [child for child in children if child.name.lower() in SPLIT_NAMES]
+        classes += [(SPLIT_NAMES[split.name.lower()], child) for split in splits for child in _folders(split)]
+        ignored += [child.name for child in children if child not in splits]
+    else:
+        _refuse_splits_without_classes(folder, children)
+        classes += [(None, child) for child in children]
+    rows: list[Row] = []
+    for split, class_folder in classes:
+        prefix = class_folder.relative_to(folder).as_posix()
+        found = _rows_of_class(class_folder, prefix, split, config.frame_fps, ignored)
+        if not found:
+            notes.append(f"folder '{prefix}' holds no videos and is left out")
+        rows += found
+    if not rows:
+        raise DataError(
+            f"{folder}: no videos or .npy volumes in class folders; expected {folder.name}/<class>/clip.mp4 "
+            f"or {folder.name}/train/<class>/clip.mp4"
+        )
+    if ignored:
+        notes.append(f"{len(ignored)} files or folders ignored, neither videos nor .npy volumes: {some(ignored)}")
+    layout = "split folders" if in_splits else "class folders"
+    return Reading(root=folder, rows=rows, layout=layout, notes=notes)
+
+
+def _rows_of_class(folder: Path, prefix: str, split: str | None, fps: float | None, ignored: list[str]) -> list[Row]:
+    rows = []
+    for child in sorted(folder.iterdir()):
+        path = f"{prefix}/{child.name}"
+        if child.name.startswith("."):
+            continue
+        if is_sample_file(child.name):
+            rows.append(Row(path=path, labels=(folder.name,), split=split))
+        elif is_frame_folder(child):
+            rows.append(Row(path=path, labels=(folder.name,), split=split, fps=fps))
+        else:
+            ignored.append(path)
+    return rows
+
+
+def _refuse_splits_without_classes(folder: Path, children: list[Path]) -> None:
+    if children and all(child.name.lower() in SPLIT_NAMES for child in children):
+        raise DataError(
+            f"{folder}: {children[0].name} holds no class folders; expected {children[0].name}/<class>/clip.mp4"
+        )
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(child for child in folder.iterdir() if child.is_dir() and not child.name.startswith("."))

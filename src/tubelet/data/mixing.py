@@ -1,0 +1,137 @@
+"""Mixup and cutmix: every clip of a batch shares its pixels and its label with a partner of the same batch.
+
+* mixup (Zhang et al., arXiv:1710.09412): share x clip + (1 - share) x partner, after normalization.
+* cutmix (Yun et al., arXiv:1905.04899): a box of all frames comes from the partner; the share is the area that is left.
+
+One share per batch, drawn from Beta(alpha, alpha). The partner is the video before (torchvision's ``MixUp`` and
+``CutMix``) or the one at the same place from the other end (scenic's ViViT). The loss is that of the clip's label times
+the share plus that of the partner's label times the rest, which for cross entropy, smoothed or not, is the cross
+entropy against the mixed label. A video that could not be read is nobody's partner: partners are found among the
+others, so that no clip fades into black under the label of a video nobody saw.
+
+    B  videos in a batch        C T H W  channels, frames, pixels
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from tubelet.errors import ConfigError
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixConfig:
+    """Mixup and cutmix of the clips of a batch. With both on, each batch gets one of them."""
+
+    mixup: float = 0.0  # alpha of the Beta distribution of the shares; ViViT: 0.1 and 0.3; 0: off
+    cutmix: float = 0.0  # alpha of the Beta distribution of the area; often 1; 0: off
+    probability: float = 1.0  # of a batch to be mixed
+    cutmix_probability: float = 0.5  # with both on: share of the mixed batches that get cutmix
+    partner: Literal["previous", "reversed"] = "previous"  # as torchvision, or as scenic: the batch from its other end
+
+    def __post_init__(self) -> None:
+        if self.mixup < 0 or self.cutmix < 0:
+            raise ConfigError(f"mix.mixup and mix.cutmix must not be negative, got {self.mixup} and {self.cutmix}")
+        for name in ("probability", "cutmix_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"mix.{name} must be from 0 to 1, got {getattr(self, name)}")
+        if not self.is_on and (self.probability, self.partner) != (1.0, "previous"):
+            raise ConfigError("mix has no effect while mixup and cutmix are 0; set one, for example mixup to 0.2")
+        if self.cutmix_probability != 0.5 and not (self.mixup and self.cutmix):
+            raise ConfigError("mix.cutmix_probability has no effect unless mixup and cutmix are both on")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is mixed."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mixture:
+    """How one batch is mixed, as drawn."""
+
+    partner: Int[Tensor, " B"]  # row of each video's partner; a video may be its own
+    share: float  # of a clip in itself, the rest is its partner's
+    box: tuple[int, int, int, int] | None = None  # cutmix: top, left, height, width that come from the partner
+
+    def clips(
+        self, clips: UInt8[Tensor, "B C T H W"], rows: slice, to_input: Callable[[Tensor], Tensor]
+    ) -> Float[Tensor, "b C T H W"]:
+        """The mixed input of a part of the batch; partners may lie outside it.
+
+        Args:
+            clips: of the whole batch.
+            rows: the part.
+            to_input: from pixels to what the model takes: the normalization, on the device.
+        """
+        own = clips[rows]
+        if self.share == 1:
+            return to_input(own)
+        partners = clips[self.partner[rows]]
+        if self.box is None:
+            return torch.lerp(to_input(partners), to_input(own), self.share)
+        top, left, height, width = self.box
+        pasted = own.clone()
+        pasted[..., top : top + height, left : left + width] = partners[..., top : top + height, left : left + width]
+        return to_input(pasted)
+
+    def labels(
+        self, labels: Int[Tensor, " B"] | Int[Tensor, "B heads"], weight: Float[Tensor, "B *means"], rows: slice
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Labels and their weights for a part of the batch, once of the clips and once of their partners.
+
+        A loss that is linear in the target, as every cross entropy is, is the sum over both.
+        """
+        yield labels[rows], weight[rows] * self.share
+        if self.share < 1:
+            yield labels[self.partner[rows]], weight[rows] * (1 - self.share)
+
+
+def draw_mixture(
+    config: MixConfig, weight: Float[Tensor, " B"], size: tuple[int, int], rng: np.random.Generator
+) -> Mixture:
+    """What happens to one batch; where it stays as it is, every clip has the share 1 in itself.
+
+    Args:
+        config: what is on.
+        weight: of each video; 0 where it could not be read.
+        size: height and width of the clips in pixels.
+        rng: where the draws come from.
+    """
+    if not config.is_on or rng.random() >= config.probability:
+        return Mixture(partner=torch.arange(len(weight)), share=1.0)
+    cut = config.cutmix > 0 and (config.mixup == 0 or rng.random() < config.cutmix_probability)
+    alpha = config.cutmix if cut else config.mixup
+    share = float(rng.beta(alpha, alpha))
+    partner = _partners(weight, config.partner)
+    if not cut:
+        return Mixture(partner=partner, share=share)
+    box = _draw_box(share, size, rng)
+    return Mixture(partner=partner, share=1 - box[2] * box[3] / (size[0] * size[1]), box=box)
+
+
+def _partners(weight: Tensor, how: Literal["previous", "reversed"]) -> Tensor:
+    """The partner of each row, found among the rows that could be read; the others are their own."""
+    partner = torch.arange(len(weight))
+    read = partner[weight.cpu() > 0]
+    partner[read] = read.roll(1) if how == "previous" else read.flip(0)
+    return partner
+
+
+def _draw_box(share: float, size: tuple[int, int], rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """torchvision's box: of the area 1 - share around a center anywhere in the frame, cut at its borders."""
+    spans = []
+    for length in size:
+        center, half = int(rng.integers(length)), int(0.5 * math.sqrt(1 - share) * length)
+        start, stop = max(0, center - half), min(length, center + half)
+        spans.append((start, stop - start))
+    (top, height), (left, width) = spans
+    return top, left, height, width

@@ -1,0 +1,48 @@
+"""NIfTI volumes (``.nii``, ``.nii.gz``), read by nibabel, which the extra ``nifti`` installs.
+
+The array [X, Y, Z] is turned to the nearest RAS axes, so that x runs to the right, y to the front and z to the head of
+the patient, whatever the scanner stored. Slices along z are the frames, from the feet up; in each, the front of the
+patient is at the top and the right of the patient on the right. Values are those of the header's scale and offset.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tubelet.errors import DataError
+
+
+def is_nifti(path: str | Path) -> bool:
+    """Whether a file is a NIfTI volume, by its suffix."""
+    return Path(path).name.lower().endswith((".nii", ".nii.gz"))
+
+
+def read_nifti(path: Path) -> np.ndarray:
+    """The volume as an array [T, H, W] = [Z, Y, X], of the type it is stored in, or float where it is scaled.
+
+    Raises:
+        DataError: nibabel is not installed, or the file is no 3-D NIfTI volume.
+    """
+    nibabel = _nibabel(path)
+    try:
+        image = nibabel.as_closest_canonical(nibabel.load(path))
+        array = np.asanyarray(image.dataobj)
+    except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: not a NIfTI volume ({reason}); expected .nii or .nii.gz") from None
+    while array.ndim > 3 and array.shape[-1] == 1:
+        array = array[..., 0]
+    if array.ndim != 3:
+        raise DataError(f"{path}: has shape {array.shape}; expected one volume [X, Y, Z], not a series or colors")
+    return np.ascontiguousarray(array.transpose(2, 1, 0)[:, ::-1])
+
+
+def _nibabel(path: Path) -> Any:
+    try:
+        import nibabel
+    except ImportError:
+        raise DataError(f"{path}: reading NIfTI needs nibabel; install it with: pip install 'tubelet[nifti]'") from None
+    return nibabel

@@ -1,0 +1,102 @@
+"""A watchdog: what takes longer than it may is ended from outside, and only that.
+
+Nothing inside a process can be trusted to end a decoder that hangs, so the limit is held by a thread of the parent,
+which kills. What is killed is bound to the guard it was made with: once a guard is left, its limit can no longer
+strike, so that the work that follows is never hit in its place.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+_IDLE_SECONDS = 3600.0  # between two looks when nothing is guarded; a new guard wakes the thread earlier
+
+
+class Guard:
+    """One piece of work under a limit, counted from when it began."""
+
+    def __init__(self, seconds: float, end: Callable[[], object]) -> None:
+        self.began = time.monotonic()
+        self.limit_seconds = seconds
+        self.expired = False  # the limit, or ``end_now``, has struck
+        self._end = end
+        self._lock = threading.Lock()
+        self._is_open = True
+
+    @property
+    def seconds(self) -> float:
+        """How long the work has taken so far."""
+        return time.monotonic() - self.began
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the limit; negative after it."""
+        return self.limit_seconds - self.seconds
+
+    def allow(self, seconds: float) -> None:
+        """Sets the limit to ``seconds`` from the beginning, if that is later than the present one."""
+        self.limit_seconds = max(self.limit_seconds, seconds)
+
+    def end_now(self) -> bool:
+        """Ends the work; False where it is over and nothing was done."""
+        with self._lock:
+            if self._is_open:
+                self.expired = True
+                self._end()
+            return self._is_open
+
+    def leave(self) -> None:
+        """The work is over: from now on nothing is ended."""
+        with self._lock:
+            self._is_open = False
+
+
+class Watchdog:
+    """Ends guarded work that passes its limit. Its thread starts with the first guard and never keeps Python alive."""
+
+    def __init__(self) -> None:
+        self._guards: set[Guard] = set()
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        self._wakes_at = 0.0  # monotonic time at which the thread looks at its guards again
+
+    @contextmanager
+    def guard(self, seconds: float, end: Callable[[], object]) -> Iterator[Guard]:
+        """A context whose work is ended by ``end()`` when it takes longer than ``seconds``.
+
+        ``end`` is called at most once by the limit, from another thread, and must not block.
+        """
+        guard = Guard(seconds, end)
+        with self._changed:
+            self._guards.add(guard)
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name="tubelet-watchdog", daemon=True)
+                self._thread.start()
+            if guard.began + seconds < self._wakes_at:
+                self._changed.notify()
+        try:
+            yield guard
+        finally:
+            guard.leave()
+            with self._changed:
+                self._guards.discard(guard)
+
+    def close(self) -> None:
+        """Ends the thread; guards that are still open lose their limit."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def _watch(self) -> None:
+        with self._changed:
+            while not self._closed:
+                for guard in [guard for guard in self._guards if guard.seconds_left <= 0]:
+                    self._guards.discard(guard)
+                    guard.end_now()
+                left = min((guard.seconds_left for guard in self._guards), default=_IDLE_SECONDS)
+                self._wakes_at = time.monotonic() + left
+                self._changed.wait(max(0.0, left))

@@ -1,0 +1,111 @@
+"""A folder of pictures is a video: the right frames at the right times, or one line that says why not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from support import assert_one_line
+from tubelet.data.dataset import ClipDataset, open_source
+from tubelet.data.frames import FrameFolderReader
+from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.video import VideoReader
+from tubelet.errors import DataError, VideoError
+from tubelet.protocol import Protocol
+
+PROTOCOL = Protocol(
+    num_frames=4, frame_stride=2, resize_short_side=24, crop_size=(16, 16), num_temporal_views=2, num_spatial_crops=1
+)
+
+
+def folder_of(path: Path, names: list[str]) -> Path:
+    """One plain picture per name; its gray value is ten times its place."""
+    path.mkdir(parents=True, exist_ok=True)
+    for place, name in enumerate(names):
+        Image.new("RGB", (30, 24), (10 * place,) * 3).save(path / name)
+    return path
+
+
+def test_frames_come_in_the_order_of_their_numbers_with_their_times(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, ["9.jpg", "10.jpg", "11.png", "100.jpeg"])
+    with FrameFolderReader(folder, fps=10.0) as reader:
+        assert reader.timestamps.tolist() == pytest.approx([0, 0.1, 0.2, 9.1])  # a gap is a frame that stays
+        assert reader.duration_seconds == pytest.approx(9.2)
+        assert (reader.height, reader.width, reader.fps) == (24, 30, 10)
+        frames = reader.frames_at([3, 0, 3, 1])
+    assert frames.pixels.shape == (4, 3, 24, 30)
+    assert frames.pixels[:, :, 0, 0].tolist() == [[30] * 3, [0] * 3, [30] * 3, [10] * 3]
+    assert frames.seconds == pytest.approx((9.1, 0, 9.1, 0.1))
+
+
+def test_without_a_rate_frame_numbers_stand_for_seconds(tmp_path: Path) -> None:
+    reader = FrameFolderReader(folder_of(tmp_path, ["a_1.jpg", "a_2.jpg"]))
+    assert reader.timestamps.tolist() == [0, 1]
+
+
+def test_optical_flow_beside_the_pictures_is_not_the_video(tmp_path: Path) -> None:
+    names = ["img_00001.jpg", "img_00002.jpg", "flow_x_00001.jpg", "flow_y_00001.jpg"]
+    assert len(FrameFolderReader(folder_of(tmp_path, names)).timestamps) == 2
+
+
+@pytest.mark.parametrize(
+    ("names", "parts"),
+    [
+        ([], ["no pictures"]),
+        (["a_1.jpg", "b_1.jpg"], ["one series", "a_*, b_*"]),
+        (["first.jpg"], ["first.jpg", "no number"]),
+        (["a_1.jpg", "a_01.jpg"], ["two pictures have the number"]),
+    ],
+)
+def test_folders_that_are_no_video_are_refused_in_one_line(tmp_path: Path, names: list[str], parts: list[str]) -> None:
+    with pytest.raises(VideoError) as caught:
+        FrameFolderReader(folder_of(tmp_path, names))
+    assert_one_line(caught, str(tmp_path), *parts)
+
+
+def test_a_damaged_picture_or_one_of_another_size_is_named(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, ["a_1.jpg", "a_2.jpg", "a_3.jpg"])
+    (folder / "a_2.jpg").write_bytes(b"\xff\xd8 no picture")
+    Image.new("L", (30, 30)).save(folder / "a_3.jpg")
+    reader = FrameFolderReader(folder)
+    assert len(reader.frames_at([0]).pixels) == 1
+    for index, part in ((1, "cannot be decoded"), (2, "30x30")):
+        with pytest.raises(VideoError) as caught:
+            reader.frames_at([0, index])
+        assert_one_line(caught, f"a_{index + 1}.jpg", part)
+    with pytest.raises(VideoError):
+        reader.frames_at([3])
+
+
+def test_the_pictures_of_a_video_give_the_clips_of_the_video(tmp_path: Path, write_video) -> None:  # type: ignore[no-untyped-def]
+    video = write_video(tmp_path / "v.mp4", num_frames=12, size=(24, 30), fps=10)
+    (tmp_path / "v").mkdir()
+    with VideoReader(video) as reader:
+        for index, frame in enumerate(reader.frames_at(range(12)).pixels):
+            Image.fromarray(np.asarray(frame.permute(1, 2, 0))).save(tmp_path / f"v/frame_{index + 1:010d}.png")
+    times = {"start_seconds": 0.2, "end_seconds": 1.1}
+    samples = (
+        Sample(path="v.mp4", labels=(0,), split="train", **times),  # type: ignore[arg-type]
+        Sample(path="v", labels=(0,), split="train", fps=10.0, **times),  # type: ignore[arg-type]
+    )
+    manifest = Manifest(root=tmp_path, samples=samples, class_names={"label": ("a", "b")}, layout="files")
+    dataset = ClipDataset(manifest, PROTOCOL, "views")
+    video_item, folder_item = dataset.read(0), dataset.read(1)
+    assert torch.equal(video_item.pixels, folder_item.pixels)
+    assert folder_item.seconds_covered == pytest.approx(video_item.seconds_covered, abs=1e-3)
+
+
+def test_a_protocol_in_frames_per_second_needs_the_rate(tmp_path: Path, write_video) -> None:  # type: ignore[no-untyped-def]
+    folder = folder_of(tmp_path / "clip", ["1.jpg", "2.jpg"])
+    protocol = Protocol(num_frames=2, frame_stride=None, target_fps=5.0)
+    with pytest.raises(DataError) as caught:
+        open_source(folder, None, protocol)
+    assert_one_line(caught, "5 frames per second", "frame_fps")
+    assert open_source(folder, None, protocol, 10.0).fps == 10
+    with pytest.raises(DataError) as caught:
+        open_source(write_video(tmp_path / "v.mp4"), None, protocol, 10.0)
+    assert_one_line(caught, "a video carries its own times")

@@ -1,0 +1,40 @@
+"""Damaged files never bring down the process that reads them and never give a wrong number of frames in silence."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from fuzzing import BAD, GOOD, FuzzJob, Outcome, mutate
+from tubelet.data.workers import WorkerPool
+
+SMALL = 45  # of the 2,000 files that tests/soak/test_damaged_files.py reads
+FIXTURES = Path(__file__).parents[1] / "fixtures" / "clips"
+
+
+def test_the_same_seed_damages_the_same_way_and_another_differently() -> None:
+    clips = tuple(sorted(FIXTURES.glob("*.mp4")))
+    assert mutate(7, clips) == mutate(7, clips)
+    contents = {mutate(seed, clips)[2] for seed in range(20)}
+    assert len(contents) == 20
+    assert {mutate(seed, clips)[0] for seed in range(5)} == {
+        "bytes flipped",
+        "truncated",
+        "spliced",
+        "header swapped",
+        "block zeroed",
+    }
+
+
+def test_damaged_files_are_read_right_or_refused_by_name() -> None:
+    clips = tuple(sorted(f for f in FIXTURES.iterdir() if f.suffix != ".md" and f.stat().st_size < 40_000))
+    pool = WorkerPool(FuzzJob(clips), num_workers=1, timeout_seconds=60.0)
+    try:
+        results = [future.result() for future in [pool.submit(seed) for seed in range(SMALL)]]
+    finally:
+        pool.close()
+    outcomes = [result for result in results if isinstance(result, Outcome)]
+    assert outcomes == results  # else a process died or hung
+    counts = Counter(outcome.outcome for outcome in outcomes)
+    assert set(counts) <= set(GOOD), [outcome for outcome in outcomes if outcome.outcome in BAD]
+    assert set(counts) == set(GOOD)  # the damage is neither all fatal nor all harmless

@@ -1,0 +1,129 @@
+"""Prepared files show every frame at its time, and preparing again does no work that is done."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from av.video.frame import PictureType
+from torchvision.transforms.v2 import functional
+
+from tubelet.data.index_store import IndexStore
+from tubelet.data.manifest import Manifest, Sample, read_manifest
+from tubelet.data.prepare import PrepareConfig, prepare
+from tubelet.data.transcode import Encoding, transcode
+from tubelet.data.video import VideoReader
+from tubelet.errors import ConfigError, DataError, VideoError
+
+CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"
+SMALL = PrepareConfig(num_workers=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("rotation_90.mov", (454, 256)),
+        ("discard_first_keyframe.mp4", (64, 64)),
+        ("test_non_zero_start.mp4", (112, 200)),
+        ("transparent.webm", (200, 200)),
+        ("testsrc2_odd_height_and_width_444.mp4", (240, 320)),
+        ("av1_video.mkv", (256, 456)),
+    ],
+)
+def test_every_frame_is_there_upright_and_at_its_time(name: str, size: tuple[int, int], tmp_path: Path) -> None:
+    target = tmp_path / "small.mp4"
+    count = transcode(CLIPS / name, target, Encoding(short_side=256, crf=10))
+    with VideoReader(CLIPS / name) as source, VideoReader(target) as copy:
+        assert count == len(copy.timestamps) == len(source.timestamps)
+        assert (copy.height, copy.width) == size
+        np.testing.assert_allclose(copy.timestamps, source.timestamps, atol=1e-5)
+        wanted = [0, count // 2, count - 1]
+        expected = functional.resize(source.frames_at(wanted).pixels, list(size), antialias=True)
+        error = (copy.frames_at(wanted).pixels.float() - expected.float()).abs().mean()
+    assert error < 8  # of 255; the next frame, another color matrix or a lost rotation is further away
+
+
+def test_a_prepared_file_has_short_groups_and_one_frame_between_two_that_nothing_depends_on(
+    tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    source = write_video(tmp_path / "v.mp4", num_frames=40, size=(64, 80))
+    transcode(source, tmp_path / "p.mp4", SMALL.encoding)
+    with VideoReader(tmp_path / "p.mp4") as reader:
+        assert len(reader.index.packets) == 40
+        assert np.searchsorted(reader.index.pts, reader.index.keys).tolist() == [0, 16, 32]
+        types = {index: PictureType(frame.pict_type).name for index, frame, _ in reader._fetch(np.arange(40))}
+    assert [types[index] for index in range(1, 15, 2)] == ["B"] * 7
+    assert "B" not in [types[index] for index in range(0, 15, 2)]
+
+
+def test_a_damaged_source_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(VideoError):
+        transcode(CLIPS / "corrupted.mp4", tmp_path / "p.mp4", SMALL.encoding)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def manifest(tmp_path: Path, write_video: Callable[..., Path]) -> Manifest:
+    """Four rows of three files, one of them with two segments."""
+    root = tmp_path / "data"
+    write_video(root / "a" / "one.avi.mp4", seed=1)
+    write_video(root / "b" / "two.mp4", seed=2)
+    shutil.move(write_video(root / "b" / "three.mp4", seed=3), root / "b" / "three.MOV")
+    samples = (
+        Sample(path="a/one.avi.mp4", labels=(0,), split="train", start_seconds=0.0, end_seconds=0.5),
+        Sample(path="a/one.avi.mp4", labels=(0,), split="train", start_seconds=0.5),
+        Sample(path="b/two.mp4", labels=(1,), split="train"),
+        Sample(path="b/three.MOV", labels=(1,), split="test"),
+    )
+    return Manifest(root=root, samples=samples, class_names={"label": ("a", "b")}, layout="csv")
+
+
+def test_the_prepared_manifest_has_the_same_rows_and_an_index(manifest: Manifest, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    done = prepare(manifest, out, SMALL)
+    assert (done.num_files, done.num_made, done.failures) == (3, 3, {})
+    prepared = read_manifest(done.manifest)
+    assert prepared.class_names == manifest.class_names
+    for row, source in zip(prepared.samples, manifest.samples, strict=True):
+        assert vars(row) | {"path": ""} == vars(source) | {"path": ""}
+    assert [row.path for row in prepared.samples[2:]] == ["b/two.mp4", "b/three.MOV.mp4"]
+    assert any(manifest.fingerprint in note for note in prepared.notes)
+    assert IndexStore.beside(out).get(out / "b" / "two.mp4") is not None
+
+
+def test_preparing_again_makes_only_what_has_changed(manifest: Manifest, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(manifest, out, SMALL)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*.mp4")}
+    assert prepare(manifest, out, SMALL).num_made == 0
+    os.utime(manifest.root / "b" / "two.mp4", ns=(1, 1))
+    (out / "b" / "three.MOV.mp4").write_bytes(b"cut")
+    assert prepare(manifest, out, SMALL).num_made == 2
+    changed = {path.name for path, mark in before.items() if path.stat().st_mtime_ns != mark}
+    assert changed == {"two.mp4", "three.MOV.mp4"}
+    assert prepare(manifest, out, PrepareConfig(num_workers=1, quality="high")).num_made == 3
+
+
+def test_sources_that_fail_are_named_and_their_rows_left_out(manifest: Manifest, tmp_path: Path) -> None:
+    shutil.copy(CLIPS / "corrupted.mp4", manifest.root / "b" / "three.MOV")
+    done = prepare(manifest, tmp_path / "out", SMALL)
+    assert list(done.failures) == ["b/three.MOV"]
+    assert "three.MOV" in done.failures["b/three.MOV"]
+    prepared = read_manifest(done.manifest)
+    assert len(prepared) == 3
+    assert any("1 rows left out: 1 files" in note for note in prepared.notes)
+    assert not (tmp_path / "out" / "b" / "three.MOV.mp4").exists()
+
+
+def test_volumes_and_bad_settings_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+    np.save(manifest.root / "v.npy", np.zeros((4, 8, 8), np.uint8))
+    volumes = Manifest(manifest.root, (Sample(path="v.npy", labels=(0,), split="train"),), manifest.class_names, "csv")
+    with pytest.raises(DataError, match="is no video file"):
+        prepare(volumes, tmp_path / "out", SMALL)
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(ConfigError, match="short_side must be even"):
+        PrepareConfig(short_side=255)

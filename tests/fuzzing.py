@@ -1,0 +1,108 @@
+"""Damaged videos made from whole ones, by seed, and what the reader and the scan make of each."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from tubelet.data.full_decode import decode_fully
+from tubelet.data.scan_file import ScanFile, scan_file
+from tubelet.data.video import VideoReader
+from tubelet.errors import DataError
+
+MAX_PIXELS_BYTES = (
+    128 * 2**20
+)  # of a file that is read whole in one call; of a larger one only three frames are asked for
+
+# What may become of a damaged file. The last three may never be seen.
+GOOD = ("refused when opened", "refused when decoded", "read")
+BAD = ("silent wrong count", "hung", "process died")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file."""
+
+    mutation: str
+    clip: str
+    outcome: str
+    detail: str  # the message, or the counts that differ
+    scan: str  # what the scan calls it
+    num_frames: int  # that the reader gives; 0 where it refuses
+    num_frames_before: int  # of the clip before it was damaged
+
+
+def mutate(seed: int, clips: Sequence[Path]) -> tuple[str, Path, bytes]:
+    """The name of the mutation, the clip it was made from, and the damaged content."""
+    rng = np.random.default_rng(seed)
+    clip, other = (clips[i] for i in rng.integers(0, len(clips), 2))
+    content, foreign = bytearray(clip.read_bytes()), other.read_bytes()
+    size = len(content)
+    name = ("bytes flipped", "truncated", "spliced", "header swapped", "block zeroed")[seed % 5]
+    if name == "bytes flipped":
+        for place in rng.integers(0, size, int(rng.choice([1, 8, 64, max(1, size // 100)]))):
+            content[place] ^= int(rng.integers(1, 256))
+    elif name == "truncated":
+        del content[int(rng.integers(0, size)) :]
+    elif name == "spliced":
+        content[int(rng.integers(0, size)) :] = foreign[int(rng.integers(0, len(foreign))) :]
+    elif name == "header swapped":
+        length = int(rng.choice([16, 64, 512, 4096]))
+        content[:length] = foreign[:length]
+    else:
+        start = int(rng.integers(0, size))
+        length = min(size - start, int(rng.choice([16, 512, 4096, 65536])))
+        content[start : start + length] = bytes(length)
+    return name, clip, bytes(content)
+
+
+@dataclass(frozen=True)
+class FuzzJob:
+    """The job of a worker pool: row i is the file of seed i."""
+
+    clips: tuple[Path, ...]
+
+    def name(self, index: int) -> str:
+        return f"seed {index}"
+
+    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> Outcome:
+        mutation, clip, content = mutate(index, self.clips)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"{index}{clip.suffix}"
+            file.write_bytes(content)
+            outcome, detail, count = read_whole(file)
+            kind = scan_file(ScanFile(path=file.name, file=file, entry=None)).kind
+        return Outcome(mutation, clip.name, outcome, detail, kind, count, decode_fully(clip).num_frames)
+
+
+def read_whole(file: Path) -> tuple[str, str, int]:
+    """Outcome, detail and number of frames: every frame is asked for, and counted against a plain decode."""
+    try:
+        reader = VideoReader(file)
+    except DataError as error:
+        return "refused when opened", _message(error, file), 0
+    with reader:
+        count = len(reader.timestamps)
+        try:
+            is_small = count * reader.height * reader.width * 3 <= MAX_PIXELS_BYTES
+            asked = list(range(count)) if is_small else [0, count // 2, count - 1]
+            frames = reader.frames_at(asked)
+        except DataError as error:
+            return "refused when decoded", _message(error, file), 0
+    if frames.pixels.shape[0] != len(asked):
+        return "silent wrong count", f"asked for {len(asked)} frames, got {frames.pixels.shape[0]}", count
+    plain = decode_fully(file)
+    if is_small and (plain.error is not None or plain.num_frames != count):
+        return "silent wrong count", f"{count} frames, a plain decode gives {plain.num_frames} ({plain.error})", count
+    return "read", "", count
+
+
+def _message(error: DataError, file: Path) -> str:
+    message = str(error)
+    if "\n" in message or str(file) not in message:
+        raise AssertionError(f"not one line that names the file: {message!r}")
+    return message.replace(str(file), "FILE")
