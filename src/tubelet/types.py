@@ -9,7 +9,7 @@ This file holds dataclasses only and imports no torch at run time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -42,7 +42,9 @@ class Batch:
     """
 
     clips: UInt8[Tensor, "B C T H W"] | UInt8[Tensor, "B V C T H W"]
-    labels: Int[Tensor, " B"] | Int[Tensor, "B heads"]  # several label columns give a column each
+    # Class indices, -1 where one is not known; several heads give a column each. With several labels per video: K
+    # columns, 1 where the video has the class.
+    labels: Int[Tensor, " B"] | Int[Tensor, "B heads"]
     weight: Float[Tensor, " B"]
     index: tuple[int, ...]  # row of each video in its manifest split
     failures: tuple[str, ...] = ()  # one line per unreadable video
@@ -68,9 +70,26 @@ class FrameFeatures:
 
 
 @dataclass(frozen=True, kw_only=True)
+class HeadScores:
+    """Scores over the classes of one of several heads, best first."""
+
+    labels: tuple[str, ...]
+    probs: tuple[float, ...]
+
+    @property
+    def top1(self) -> str:
+        return self.labels[0]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """Scores of one video over the classes of one head, best first. ``notes`` says what the user should know,
-    for example that the video was shorter than the clip and was looped."""
+    """Scores of one video over the classes, best first. ``notes`` says what the user should know, for example that
+    the video was shorter than the clip and was looped.
+
+    Of a model with several heads, ``labels`` are actions such as ``door + open``, one class of each head, with the
+    product of their probabilities; ``heads`` has the scores of each head by its name, and is empty where there is one.
+    Where a video may have several labels, each probability stands for itself and they do not sum to 1.
+    """
 
     source: str
     labels: tuple[str, ...]
@@ -78,6 +97,7 @@ class Prediction:
     num_views: int
     seconds_covered: float
     notes: tuple[str, ...] = ()
+    heads: dict[str, HeadScores] = field(default_factory=dict)
 
     @property
     def top1(self) -> str:
@@ -86,12 +106,14 @@ class Prediction:
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """Scores of one stretch of a long video or a stream, best first."""
+    """Scores of one stretch of a long video or a stream, best first; ``labels``, ``probs`` and ``heads`` are those of
+    a ``Prediction``."""
 
     start_seconds: float
     end_seconds: float
     labels: tuple[str, ...]
     probs: tuple[float, ...]
+    heads: dict[str, HeadScores] = field(default_factory=dict)
 
     @property
     def top1(self) -> str:

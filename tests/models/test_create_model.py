@@ -11,9 +11,13 @@ from tubelet.models import MODELS, create_model, list_models, model_config
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_name_builds_and_its_head_starts_at_zero(name: str) -> None:
+def test_every_name_builds(name: str) -> None:
     with torch.device("meta"):
         create_model(name)
+
+
+@pytest.mark.parametrize("name", list_models("vivit_"))
+def test_the_head_of_a_vivit_starts_at_zero(name: str) -> None:
     depths = {"depth": 1, "temporal_depth": 1} if name.endswith("_fe") else {"depth": 1}
     small = create_model(name, image_size=(32, 32) if "16x2" in name else (28, 28), num_frames=2, **depths)
     assert small.get_parameter("head.weight").shape[0] == 400

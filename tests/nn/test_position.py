@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tubelet.nn.position import PositionTable, resize_positions
+from tubelet.nn.position import NearestPositionTable, PositionTable, resize_positions
 from tubelet.types import Grid
 
 OLD: Grid = (3, 4, 5)
@@ -105,3 +105,14 @@ def test_each_row_of_a_padded_batch_gets_the_positions_of_its_own_length() -> No
     for i, length in enumerate((4, 3, 1)):
         assert torch.equal(rows[i, : 1 + length], positions((length, 1, 1)))
         assert not rows[i, 1 + length :].any()
+
+
+@pytest.mark.parametrize("new", [(3, 4, 5), (1, 4, 5), (7, 4, 5), (3, 8, 10), (3, 2, 7), (5, 3, 9)])
+def test_nearest_rows_are_copies_of_the_cell_below_them(new: Grid) -> None:
+    """Row i of n takes the old row floor(i * old / n) along each axis; the class token's row stays."""
+    positions = NearestPositionTable(OLD, WIDTH, num_prefix=1)
+    table = positions(new)
+    t, h, w = ([i * old // n for i in range(n)] for old, n in zip(OLD, new, strict=True))
+    old_rows = as_grid(positions.table[1:], OLD)
+    assert torch.equal(table[0], positions.table[0])
+    assert torch.equal(as_grid(table[1:], new), old_rows[t][:, h][:, :, w])

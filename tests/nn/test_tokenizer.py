@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from tubelet.errors import TubeletError
-from tubelet.nn.tokenizer import TubeletTokenizer, UniformFrameTokenizer, uniform_frame_indices
+from tubelet.nn.tokenizer import PlaceTokenizer, TubeletTokenizer, UniformFrameTokenizer, uniform_frame_indices
 
 
 @pytest.mark.parametrize("num_frames", range(1, 65))
@@ -102,3 +102,18 @@ def test_projection_starts_lecun_normal_and_its_bias_at_zero(
     assert tokenizer.proj.weight.std().item() == pytest.approx(fan_in**-0.5, rel=0.02)
     assert tokenizer.proj.bias is not None
     assert not tokenizer.proj.bias.any()
+
+
+def test_patches_of_a_place_stand_together_frame_by_frame() -> None:
+    """The 2-D convolution of an image ViT on every frame, places row by row."""
+    tokenizer, clip = PlaceTokenizer(4, in_channels=3, embed_dim=6, grid=(5, 2, 3)), torch.randn(2, 3, 5, 8, 12)
+    tokens, grid = tokenizer(clip)
+    assert grid == (5, 2, 3)
+    images = tokenizer.proj(clip.transpose(1, 2).flatten(0, 1))  # B*T D 2 3
+    expected = images.unflatten(0, (2, 5)).flatten(3).permute(0, 3, 1, 2)  # B S T D
+    torch.testing.assert_close(tokens, expected)
+
+
+def test_frames_with_leftover_rows_are_refused() -> None:
+    with pytest.raises(TubeletError, match=r"5x2\.25x3 .* 5x2x3"):
+        PlaceTokenizer(4, in_channels=3, embed_dim=6, grid=(5, 2, 3))(torch.zeros(1, 3, 5, 9, 12))

@@ -8,6 +8,9 @@ from torch import nn
 
 from tubelet import config as config_io
 from tubelet.errors import ConfigError, nearest
+from tubelet.models.timesformer import TimeSformerConfig, TimeSformerDivided, TimeSformerJoint, TimeSformerSpace
+from tubelet.models.torchvision import TorchvisionConfig, TorchvisionVideo
+from tubelet.models.uniformerv2 import UniFormerV2, UniFormerV2Config, UniFormerV2Local, UniFormerV2LocalConfig
 from tubelet.models.vivit import (
     FactorizedEncoderConfig,
     FactorizedSelfAttentionConfig,
@@ -41,6 +44,23 @@ VTN_DEIT_TI: dict[str, Any] = {  # 3 heads, as the backbone has, is our choice
 }
 VTN_R50: dict[str, Any] = {"backbone": "resnet50", "num_heads": 16, "hidden_dim": 4096, "head_dim": 2048}
 
+# UniFormerV2's sizes with CLIP's patches; Something-Something takes global blocks on two thirds of the layers.
+L14: dict[str, Any] = {**L, "patch_size": 14}
+L14_336: dict[str, Any] = {**L14, "image_size": (336, 336)}
+L14_SSV2: dict[str, Any] = {**L14, "global_layers": 16}
+
+# TimeSformer's larger clips: more pixels, more frames.
+HR: dict[str, Any] = {"num_frames": 16, "image_size": (448, 448)}
+LONG: dict[str, Any] = {"num_frames": 96}
+
+# torchvision's networks on the clips that it trained them on.
+R3D: dict[str, Any] = {"network": "r3d_18"}
+MC3: dict[str, Any] = {"network": "mc3_18"}
+R2PLUS1D: dict[str, Any] = {"network": "r2plus1d_18"}
+S3D: dict[str, Any] = {"network": "s3d", "num_frames": 128, "image_size": (224, 224)}
+MVIT: dict[str, Any] = {"num_frames": 16, "image_size": (224, 224)}
+SWIN: dict[str, Any] = {"num_frames": 32, "image_size": (224, 224)}
+
 # name: (model class, config class, fields that differ from the config's defaults)
 MODELS: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = {
     "vivit_ti16x2_joint": (ViViTJoint, ViViTConfig, TI),
@@ -67,11 +87,35 @@ MODELS: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = {
     "vivit_h16x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, H),
     "vivit_h14x2_joint": (ViViTJoint, ViViTConfig, H14),
     "vivit_h14x2_fe": (ViViTFactorizedEncoder, FactorizedEncoderConfig, H14),
+    "timesformer_ti16_divided": (TimeSformerDivided, TimeSformerConfig, TI),  # the paper has B only: the size is ViT's
+    "timesformer_ti16_joint": (TimeSformerJoint, TimeSformerConfig, TI),
+    "timesformer_ti16_space": (TimeSformerSpace, TimeSformerConfig, TI),
+    "timesformer_b16_divided": (TimeSformerDivided, TimeSformerConfig, B),
+    "timesformer_b16_joint": (TimeSformerJoint, TimeSformerConfig, B),
+    "timesformer_b16_space": (TimeSformerSpace, TimeSformerConfig, B),
+    "timesformer_b16_hr": (TimeSformerDivided, TimeSformerConfig, {**B, **HR}),
+    "timesformer_b16_l": (TimeSformerDivided, TimeSformerConfig, {**B, **LONG}),
+    "uniformerv2_ti16": (UniFormerV2, UniFormerV2Config, TI),  # the paper has no Ti: its size is ViT's
+    "uniformerv2_ti16_ssv2": (UniFormerV2Local, UniFormerV2LocalConfig, TI),
+    "uniformerv2_b16": (UniFormerV2, UniFormerV2Config, B),
+    "uniformerv2_b16_ssv2": (UniFormerV2Local, UniFormerV2LocalConfig, B),
+    "uniformerv2_l14": (UniFormerV2, UniFormerV2Config, L14),
+    "uniformerv2_l14_ssv2": (UniFormerV2Local, UniFormerV2LocalConfig, L14_SSV2),
+    "uniformerv2_l14_336": (UniFormerV2, UniFormerV2Config, L14_336),
     "vtn_vit_b16": (VTN, VTNConfig, {}),
     "vtn_deit_b16": (VTN, VTNConfig, VTN_DEIT_B),
     "vtn_deit_ti16": (VTN, VTNConfig, VTN_DEIT_TI),
     "vtn_r50": (VTN, VTNConfig, VTN_R50),
     "vtn_r101": (VTN, VTNConfig, {**VTN_R50, "backbone": "resnet101"}),
+    "torchvision/r3d_18": (TorchvisionVideo, TorchvisionConfig, R3D),
+    "torchvision/mc3_18": (TorchvisionVideo, TorchvisionConfig, MC3),
+    "torchvision/r2plus1d_18": (TorchvisionVideo, TorchvisionConfig, R2PLUS1D),
+    "torchvision/s3d": (TorchvisionVideo, TorchvisionConfig, S3D),
+    "torchvision/mvit_v1_b": (TorchvisionVideo, TorchvisionConfig, {**MVIT, "network": "mvit_v1_b"}),
+    "torchvision/mvit_v2_s": (TorchvisionVideo, TorchvisionConfig, {**MVIT, "network": "mvit_v2_s"}),
+    "torchvision/swin3d_t": (TorchvisionVideo, TorchvisionConfig, {**SWIN, "network": "swin3d_t"}),
+    "torchvision/swin3d_s": (TorchvisionVideo, TorchvisionConfig, {**SWIN, "network": "swin3d_s"}),
+    "torchvision/swin3d_b": (TorchvisionVideo, TorchvisionConfig, {**SWIN, "network": "swin3d_b"}),
 }
 
 

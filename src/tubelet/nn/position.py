@@ -41,6 +41,10 @@ class PositionTable(nn.Module):
         if grid not in self._logged:
             log.info("position table of grid %s resized to %s", "x".join(map(str, self.grid)), "x".join(map(str, grid)))
             self._logged.add(grid)
+        return self.resized(grid)
+
+    def resized(self, grid: Grid) -> Float[Tensor, "rows D"]:
+        """The rows for another grid than that of the table."""
         return resize_positions(self.table, self.grid, grid, self.num_prefix)
 
     def for_valid(self, valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B rows D"]:
@@ -79,6 +83,26 @@ def resize_positions(
         lines = F.interpolate(lines, size=new_t, mode="linear", align_corners=True)
         rows = rearrange(lines, "s d t -> (t s) d")
     return torch.cat([prefix, rows])
+
+
+class NearestPositionTable(PositionTable):
+    """A table that repeats or leaves out rows for another grid, in place of mixing them.
+
+    Source: facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/models/vit.py`` (``forward_features``).
+    """
+
+    def resized(self, grid: Grid) -> Float[Tensor, "rows D"]:
+        return nearest_positions(self.table, self.grid, grid, self.num_prefix)
+
+
+def nearest_positions(
+    table: Float[Tensor, "rows D"], old: Grid, new: Grid, num_prefix: int
+) -> Float[Tensor, "new_rows D"]:
+    """A position table for another grid: each row is that of the nearest cell (the lower one) of the old grid."""
+    prefix, rows = table[:num_prefix], table[num_prefix:]
+    volume = rearrange(rows, "(t h w) d -> 1 d t h w", t=old[0], h=old[1], w=old[2])
+    volume = F.interpolate(volume, size=new, mode="nearest")
+    return torch.cat([prefix, rearrange(volume, "1 d t h w -> (t h w) d")])
 
 
 class FramePositionTable(nn.Module):

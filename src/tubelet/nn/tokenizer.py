@@ -59,6 +59,31 @@ class TubeletTokenizer(nn.Module):
         return tokens, (num_frames // t, height // h, width // w)
 
 
+class PlaceTokenizer(nn.Module):
+    """The patches of every frame, those of one place together: ``[B, S, T, D]``, S places row by row, T frames.
+
+    ``proj`` is the 2-D patch convolution of an image ViT, ``[D, C, p, p]``, with torch's own initial values.
+    Source: facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/models/vit.py`` (``PatchEmbed``).
+
+    Deviation: the original drops leftover rows and columns without a word; this refuses them.
+    """
+
+    def __init__(self, patch_size: int, in_channels: int, embed_dim: int, grid: Grid) -> None:
+        super().__init__()
+        self.grid = grid
+        self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B S T D"], Grid]:
+        """Tokens and their grid (frames, n_h, n_w). Raises as :class:`TubeletTokenizer` does."""
+        _, _, num_frames, height, width = clip.shape
+        p, _ = self.proj.kernel_size
+        check_channels(clip, self.proj.in_channels)
+        check_divisible((num_frames, height, width), (1, p, p), self.grid)
+        patches = rearrange(clip, "b c t (nh h) (nw w) -> b (nh nw) t (c h w)", h=p, w=p)
+        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B S T D
+        return tokens, (num_frames, height // p, width // p)
+
+
 class UniformFrameTokenizer(nn.Module):
     """Patches of ``num_sampled_frames`` frames spread uniformly over the clip ("uniform frame sampling").
 
