@@ -132,12 +132,13 @@ def test_missing_weights_are_refused(folder: Path) -> None:
         (lambda r: r.update(format=2), "format 2; this version of tubelet reads format 1"),
         (
             lambda r: r["protocol"]["labels"]["label"].pop(),
-            "labels.label has 7 names, 7 of them distinct; expected one",
+            "protocol.labels has 7 names (label 7); expected one for each of 8 logits",
         ),
         (lambda r: r["protocol"]["labels"]["label"].append("x"), "has 9 names"),
         (lambda r: r["protocol"]["labels"].update(label=["x"] * 8), "8 names, 1 of them distinct"),
-        (lambda r: r["protocol"].pop("labels"), "protocol.labels has 0 heads (none); expected one"),
-        (lambda r: r["protocol"]["labels"].update(noun=["cup"]), "protocol.labels has 2 heads (label, noun)"),
+        (lambda r: r["protocol"].pop("labels"), "protocol.labels has no head; expected the names of 8 classes"),
+        (lambda r: r["protocol"]["labels"].update(noun=["cup"]), "has 9 names (label 8, noun 1); expected one for each"),
+        (lambda r: r["protocol"]["labels"].update(noun=[]), "labels.noun has 0 names, 0 of them distinct"),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(

@@ -1,11 +1,10 @@
-"""``tubelet inspect CHECKPOINT``: what a checkpoint holds, without loading its weights."""
+"""``tubelet inspect CHECKPOINT``: what a checkpoint holds, without loading its weights (where it is one of tubelet)."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Any
 
 import torch
@@ -15,15 +14,20 @@ from rich.table import Table
 
 from tubelet.commands import parse
 from tubelet.commands.console import output_console
+from tubelet.commands.provenance import is_mapping, is_parity, mapping_table, parity_text
 from tubelet.config import to_dict
 from tubelet.evaluation.cost import count_parameters
 from tubelet.models import create_model
-from tubelet.weights.checkpoint import Record, read_record
+from tubelet.weights.checkpoint import Record
+from tubelet.weights.open import open_record
 
 DESCRIPTION = """Show what a checkpoint holds: model, protocol, labels and where it comes from.
 
+Of converted weights also what became of every tensor, and how far the logits are from the original's.
+
 examples:
   tubelet inspect runs/demo/best
+  tubelet inspect google/vivit-b-16x2-kinetics400
   tubelet inspect runs/demo/best --json"""
 
 SHOWN_LABELS = 20  # class names of one head on the screen; JSON has all
@@ -31,13 +35,13 @@ SHOWN_LABELS = 20  # class names of one head on the screen; JSON has all
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]  # a checkpoint folder
+    checkpoint: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="CHECKPOINT")]  # folder or owner/name
     json: bool = False  # print JSON
 
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "inspect", DESCRIPTION)
-    content = summary(read_record(options.checkpoint))
+    content = summary(open_record(options.checkpoint))
     if options.json:
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
@@ -62,6 +66,7 @@ def summary(record: Record) -> dict[str, Any]:
 
 
 def _show(content: Mapping[str, Any]) -> None:
+    mappings: list[Mapping[str, Any]] = []
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -74,9 +79,11 @@ def _show(content: Mapping[str, Any]) -> None:
             table.add_row(f"[bold]{key}[/bold]", "")
             for name, inner in value.items():
                 table.add_row(f"  {name}", escape(_text(inner)))
+                if is_mapping(inner):
+                    mappings.append(inner)
         else:
             table.add_row(f"[bold]{key}[/bold]", f"{value:,}" if isinstance(value, int) else escape(str(value)))
-    output_console().print(table)
+    output_console().print(table, *map(mapping_table, mappings))
 
 
 def _first_names(names: list[str]) -> str:
@@ -85,6 +92,10 @@ def _first_names(names: list[str]) -> str:
 
 
 def _text(value: Any) -> str:
+    if is_parity(value):
+        return parity_text(value)
+    if is_mapping(value):
+        return str(value["summary"])
     if isinstance(value, Mapping | list):
         return json.dumps(value, ensure_ascii=False)
     return "none" if value is None else str(value)

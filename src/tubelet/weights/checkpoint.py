@@ -23,8 +23,19 @@ from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
+from tubelet.weights.image_init import InitConfig
+from tubelet.weights.lora import LoraConfig, trained_names
 
 WEIGHTS, RECORD, FORMAT = "model.safetensors", "tubelet.json", 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adapter:
+    """LoRA adapters, and the base that they change."""
+
+    lora: LoraConfig
+    init: InitConfig  # how the model's weights before training come from the base; init.source is the base
+    base_sha256: str  # over names, shapes and values of the base's tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +47,12 @@ class Record:
     protocol: Protocol
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
+    adapter: Adapter | None = None  # the file holds adapters and what was trained beside them, not the whole model
     format: int = FORMAT
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the logits."""
+        """Class names in the order of the logits; of several heads, one after the other."""
         return tuple(name for head in self.protocol.labels.values() for name in head)
 
 
@@ -64,7 +76,8 @@ def save_checkpoint(path: Path, model: nn.Module, record: Record) -> None:
 
 
 def _write(new: Path, model: nn.Module, record: Record) -> None:
-    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items()}
+    kept = model.state_dict().keys() if record.adapter is None else trained_names(model)
+    state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items() if name in kept}
     save_file(state, new / WEIGHTS)
     content = config_io.to_dict(record)
     content["weights_sha256"] = _sha256(new / WEIGHTS)
@@ -102,37 +115,69 @@ def load_checkpoint(path: Path) -> tuple[nn.Module, Record]:
             misshapen or not finite, or weights that are not those of the record.
     """
     record = read_record(path)
+    if record.adapter is not None:
+        raise CheckpointError(
+            f"{path}: holds LoRA adapters on {record.adapter.init.source}, not a whole model; make one with "
+            f"`tubelet merge {path} OUT`"
+        )
+    state = read_state(path)
+    model = model_of(record, path)
+    load_strictly(model, state, str(path / WEIGHTS))
+    check_digest(record, path)
+    return model.eval(), record
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """The tensors of a checkpoint folder.
+
+    Raises:
+        CheckpointError: missing or damaged.
+    """
     try:
-        state = load_file(path / WEIGHTS)
+        return load_file(path / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{path / WEIGHTS}: cannot be read ({error}); copy the checkpoint again") from None
+
+
+def model_of(record: Record, path: Path) -> nn.Module:
+    """A fresh model as a record describes it, whose labels fit its logits.
+
+    Raises:
+        CheckpointError: they do not, or there is no such model.
+    """
     try:
         model = create_model(record.model_name, **record.model_config)
     except ConfigError as error:
         raise CheckpointError(f"{path / RECORD}: {error}") from None
     _check_labels(record, path)
-    load_strictly(model, state, str(path / WEIGHTS))
+    return model
+
+
+def check_digest(record: Record, path: Path) -> None:
+    """Raise when the weights are not those that the record was written with."""
     if record.weights_sha256 and record.weights_sha256 != _sha256(path / WEIGHTS):
         raise CheckpointError(
             f"{path}: {WEIGHTS} holds other weights than {RECORD} was written with; copy both from one checkpoint"
         )
-    return model.eval(), record
 
 
 def _check_labels(record: Record, path: Path) -> None:
-    """One head, with a name for each logit."""
+    """A name for each logit, distinct within its head."""
     heads, file = record.protocol.labels, path / RECORD
     num_classes: int = model_config(record.model_name, record.model_config).num_classes
-    if len(heads) != 1:
+    if not heads:
+        raise CheckpointError(f"{file}: protocol.labels has no head; expected the names of {num_classes} classes")
+    for head, names in heads.items():
+        if not names or len(set(names)) != len(names):
+            raise CheckpointError(
+                f"{file}: protocol.labels.{head} has {len(names)} names, {len(set(names))} of them distinct; "
+                "expected distinct names"
+            )
+    if len(record.labels) != num_classes:
+        listed = ", ".join(f"{head} {len(names)}" for head, names in heads.items())
         raise CheckpointError(
-            f"{file}: protocol.labels has {len(heads)} heads ({', '.join(heads) or 'none'}); "
-            f"expected one with the names of {num_classes} classes"
-        )
-    ((head, names),) = heads.items()
-    if len(names) != num_classes or len(set(names)) != num_classes:
-        raise CheckpointError(
-            f"{file}: protocol.labels.{head} has {len(names)} names, {len(set(names))} of them distinct; "
-            f"expected one for each of {num_classes} logits"
+            f"{file}: protocol.labels has {len(record.labels)} names ({listed}); expected one for each of "
+            f"{num_classes} logits"
         )
 
 

@@ -1,0 +1,189 @@
+"""``tubelet convert``: published weights to a tubelet checkpoint, and a checkpoint back to the formats that hold it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from rich.console import Console
+
+from tubelet import __version__
+from tubelet.commands import parse
+from tubelet.commands.console import output_console
+from tubelet.commands.provenance import mapping_table, parity_text
+from tubelet.commands.train import split_overrides
+from tubelet.config import parse_value, to_dict
+from tubelet.errors import ConfigError, nearest
+from tubelet.weights.checkpoint import save_checkpoint
+from tubelet.weights.hub import local_folder, parse_hub_name
+from tubelet.weights.open import open_checkpoint
+from tubelet.weights.parity import measure_parity, read_reference
+from tubelet.weights.source import Converted, ConvertOptions
+from tubelet.weights.sources import SOURCES
+from tubelet.weights.write import write_huggingface, write_scenic
+
+_LISTED = "\n".join(f"  {name:<12} {source.about}; clips [{source.clip_axes}]" for name, source in SOURCES.items())
+
+DESCRIPTION = f"""Convert published weights to a tubelet checkpoint: every tensor used or dropped for a stated reason.
+
+SOURCE says what PATH holds (a file, a folder, or owner/name on huggingface.co):
+{_LISTED}
+  tubelet      a checkpoint folder of tubelet, for the way back with --to
+
+The checkpoint carries the protocol and the license that belong to the weights. What names and shapes leave open is
+set with --model.FIELD VALUE, another protocol with --protocol.FIELD VALUE. The logits are compared with the
+original's on --reference-input (.npy: a clip; .npz: input and logits; axes as above), or on a random clip, where the
+original can run here (HuggingFace: pip install transformers). The difference is recorded; `tubelet inspect` shows it.
+
+examples:
+  tubelet convert huggingface google/vivit-b-16x2-kinetics400 checkpoints/vivit_b
+  tubelet convert scenic ViViT-L_FE_K400/checkpoint checkpoints/vivit_l_fe --labels kinetics400.txt
+  tubelet convert scenic ViViT-L_FE_EPIC/checkpoint checkpoints/epic --labels noun=nouns.txt verb=verbs.txt
+  tubelet convert scenic weights.npz out --model.attention_order time_space --reference-input stored.npz
+  tubelet convert tubelet runs/first/best exported --to huggingface
+  tubelet convert tubelet runs/first/best exported.npz --to scenic"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="SOURCE")]  # what PATH holds
+    path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH")]  # file, folder or owner/name
+    out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]  # what is written; must not exist
+    to: Literal["tubelet", "huggingface", "scenic"] = "tubelet"  # format of OUT; scenic is an .npz of its parameters
+    labels: tuple[str, ...] = ()  # FILE with class names in logit order, one per line; or HEAD=FILE for each head
+    reference_input: Path | None = None  # .npy clip, or .npz with input and logits, in the original's axes
+    tolerance: float = 1e-4  # largest difference of the logits, over max(1, largest logit); more is refused
+    measure: bool = True  # compare the logits with the original's
+    json: bool = False  # print what was recorded as JSON
+
+
+def main(argv: list[str]) -> int:
+    overrides, rest = split_overrides(argv)
+    options = parse(Options, rest, "convert", DESCRIPTION)
+    if options.out.exists():
+        raise ConfigError(f"{options.out}: is already there; give another OUT, or remove it first")
+    if options.source == "tubelet":
+        written = way_back(options, overrides)
+    else:
+        written = convert(options, convert_options(options, overrides))
+    if options.json:
+        print(json.dumps(written, indent=2, ensure_ascii=False))
+    return 0
+
+
+def convert(options: Options, settings: ConvertOptions) -> dict[str, Any]:
+    """Foreign weights to a checkpoint (or on to another format), with the parity that was measured."""
+    if options.source not in SOURCES:
+        raise ConfigError(f"unknown source '{options.source}'{nearest(options.source, [*SOURCES, 'tubelet'])}")
+    source = SOURCES[options.source]
+    reference = read_reference(options.reference_input) if options.reference_input else None
+    path = local_folder(options.path)  # shows its own progress where it downloads
+    with Console(stderr=True).status("reading and mapping") as status:
+        converted = source.convert(path, settings)
+        parity: dict[str, Any] = {"measured": False, "reason": "--no-measure"}
+        if options.measure:
+            status.update("comparing the logits with the original's (--no-measure leaves this out)")
+            parity = measure_parity(converted, source, path, reference, options.tolerance)
+        status.update("writing")
+        record = dataclasses.replace(converted.record, provenance=provenance_of(options, path, converted, parity))
+        converted = dataclasses.replace(converted, record=record)
+        notes = write(options, converted)
+    tell(options, converted, parity, notes)
+    return to_dict(record) | {"out": str(options.out), "notes": notes}
+
+
+def way_back(options: Options, overrides: list[tuple[str, str]]) -> dict[str, Any]:
+    """A checkpoint of tubelet to another format."""
+    if options.to == "tubelet":
+        raise ConfigError("PATH is a tubelet checkpoint already: give --to huggingface or --to scenic")
+    unused = {
+        "--labels": options.labels or None,
+        "--reference-input": options.reference_input,
+        "overrides": overrides or None,
+    }
+    for name, value in unused.items():
+        if value is not None:
+            raise ConfigError(f"{name} has no meaning on the way back: the checkpoint holds model, protocol and labels")
+    model, record = open_checkpoint(options.path)
+    notes = WRITERS[options.to](model, record, options.out)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(f"written: {options.out} ({options.to})", file=sys.stderr)
+    return {"out": str(options.out), "format": options.to, "notes": notes}
+
+
+WRITERS = {"huggingface": write_huggingface, "scenic": write_scenic}
+
+
+def write(options: Options, converted: Converted) -> list[str]:
+    """Write OUT; what it cannot hold comes back as notes."""
+    if options.to != "tubelet":
+        return WRITERS[options.to](converted.model, converted.record, options.out)
+    save_checkpoint(options.out, converted.model, converted.record)
+    return []
+
+
+def convert_options(options: Options, overrides: list[tuple[str, str]]) -> ConvertOptions:
+    """Labels, model and protocol fields from the command line.
+
+    Raises:
+        ConfigError: an option that is none of these, or a list of labels that cannot be read.
+    """
+    groups: dict[str, dict[str, Any]] = {"model": {}, "protocol": {}}
+    for key, text in overrides:
+        group, _, name = key.partition(".")
+        if group not in groups or not name:
+            raise ConfigError(f"unknown option --{key}; expected --model.FIELD or --protocol.FIELD")
+        groups[group][name] = parse_value(text)
+    return ConvertOptions(labels=read_labels(options.labels), **groups)
+
+
+def read_labels(given: Sequence[str]) -> tuple[str, ...] | dict[str, tuple[str, ...]] | None:
+    """The class names of one file, or by head those of several.
+
+    Raises:
+        ConfigError: a file that cannot be read, or several that do not all say their head.
+    """
+    if not given:
+        return None
+    if len(given) == 1 and ("=" not in given[0] or Path(given[0]).exists()):
+        return _names(Path(given[0]))
+    parts = [text.partition("=") for text in given]
+    if not all(head and equals for head, equals, _ in parts) or len({head for head, _, _ in parts}) < len(parts):
+        raise ConfigError(f"--labels {' '.join(given)}: expected one FILE, or HEAD=FILE for each head")
+    return {head: _names(Path(file)) for head, _, file in parts}
+
+
+def _names(file: Path) -> tuple[str, ...]:
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"--labels {file}: cannot be read ({error})") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def provenance_of(options: Options, path: Path, converted: Converted, parity: dict[str, Any]) -> dict[str, Any]:
+    """The converter's own account, with where the weights were read and what was measured."""
+    name = parse_hub_name(options.path)
+    origin = options.path if name is None else f"hf://{name.repo}@{path.name}"
+    return {**converted.record.provenance, "path": origin, "parity": parity, "converted_by": f"tubelet {__version__}"}
+
+
+def tell(options: Options, converted: Converted, parity: dict[str, Any], notes: list[str]) -> None:
+    """The mapping as a table on stdout; labels, license, notes and parity as lines on stderr."""
+    provenance = converted.record.provenance
+    if not options.json:
+        output_console().print(mapping_table(provenance["mapping"]))
+    told = [*provenance.get("model_notes", ()), *provenance.get("protocol_notes", ()), *converted.report.notes, *notes]
+    lines = [f"note: {note}" for note in told]
+    lines.append(f"labels: {provenance['labels_from']}")
+    lines.append(f"license: {provenance['license']}")
+    lines.append(f"parity: {parity_text(parity)}")
+    lines.append(f"written: {options.out} ({converted.record.model_name})")
+    print("\n".join(lines), file=sys.stderr)

@@ -1,0 +1,117 @@
+"""``tubelet push``: a run or a checkpoint to huggingface.co, with a model card made from its record."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import sys
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+
+from tubelet.commands import parse
+from tubelet.errors import CheckpointError, ConfigError
+from tubelet.report.model_card import model_card
+from tubelet.report.read import read_run
+from tubelet.weights.checkpoint import RECORD, Record, load_checkpoint, save_checkpoint
+from tubelet.weights.hub import upload_folder
+
+DESCRIPTION = """Upload a run (its best checkpoint and its metrics) or a checkpoint folder to huggingface.co.
+
+What is uploaded: model.safetensors, tubelet.json, and README.md, a model card made from the record: metrics with
+their views and number of videos, protocol, data, license. Paths of this machine are left out. Log in once with
+`hf auth login`.
+
+examples:
+  tubelet push runs/first owner/my-gestures --license cc-by-4.0
+  tubelet push checkpoints/vivit_b owner/vivit-b --private
+  tubelet push runs/first owner/my-gestures --dry-run to_upload   write the folder and upload nothing"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]  # a run or a checkpoint folder
+    repo: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OWNER/NAME")]  # made if it is missing
+    license: str | None = None  # as huggingface.co calls it; none: the one in the record
+    private: bool = False  # a new repository is seen by its owner only
+    dry_run: Path | None = None  # write what would be uploaded to this folder, which must not exist
+    json: bool = False  # print address and files as JSON
+
+
+def main(argv: list[str]) -> int:
+    options = parse(Options, argv, "push", DESCRIPTION)
+    if options.repo.count("/") != 1:
+        raise ConfigError(f"'{options.repo}' is no name of a model on the hub: expected owner/name")
+    checkpoint, metrics = find(options.run)
+    if options.dry_run is not None:
+        if options.dry_run.exists():
+            raise ConfigError(f"--dry-run {options.dry_run}: is already there; give another folder")
+        write_folder(checkpoint, metrics, options, options.dry_run)
+        return tell(options, str(options.dry_run), options.dry_run)
+    with tempfile.TemporaryDirectory() as scratch, Console(stderr=True).status("uploading"):
+        folder = Path(scratch) / "upload"
+        write_folder(checkpoint, metrics, options, folder)
+        return tell(options, upload_folder(folder, options.repo, private=options.private), folder)
+
+
+def find(path: Path) -> tuple[Path, Mapping[str, Any] | None]:
+    """The checkpoint of a run folder with its metrics, or a checkpoint folder with those of the run it lies in.
+
+    Raises:
+        CheckpointError: neither.
+    """
+    is_checkpoint = (path / RECORD).is_file()
+    run = path.parent if is_checkpoint else path
+    checkpoint = (
+        path if is_checkpoint else next((path / n for n in ("best", "last") if (path / n / RECORD).is_file()), None)
+    )
+    if checkpoint is None:
+        raise CheckpointError(f"{path}: expected a checkpoint folder (with {RECORD}), or a run folder with best/ in it")
+    # The metrics of a run are those of its best weights; those of other folders belong to other weights.
+    evaluated = checkpoint.name == "best" and any(run.glob("evaluation/*/metrics.json"))
+    return checkpoint, read_run(run).metrics if evaluated else None
+
+
+def write_folder(checkpoint: Path, metrics: Mapping[str, Any] | None, options: Options, folder: Path) -> None:
+    """The checkpoint, checked by loading it, and its card; whole or not at all."""
+    model, record = load_checkpoint(checkpoint)
+    record = without_paths(record)
+    card = model_card(record, metrics, options.repo, options.license)
+    new = folder.with_name(f".{folder.name}.card")
+    save_checkpoint(new, model, record)
+    try:
+        (new / "README.md").write_text(card, encoding="utf-8")
+        new.rename(folder)
+    except BaseException:
+        shutil.rmtree(new, ignore_errors=True)
+        raise
+
+
+def without_paths(record: Record) -> Record:
+    """The record with the last part only of every path: of the data, the source, and what the weights began as."""
+    return dataclasses.replace(record, provenance=_shortened(record.provenance))
+
+
+def _shortened(value: Any, key: str = "") -> Any:
+    """Plain data whose absolute paths under the keys ``source``, ``base`` and ``path`` are cut to their last part."""
+    if isinstance(value, Mapping):
+        return {name: _shortened(inner, name) for name, inner in value.items()}
+    if key in ("source", "base", "path") and isinstance(value, str) and not value.startswith("hf://"):
+        return Path(value).name if key == "path" or Path(value).is_absolute() else value
+    return value
+
+
+def tell(options: Options, where: str, folder: Path) -> int:
+    files = sorted(p.name for p in folder.iterdir())
+    if options.json:
+        print(json.dumps({"where": where, "files": files}, indent=2))
+    else:
+        print(f"{'written, nothing uploaded' if options.dry_run else 'uploaded'}: {where}")
+        print(f"files: {', '.join(files)}; read them back with tubelet.load({options.repo!r})", file=sys.stderr)
+    return 0

@@ -1,0 +1,158 @@
+"""The model card of a checkpoint: README.md with the front matter that huggingface.co reads, made from the record.
+
+Every figure comes from the record or from a ``metrics.json``, with its views, its number of videos and its failed
+files; what is not known is said so. Format: huggingface.co/docs/hub/model-cards (``model-index`` for the metrics).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tubelet.config import dump_yaml
+from tubelet.protocol import Protocol
+from tubelet.report.read import is_multi_label
+from tubelet.weights.checkpoint import Record
+
+SHOWN_LABELS = 60  # class names in the text; tubelet.json has all
+
+
+def model_card(record: Record, metrics: Mapping[str, Any] | None, repo: str, license_name: str | None = None) -> str:
+    """The text of README.md.
+
+    Args:
+        metrics: the content of ``metrics.json``; none: the card says that the model was not evaluated.
+        repo: ``owner/name`` under which it will be found.
+        license_name: in place of the one in the record.
+    """
+    heads = record.protocol.labels
+    known = license_name or record.provenance.get("license") or "unknown"
+    front = {
+        "library_name": "tubelet",
+        "pipeline_tag": "video-classification",
+        "tags": ["tubelet", "video-classification", record.model_name],
+        **({"license": known} if known != "unknown" else {}),
+        **({"model-index": [_model_index(record, metrics, repo)]} if metrics else {}),
+    }
+    parts = [
+        f"---\n{dump_yaml(front)}---",
+        f"# {repo.partition('/')[2]}",
+        f"{record.model_name}, {_classes(record.protocol)}. License: {known}.",
+        f"## Use\n\n```python\nimport tubelet\n\nprint(tubelet.load({repo!r}).predict('clip.mp4', top_k=5))\n```\n\n"
+        f"```\ntubelet predict {repo} clip.mp4\n```",
+        "## Metrics\n\n" + _metrics(metrics),
+        "## Protocol\n\n" + _protocol(record.protocol),
+        "## Data and provenance\n\n" + _provenance(record.provenance),
+        "## Labels\n\n" + "\n\n".join(_labels(head, names, record.protocol) for head, names in heads.items()),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _model_index(record: Record, metrics: Mapping[str, Any], repo: str) -> dict[str, Any]:
+    if is_multi_label(metrics):
+        values = [{"type": "mAP", "name": "mAP", "value": round(metrics["mean_average_precision"], 4)}]
+    else:
+        name = "action top-1" if "heads" in metrics else "top-1"
+        values = [{"type": "accuracy", "name": name, "value": round(metrics["top1"], 4)}]
+    for head, of_head in metrics.get("heads", {}).items():
+        values.append({"type": "accuracy", "name": f"{head} top-1", "value": round(of_head["top1"], 4)})
+    if metrics.get("auroc") is not None:
+        values.append({"type": "roc_auc", "name": "AUROC", "value": round(metrics["auroc"], 4)})
+    data = _data_name(record.provenance)
+    return {
+        "name": repo.partition("/")[2],
+        "results": [
+            {
+                "task": {"type": "video-classification"},
+                "dataset": {"type": "custom", "name": data, "split": metrics["split"]},
+                "metrics": values,
+            }
+        ],
+    }
+
+
+def _metrics(metrics: Mapping[str, Any] | None) -> str:
+    if metrics is None:
+        return "Not evaluated: this folder holds no `evaluation/<split>/metrics.json`."
+    auroc = {"AUROC": "not defined" if metrics["auroc"] is None else f"{metrics['auroc']:.3f}"}
+    if is_multi_label(metrics):
+        rows = {
+            "mAP": f"{metrics['mean_average_precision']:.1%}",
+            **auroc,
+            "mAP of scores that say nothing": f"{metrics['prevalence_baseline']:.1%}",
+        }
+    else:
+        action = "action " if "heads" in metrics else ""
+        rows = {
+            f"{action}top-1": f"{metrics['top1']:.1%}",
+            f"{action}top-{metrics['top5_k']}": f"{metrics['top5']:.1%}",
+            **{f"{head} top-1": f"{m['top1']:.1%}" for head, m in metrics.get("heads", {}).items()},
+            f"{action}mean class accuracy": f"{metrics['mean_class']:.1%}",
+            **({} if action else auroc),
+            f"{action}calibration error": f"{metrics['calibration_error']:.3f}",
+            f"always '{metrics['majority_label']}'": f"{metrics['majority_baseline']:.1%}",
+        }
+    head = (
+        f"On the {metrics['split']} split: {metrics['num_videos']} videos, {metrics['num_failed']} failed, "
+        f"{metrics['views']} views (temporal x spatial), {metrics['averaging']} averaged."
+    )
+    return head + "\n\n| metric | value |\n|---|---|\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
+
+
+def _protocol(p: Protocol) -> str:
+    if p.sampling != "dense":
+        sampling = "one from each of as many equal segments"
+    else:
+        sampling = f"every {p.frame_stride}." if p.frame_stride else f"{p.target_fps:g} per second"
+    height, width = p.crop_size
+    return (
+        f"{p.num_frames} frames ({sampling}), short side {p.resize_short_side} pixels, crop {height}x{width}, "
+        f"{p.channel_order.upper()}, (x / 255 - {list(p.mean)}) / {list(p.std)}, {p.views_text} views, "
+        f"{p.averaging} averaged. `tubelet.json` holds it, and `tubelet` follows it."
+    )
+
+
+def _provenance(provenance: Mapping[str, Any]) -> str:
+    lines = [f"Data: {_data_name(provenance)}."]
+    if "source" in provenance:
+        lines.append(f"Converted from {provenance.get('original', provenance['source'])} ({provenance.get('path')}).")
+        lines.append(f"{provenance['mapping']['summary']}.")
+    parity = provenance.get("parity")
+    if parity and parity["measured"]:
+        lines.append(f"Logits differ from the original's by at most {parity['max_abs_difference']:.1e}.")
+    if "data_fingerprint" in provenance:
+        lines.append(f"Fingerprint of the data: `{provenance['data_fingerprint']}`.")
+    if "versions" in provenance:
+        lines.append("Versions: " + ", ".join(f"{k} {v}" for k, v in provenance["versions"].items()) + ".")
+    if "recipe" in provenance:
+        lines.append(f"\n```yaml\n{dump_yaml(_shareable(provenance['recipe']))}```")
+    return "\n".join(lines)
+
+
+def _data_name(provenance: Mapping[str, Any]) -> str:
+    """The last part of the data's path: what lies above it is nobody else's business."""
+    source = provenance.get("recipe", {}).get("data", {}).get("source")
+    return Path(source).name if source else "not known"
+
+
+def _shareable(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """The recipe without the folders of the machine that it ran on."""
+    data = {**recipe.get("data", {}), "source": _data_name({"recipe": recipe})}
+    return {**recipe, "data": data}
+
+
+def _classes(protocol: Protocol) -> str:
+    """How many classes, of each head where there are several, and whether they exclude each other."""
+    counts = {head: len(names) for head, names in protocol.labels.items()}
+    if len(counts) > 1:
+        heads = ", ".join(f"{count} of {head}" for head, count in counts.items())
+        return f"{len(counts)} heads ({heads} classes; an action is one of each)"
+    (count,) = counts.values()
+    return f"{count} classes" + (", of which a video may have several" if protocol.multi_label else "")
+
+
+def _labels(head: str, labels: tuple[str, ...], protocol: Protocol) -> str:
+    more = f" ... and {len(labels) - SHOWN_LABELS} more in `tubelet.json`" if len(labels) > SHOWN_LABELS else ""
+    name = f"{head} ({len(labels)}): " if len(protocol.labels) > 1 else ""
+    return name + ", ".join(labels[:SHOWN_LABELS]) + more

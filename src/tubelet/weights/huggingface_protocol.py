@@ -1,0 +1,149 @@
+"""The preprocessing that HuggingFace stores beside a ViViT, as a protocol, and back.
+
+Source: transformers 4.57.1 and 5.23.0, ``models/vivit/image_processing_vivit.py`` and ``video_processing_vivit.py``:
+resize the shorter side, crop the center, ``x * rescale_factor - 1`` (with ``offset``), then ``(y - mean) / std``
+(with ``do_normalize``).
+
+The trap: the processor's own defaults do both, which gives pixels from -3 to 1, while the weights were trained on
+-1 to 1. What the file says is what the folder's users got, so it is kept, and told when it is not [-1, 1].
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tubelet.errors import CheckpointError, ConfigError
+from tubelet.protocol import Protocol
+
+PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR_FILES = (PREPROCESSOR, "video_preprocessor_config.json")
+_BILINEAR = 2  # PIL's number
+# Where a resize goes to when nothing says so: the ratio that ViViT was trained with, 256 to 224.
+_RESIZE_TO_CROP = 256 / 224
+
+
+def read_protocol(
+    path: Path, num_frames: int, image_size: tuple[int, int], num_channels: int
+) -> tuple[Protocol, list[str]]:
+    """The protocol of a folder, and what its user should know.
+
+    Frames are taken every second one, and 4x3 views, as ViViT was trained and tested; the folder does not say.
+
+    Raises:
+        CheckpointError: a damaged file, or a preprocessing that a protocol cannot hold.
+    """
+    file = next((path / name for name in PROCESSOR_FILES if (path / name).is_file()), None)
+    notes = ["frame_stride 2 and 4x3 views are those of the paper: HuggingFace's files do not hold them"]
+    if file is None:
+        notes.append(f"no {PREPROCESSOR}: pixels from -1 to 1, as ViViT was trained")
+        resize = round(min(image_size) * _RESIZE_TO_CROP)
+        return _protocol(num_frames, resize, image_size, [0.5] * num_channels, [0.5] * num_channels), notes
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        mean, std = pixel_range(content, num_channels)
+        crop, resize = crop_and_resize(content, image_size, notes)
+        protocol = _protocol(num_frames, resize, crop, mean, std)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, ConfigError) as error:
+        raise CheckpointError(f"{file}: cannot be read as the preprocessing of a ViViT ({error})") from None
+    low, high = -mean[0] / std[0], (1 - mean[0]) / std[0]
+    if not (math.isclose(low, -1, abs_tol=1e-3) and math.isclose(high, 1, abs_tol=1e-3)):
+        notes.append(
+            f"{file.name} scales pixels to {low:.4g} ... {high:.4g}; ViViT was trained on -1 ... 1. The file is "
+            "followed; compare accuracies with --protocol.mean 0.5,0.5,0.5 --protocol.std 0.5,0.5,0.5"
+        )
+    return protocol, notes
+
+
+def write_preprocessor(protocol: Protocol) -> dict[str, Any]:
+    """The content of ``preprocessor_config.json`` that gives the same pixels.
+
+    ``offset`` is always on, since the newer processor knows no other way; what differs from [-1, 1] is written as
+    the normalization behind it: with ``y = 2 u - 1``, ``(u - mean) / std`` is ``(y - (2 mean - 1)) / (2 std)``.
+
+    Raises:
+        CheckpointError: another channel order than RGB.
+    """
+    if protocol.channel_order != "rgb":
+        raise CheckpointError("HuggingFace's processor reads RGB; this model wants BGR")
+    mean, std = [2 * m - 1 for m in protocol.mean], [2 * s for s in protocol.std]
+    return {
+        "image_processor_type": "VivitImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": protocol.resize_short_side},
+        "resample": _BILINEAR,
+        "do_center_crop": True,
+        "crop_size": {"height": protocol.crop_size[0], "width": protocol.crop_size[1]},
+        "do_rescale": True,
+        "rescale_factor": 1 / 127.5,
+        "offset": True,
+        "do_normalize": any(mean) or any(s != 1 for s in std),
+        "image_mean": mean,
+        "image_std": std,
+    }
+
+
+def _protocol(num_frames: int, resize: int, crop: tuple[int, int], mean: list[float], std: list[float]) -> Protocol:
+    return Protocol(
+        num_frames=num_frames,
+        resize_short_side=resize,
+        crop_size=crop,
+        num_channels=len(mean),
+        mean=tuple(mean),
+        std=tuple(std),
+    )
+
+
+def pixel_range(content: Mapping[str, Any], num_channels: int) -> tuple[list[float], list[float]]:
+    """``(x / 255 - mean) / std`` that equals rescale, offset and normalization; missing keys have their defaults."""
+    rescale = content.get("do_rescale", True)
+    scale = content.get("rescale_factor", 1 / 127.5) if rescale else 1.0
+    offset = 1.0 if rescale and content.get("offset", True) else 0.0
+    mean, std = [0.0] * num_channels, [1.0] * num_channels
+    if content.get("do_normalize", True):
+        mean = _per_channel(content.get("image_mean"), num_channels)
+        std = _per_channel(content.get("image_std"), num_channels)
+    unit = 255 * scale
+    return [_rounded((offset + m) / unit) for m in mean], [_rounded(s / unit) for s in std]
+
+
+def _per_channel(value: Any, num_channels: int) -> list[float]:
+    if value is None:
+        return [0.5] * num_channels
+    values = [float(value)] * num_channels if isinstance(value, int | float) else [float(v) for v in value]
+    if len(values) != num_channels:
+        raise ValueError(f"{len(values)} means or deviations for {num_channels} channels")
+    return values
+
+
+def _rounded(value: float) -> float:
+    """1/127.5 is written with 16 digits; 0.50000000000000011 is meant as 0.5."""
+    return float(f"{value:.12g}")
+
+
+def crop_and_resize(
+    content: Mapping[str, Any], image_size: tuple[int, int], notes: list[str]
+) -> tuple[tuple[int, int], int]:
+    """Crop (height, width) and the shorter side before it."""
+    crop = image_size
+    if content.get("do_center_crop", True) and content.get("crop_size") is not None:
+        given = content["crop_size"]
+        crop = (int(given["height"]), int(given["width"])) if isinstance(given, Mapping) else (int(given), int(given))
+    size = content.get("size", {"shortest_edge": 256})
+    if isinstance(size, int):
+        size = {"shortest_edge": size}
+    if not content.get("do_resize", True):
+        notes.append(f"the processor does not resize; videos are resized to a shorter side of {min(crop)} all the same")
+        return crop, min(crop)
+    if "shortest_edge" not in size:
+        notes.append(
+            f"the processor squeezes frames to {size.get('height')}x{size.get('width')}; here the shorter side is "
+            "resized and the rest cropped, so that nothing is distorted"
+        )
+        return crop, max(int(size["height"]), int(size["width"]), *crop)
+    if content.get("resample", _BILINEAR) != _BILINEAR:
+        notes.append(f"the processor resizes with PIL's filter {content['resample']}; here it is bilinear")
+    return crop, max(int(size["shortest_edge"]), min(crop))

@@ -1,0 +1,118 @@
+"""A video model from a checkpoint of the same kind: other classes, frames, sizes, tubelets and channels.
+
+Everything of one shape is copied. Of a ViViT the position tables are resized (in space per frame, over time linearly,
+end points aligned, as the original does between two Model 2) and the tubelet kernel is resampled so that a clip in
+which nothing moves keeps its tokens. The other models interpolate their tables while they run and keep them here.
+
+Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model_utils.py``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, nn
+
+from tubelet.errors import CheckpointError
+from tubelet.models.vivit import ViViTConfig
+from tubelet.nn.position import PositionTable, resize_positions
+from tubelet.protocol import Protocol
+from tubelet.types import Grid
+from tubelet.weights.convert import MappingReport, Operation, Rule, map_weights
+from tubelet.weights.image_vit import tensors_sha256
+from tubelet.weights.resample import adapt_channels, resample_frames, resample_patch
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoSource:
+    """A video model that another one of its kind starts from."""
+
+    model: nn.Module  # with its weights, in eval mode
+    model_name: str
+    model_config: Mapping[str, Any]
+    protocol: Protocol  # its labels are those of the head
+    name: str  # where it came from, as messages and records say it
+
+    @property
+    def sha256(self) -> str:
+        return tensors_sha256(self.model.state_dict())
+
+
+def from_video(source: VideoSource, model: nn.Module, keep_head: bool) -> tuple[dict[str, Tensor], MappingReport]:
+    """The state dict of ``model`` that starts from a checkpoint, and the report of the mapping.
+
+    Raises:
+        CheckpointError: another kind of model, or one of another width or depth.
+    """
+    old = source.model
+    if type(old) is not type(model):
+        raise CheckpointError(
+            f"{source.name} is a {source.model_name} ({type(old).__name__}), the model to train a "
+            f"{type(model).__name__}: a video checkpoint starts a model of its own kind; leave --model out, or give a "
+            "model of that kind (an image model, or a ViViT made for one frame, starts any ViViT)"
+        )
+    tensors = old.state_dict()
+    notes: list[str] = []
+    templates = dict.fromkeys(map(_template, model.state_dict()))  # equal blocks share a rule
+    rules = [*_resized(old, model, notes), *(Rule(name, (name,)) for name in templates)]
+    fresh = {} if keep_head else {r"head\..*": "classifier: made for the new classes"}
+    dropped = {} if keep_head else {r"head\..*": "classifier of the checkpoint's own classes"}
+    try:
+        return map_weights(tensors, model, rules, dropped, fresh, notes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source.name}: {error}") from None
+
+
+def _resized(old: nn.Module, new: nn.Module, notes: list[str]) -> list[Rule]:
+    """Rules for what differs in shape; ``notes`` gets a line for each."""
+    rules = []
+    for name, table in new.named_modules():
+        if isinstance(table, PositionTable):
+            before = old.get_submodule(name)
+            assert isinstance(before, PositionTable)
+            if before.grid != table.grid:
+                change = f"{_text(before.grid)} -> {_text(table.grid)}"
+                rules.append(Rule(f"{name}.table", (f"{name}.table",), _positions(before, table, change)))
+                notes.append(f"{name}: {change}")
+    configs = old.config, new.config
+    if isinstance(configs[0], ViViTConfig) and isinstance(configs[1], ViViTConfig):
+        rules += _kernel_rules(configs[0], configs[1], notes)
+    return rules
+
+
+def _positions(old: PositionTable, new: PositionTable, change: str) -> Operation:
+    def forward(table: Tensor) -> Tensor:
+        return resize_positions(table, old.grid, new.grid, new.num_prefix)
+
+    return Operation(f"resized {change}", forward)
+
+
+def _kernel_rules(old: ViViTConfig, new: ViViTConfig, notes: list[str]) -> list[Rule]:
+    if old.tubelet_size == new.tubelet_size and old.in_channels == new.in_channels:
+        return []
+    if old.tubelet_size != new.tubelet_size:
+        notes.append(f"tubelets: {_text(old.tubelet_size)} resampled to {_text(new.tubelet_size)}")
+    if old.in_channels != new.in_channels:
+        notes.append(f"channels: {old.in_channels} resampled to {new.in_channels}")
+    num_frames, height, width = new.tubelet_size
+
+    def forward(kernel: Tensor) -> Tensor:
+        kernel = resample_patch(adapt_channels(kernel, new.in_channels), (height, width))
+        return kernel if kernel.ndim == 4 else resample_frames(kernel, num_frames)
+
+    name = "tokenizer.proj.weight"
+    return [Rule(name, (name,), Operation("resampled kernel", forward))]
+
+
+def _template(name: str) -> str:
+    """``blocks.3.norm.bias`` -> ``blocks.{n0}.norm.bias``."""
+    numbers = itertools.count()
+    return re.sub(r"(?<=\.)\d+(?=\.)", lambda _: f"{{n{next(numbers)}}}", name)
+
+
+def _text(size: Grid) -> str:
+    return "x".join(map(str, size))

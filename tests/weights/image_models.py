@@ -1,0 +1,70 @@
+"""Small image ViTs of timm, HuggingFace and flax with random weights, as their own libraries compute them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from tubelet.models.vivit import ViViTConfig, ViViTJoint
+
+ARCHITECTURE = "vit_tiny_patch16_224"
+SMALL: dict[str, Any] = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 4}
+# The same sizes in fields of a ViViT.
+SIZES: dict[str, Any] = {"embed_dim": 24, "depth": 2, "num_heads": 4, "image_size": (16, 24)}
+
+
+def randomized(model: Any) -> Any:
+    """Every parameter random, so that none that is forgotten goes unseen; in eval mode."""
+    generator = torch.Generator().manual_seed(3)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.copy_(torch.randn(parameter.shape, generator=generator) * 0.2 + 0.05)
+    return model.eval()
+
+
+def timm_vit(**options: Any) -> Any:
+    return randomized(timm.create_model(ARCHITECTURE, **{**SMALL, "num_classes": 5, **options}))
+
+
+def timm_folder(path: Path, model: nn.Module, **options: Any) -> Path:
+    """A folder as timm's own files on the hub are."""
+    path.mkdir()
+    save_file(model.state_dict(), path / "model.safetensors")
+    content = {
+        "architecture": ARCHITECTURE,
+        "num_classes": 5,
+        "model_args": {**SMALL, **options},
+        "pretrained_cfg": {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2]},
+    }
+    (path / "config.json").write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def video_model(kind: str, **options: Any) -> Any:
+    """A ViViT of the image models' sizes, with activation and epsilon of timm's."""
+    from tubelet.models import create_model
+
+    fields = {"num_classes": 3, "num_frames": 6, "tubelet_size": (2, 8, 8), "activation": "gelu", **SIZES, **options}
+    return create_model(f"vivit_ti16x2_{kind}", **fields).eval()
+
+
+def flax_image(**options: Any) -> ViViTJoint:
+    """A ViViT of one frame, whose parameters under scenic's names are an image ViT of scenic's."""
+    fields = {"num_classes": 5, "num_frames": 1, "num_sampled_frames": 1, "tubelet_size": (1, 8, 8), **SIZES}
+    model: ViViTJoint = randomized(ViViTJoint(ViViTConfig(**{**fields, **options})))
+    return model
+
+
+def pictures(batch: int = 2, channels: int = 3) -> Tensor:
+    return torch.randn(batch, channels, 16, 24)
+
+
+def still(pictures: Tensor, num_frames: int) -> Tensor:
+    """Clips [B, C, T, H, W] in which nothing moves."""
+    return pictures.unsqueeze(2).expand(-1, -1, num_frames, -1, -1)

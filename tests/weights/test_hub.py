@@ -1,0 +1,178 @@
+"""Models by name: a path stays a path, a download holds no code, and without a network the answer comes at once."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from huggingface_files import saved
+from huggingface_hub import constants
+from local_hub import COMMIT, local_hub
+from payload import Payload
+
+from support import assert_one_line, write_checkpoint
+from tubelet import load
+from tubelet.errors import CheckpointError
+from tubelet.weights import hub
+from tubelet.weights.hub import HubName, local_folder, parse_hub_name, upload_folder
+
+
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("owner/name", HubName(repo="owner/name")),
+        ("google/vivit-b-16x2-kinetics400", HubName(repo="google/vivit-b-16x2-kinetics400")),
+        ("hf://owner/name", HubName(repo="owner/name")),
+        ("hf://owner/name@v1.0", HubName(repo="owner/name", revision="v1.0")),
+        ("owner/name@refs/pr/3", HubName(repo="owner/name", revision="refs/pr/3")),
+        (Path("hf://owner/name@main"), HubName(repo="owner/name", revision="main")),
+        ("name", None),
+        ("./owner/name", None),
+        ("../owner/name", None),
+        ("/owner/name", None),
+        ("a/b/c", None),
+        ("owner/", None),
+    ],
+)
+def test_a_name_is_told_from_a_path(source: str | Path, name: HubName | None) -> None:
+    assert parse_hub_name(source) == name
+
+
+def test_a_folder_wins_over_a_name_and_so_does_a_mistyped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_checkpoint(tmp_path / "runs" / "best")
+    assert local_folder("runs/best") == Path("runs/best")
+    with pytest.raises(CheckpointError, match="runs/bset: no checkpoint here"):
+        load("runs/bset")
+
+
+def test_a_misspelled_address_is_refused() -> None:
+    with pytest.raises(CheckpointError, match="expected hf://owner/name or hf://owner/name@revision"):
+        local_folder("hf://name")
+
+
+class Silent:
+    """A server that takes connections and never answers, as a firewall that drops packets."""
+
+    def __init__(self) -> None:
+        self.socket = socket.create_server(("127.0.0.1", 0))
+        self.address = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
+        self.connections: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                self.connections.append(self.socket.accept()[0])
+            except OSError:
+                return
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Silent]:
+    server = Silent()
+    monkeypatch.setattr(constants, "ENDPOINT", server.address)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(hub, "ANSWER_SECONDS", 0.3)
+    yield server
+    for connection in (server.socket, *server.connections):
+        connection.close()
+
+
+def test_a_hub_that_does_not_answer_is_asked_once_and_the_local_way_is_named(silent: Silent) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        load("owner/name@v1")
+    assert len(silent.connections) == 1
+    assert_one_line(
+        refused,
+        "owner/name@v1: no such folder here, not in the local cache",
+        f"{silent.address} does not answer",
+        "`hf download owner/name --revision v1 --local-dir FOLDER`",
+    )
+
+
+def test_an_upload_without_a_network_is_asked_once_and_the_local_way_is_named(silent: Silent, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as refused:
+        upload_folder(tmp_path, "owner/name", private=False)
+    assert len(silent.connections) == 1
+    assert_one_line(refused, "does not answer", "--dry-run FOLDER", "`hf upload owner/name FOLDER`")
+
+
+def test_offline_mode_asks_nobody(silent: Silent, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(CheckpointError, match="not in the local cache, and HF_HUB_OFFLINE is set"):
+        load("hf://owner/name")
+    assert silent.connections == []
+
+
+def cached(cache: Path, files: Path) -> Path:
+    """A download of owner/name as huggingface_hub keeps it."""
+    repo = cache / "models--owner--name"
+    (repo / "refs").mkdir(parents=True)
+    (repo / "refs" / "main").write_text(COMMIT)
+    (repo / "snapshots").mkdir()
+    files.rename(repo / "snapshots" / COMMIT)
+    return repo / "snapshots" / COMMIT
+
+
+def test_what_was_downloaded_once_is_used_without_a_network_and_that_is_told(
+    silent: Silent, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", logger="tubelet")
+    folder = cached(tmp_path / "cache", write_checkpoint(tmp_path / "best"))
+    assert load("owner/name", "cpu").labels == load(folder, "cpu").labels
+    assert f"hf://owner/name: the hub was not asked; using the copy in {folder}" in caplog.text
+
+
+STORY = """
+import sys
+import tubelet
+from tubelet import cli
+from tubelet.errors import TubeletError
+
+checkpoint, seen = sys.argv[1], []
+assert cli.main(["push", checkpoint, "me/mine", "--license", "mit"]) == 0
+first = tubelet.load("me/mine", "cpu")
+assert first.labels == tubelet.load(checkpoint, "cpu").labels
+assert cli.main(["inspect", "hf://me/mine@main"]) == 0
+assert tubelet.load("them/vivit", "cpu").record.provenance["path"] == "hf://them/vivit@" + sys.argv[2]
+for wrong in ("me/unknown", "hf://me/mine@v9", "them/pickled"):
+    try:
+        tubelet.load(wrong, "cpu")
+    except TubeletError as error:
+        seen.append(str(error))
+print("\\n".join(["REFUSED", *seen]))
+"""
+
+
+def test_a_pushed_checkpoint_and_a_huggingface_model_load_by_name(tmp_path: Path) -> None:
+    """Upload, download, conversion on the way and refusals, against a server that speaks the hub's language."""
+    saved(tmp_path / "hub" / "them" / "vivit", {"do_normalize": False})
+    saved(tmp_path / "hub" / "them" / "pickled")
+    (tmp_path / "hub" / "them" / "pickled" / "model.safetensors").unlink()
+    torch.save({"x": Payload(tmp_path / "created")}, tmp_path / "hub" / "them" / "pickled" / "pytorch_model.bin")
+    (tmp_path / "hub" / "them" / "vivit" / "modeling_evil.py").write_text("raise SystemExit('this was run')")
+    with local_hub(tmp_path / "hub") as address:
+        environment = {
+            **{k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")},
+            **{"HF_ENDPOINT": address, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": "hf_of_this_test"},
+        }
+        command = [sys.executable, "-c", STORY, str(write_checkpoint(tmp_path / "best")), COMMIT]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    pushed = sorted(p.name for p in (tmp_path / "hub" / "me" / "mine").iterdir())
+    assert pushed == ["README.md", "model.safetensors", "tubelet.json"]
+    assert "license: mit" in (tmp_path / "hub" / "me" / "mine" / "README.md").read_text()
+    unknown, revision, pickled = done.stdout.partition("REFUSED\n")[2].splitlines()
+    assert "me/unknown: no such folder here, and no model of this name on" in unknown
+    assert "no revision 'v9'" in revision
+    assert "refused, because its pickle asks for" in pickled
+    assert not (tmp_path / "created").exists()
+    assert not list((tmp_path / "home").rglob("*.py"))

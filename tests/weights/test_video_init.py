@@ -1,0 +1,131 @@
+"""A checkpoint starts a model of its kind for other frames, sizes, tubelets and classes, and a still clip stays one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from models.tiny_vivit import KINDS, tiny
+from support import PROTOCOL, assert_one_line, tiny_model
+from tubelet.errors import CheckpointError, ConfigError
+from tubelet.models import create_model
+from tubelet.nn.position import resize_positions
+from tubelet.weights.image_init import InitConfig
+from tubelet.weights.initialize import initialize
+from tubelet.weights.video_init import VideoSource, from_video
+
+
+def source_of(model: Any, name: str = "vivit_b16x2") -> VideoSource:
+    return VideoSource(model=model, model_name=name, model_config={}, protocol=PROTOCOL, name="old")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_equal_shapes_are_copied_to_the_bit_and_only_the_head_is_fresh(kind: str) -> None:
+    old, new = tiny(kind), tiny(kind, num_classes=3)
+    state, report = from_video(source_of(old), new, keep_head=False)
+    assert set(report.fresh) == {"head.weight", "head.bias"} == set(report.dropped)
+    assert not report.notes
+    assert all(state[name].equal(tensor) for name, tensor in old.state_dict().items() if "head" not in name)
+    kept, report = from_video(source_of(old), tiny(kind), keep_head=True)
+    assert all(kept[name].equal(tensor) for name, tensor in old.state_dict().items())
+    assert not report.fresh
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("num_frames", [1, 3, 4])
+def test_another_tubelet_length_gives_a_still_clip_the_same_tokens(kind: str, num_frames: int) -> None:
+    old, new = tiny(kind), tiny(kind, num_frames=4 * num_frames, tubelet_size=(num_frames, 4, 4))
+    state, report = from_video(source_of(old), new, keep_head=True)
+    new.load_state_dict(state)
+    assert report.notes == (f"tubelets: 2x4x4 resampled to {num_frames}x4x4",)
+    picture = torch.randn(2, 3, 1, 8, 12)
+    with torch.inference_mode():
+        expected = old(picture.expand(-1, -1, 8, -1, -1))
+        torch.testing.assert_close(new(picture.expand(-1, -1, 4 * num_frames, -1, -1)), expected, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_tables_are_resized_as_the_model_does_while_it_runs(kind: str) -> None:
+    """So a model made for another clip answers at once what the old one answers on that clip."""
+    old, new = tiny(kind), tiny(kind, num_frames=12, image_size=(16, 12))
+    state, report = from_video(source_of(old), new, keep_head=True)
+    new.load_state_dict(state)
+    clip = torch.randn(1, 3, 12, 16, 12)
+    with torch.inference_mode():
+        torch.testing.assert_close(new(clip), old(clip), rtol=1e-5, atol=1e-5)
+    change = "1x2x3 -> 1x4x3" if kind in ("fe", "avgpool") else "4x2x3 -> 6x4x3"
+    assert any(note.endswith(f"pos_embed: {change}") for note in report.notes)
+
+
+def test_the_table_over_time_of_model_2_is_linear_with_its_ends_in_place() -> None:
+    old, new = tiny("fe"), tiny("fe", num_frames=14)
+    state, _ = from_video(source_of(old), new, keep_head=True)
+    table, before = state["temporal_encoder.pos_embed.table"], old.temporal_encoder.pos_embed.table
+    assert table[0].equal(before[0])  # the class token's
+    torch.testing.assert_close(table[[1, 3, 5, 7]], before[[1, 2, 3, 4]])
+    torch.testing.assert_close(table, resize_positions(before, (4, 1, 1), (7, 1, 1), 1))
+
+
+def test_other_channels_and_patches_are_resampled_and_said() -> None:
+    old, new = tiny("joint"), tiny("joint", in_channels=1, tubelet_size=(2, 2, 4))
+    _, report = from_video(source_of(old), new, keep_head=True)
+    assert report.notes == (
+        "encoder.pos_embed: 4x2x3 -> 4x4x3",
+        "tubelets: 2x4x4 resampled to 2x2x4",
+        "channels: 3 resampled to 1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("new", "message"),
+    [
+        (lambda: tiny("joint"), "a video checkpoint starts a model of its own kind"),
+        (lambda: tiny("fe", depth=3), "spatial_encoder.blocks.2.norm1.weight needs spatial_encoder.blocks.2"),
+        (lambda: tiny("fe", depth=1), "spatial_encoder.blocks.1.norm1.weight (24,) is not used"),
+        (lambda: tiny("fe", embed_dim=12), "tokenizer.proj.weight has shape (12, 3, 2, 4, 4)"),
+    ],
+)
+def test_another_network_is_refused(new: Any, message: str) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        from_video(source_of(tiny("fe")), new(), keep_head=False)
+    assert_one_line(caught, "old", message)
+
+
+def test_the_account_says_head_pixels_and_what_is_fresh() -> None:
+    old, _ = tiny_model()
+    new, _ = tiny_model()
+    account = initialize(new, source_of(old), InitConfig(source="old"), PROTOCOL)
+    assert account["fresh"] == ["head.weight", "head.bias"]
+    assert account["notes"] == ["head: made fresh for 8 classes (clockwise, counter_clockwise, down, growing, ...)"]
+    other = type(PROTOCOL)(**{**vars(PROTOCOL), "mean": (0.2, 0.2, 0.2), "channel_order": "bgr"})
+    notes = initialize(new, source_of(old), InitConfig(source="old"), other)["notes"]
+    assert "--protocol.mean 0.5,0.5,0.5 takes theirs" in notes[-2]
+    assert notes[-1] == "pixels: the weights were trained on rgb frames: --protocol.channel_order rgb"
+
+
+def test_a_head_is_kept_only_for_the_same_classes() -> None:
+    old, _ = tiny_model()
+    new, _ = tiny_model()
+    assert initialize(new, source_of(old), InitConfig(source="old", keep_head=True), PROTOCOL)["fresh"] == []
+    assert new.get_parameter("head.weight").equal(old.get_parameter("head.weight"))
+    names = tuple(f"class{i}" for i in range(8))
+    other = type(PROTOCOL)(**{**vars(PROTOCOL), "labels": {"label": names}})
+    with pytest.raises(ConfigError, match=r"tells clockwise, .* apart; the data have class0, class1"):
+        initialize(new, source_of(old), InitConfig(source="old", keep_head=True), other)
+
+
+def test_options_of_image_models_are_refused_for_video_models() -> None:
+    old, _ = tiny_model()
+    with pytest.raises(ConfigError, match=r"init\.tokenizer is for image models; old is a video model"):
+        initialize(old, source_of(old), InitConfig(source="old", tokenizer="inflation"), PROTOCOL)
+
+
+def test_models_that_resize_while_they_run_keep_their_tables() -> None:
+    fields = {"num_classes": 3, "image_size": (32, 32), "num_frames": 2, "embed_dim": 16, "depth": 2, "num_heads": 2}
+    fields["global_layers"] = 1
+    old, new = (create_model("uniformerv2_ti16", **fields) for _ in range(2))
+    state, report = from_video(source_of(old, "uniformerv2_ti16"), new, keep_head=True)
+    assert all(state[name].equal(tensor) for name, tensor in old.state_dict().items())
+    assert not report.notes
