@@ -10,6 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from tubelet.config import describe, from_dict, load_yaml, override, parse_value, to_dict, type_name
+from tubelet.data.augment import AugmentConfig
 from tubelet.errors import ConfigError
 
 
@@ -150,6 +151,9 @@ def test_a_file_that_is_missing_or_no_text_is_refused(tmp_path: Path) -> None:
         ("'12'", "12"),
         ("{name: x, rate: 1e-3}", {"name": "x", "rate": 0.001}),
         ("[a", "[a"),
+        ("|", "|"),
+        (",", ","),
+        ("#", "#"),
         ("", None),
     ],
 )
@@ -194,6 +198,13 @@ def test_describe_gives_every_field_with_its_comment_as_help() -> None:
         *(f.name for f in dataclasses.fields(Outer) if f.name != "inner"),
         *(f"inner.{f.name}" for f in dataclasses.fields(Inner)),
     }
+
+
+def test_describe_says_which_groups_are_off() -> None:
+    rows = {key: rest for key, *rest in describe(AugmentConfig)}
+    assert rows["erasing"] == ["the fields below, or none", "none", "random erasing of one box of the frame"]
+    assert rows["erasing.probability"][1] == "0.25"
+    assert "mix" not in rows
 
 
 def test_types_are_named_as_users_say_them() -> None:

@@ -12,6 +12,8 @@ from safetensors.torch import load_file
 
 from support import MODEL, TINY, Notes, content_of, motion_videos, rows_of
 from tubelet import cli
+from tubelet.data.index_store import STORE_NAME
+from tubelet.data.packet_index import PacketIndex
 from tubelet.errors import TubeletError
 from tubelet.inference.device import choose_device
 from tubelet.recipe import Recipe, load_recipe
@@ -56,6 +58,25 @@ def evaluated(checkpoint: Path, data: Path, out: Path, *options: str) -> Path:
     argv = ["evaluate", str(checkpoint), "--data", str(data), "--num-workers", "0", "--device", "cpu"]
     assert cli.main([*argv, "--out", str(out), *options]) == 0
     return out
+
+
+def test_a_run_indexes_its_videos_once(
+    recipe_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (videos / STORE_NAME).unlink(missing_ok=True)
+    run(recipe(recipe_file, training__num_epochs="1"), tmp_path / "first")  # in a process of its own
+    before = (videos / STORE_NAME).stat().st_mtime_ns
+    monkeypatch.setattr(PacketIndex, "of", lambda path: pytest.fail(f"{path} was indexed again"))
+    run(recipe(recipe_file, training__num_epochs="1"), tmp_path / "second")
+    evaluated(tmp_path / "second" / "best", videos, tmp_path / "again")
+    assert (videos / STORE_NAME).stat().st_mtime_ns == before
+
+
+def test_a_run_goes_on_where_no_index_can_be_kept(recipe_file: Path, tmp_path: Path) -> None:
+    data, notes = motion_videos(tmp_path / "videos"), Notes()
+    (data / STORE_NAME).mkdir()
+    run(recipe(recipe_file, training__num_epochs="1", data__source=str(data)), tmp_path / "run", notes)
+    assert ["indexed again" in note for note in notes.notes].count(True) == 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

@@ -21,10 +21,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tubelet.commands.demo", "make a small video data set, train three models, report"),
     "train": ("tubelet.commands.train", "train a model from a recipe, or on a folder of videos"),
     "evaluate": ("tubelet.commands.evaluate", "score a checkpoint on a labeled split, with every metric"),
-    "predict": ("tubelet.commands.predict", "classify video files, folders or globs"),
+    "predict": ("tubelet.commands.predict", "classify video files, folders or globs; films in windows"),
+    "stream": ("tubelet.commands.stream", "classify a pipe, a network address or a camera while it runs"),
+    "data": ("tubelet.commands.data", "scan, prepare and measure footage; read dataset layouts"),
     "models": ("tubelet.commands.models", "list the models with parameters and GMACs"),
     "cost": ("tubelet.commands.cost", "parameters, GMACs, latency and peak memory of one model"),
     "inspect": ("tubelet.commands.inspect", "model, protocol, labels and provenance of a checkpoint"),
+    "convert": ("tubelet.commands.convert", "published weights to a checkpoint, and back"),
+    "merge": ("tubelet.commands.merge", "LoRA adapters and their base to a plain checkpoint"),
+    "push": ("tubelet.commands.push", "upload a run or a checkpoint with its model card"),
 }
 
 

@@ -242,6 +242,14 @@ class _StrictDumper(yaml.SafeDumper):
     """The safe dumper for what ``_StrictLoader`` reads."""
 
 
+def _quoted_where_needed(dumper: _StrictDumper, text: str) -> yaml.ScalarNode:
+    # Unquoted, PyYAML writes the sign "next line" as a line break, which is read back as a space.
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style='"' if "\x85" in text else None)
+
+
+_StrictDumper.add_representer(str, _quoted_where_needed)
+
+
 def _mapping_without_repeats(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
     seen: set[Any] = set()
     for key_node, _ in node.value:

@@ -15,14 +15,18 @@ from pathlib import Path
 from typing import Any
 
 from tubelet import config as config_io
+from tubelet.data.augment import AugmentConfig
+from tubelet.data.budget import FAILURE_BUDGET
 from tubelet.data.manifest import Manifest, ManifestConfig
-from tubelet.data.transforms import AugmentConfig
+from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
 from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
 from tubelet.models import model_config
 from tubelet.protocol import Protocol
 from tubelet.training.engine import TrainingConfig
 from tubelet.training.optim import OptimizerConfig
+from tubelet.weights.image_init import InitConfig
+from tubelet.weights.lora import LoraConfig
 
 # Data that ships in the package, addressed as "embedded:NAME".
 EMBEDDED = "embedded:"
@@ -36,11 +40,18 @@ class DataConfig:
 
     source: str  # folder, .csv or .npz file; "embedded:adrenalmnist3d" is shipped with the package
     num_workers: int = 2  # processes that decode; 0 decodes in the training process
+    decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one video for longer is killed
+    failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
 
     def __post_init__(self) -> None:
         if self.num_workers < 0:
             raise ConfigError(f"num_workers must not be negative, got {self.num_workers}")
+        if not self.decode_timeout_seconds > 0 or not 0 <= self.failure_budget <= 1:
+            raise ConfigError(
+                "decode_timeout_seconds must be positive and failure_budget in [0, 1], "
+                f"got {self.decode_timeout_seconds:g} and {self.failure_budget:g}"
+            )
 
     @property
     def path(self) -> Path:
@@ -61,7 +72,7 @@ class DataConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Model + data + protocol + augmentation + optimizer + training + seed."""
+    """Model + first weights + data + protocol + augmentation + optimizer + training + seed."""
 
     model: dict[str, Any]  # name, and any field of that model's config
     data: DataConfig
@@ -69,6 +80,9 @@ class Recipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
+    init: InitConfig | None = None  # where the first weights come from; none: random
+    freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
+    lora: LoraConfig | None = None  # train low-rank adapters and the head alone; none: all weights
     seed: int = 0  # of the first weights, the order of the videos and every random draw
 
     def __post_init__(self) -> None:
@@ -79,8 +93,18 @@ class Recipe:
                 raise ConfigError(f"model.{key} comes from the data and the protocol; leave it out of the recipe")
         if self.protocol.labels:
             raise ConfigError("protocol.labels comes from the data; name classes in data.manifest.class_names")
+        if self.protocol.multi_label:
+            raise ConfigError("protocol.multi_label comes from the data; set data.manifest.label_separator")
+        if self.lora is not None and (self.init is None or self.freeze):
+            raise ConfigError(
+                "lora trains adapters beside the weights of init and freezes the rest itself: give init.source "
+                "(--init) and leave freeze out"
+            )
         if self.seed < 0:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
+        self.augment.check_protocol(self.protocol)
+        if self.augment.mix.is_on and self.training.batch_size * self.augment.repeats == 1:
+            raise ConfigError("augment.mix needs partners in the batch; raise training.batch_size above 1")
         self.model_options(num_classes=2)  # a wrong model field shows here, before any data is read
 
     def model_options(self, num_classes: int) -> dict[str, Any]:
@@ -98,7 +122,7 @@ class Recipe:
 
     def protocol_for(self, manifest: Manifest) -> Protocol:
         """The protocol with the labels of the data."""
-        return dataclasses.replace(self.protocol, labels=dict(manifest.class_names))
+        return dataclasses.replace(self.protocol, labels=dict(manifest.class_names), multi_label=manifest.multi_label)
 
 
 def load_recipe(source: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:

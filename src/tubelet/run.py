@@ -1,6 +1,6 @@
 """A run: a recipe carried out in a folder, from data to metrics, and resumed there after a kill.
 
-    recipe.yaml  run.json (versions, data fingerprint)  log.csv  validation.csv  tensorboard/
+    recipe.yaml  run.json (versions, data fingerprint)  log.csv  validation.csv  tensorboard/  unreadable.csv (if any)
     resume.pt  best/ and last/ (checkpoints)  evaluation/<split>/metrics.json and scores.csv
 
 Each of these is there whole or not at all, except the tables and events, which grow line by line.
@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import nn
@@ -25,6 +25,7 @@ from torch import nn
 from tubelet import __version__
 from tubelet.config import to_dict
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.index_dataset import index_manifest
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import Manifest, read_manifest
 from tubelet.data.transforms import normalize
@@ -34,10 +35,12 @@ from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe, load_recipe, save_recipe
+from tubelet.start import Start, read_start, start_model
 from tubelet.training.engine import Reporter, Task, fit
 from tubelet.training.resume import FILE as STATE
 from tubelet.training.resume import Progress
-from tubelet.weights.checkpoint import Record, load_checkpoint, save_checkpoint
+from tubelet.weights.checkpoint import Record, save_checkpoint
+from tubelet.weights.open import open_checkpoint
 
 RECIPE, FACTS = "recipe.yaml", "run.json"
 OnBatch = Callable[[int, int], None]
@@ -63,6 +66,7 @@ def run_recipe(
     device: torch.device,
     reporter: Reporter,
     on_batch: OnBatch = lambda done, total: None,
+    on_file: OnBatch = lambda done, total: None,
 ) -> RunResult:
     """Train by ``recipe`` in ``folder`` (going on from what is there), then evaluate the best checkpoint.
 
@@ -71,16 +75,14 @@ def run_recipe(
             is left behind only if the run can go on in it.
     """
     manifest = read_manifest(recipe.data.path, recipe.data.manifest)
-    if len(manifest.class_names) > 1:
-        raise ConfigError(
-            f"a model has one head: choose one label column in data.manifest.label_columns, "
-            f"got {', '.join(manifest.class_names)}"
-        )
     for note in manifest.notes:
         reporter.note(note)
     with _begun_or_undone(folder):
+        start = read_start(recipe, _account_of_init(folder), (folder / STATE).exists(), reporter)
+        recipe = start.recipe
         _open_folder(recipe, manifest, folder, device)
-        progress = _train(recipe, manifest, folder, device, reporter)
+        index_manifest(manifest, note=reporter.note, on_file=on_file, **_reading(recipe))
+        progress = _train(start, manifest, folder, device, reporter)
     return RunResult(folder=folder, progress=progress, evaluation=_test(recipe, manifest, folder, device, on_batch))
 
 
@@ -139,7 +141,7 @@ def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "data_fingerprint": manifest.fingerprint,
-        "class_counts": {split: manifest.split(split).class_counts() for split in manifest.splits},
+        "class_counts": {split: _class_counts(manifest.split(split)) for split in manifest.splits},
         "versions": {
             "tubelet": __version__,
             "python": platform.python_version(),
@@ -150,23 +152,48 @@ def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:
     }
 
 
-def _train(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device, reporter: Reporter) -> Progress:
+def _class_counts(manifest: Manifest) -> dict[str, Any]:
+    """Rows of each class; of several heads, by head."""
+    if len(manifest.class_names) == 1:
+        return manifest.class_counts()
+    return {head: manifest.class_counts(head) for head in manifest.class_names}
+
+
+def _account_of_init(folder: Path) -> dict[str, Any] | None:
+    """What an earlier session of the run wrote about its first weights."""
+    if not (folder / FACTS).is_file():
+        return None
+    account: dict[str, Any] | None = json.loads((folder / FACTS).read_text(encoding="utf-8")).get("init")
+    return account
+
+
+def _train(start: Start, manifest: Manifest, folder: Path, device: torch.device, reporter: Reporter) -> Progress:
+    recipe = start.recipe
     protocol = recipe.protocol_for(manifest)
+    options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
     torch.manual_seed(recipe.seed)
-    options = recipe.model_options(num_classes=len(next(iter(manifest.class_names.values()))))
     model = create_model(recipe.model["name"], **options)
-    record = Record(model_name=recipe.model["name"], model_config=options, protocol=protocol)
+    started = start_model(model, start, protocol, reporter)
+    record = Record(model_name=recipe.model["name"], model_config=options, protocol=protocol, adapter=started.adapter)
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    if started.account is not None and started.account != facts.get("init"):
+        facts["init"] = started.account
+        write_atomically(folder / FACTS, json.dumps(facts, indent=2) + "\n")
 
     def save(path: Path) -> None:
         provenance = {"recipe": to_dict(recipe), **facts}
         save_checkpoint(path, model, dataclasses.replace(record, provenance=provenance))
 
     train = ClipDataset(manifest.split("train"), protocol, "train", recipe.augment, recipe.seed)
-    batch_size, num_workers = recipe.training.batch_size, recipe.data.num_workers
     with (
-        Loader(train, batch_size, num_workers=num_workers, seed=recipe.seed) as loader,
-        _Validation(recipe, manifest, device) as validation,
+        Loader(
+            train,
+            recipe.training.batch_size,
+            seed=recipe.seed,
+            sampling=recipe.training.sampling,
+            **_reading(recipe),
+        ) as loader,
+        _Validation(recipe, manifest, device, reporter) as validation,
     ):
         task = Task(
             model=model,
@@ -174,17 +201,28 @@ def _train(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.devic
             prepare=lambda pixels: normalize(pixels, protocol),
             validate=validation if "val" in manifest.splits else None,
             save=save,
+            mix=recipe.augment.mix,
+            failure_budget=recipe.data.failure_budget,
+            frozen=started.frozen,
         )
         if task.validate is None:
             reporter.note("no validation split: the last weights are taken as the best")
         return fit(task, folder, recipe.training, recipe.optim, seed=recipe.seed, device=device, reporter=reporter)
 
 
+class _Reading(TypedDict):
+    """How every loader of a run reads."""
+
+    num_workers: int
+    timeout_seconds: float
+
+
 class _Validation:
     """The validation split with one centered view, by the path that tests and predicts; its workers stay alive."""
 
-    def __init__(self, recipe: Recipe, manifest: Manifest, device: torch.device) -> None:
-        self.recipe, self.manifest, self.device = recipe, manifest, device
+    def __init__(self, recipe: Recipe, manifest: Manifest, device: torch.device, reporter: Reporter) -> None:
+        self.recipe, self.manifest, self.device, self.reporter = recipe, manifest, device, reporter
+        self.named = set[str]()  # what could not be read, told once
         self.protocol = dataclasses.replace(recipe.protocol_for(manifest), num_temporal_views=1, num_spatial_crops=1)
         self.loader: Loader | None = None
 
@@ -198,8 +236,15 @@ class _Validation:
             split="val",
             device=self.device,
             precision=self.recipe.training.precision,
+            failure_budget=self.recipe.data.failure_budget,
+            note=self._note_once,
         )
         return result.to_dict()
+
+    def _note_once(self, line: str) -> None:
+        if line not in self.named:
+            self.reporter.note(line)
+        self.named.add(line)
 
     def __enter__(self) -> _Validation:
         return self
@@ -212,7 +257,7 @@ class _Validation:
 def _test(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device, on_batch: OnBatch) -> Evaluation:
     """The best checkpoint, read back from disk, on the test split with all views of the protocol."""
     split = next((name for name in ("test", "val", "train") if name in manifest.splits), "train")
-    model, record = load_checkpoint(folder / "best")
+    model, record = open_checkpoint(folder / "best")
     with _views_loader(recipe, manifest.split(split), record.protocol) as loader:
         result = evaluate(
             model.to(device),
@@ -220,7 +265,9 @@ def _test(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device
             record.protocol,
             split=split,
             device=device,
-            train_class_counts=list(manifest.split("train").class_counts().values()),
+            train=manifest.split("train"),
+            failure_budget=recipe.data.failure_budget,
+            out=folder / "evaluation" / split,
             on_batch=on_batch,
         )
     write_evaluation(result, folder / "evaluation" / split)
@@ -230,4 +277,8 @@ def _test(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device
 def _views_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol) -> Loader:
     """Batches of about as many clips as a training batch."""
     batch_size = max(1, recipe.training.batch_size // protocol.num_views)
-    return Loader(ClipDataset(manifest, protocol, "views"), batch_size, num_workers=recipe.data.num_workers)
+    return Loader(ClipDataset(manifest, protocol, "views"), batch_size, **_reading(recipe))
+
+
+def _reading(recipe: Recipe) -> _Reading:
+    return {"num_workers": recipe.data.num_workers, "timeout_seconds": recipe.data.decode_timeout_seconds}

@@ -119,10 +119,18 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
         train("--data", "labels.csv"),
         ["labels.csv: cannot be read as CSV", "expected UTF-8 text with commas"],
     ),
-    "csv with two heads": (
-        table("path,verb,noun", "videos/train/left/0000.mp4,a,b", "videos/train/up/0000.mp4,c,d"),
+    "csv with two heads and a row without any label": (
+        table("path,verb,noun", "videos/train/left/0000.mp4,a,b", "videos/train/up/0000.mp4,,"),
         train("--data", "labels.csv", "--data.manifest.label_columns", "verb,noun"),
-        ["a model has one head: choose one label column in data.manifest.label_columns, got verb, noun"],
+        ["labels.csv: 1 malformed rows; line 3: 'verb' and 'noun' are empty"],
+    ),
+    "several labels per video in two columns": (
+        table("path,verb,noun", "videos/train/left/0000.mp4,a,b", "videos/train/up/0000.mp4,c,d"),
+        train(
+            *("--data", "labels.csv", "--data.manifest.label_columns", "verb,noun"),
+            *("--data.manifest.label_separator", "|"),
+        ),
+        ["label_separator must not be empty and takes one label column, got '|' and verb, noun"],
     ),
     "csv without training rows": (
         table("path,label,split", *(f"{row},test" for row in REAL)),
@@ -133,7 +141,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
         place(*(f"fake/{split}/{name}/0.mp4" for split in ("train", "val") for name in "ab"), content=b"not a video"),
         train("--data", "fake"),
         [
-            "of 2 training videos cannot be read, more than training.failure_budget=0.01 allows",
+            "of 2 training videos cannot be read, more than failure_budget=0.01 allows",
             "0.mp4: expected a video",
         ],
     ),
@@ -213,7 +221,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
     "flips for volumes only": (
         nothing,
         train("--data", "videos", "--augment.volume_flips", "true"),
-        ["volume_flips and volume_shift_pixels are for volumes, but", ".mp4 is a video"],
+        ["volume_flips: for volumes only, but", ".mp4 is a video"],
     ),
     "flip map with an unknown class": (
         nothing,

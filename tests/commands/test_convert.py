@@ -144,6 +144,11 @@ def test_a_huggingface_model_goes_there_and_back(tmp_path: Path, capsys: pytest.
         (["tubelet", "{tmp}/best", "{tmp}/out"], "give --to huggingface or --to scenic"),
         (["tubelet", "{tmp}/best", "{tmp}/out", "--to", "huggingface"], "not vivit_ti16x2_fe"),
         (["tubelet", "{tmp}/best", "{tmp}/out", "--to", "scenic"], "let OUT end so"),
+        (
+            ["scenic", "{flax}", "{tmp}/out", "--labels", "a={tmp}/two.txt", "{tmp}/two.txt"],
+            "expected one FILE, or HEAD",
+        ),
+        (["scenic", "{flax}", "{tmp}/out", "--labels", "a={tmp}/two.txt", "b={tmp}/two.txt"], "4 names (a 2, b 2)"),
         (["tubelet", "{tmp}/best", "{tmp}/o", "--to", "scenic", "--labels", "x"], "--labels has no meaning on the way"),
     ],
 )

@@ -88,7 +88,10 @@ def test_unreadable_files_are_named_and_counted(
         (["--views", "0x1"], "--views '0x1' is not TEMPORALxSPATIAL"),
         (["--batch-size", "0"], "batch_size must be positive"),
         (["--manifest.class-names", "label", "a", "b"], "the class names are those of the checkpoint"),
-        (["--manifest.label-columns", "a", "b"], "a checkpoint has one head: name one label column"),
+        (
+            ["--manifest.label-columns", "a", "b"],
+            "name one label column for each head of the checkpoint (label), got a",
+        ),
         (["--data", "embedded:adrenal"], "no embedded data 'adrenal'; did you mean 'adrenalmnist3d'?"),
     ],
 )

@@ -124,7 +124,7 @@ def test_seeds_train_runs_of_their_own_and_print_mean_and_spread(
         values = [m[name] for m in metrics]
         assert f"{mean(values):.3f} ± {stdev(values):.3f}" in out
     assert "2x1 views" in out
-    assert re.search(r"always '\w+': 0\.125", out)
+    assert re.search(r"always '\w+' gives 12\.5%", out)
     assert (tmp_path / "runs" / "report.html").is_file()
 
 
@@ -164,7 +164,7 @@ def test_unreadable_videos_within_the_budget_are_named_and_trained_without(
         f"{videos}/{split}/{name}/0000.mp4,{name},{split}" for split in ("train", "val") for name in ("up", "down")
     ]
     table.write_text("\n".join(["path,label,split", *lines, f"{bad},up,train"]), encoding="utf-8")
-    options = ["--training.failure_budget", "0.5", "--training.batch_size", "3"]
+    options = ["--data.failure_budget", "0.5", "--training.batch_size", "3"]
     train(tmp_path / "run", "--data", str(table), *options)
     err = capsys.readouterr().err
     assert sum("not used: " in line and str(bad) in line for line in err.splitlines()) == 1

@@ -151,3 +151,9 @@ def test_what_a_file_cannot_hold_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no label"):
         write_manifest(Manifest(tmp_path, (unlabeled,), {"label": ("x", "y")}, "files"), tmp_path / "m.csv")
     assert not (tmp_path / "m.csv").exists()
+
+
+def test_a_written_manifest_is_read_as_one_whatever_layout_a_recipe_names(tmp_path: Path) -> None:
+    write_manifest(manifest_in(tmp_path, label=("b", "a")), tmp_path / "rows.csv")
+    plain = read_manifest(tmp_path / "rows.csv")
+    assert read_manifest(tmp_path / "rows.csv", ManifestConfig(layout="kinetics")) == plain

@@ -5,22 +5,31 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from av.video.frame import PictureType
 from torchvision.transforms.v2 import functional
 
+from tubelet.data import prepare as prepare_module
+from tubelet.data.dataset import ClipDataset
 from tubelet.data.index_store import IndexStore
-from tubelet.data.manifest import Manifest, Sample, read_manifest
+from tubelet.data.manifest import Manifest, ManifestConfig, Sample, read_manifest
+from tubelet.data.pack import pack
 from tubelet.data.prepare import PrepareConfig, prepare
+from tubelet.data.shards import member_place, read_member
 from tubelet.data.transcode import Encoding, transcode
 from tubelet.data.video import VideoReader
 from tubelet.errors import ConfigError, DataError, VideoError
+from tubelet.protocol import Protocol
 
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"
 SMALL = PrepareConfig(num_workers=1)
+LONG = f"c/{'ü' * 60}.mp4"  # neither ASCII nor short enough for a plain tar header
 
 
 @pytest.mark.parametrize(
@@ -108,6 +117,101 @@ def test_preparing_again_makes_only_what_has_changed(manifest: Manifest, tmp_pat
     assert prepare(manifest, out, PrepareConfig(num_workers=1, quality="high")).num_made == 3
 
 
+def clips_of(manifest: Manifest) -> list[torch.Tensor]:
+    protocol = Protocol(num_frames=4, frame_stride=2, resize_short_side=32, crop_size=(32, 32), num_temporal_views=2)
+    dataset = ClipDataset(manifest, protocol, "views")
+    return [dataset.read(index).pixels for index in range(len(dataset))]
+
+
+def test_prepared_shards_give_the_clips_of_the_loose_files(manifest: Manifest, tmp_path: Path) -> None:
+    loose = read_manifest(prepare(manifest, tmp_path / "loose", SMALL).manifest)
+    out = tmp_path / "packed"
+    packed = read_manifest(prepare(manifest, out, replace(SMALL, shards=1)).manifest)
+    assert {row.path for row in packed.samples} == {"shards/train-000000.tar", "shards/test-000000.tar"}
+    assert not list(out.rglob("*.mp4"))
+    assert [row.labels for row in packed.samples] == [row.labels for row in loose.samples]
+    for one, other in zip(clips_of(packed), clips_of(loose), strict=True):
+        assert one.equal(other)
+
+
+def test_members_of_shards_are_read_in_place_with_their_index(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = read_manifest(prepare(manifest, tmp_path / "out", replace(SMALL, shards=1)).manifest)
+    store = IndexStore.beside(packed.root)
+    for row in packed.samples:
+        assert row.entry is not None
+        index = store.get((packed.path_of(row), row.entry))
+        assert index is not None
+        offset, size = member_place(packed.path_of(row), row.entry)
+        assert offset < index.packets["position"].min() < index.packets["position"].max() < offset + size
+    for module in ("packet_index", "video"):
+        monkeypatch.setattr(f"tubelet.data.{module}.VideoContainer", lambda *_: pytest.fail("opened the container"))
+    assert len(clips_of(packed)) == 4
+
+
+def test_other_readers_find_videos_and_labels_in_the_shards(manifest: Manifest, tmp_path: Path) -> None:
+    samples = manifest.samples[1:]  # one row of each file
+    prepare(replace(manifest, samples=samples), tmp_path / "out", replace(SMALL, shards=1))
+    found = read_manifest(tmp_path / "out" / "shards", ManifestConfig(layout="webdataset"))
+    labels = {(row.split, row.start_seconds, found.class_names["label"][row.labels[0]]) for row in found.samples}
+    assert labels == {("test", None, "b"), ("train", None, "b"), ("train", 0.5, "a")}
+
+
+def test_packing_goes_on_where_it_stopped_and_packs_only_what_is_new(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, sharded = tmp_path / "out", replace(SMALL, shards=1)
+    monkeypatch.setattr("tubelet.data.prepare._append", stopping := Stopping())
+    with pytest.raises(KeyboardInterrupt):
+        prepare(manifest, out, sharded)
+    assert len(list(out.rglob("*.mp4"))) == 3
+    monkeypatch.setattr("tubelet.data.prepare._append", stopping.append)
+    assert prepare(manifest, out, sharded).num_made == 0
+    assert sorted(path.name for path in (out / "shards").iterdir()) == ["test-000000.tar", "train-000000.tar"]
+    before = clips_of(read_manifest(out / "manifest.csv"))
+    marks = {path: path.stat().st_mtime_ns for path in out.rglob("*.tar")}
+    os.utime(manifest.root / "b" / "two.mp4", ns=(1, 1))
+    assert prepare(manifest, out, sharded).num_made == 1
+    assert {path: path.stat().st_mtime_ns for path in marks} == marks
+    assert (out / "shards" / "train-000001.tar").is_file()
+    for one, other in zip(clips_of(read_manifest(out / "manifest.csv")), before, strict=True):
+        assert one.equal(other)
+
+
+class Stopping:
+    """Stops a preparation when its first shard is there and the ledger does not say so yet."""
+
+    append = staticmethod(prepare_module._append)
+
+    def __call__(self, ledger: Any, lines: Any) -> None:
+        lines = list(lines)
+        if "shard" in lines[0]:
+            raise KeyboardInterrupt
+        self.append(ledger, lines)
+
+
+def content_for(name: str) -> bytes:
+    return name.encode() * (900_000 // len(name.encode()))
+
+
+@pytest.mark.parametrize(("megabytes", "num_shards"), [(1, 3), (2, 2), (9, 1)])
+def test_shards_are_bounded_and_a_larger_file_has_its_own(tmp_path: Path, megabytes: int, num_shards: int) -> None:
+    samples, targets = [], {}
+    for name in ("a.b.mp4", "a_b.mp4", LONG):
+        targets[name] = tmp_path / name
+        targets[name].parent.mkdir(exist_ok=True)
+        targets[name].write_bytes(content_for(name))
+        samples.append(Sample(path=name, labels=(0,), split="train"))
+    manifest = Manifest(root=tmp_path, samples=tuple(samples), class_names={"label": ("a",)}, layout="csv")
+    shards = list(pack(manifest, tmp_path, targets, megabytes * 10**6, set()))
+    assert len(shards) == num_shards
+    for packed in shards:
+        for name, place in packed.items():
+            assert read_member(tmp_path / place.shard, place.entry) == content_for(name)
+    assert len({place.entry.partition("@")[0] for packed in shards for place in packed.values()}) == 3
+
+
 def test_sources_that_fail_are_named_and_their_rows_left_out(manifest: Manifest, tmp_path: Path) -> None:
     shutil.copy(CLIPS / "corrupted.mp4", manifest.root / "b" / "three.MOV")
     done = prepare(manifest, tmp_path / "out", SMALL)
@@ -127,3 +231,5 @@ def test_volumes_and_bad_settings_are_refused(manifest: Manifest, tmp_path: Path
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="short_side must be even"):
         PrepareConfig(short_side=255)
+    with pytest.raises(ConfigError, match="shards must be at least 1"):
+        PrepareConfig(shards=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from pathlib import Path
@@ -31,10 +32,25 @@ def damaged(videos: Path, tmp_path: Path) -> Path:
     return tmp_path / "videos"
 
 
-def scores(manifest: Manifest, checkpoint: Path, batch_size: int = 3, num_workers: int = 0) -> Evaluation:
+def scores(
+    manifest: Manifest,
+    checkpoint: Path,
+    batch_size: int = 3,
+    num_workers: int = 0,
+    failure_budget: float = 1.0,
+    out: Path | None = None,
+) -> Evaluation:
     model = load(checkpoint, "cpu").model
     with Loader(ClipDataset(manifest, PROTOCOL, "views"), batch_size, num_workers=num_workers) as loader:
-        return evaluate(model, loader, PROTOCOL, split="test", device=torch.device("cpu"))
+        return evaluate(
+            model,
+            loader,
+            PROTOCOL,
+            split="test",
+            device=torch.device("cpu"),
+            failure_budget=failure_budget,
+            out=out,
+        )
 
 
 def test_every_video_counts_exactly_once(videos: Path, checkpoint: Path) -> None:
@@ -107,6 +123,25 @@ def test_metrics_and_scores_tell_one_story(damaged: Path, checkpoint: Path, tmp_
     assert metrics["loss"] == pytest.approx(-probs[torch.arange(len(rows)), true].log().mean().item(), abs=1e-4)
 
 
+def test_more_unreadable_videos_than_the_budget_stop_the_evaluation_and_are_listed(
+    damaged: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    test, out = read_manifest(damaged).split("test"), tmp_path / "results"
+    with pytest.raises(DataError) as stopped:
+        scores(test, checkpoint, batch_size=16, failure_budget=0.15, out=out)
+    said = str(stopped.value)
+    assert "\n" not in said
+    assert said.startswith("3 of 16 videos of split 'test' cannot be read, more than failure_budget=0.15 allows")
+    assert str(out / "unreadable.csv") in said
+    listed = rows_of(out / "unreadable.csv")
+    assert [row["path"] for row in listed] == ["test/down/0000.mp4", "test/left/0001.mp4", "test/up/0001.mp4"]
+    assert all(row["path"] in row["reason"] for row in listed)
+    # The list is a quarantine list: what it names can be left out as it stands.
+    rest = read_manifest(damaged, ManifestConfig(quarantine=out / "unreadable.csv")).split("test")
+    assert scores(rest, checkpoint, failure_budget=0.0, out=out).metrics.num_videos == 13
+    assert not (out / "unreadable.csv").exists()
+
+
 class KnowsClassOne(nn.Module):
     """Always sure of the second class."""
 
@@ -117,14 +152,31 @@ class KnowsClassOne(nn.Module):
 def test_the_majority_baseline_is_that_of_the_training_split(videos: Path) -> None:
     manifest = read_manifest(videos)
     counts = [1, 2, 9, 1, 1, 1, 1, 1]
+    train = manifest.split("train")
+    rows = [dataclasses.replace(train.samples[0], labels=(k,)) for k, count in enumerate(counts) for _ in range(count)]
+    train = dataclasses.replace(train, samples=tuple(rows))
     with Loader(ClipDataset(manifest.split("test"), PROTOCOL, "views"), 8) as loader:
-        result = evaluate(
-            KnowsClassOne(), loader, PROTOCOL, split="test", device=torch.device("cpu"), train_class_counts=counts
-        )
+        result = evaluate(KnowsClassOne(), loader, PROTOCOL, split="test", device=torch.device("cpu"), train=train)
     names = PROTOCOL.labels["label"]
     assert (result.metrics.majority_label, result.metrics.majority_source) == (names[2], "train")
     assert result.metrics.top1 == result.metrics.majority_baseline == 1 / 8
     assert result.metrics.per_class[names[1]] == 1.0
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [{"label": tuple(reversed(PROTOCOL.labels["label"]))}, {**PROTOCOL.labels, "hand": ("left", "right")}],
+    ids=["another order", "another head"],
+)
+def test_classes_that_are_not_those_of_the_model_in_its_order_are_refused(
+    videos: Path, labels: dict[str, tuple[str, ...]]
+) -> None:
+    protocol = dataclasses.replace(PROTOCOL, labels=labels)
+    with (
+        Loader(ClipDataset(read_manifest(videos).split("test"), PROTOCOL, "views"), 8) as loader,
+        pytest.raises(DataError, match=r"the labels of the data, label \(8 classes\), are not those of the model"),
+    ):
+        evaluate(KnowsClassOne(), loader, protocol, split="test", device=torch.device("cpu"))
 
 
 def test_progress_counts_every_video_read_or_not(damaged: Path, checkpoint: Path) -> None:
@@ -137,6 +189,7 @@ def test_progress_counts_every_video_read_or_not(damaged: Path, checkpoint: Path
             PROTOCOL,
             split="test",
             device=torch.device("cpu"),
+            failure_budget=1.0,
             on_batch=lambda done, total: seen.append((done, total)),
         )
     assert seen == [(5, 16), (10, 16), (15, 16), (16, 16)]

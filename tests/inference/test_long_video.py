@@ -20,7 +20,7 @@ from tubelet.errors import VideoError
 from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan
-from tubelet.types import Segment
+from tubelet.types import HeadScores, Segment
 
 TICKS = 30_000  # per second: holds 24, 29.97 and any variable rate exactly
 RATES = {
@@ -131,6 +131,15 @@ def test_neighbors_with_the_same_label_become_one_with_their_mean_scores() -> No
     )
     assert [(s.start_seconds, s.end_seconds, s.top1) for s in merged] == [(0, 4, "a"), (4, 6, "b"), (6, 8, "a")]
     assert dict(zip(merged[0].labels, merged[0].probs, strict=True)) == {"a": 0.625, "c": 0.25, "b": 0.125}
+
+
+def test_the_scores_of_every_head_are_means_too() -> None:
+    def of(start: float, noun: float) -> Segment:
+        heads = {"noun": HeadScores(labels=("door", "tap"), probs=(noun, 1 - noun))}
+        return dataclasses.replace(segment(start, start + 1, **{"door + open": noun}), heads=heads)
+
+    (merged,) = merge_neighbors([of(0.0, 0.75), of(1.0, 0.5)])
+    assert merged.heads == {"noun": HeadScores(labels=("door", "tap"), probs=(0.625, 0.375))}
 
 
 def test_overlapping_windows_meet_half_way_between_their_middles() -> None:

@@ -157,6 +157,14 @@ def test_failed_files_are_counted_and_listed(tmp_path):
     assert "y.mp4: no video stream" in text
 
 
+def test_training_videos_that_could_not_be_read_are_named(tmp_path):
+    run = fabricate.make_run(tmp_path / "run", ("a", "b"))
+    (run / "unreadable.csv").write_text("path,reason\na/1.mp4,a/1.mp4: zero bytes\n", encoding="utf-8")
+    text = report(tmp_path / "report.html", run).text
+    assert "run: trained without 1 video that could not be read" in text
+    assert "in training: a/1.mp4: zero bytes" in text
+
+
 @pytest.mark.parametrize("missing", ["recipe.yaml", "log.csv", "validation.csv", "best", "evaluation"])
 def test_a_missing_part_is_stated(tmp_path, missing):
     run = fabricate.make_run(tmp_path / "run", ("a", "b"))

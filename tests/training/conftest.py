@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import yaml
 
-# Dropout, stochastic depth, accumulation, flips and shifts: every source of randomness the engine has.
+# Dropout, stochastic depth, accumulation, mixing, flips and shifts: every source of randomness the engine has.
 RECIPE = {
     "model": {
         "name": "vivit_ti16x2_fe",
@@ -28,7 +28,7 @@ RECIPE = {
         "num_temporal_views": 2,
         "num_spatial_crops": 1,
     },
-    "augment": {"volume_flips": True, "volume_shift_pixels": 1},
+    "augment": {"volume_flips": True, "volume_shift_pixels": 1, "mix": {"mixup": 0.3, "cutmix": 1.0}},
     "optim": {"lr": 0.003, "warmup_epochs": 0.5, "weight_decay": 0.05},
     "training": {
         "num_epochs": 3,

@@ -18,7 +18,7 @@ from tubelet.training.log import STEP_COLUMNS, VALIDATION_COLUMNS, RunLog
 
 
 def step_row(step: int, loss: float = 0.5) -> dict[str, Any]:
-    values = {"epoch": step // 5, "lr": 1e-3, "loss": loss, "top1": 0.25, "grad_norm": 2.0}
+    values = {"epoch": step // 5, "lr": 1e-3, "loss": loss, "top1": 0.25, "grad_norm": 2.0, "num_failed": 3}
     return {"step": step, **values, "wait_share": 0.1, "seconds": 1.5 * step}
 
 

@@ -103,6 +103,24 @@ def test_a_warm_up_longer_than_the_run_still_reaches_no_more_than_the_peak() -> 
     assert found == pytest.approx([0.0, 1 / 3, 2 / 3, 1.0])
 
 
+def test_the_rate_falls_by_steps_at_the_named_epochs() -> None:
+    found = rates(15, 4, lr=0.5, warmup_epochs=0.0, step_epochs=(11.0, 14.5))
+    assert found == pytest.approx([0.5] * 44 + [0.05] * 14 + [0.005] * 2)
+
+
+def test_steps_follow_a_warm_up() -> None:
+    found = rates(3, 4, lr=1.0, warmup_epochs=0.5, step_epochs=(2.0,), step_factor=0.5)
+    assert found == pytest.approx([0.0, 0.5] + [1.0] * 6 + [0.5] * 4)
+
+
+def test_nesterov_s_momentum_looks_ahead() -> None:
+    plain = OptimizerConfig(name="sgd", lr=0.1, momentum=0.9)
+    ahead = OptimizerConfig(name="sgd", lr=0.1, momentum=0.9, nesterov=True)
+    gradients = [1.0, 2.0]
+    assert one_step(plain, gradients) == pytest.approx([0.9, 0.9 - 0.1 * (0.9 * 1 + 2)])
+    assert one_step(ahead, gradients) == pytest.approx([1 - 0.1 * 1.9, 1 - 0.1 * 1.9 - 0.1 * (2 + 0.9 * (0.9 * 1 + 2))])
+
+
 def test_a_fraction_of_a_warm_up_step_is_rounded_down() -> None:
     assert rates(4, 3, lr=1.0, warmup_epochs=0.9)[:3] == [0.0, 0.5, 1.0]
 
@@ -116,6 +134,10 @@ def test_a_fraction_of_a_warm_up_step_is_rounded_down() -> None:
         ({"weight_decay": -1.0}, "must not be negative"),
         ({"clip_grad_norm": 0.0}, "clip_grad_norm must be positive or none, got 0.0"),
         ({"momentum": 1.0}, "momentum"),
+        ({"nesterov": True}, "nesterov is for sgd"),
+        ({"step_epochs": (3.0, 2.0)}, "step_epochs must be positive and ascending"),
+        ({"step_epochs": (2.0,), "warmup_epochs": 0.0, "step_factor": 0.0}, "step_factor must lie"),
+        ({"step_epochs": (2.0,), "warmup_epochs": 3.0}, "step_epochs come after the warm-up"),
         ({"second_momentum": -0.1}, "second_momentum"),
     ],
 )

@@ -137,7 +137,7 @@ def test_missing_weights_are_refused(folder: Path) -> None:
         (lambda r: r["protocol"]["labels"]["label"].append("x"), "has 9 names"),
         (lambda r: r["protocol"]["labels"].update(label=["x"] * 8), "8 names, 1 of them distinct"),
         (lambda r: r["protocol"].pop("labels"), "protocol.labels has no head; expected the names of 8 classes"),
-        (lambda r: r["protocol"]["labels"].update(noun=["cup"]), "has 9 names (label 8, noun 1); expected one for each"),
+        (lambda r: r["protocol"]["labels"].update(noun=["cup"]), "has 9 names (label 8, noun 1); expected one"),
         (lambda r: r["protocol"]["labels"].update(noun=[]), "labels.noun has 0 names, 0 of them distinct"),
     ],
 )

@@ -125,6 +125,28 @@ def test_the_protocol_is_the_one_of_the_data_that_the_classes_tell(
     assert said in notes[0]
 
 
+def test_epic_kitchens_has_300_nouns_and_then_97_verbs(tmp_path: Path) -> None:
+    model = random_model("vivit_ti16x2_fe", num_classes=397)
+    given = {"num_frames": 4, "image_size": [32, 48], "name": "vivit_ti16x2_fe"}
+    file = write_npz(tmp_path / "w.npz", model)
+    numbered = convert(file, ConvertOptions(model=given)).record
+    assert [(head, len(names), names[-1]) for head, names in numbered.protocol.labels.items()] == [
+        ("noun", 300, "299"),
+        ("verb", 97, "96"),
+    ]
+    assert any("300 nouns and 97 verbs" in note for note in numbered.provenance["model_notes"])
+    # The same word may be a noun and a verb.
+    names = {"noun": ("water", *map(str, range(299))), "verb": ("water", *map(str, range(96)))}
+    assert convert(file, ConvertOptions(model=given, labels=names)).record.protocol.labels == names
+    flat = tuple(f"class {i}" for i in range(397))
+    assert convert(file, ConvertOptions(model=given, labels=flat)).record.protocol.labels == {"label": flat}
+    with pytest.raises(CheckpointError) as caught:
+        convert(file, ConvertOptions(model=given, labels={**names, "verb": ("water",)}))
+    assert_one_line(caught, "have 301 names (noun 300, verb 1), the model has 397 logits")
+    with pytest.raises(CheckpointError, match="'water' twice"):
+        convert(file, ConvertOptions(model=given, labels={**names, "verb": ("water",) * 97}))
+
+
 def refusal(weights: dict[str, torch.Tensor], given: dict[str, Any]) -> str:
     with pytest.raises(CheckpointError) as refused:
         model_of(weights, given)

@@ -14,6 +14,7 @@ from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.data.synthetic import write_motion_set
 from tubelet.data.video import VideoReader
 from tubelet.evaluation.cost import count_macs, count_parameters
+from tubelet.evaluation.metrics import Metrics
 from tubelet.inference.device import Device, choose_device
 from tubelet.inference.predictor import Classifier, load
 from tubelet.recipe import load_recipe
@@ -85,6 +86,7 @@ def train(name: str, data: Path, options: Options) -> RunResult:
             device=choose_device(options.device),
             reporter=reporter,
             on_batch=lambda done, total: reporter.progress(done, total, "evaluating"),
+            on_file=lambda done, total: reporter.progress(done, total, "indexing videos"),
         )
         reporter.note(result.evaluation.summary)
     return result
@@ -118,6 +120,7 @@ def print_results(results: dict[str, RunResult], example: Example) -> None:
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for name, result in results.items():
         classifier, m = load(result.folder / "best"), result.evaluation.metrics
+        assert isinstance(m, Metrics)  # one head
         protocol = classifier.protocol
         shape = (protocol.num_channels, protocol.num_frames, *protocol.crop_size)
         table.add_row(

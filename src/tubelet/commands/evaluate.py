@@ -13,9 +13,12 @@ import tyro
 
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter
+from tubelet.data.budget import FAILURE_BUDGET
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.index_dataset import index_manifest
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
 from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
 from tubelet.inference.device import Device
@@ -25,16 +28,21 @@ from tubelet.recipe import DataConfig
 
 DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
 
+A model with several heads is measured by its actions (one class of each head, all of them right) and by each head.
+Where a video may have several labels, mean average precision stands in place of accuracy.
+
 The checkpoint's own protocol decides sampling, size and views; --views changes the number of views only.
 
 examples:
   tubelet evaluate runs/first/best --data my_clips
-  tubelet evaluate runs/first/best --data labels.csv --split val --views 1x1 --out results/val"""
+  tubelet evaluate runs/first/best --data labels.csv --split val --views 1x1 --out results/val
+  tubelet evaluate runs/kitchens/best --data EPIC-KITCHENS --manifest.layout epic-kitchens-100 --split val
+  tubelet evaluate runs/first/best --data my_clips --manifest.quarantine runs/scan-my_clips/quarantine.csv"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    checkpoint: Annotated[Path, tyro.conf.Positional]  # folder with model.safetensors and tubelet.json
+    checkpoint: Annotated[str, tyro.conf.Positional]  # folder, owner/name or hf://owner/name@revision
     data: str  # folder, .csv or .npz file, or "embedded:adrenalmnist3d", as for `tubelet train`
     split: Literal["train", "val", "test"] = "test"  # which rows
     views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
@@ -43,6 +51,8 @@ class Options:
     out: Path | None = None  # folder for metrics.json and scores.csv; none: they are not written
     batch_size: int = 4  # videos read and scored together
     num_workers: int = 2  # processes that decode; 0 decodes in this process
+    decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one video for longer is killed
+    failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     json: bool = False  # print metrics.json on stdout
 
@@ -53,24 +63,36 @@ def main(argv: list[str]) -> int:
     protocol = with_views(classifier.protocol, options.views, options.averaging)
     manifest = read_data(options, classifier)
     dataset = ClipDataset(manifest.split(options.split), protocol, "views")
-    counts = list(manifest.split("train").class_counts().values()) if "train" in manifest.splits else None
     with (
-        Loader(dataset, options.batch_size, num_workers=options.num_workers) as loader,
+        Loader(
+            dataset,
+            options.batch_size,
+            num_workers=options.num_workers,
+            timeout_seconds=options.decode_timeout_seconds,
+        ) as loader,
         ProgressReporter("evaluate") as reporter,
     ):
         for note in (*manifest.notes, *differs_from_training(options, classifier, manifest)):
             reporter.note(note)
+        index_manifest(
+            dataset.manifest,
+            options.num_workers,
+            reporter.note,
+            lambda done, total: reporter.progress(done, total, "indexing videos"),
+            options.decode_timeout_seconds,
+        )
         result = evaluate(
             classifier.model,
             loader,
             protocol,
             split=options.split,
             device=classifier.device,
-            train_class_counts=counts,
+            train=manifest.split("train") if "train" in manifest.splits else None,
+            failure_budget=options.failure_budget,
+            out=options.out,
             on_batch=reporter.progress,
+            note=reporter.note,
         )
-        for line in result.failed:
-            reporter.note(f"not used: {line}")
     if options.out is not None:
         write_evaluation(result, options.out)
     print(json.dumps(result.to_dict(), indent=2) if options.json else result.summary)
@@ -81,11 +103,18 @@ def read_data(options: Options, classifier: Classifier) -> Manifest:
     """The data under the classes of the checkpoint in its order, whatever order the data would give them."""
     if options.manifest.class_names:
         raise ConfigError("the class names are those of the checkpoint: leave out --manifest.class-names")
-    if len(options.manifest.label_columns) != 1:
-        raise ConfigError(f"a checkpoint has one head: name one label column, got {options.manifest.label_columns}")
+    heads, columns = classifier.protocol.labels, options.manifest.label_columns
     source = DataConfig(source=options.data).path
-    head = options.manifest.label_columns[0] if source.suffix.lower() == ".csv" else "label"
-    return read_manifest(source, dataclasses.replace(options.manifest, class_names={head: classifier.labels}))
+    if len(heads) > 1 and columns == ManifestConfig().label_columns:
+        columns = tuple(heads)
+    if len(columns) != len(heads):
+        raise ConfigError(
+            f"name one label column for each head of the checkpoint ({', '.join(heads)}), got {', '.join(columns)}"
+        )
+    if len(heads) == 1 and source.suffix.lower() != ".csv":
+        columns = ("label",)
+    names = dict(zip(columns, heads.values(), strict=True))
+    return read_manifest(source, dataclasses.replace(options.manifest, label_columns=columns, class_names=names))
 
 
 def differs_from_training(options: Options, classifier: Classifier, manifest: Manifest) -> list[str]:

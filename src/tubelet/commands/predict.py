@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from rich.markup import escape
 from rich.table import Table
 
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
-from tubelet.data.layouts import FILE_SUFFIXES
+from tubelet.commands.predict_windows import WindowOptions, predict_films, scores_text, write_films, write_plots
+from tubelet.data.layouts import FILE_SUFFIXES, is_sample_file
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
 from tubelet.inference.device import Device
-from tubelet.inference.predictor import load
+from tubelet.inference.heads import rankings
+from tubelet.inference.predictor import Classifier, load
 from tubelet.types import Prediction
 
 DESCRIPTION = """Classify videos with a checkpoint. Files, folders (searched for videos) and quoted globs may be mixed.
@@ -33,16 +36,25 @@ examples:
   tubelet predict runs/first/best clip.mp4
   tubelet predict runs/first/best footage/ 'more/*.mkv' --top-k 3 --csv predictions.csv
   tubelet predict runs/first/best clip.mp4 --json
+  tubelet predict runs/first/best film.mp4 --window 4s --hop 1s --merge --plot film.png
+  tubelet predict google/vivit-b-16x2-kinetics400 clip.mp4
   tubelet predict runs/first/best -- -file-that-begins-with-a-dash.mp4"""
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    checkpoint: Annotated[Path, tyro.conf.Positional]  # folder with model.safetensors and tubelet.json
+    checkpoint: Annotated[str, tyro.conf.Positional]  # folder, owner/name or hf://owner/name@revision
     sources: Annotated[tuple[str, ...], tyro.conf.Positional]  # video files, folders, globs
     top_k: int = 5  # labels per video
+    window: str | None = None  # go through each file in windows of this length (4s, 1min), or "clip": one clip's
+    hop: str | None = None  # from one window to the next, rounded to whole tubelets; by default a window
+    fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
+    merge: bool = False  # windows: neighbors with the same best label become one segment
+    plot: Path | None = None  # windows: also draw a timeline into this file (.png, .svg, .pdf)
     json: bool = False  # print JSON on stdout
-    csv: Path | None = None  # also write one row per video and label to this file
+    csv: Path | None = None  # also write one row per video (or window) and label to this file
     num_workers: int = 2  # processes that decode; 0 decodes in this process
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
 
@@ -52,10 +64,11 @@ def main(argv: list[str]) -> int:
     if not options.sources:
         raise ConfigError("nothing to predict: give video files, folders or globs behind the checkpoint")
     files = find_files(options.sources)
-    if options.csv is not None and not options.csv.parent.is_dir():
-        raise ConfigError(f"--csv {options.csv}: there is no folder {options.csv.parent}; make it first")
+    _check(options)
     classifier = load(options.checkpoint, options.device)
     top_k = min(options.top_k, len(classifier.labels))
+    if options.window is not None:
+        return _predict_windows(options, classifier, files, top_k)
     predictions: list[Prediction] = []
     failures: list[str] = []
     with ProgressReporter("predict") as reporter:
@@ -79,6 +92,30 @@ def main(argv: list[str]) -> int:
     return 1 if failures else 0
 
 
+def _check(options: Options) -> None:
+    for name, file in (("--csv", options.csv), ("--plot", options.plot)):
+        if file is not None and not file.parent.is_dir():
+            raise ConfigError(f"{name} {file}: there is no folder {file.parent}; make it first")
+    if options.plot is not None and options.plot.suffix.lower() not in PLOT_SUFFIXES:
+        raise ConfigError(f"--plot {options.plot}: the name must end in one of {', '.join(PLOT_SUFFIXES)}")
+    for_windows = {"--hop": options.hop, "--fps": options.fps, "--merge": options.merge, "--plot": options.plot}
+    idle = [name for name, value in for_windows.items() if value]
+    if idle and options.window is None:
+        raise ConfigError(f"{', '.join(idle)} belongs to --window; give a length, for example --window 4s")
+
+
+def _predict_windows(options: Options, classifier: Classifier, files: Sequence[Path], top_k: int) -> int:
+    asked = WindowOptions(window=options.window, hop=options.hop, fps=options.fps, merge=options.merge, top_k=top_k)
+    with ProgressReporter("predict") as reporter:
+        films, failures = predict_films(classifier, files, asked, reporter)
+    write_films(films, failures, options.json, options.csv)
+    if options.plot is not None:
+        write_plots(films, options.plot)
+    if failures:
+        print(f"tubelet: error: {len(failures)} of {len(files)} files could not be read", file=sys.stderr)
+    return 1 if failures else 0
+
+
 def find_files(sources: Sequence[str]) -> list[Path]:
     """The files that the sources name, each once, in order.
 
@@ -89,7 +126,7 @@ def find_files(sources: Sequence[str]) -> list[Path]:
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            matches = sorted(p for p in path.rglob("[!.]*") if p.suffix.lower() in FILE_SUFFIXES and p.is_file())
+            matches = sorted(p for p in path.rglob("[!.]*") if is_sample_file(p.name) and p.is_file())
         elif path.exists():
             matches = [path]
         else:
@@ -102,14 +139,18 @@ def find_files(sources: Sequence[str]) -> list[Path]:
 
 
 def as_csv(predictions: Sequence[Prediction]) -> str:
-    """One row per video and label: path, rank, label, probability, seconds covered, views, notes."""
+    """One row per video and label: path, rank, label, probability, seconds covered, views, notes; of several heads
+    also the head, or "action"."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "rank", "label", "probability", "seconds_covered", "num_views", "notes"])
+    several = any(p.heads for p in predictions)
+    head_column = ["head"] if several else []
+    writer.writerow(["path", *head_column, "rank", "label", "probability", "seconds_covered", "num_views", "notes"])
     for p in predictions:
-        for rank, (label, prob) in enumerate(zip(p.labels, p.probs, strict=True), 1):
-            notes = "; ".join(p.notes)
-            writer.writerow([p.source, rank, label, f"{prob:.6g}", f"{p.seconds_covered:.3f}", p.num_views, notes])
+        rest = [f"{p.seconds_covered:.3f}", p.num_views, "; ".join(p.notes)]
+        for head, scores in rankings(p).items():
+            for rank, (label, prob) in enumerate(zip(scores.labels, scores.probs, strict=True), 1):
+                writer.writerow([p.source, *([head] if several else []), rank, label, f"{prob:.6g}", *rest])
     return text.getvalue()
 
 
@@ -118,10 +159,11 @@ def print_table(predictions: Sequence[Prediction]) -> None:
         return
     table = Table()
     table.add_column("video", overflow="fold")
-    table.add_column("prediction")
+    for heading in rankings(predictions[0]):
+        table.add_column(escape(heading))
     table.add_column("covered", justify="right")
     table.add_column("note", overflow="fold")
     for p in predictions:
-        best = ", ".join(f"{label} {prob:.1%}" for label, prob in zip(p.labels, p.probs, strict=True))
-        table.add_row(p.source, best, f"{p.seconds_covered:.1f} s, {p.num_views} views", "; ".join(p.notes))
+        best = [escape(scores_text(scores)) for scores in rankings(p).values()]
+        table.add_row(p.source, *best, f"{p.seconds_covered:.1f} s, {p.num_views} views", "; ".join(p.notes))
     output_console().print(table)

@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.markup import escape
 from rich.table import Table
 
 from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.data.video import VideoReader
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically, written_atomically
+from tubelet.inference.heads import rankings
 from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan, plan_windows
 from tubelet.report.timeline import write_timeline
-from tubelet.types import Segment
+from tubelet.types import HeadScores, Segment
 
 _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
 
@@ -98,10 +100,16 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, re
         found = predict_windows(classifier, reader, plan, top_k=options.top_k, on_progress=on_progress)
         segments = list(found)
         merged = merge_neighbors(segments) if options.merge else segments
-        merged = [
-            dataclasses.replace(s, labels=s.labels[: options.top_k], probs=s.probs[: options.top_k]) for s in merged
-        ]
-        return Film(source=str(file), duration_seconds=reader.duration_seconds, plan=plan, segments=tuple(merged))
+        best = tuple(_best(segment, options.top_k) for segment in merged)
+        return Film(source=str(file), duration_seconds=reader.duration_seconds, plan=plan, segments=best)
+
+
+def _best(segment: Segment, top_k: int) -> Segment:
+    heads = {
+        head: HeadScores(labels=scores.labels[:top_k], probs=scores.probs[:top_k])
+        for head, scores in segment.heads.items()
+    }
+    return dataclasses.replace(segment, labels=segment.labels[:top_k], probs=segment.probs[:top_k], heads=heads)
 
 
 def write_films(films: Sequence[Film], failures: Sequence[str], as_json: bool, csv_file: Path | None) -> None:
@@ -117,11 +125,17 @@ def write_films(films: Sequence[Film], failures: Sequence[str], as_json: bool, c
         table = Table(title=f"{film.source} ({film.duration_seconds:.1f} s)")
         table.add_column("from", justify="right")
         table.add_column("to", justify="right")
-        table.add_column("prediction")
+        for heading in rankings(film.segments[0]) if film.segments else ["prediction"]:
+            table.add_column(escape(heading))
         for s in film.segments:
-            best = ", ".join(f"{label} {prob:.1%}" for label, prob in zip(s.labels, s.probs, strict=True))
-            table.add_row(clock(s.start_seconds), clock(s.end_seconds), best)
+            best = [escape(scores_text(scores)) for scores in rankings(s).values()]
+            table.add_row(clock(s.start_seconds), clock(s.end_seconds), *best)
         output_console().print(table)
+
+
+def scores_text(scores: HeadScores) -> str:
+    """Labels with their probabilities on one line."""
+    return ", ".join(f"{label} {prob:.1%}" for label, prob in zip(scores.labels, scores.probs, strict=True))
 
 
 def write_plots(films: Sequence[Film], plot: Path) -> None:
@@ -151,15 +165,18 @@ def as_dict(film: Film) -> dict[str, Any]:
 
 
 def films_as_csv(films: Sequence[Film]) -> str:
-    """One row per segment and label: path, start, end, rank, label, probability."""
+    """One row per segment and label: path, start, end, rank, label, probability; of several heads also the head."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "start_seconds", "end_seconds", "rank", "label", "probability"])
+    several = any(segment.heads for film in films for segment in film.segments)
+    head_column = ["head"] if several else []
+    writer.writerow(["path", "start_seconds", "end_seconds", *head_column, "rank", "label", "probability"])
     for film in films:
         for s in film.segments:
-            for rank, (label, prob) in enumerate(zip(s.labels, s.probs, strict=True), 1):
-                row = [film.source, f"{s.start_seconds:.3f}", f"{s.end_seconds:.3f}", rank, label, f"{prob:.6g}"]
-                writer.writerow(row)
+            place = [film.source, f"{s.start_seconds:.3f}", f"{s.end_seconds:.3f}"]
+            for head, scores in rankings(s).items():
+                for rank, (label, prob) in enumerate(zip(scores.labels, scores.probs, strict=True), 1):
+                    writer.writerow([*place, *([head] if several else []), rank, label, f"{prob:.6g}"])
     return text.getvalue()
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.dry_run import dry_run
 from tubelet.config import describe
 from tubelet.errors import ConfigError
 from tubelet.inference.device import Device, choose_device
@@ -23,6 +24,9 @@ from tubelet.models import model_config
 from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 from tubelet.report.run import write_run_report
 from tubelet.run import RunResult, resume_recipe, run_recipe
+from tubelet.weights.image_init import InitConfig
+from tubelet.weights.init_source import read_source, resolve_source
+from tubelet.weights.initialize import suggested_recipe
 
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
 
@@ -32,10 +36,27 @@ path and label (and split, start_seconds, end_seconds if you have them), or a Me
 Every field of the recipe can be set behind the others as --GROUP.FIELD VALUE; `tubelet train --fields` lists them.
 A run that was killed goes on with --resume and ends with the same weights, to the bit.
 
+--init X starts from other weights: an image ViT (a model of timm such as vit_base_patch16_224.augreg_in21k, or a file
+or folder of timm, HuggingFace or flax), whose patches become tubelets, or a checkpoint of a video model (a folder, or
+owner/name on huggingface.co). The head is made fresh for the classes of DATA; frames, sizes and tubelets may differ.
+Without --model and recipe, model, size and pixels are those that belong to X. --init.FIELD says how (see --fields).
+
+--dry-run trains and writes nothing: it prints the resolved recipe, what is found and missing, steps, learning rate,
+parameters, GMACs, an estimate of the memory, and a line for everything that would stop the run (then exit code 1).
+
+Several label columns give a model several heads: --data.manifest.label_columns noun,verb. An action is then one class
+of each, scored by the product of their probabilities; a cell may be empty where a label is not known. Several labels
+per video stand in one cell: --data.manifest.label_separator '|'.
+
 examples:
   tubelet train --data my_clips
   tubelet train --data my_clips --model vivit_s16x2_fe --out runs/first --optim.lr 3e-4
   tubelet train adrenalmnist3d/vivit_ti_joint --seeds 3
+  tubelet train kinetics400/vivit_b16x2_fe --data k400 --dry-run
+  tubelet train --data my_clips --init vit_base_patch16_224.augreg_in21k --optim.layer_decay 0.75
+  tubelet train --data my_clips --init runs/first/best --freeze tokenizer 'spatial_encoder.blocks.[0-5]'
+  tubelet train --data my_clips --init google/vivit-b-16x2-kinetics400 --lora rank=16
+  tubelet train --data EPIC-KITCHENS --data.manifest.layout epic-kitchens-100 --training.label_smoothing 0.2
   tubelet train my_recipe.yaml --training.num_epochs 50 --protocol.num_frames 16
   tubelet train --resume runs/first"""
 
@@ -48,12 +69,16 @@ class Options:
     recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
     data: str | None = None  # folder, .csv or .npz file; in place of the recipe's data
     model: str | None = None  # model name (`tubelet models`); in place of the recipe's model
+    init: str | None = None  # first weights: timm model, file, checkpoint folder, or owner/name on huggingface.co
+    freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
+    lora: str | None = None  # rank=16[,alpha=32]: train low-rank adapters and the head alone (extra lora)
     out: Path | None = None  # run folder; by default runs/NAME
     resume: Path | None = None  # run folder to go on with, instead of a recipe
+    dry_run: bool = False  # print what would happen and what would stop it; train and write nothing
     seeds: int = 1  # train so many times, with seeds from the recipe's seed on, and print mean and spread
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     fields: bool = False  # list every recipe field with type, default and meaning, and the shipped recipes
-    json: bool = False  # print the test metrics as JSON on stdout
+    json: bool = False  # print the test metrics, or the plan of --dry-run, as JSON on stdout
 
 
 def main(argv: list[str]) -> int:
@@ -63,6 +88,8 @@ def main(argv: list[str]) -> int:
         print_fields(options.model or SHOWN_MODEL)
         return 0
     recipe, folder = plan(options, overrides)
+    if options.dry_run:
+        return dry_run(recipe, folder, options.device, as_json=options.json)
     results = []
     for seed in range(recipe.seed, recipe.seed + options.seeds):
         run = folder if options.seeds == 1 else folder / f"seed{seed}"
@@ -86,20 +113,41 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
     if options.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, got {options.seeds}")
     if options.resume is not None:
-        if options.recipe or options.data or options.model or options.out or overrides or options.seeds > 1:
+        given = (options.recipe, options.data, options.model, options.init, options.freeze, options.lora, options.out)
+        if any(given) or overrides or options.seeds > 1:
             raise ConfigError("--resume goes on with a run as its recipe says: give the run folder and nothing else")
         return resume_recipe(options.resume), options.resume
     if options.recipe is None and options.data is None:
         raise ConfigError(
             f"nothing to train on: give --data FOLDER, or a recipe ({', '.join(list_recipes())}, or a YAML file)"
         )
-    chosen = list(overrides)
-    if options.model:
-        chosen.insert(0, ("model", json.dumps({"name": options.model})))
-    if options.data:
-        chosen.insert(0, ("data.source", json.dumps(str(Path(options.data).resolve()))))
+    chosen = [*_of_options(options), *overrides]
     recipe = load_recipe(options.recipe or DEFAULT_RECIPE, chosen)
     return recipe, options.out or Path("runs") / run_name(options, recipe)
+
+
+def _of_options(options: Options) -> list[tuple[str, str]]:
+    """The command's own options as fields of the recipe."""
+    chosen: list[tuple[str, str]] = []
+    if options.data:
+        chosen.append(("data.source", json.dumps(str(Path(options.data).resolve()))))
+    if options.model:
+        chosen.append(("model", json.dumps({"name": options.model})))
+    if options.init:
+        source = resolve_source(options.init)
+        chosen.append(("init.source", json.dumps(source)))
+        if not options.model and not options.recipe:
+            model, protocol = suggested_recipe(read_source(InitConfig(source=source)))
+            chosen.append(("model", json.dumps(model)))
+            chosen += [(f"protocol.{name}", json.dumps(value)) for name, value in protocol.items()]
+    if options.freeze:
+        chosen.append(("freeze", json.dumps(options.freeze)))
+    for part in options.lora.split(",") if options.lora else ():
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"--lora {options.lora}: expected rank=16, or rank=16,alpha=32")
+        chosen.append((f"lora.{name}", value))
+    return chosen
 
 
 def run_name(options: Options, recipe: Recipe) -> str:
@@ -117,6 +165,7 @@ def train_one(recipe: Recipe, folder: Path, device: Device) -> RunResult:
             device=choose_device(device),
             reporter=reporter,
             on_batch=lambda done, total: reporter.progress(done, total, "evaluating"),
+            on_file=lambda done, total: reporter.progress(done, total, "indexing videos"),
         )
         reporter.note(result.evaluation.summary)
     return result
@@ -147,12 +196,13 @@ def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
 def print_spread(results: list[RunResult]) -> None:
     """Mean and standard deviation over seeds, always with the number of runs and of videos."""
     table = Table(title=f"{results[0].evaluation.split} split, {results[0].evaluation.views} views")
-    for heading in ("seed", "top-1", "mean class", "AUROC", "videos", "failed"):
+    figures = list(results[0].evaluation.metrics.figures)
+    for heading in ("seed", *figures, "videos", "failed"):
         table.add_column(heading, justify="right")
-    columns: list[list[float]] = [[], [], []]
+    columns: list[list[float]] = [[] for _ in figures]
     for result in results:
         m = result.evaluation.metrics
-        values = [m.top1, m.mean_class, m.auroc if m.auroc is not None else float("nan")]
+        values = [float("nan") if value is None else value for value in m.figures.values()]
         for column, value in zip(columns, values, strict=True):
             column.append(value)
         cells = [f"{value:.3f}" for value in values]
@@ -160,8 +210,7 @@ def print_spread(results: list[RunResult]) -> None:
     table.add_section()
     spread = [f"{mean(c):.3f} ± {stdev(c):.3f}" for c in columns]
     table.add_row("mean ± sd", *spread, "", "")
-    metrics = results[0].evaluation.metrics
-    table.caption = f"always '{metrics.majority_label}': {metrics.majority_baseline:.3f}"
+    table.caption = results[0].evaluation.metrics.baseline
     output_console().print(table)
 
 

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 
 from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset, keyed_generator
+from tubelet.data.dataset import ClipDataset, keyed_generator, open_source
 from tubelet.data.index_store import IndexStore
 from tubelet.data.manifest import Manifest
 from tubelet.data.sampling import random_clip, segment
-from tubelet.data.shards import is_shard
+from tubelet.data.shards import is_shard, is_volume_row
 from tubelet.data.transforms import random_geometry, reading_window
 from tubelet.data.video import VideoReader, is_video_path
 from tubelet.errors import DataError
@@ -75,7 +75,8 @@ def measure_stages(
     Raises:
         DataError: no row is a video, or none can be read.
     """
-    videos = [i for i, row in enumerate(manifest.samples) if is_video_path(row.path) and not is_shard(row.path)]
+    videos = [i for i, row in enumerate(manifest.samples) if is_video_path(row.path) or is_shard(row.path)]
+    videos = [i for i in videos if not is_volume_row(manifest.samples[i].path, manifest.samples[i].entry)]
     videos = [i for i in videos if manifest.path_of(manifest.samples[i]).is_file()]
     if not videos:
         raise DataError(f"{manifest.root}: no row is a video file; bench measures how videos are read")
@@ -110,7 +111,9 @@ def _read(
     path, rng = manifest.path_of(sample), keyed_generator(0, 0, row)
 
     def opened() -> VideoReader:
-        return VideoReader(path, store.get(path))
+        reader = open_source(path, sample.entry, protocol, indices=store)
+        assert isinstance(reader, VideoReader)  # no other row is measured
+        return reader
 
     reader, seconds_to_open = _timed(opened)
     with reader:

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tubelet.errors import VideoError
 
 Decoded = tuple[av.VideoFrame, bool]  # and whether it is damaged
+Part = tuple[int, int]  # of a file that holds others: offset of the first byte, number of bytes
 # Decoders that may not leave out frames: DivX packs two frames into one packet, the second belonging to the next one.
 NO_SKIPPING = frozenset({"mpeg4"})
 
@@ -44,12 +45,16 @@ def reporting(path: Path, doing: str) -> Iterator[None]:
 class VideoContainer:
     """An open file and its best video stream.
 
+    Args:
+        path: the file.
+        part: where the video lies in it; none: it is all of it.
+
     Raises:
         VideoError: the file is missing, empty or no video.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, part: Part | None = None) -> None:
+        self.path, self.part = path, part
         self._container, self.stream = self._open()
 
     def close(self) -> None:
@@ -95,11 +100,14 @@ class VideoContainer:
     def _open(self) -> tuple[InputContainer, VideoStream]:
         if not self.path.is_file():
             raise VideoError(f"{self.path}: there is no such file; check the path")
-        if self.path.stat().st_size == 0:
+        if (self.path.stat().st_size if self.part is None else self.part[1]) == 0:
             raise VideoError(f"{self.path}: the file is empty (0 bytes); replace it or leave it out")
         with reporting(self.path, "open"):
             # "file:" keeps a name with a colon or a leading dash from being taken for a protocol or an option.
-            container = av.open(f"file:{self.path}", metadata_errors="replace")
+            url = f"file:{self.path}"
+            if self.part is not None:
+                url = f"subfile,,start,{self.part[0]},end,{sum(self.part)},,:{url}"
+            container = av.open(url, metadata_errors="replace")
             stream = container.streams.best("video")
             cover = stream is not None and bool(stream.disposition & Disposition.attached_pic)
             if not isinstance(stream, VideoStream) or cover or stream.codec_context is None:

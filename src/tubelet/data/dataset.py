@@ -143,8 +143,7 @@ class ClipDataset:
             look = random_look(self.augment, self.protocol, rng)
             (frames,), (rows,) = _read_crops(reader, [plan], geometry, may_round=True)
         clip = apply_look(frames[rows], look)
-        several = self.manifest.multi_label
-        labels = mirrored(sample.labels, self._mirrored, multi_label=several) if look.flip[2] else sample.labels
+        labels = mirrored(sample.labels, self._mirrored, self.manifest.multi_label) if look.flip[2] else sample.labels
         pixels = clip.transpose(0, 1).contiguous()
         return Item(pixels=pixels, labels=labels, seconds_covered=plan.seconds_covered, notes=plan.notes)
 
@@ -270,8 +269,8 @@ def open_source(
         return FrameFolderReader(path, fps)
     if fps is not None:
         raise DataError(f"{path}: fps={fps:g} is for frame folders; a video carries its own times, leave it out")
-    index = indices.get(path) if indices else None
-    return ShardVideoReader(path, entry) if is_shard(path) else VideoReader(path, index)
+    index = indices.get((path, entry) if entry else path) if indices else None
+    return ShardVideoReader(path, entry, index) if is_shard(path) else VideoReader(path, index)
 
 
 def _in_source(plan: ClipPlan, first: int) -> ClipPlan:

@@ -10,10 +10,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
-from tubelet.data.index_store import IndexStore
+from tubelet.data.index_store import IndexStore, Video
 from tubelet.data.manifest import Manifest
 from tubelet.data.packet_index import PacketIndex
-from tubelet.data.shards import is_shard
+from tubelet.data.shards import is_shard, is_volume_row, member_place
 from tubelet.data.video import is_video_path
 from tubelet.data.worker_process import Failure
 from tubelet.data.workers import DECODE_TIMEOUT_SECONDS, WorkerPool
@@ -28,33 +28,42 @@ class Indexed:
 
     num_files: int
     num_made: int  # the others were there
-    failures: dict[Path, str]  # files without an index, each with one line that says why
+    failures: dict[Video, str]  # videos without an index, each with one line that says why
 
 
 @dataclass(frozen=True)
 class IndexJob:
-    """Files to index, for a ``WorkerPool``."""
+    """Videos to index, for a ``WorkerPool``."""
 
-    files: tuple[Path, ...]
+    videos: tuple[Video, ...]
 
     def name(self, index: int) -> str:
-        """The file as messages name it."""
-        return str(self.files[index])
+        """The video as messages name it."""
+        video = self.videos[index]
+        return str(video) if isinstance(video, Path) else f"{video[0]}:{video[1]}"
 
     def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> PacketIndex:
-        """The index of one file."""
-        return PacketIndex.of(self.files[index])
+        """The index of one video."""
+        video = self.videos[index]
+        return PacketIndex.of(video) if isinstance(video, Path) else PacketIndex.of(video[0], member_place(*video))
 
 
-def video_files(manifest: Manifest) -> list[Path]:
-    """The video files of a manifest that exist, each once, in its order; not those inside shards."""
-    files = dict.fromkeys(manifest.path_of(sample) for sample in manifest.samples)
-    return [file for file in files if is_video_path(file) and not is_shard(file) and file.is_file()]
+def video_files(manifest: Manifest) -> list[Video]:
+    """The videos of a manifest whose files exist, each once, in its order; those inside shards by their address."""
+    videos: dict[Video, None] = {}
+    for sample in manifest.samples:
+        path = manifest.path_of(sample)
+        if is_shard(path):
+            if sample.entry and not is_volume_row(path, sample.entry):
+                videos[path, sample.entry] = None
+        elif is_video_path(path):
+            videos[path] = None
+    return [video for video in videos if (video if isinstance(video, Path) else video[0]).is_file()]
 
 
 def index_files(
     store: IndexStore,
-    files: Sequence[Path],
+    files: Sequence[Video],
     num_workers: int = 2,
     on_file: Callable[[int, int], None] = lambda done, total: None,
     timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
@@ -63,7 +72,7 @@ def index_files(
 
     Args:
         store: where they are kept; written every few seconds, so that an interrupted call goes on where it was.
-        files: videos.
+        files: videos, in files of their own or in shards.
         num_workers: processes, at least 1.
         on_file: told how many of how many files are done.
         timeout_seconds: after which the process of a file that hangs is killed.
@@ -74,7 +83,7 @@ def index_files(
     todo = tuple(file for file in files if store.get(file) is None)
     if todo:
         store.put({})  # raises before the work instead of after it
-    done, failures, made, written = len(files) - len(todo), dict[Path, str](), dict[Path, PacketIndex](), 0
+    done, failures, made, written = len(files) - len(todo), dict[Video, str](), dict[Video, PacketIndex](), 0
     on_file(done, len(files))
     due = time.monotonic() + _WRITE_SECONDS
     for file, result in _results(IndexJob(todo), num_workers, timeout_seconds):
@@ -105,7 +114,7 @@ def index_manifest(
     the packets of its file anew. Files that cannot be indexed are left to the reader, which counts and names them.
 
     Args:
-        manifest: the rows that will be read; those that are no video files need no index.
+        manifest: the rows that will be read; those that are no videos need no index.
         num_workers: processes; for 0 one is used, for a file may hang.
         note: told what the user should know.
         on_file: told how many of how many files are done, where any is to be indexed.
@@ -120,13 +129,13 @@ def index_manifest(
         note(f"videos are indexed again whenever they are read, which costs time: {error}")
 
 
-def _results(job: IndexJob, num_workers: int, timeout_seconds: float) -> Iterator[tuple[Path, PacketIndex | Failure]]:
+def _results(job: IndexJob, num_workers: int, timeout_seconds: float) -> Iterator[tuple[Video, PacketIndex | Failure]]:
     """The index of each file, in order, a few files ahead."""
-    if not job.files:
+    if not job.videos:
         return
-    with closing(WorkerPool(job, min(num_workers, len(job.files)), timeout_seconds)) as pool:
-        ahead: deque[tuple[Path, Future[PacketIndex | Failure]]] = deque()
-        for number, file in enumerate(job.files):
+    with closing(WorkerPool(job, min(num_workers, len(job.videos)), timeout_seconds)) as pool:
+        ahead: deque[tuple[Video, Future[PacketIndex | Failure]]] = deque()
+        for number, file in enumerate(job.videos):
             ahead.append((file, pool.submit(number)))
             if len(ahead) > 4 * num_workers:
                 first, future = ahead.popleft()

@@ -27,6 +27,8 @@ from tubelet.data.packet_index import PacketIndex
 from tubelet.data.scaling import Orientation
 from tubelet.errors import DataError
 
+Video = Path | tuple[Path, str]  # a file, or a tar shard and the address of its member (``tubelet.data.shards``)
+
 STORE_NAME = ".tubelet-packets.sqlite"  # in the folder that the paths of a manifest are relative to
 
 _VERSION = 1  # goes up when a row means something else
@@ -56,23 +58,26 @@ class IndexStore:
     def __getstate__(self) -> dict[str, Any]:
         return {"file": self.file, "_connection": None}
 
-    def get(self, path: Path) -> PacketIndex | None:
-        """The index of a file; None where there is none that can be trusted."""
+    def get(self, video: Video) -> PacketIndex | None:
+        """The index of a video; None where there is none that can be trusted."""
         try:
-            row = self._open().execute("SELECT header, arrays, checksum FROM packets WHERE path = ?", [self._key(path)])
+            row = self._open().execute(
+                "SELECT header, arrays, checksum FROM packets WHERE path = ?", [self._key(video)]
+            )
             found = row.fetchone()
             index = _decode(*found) if found else None
         except _UNREADABLE:
             return None
+        path = video if isinstance(video, Path) else video[0]
         return index if index is not None and index.fits(path) else None
 
-    def put(self, indices: Mapping[Path, PacketIndex]) -> None:
-        """Keeps the indices of these files. A store that is damaged or of another version is begun anew.
+    def put(self, indices: Mapping[Path, PacketIndex] | Mapping[Video, PacketIndex]) -> None:
+        """Keeps the indices of these videos. A store that is damaged or of another version is begun anew.
 
         Raises:
             DataError: the file cannot be written.
         """
-        rows = [(self._key(path), *_encode(index)) for path, index in indices.items()]
+        rows = [(self._key(video), *_encode(index)) for video, index in indices.items()]
         try:
             try:
                 self._write(rows)
@@ -109,10 +114,11 @@ class IndexStore:
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
             connection.executemany("INSERT OR REPLACE INTO packets VALUES (?, ?, ?, ?)", rows)
 
-    def _key(self, path: Path) -> str:
+    def _key(self, video: Video) -> str:
         """Relative to the store's folder where it lies below it, so that a dataset may move."""
+        path, entry = (video, "") if isinstance(video, Path) else (video[0], f":{video[1]}")
         path, folder = path.absolute(), self.file.absolute().parent
-        return path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+        return (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)) + entry
 
 
 def _encode(index: PacketIndex) -> tuple[str, bytes, int]:

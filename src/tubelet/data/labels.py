@@ -38,7 +38,7 @@ def labels_of(labels: Sequence[T], head: int, *, multi_label: bool) -> list[T]:
     return [label for label in of_head if label not in ("", -1)]
 
 
-def mirrored(labels: tuple[int, ...], other: Sequence[Mapping[int, int]], *, multi_label: bool) -> tuple[int, ...]:
+def mirrored(labels: tuple[int, ...], other: Sequence[Mapping[int, int]], multi_label: bool) -> tuple[int, ...]:
     """The class indices of a mirrored clip, where ``other`` says for each head which classes change places."""
     heads = list(other) * (len(labels) if multi_label else 1)
     return tuple(of_head.get(label, label) for of_head, label in zip(heads, labels, strict=True))

@@ -25,7 +25,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Shaped
 from numpy.typing import NDArray
 
-from tubelet.data.container import VideoContainer, file_error, reporting
+from tubelet.data.container import Part, VideoContainer, file_error, reporting
 from tubelet.data.decoder import COLORS, DISCARDED, KEY, NO_TIME, PACKET, SELF_CONTAINED, Codec, PacketDecoder
 from tubelet.data.scaling import Orientation
 
@@ -48,7 +48,7 @@ class PacketIndex:
     """
 
     file_bytes: int
-    modified_ns: int  # of the file, when it was indexed
+    modified_ns: int  # of the file, when it was indexed; of all of it where the video is a part
     codec: Codec
     orientation: Orientation | None  # none: not known before a frame is decoded
     time_base: Fraction | None  # seconds
@@ -60,14 +60,18 @@ class PacketIndex:
     packets: Shaped[np.ndarray, " P"] = field(default_factory=lambda: np.empty(0, PACKET))
 
     @classmethod
-    def of(cls, path: str | Path) -> PacketIndex:
+    def of(cls, path: str | Path, part: Part | None = None) -> PacketIndex:
         """Reads all packets of a file, and decodes as much of it as is needed to know what it shows.
+
+        Args:
+            path: the file.
+            part: where the video lies in it; none: it is all of it. ``packets`` count from the start of the file.
 
         Raises:
             VideoError: the file is missing, empty, cut short or no video.
         """
         path = Path(path)
-        container = VideoContainer(path)
+        container = VideoContainer(path, part)
         try:
             with reporting(path, "read"):
                 return _build(container)
@@ -116,9 +120,10 @@ class _Scan:
 def _build(container: VideoContainer) -> PacketIndex:
     path, stream, names = container.path, container.stream, container.format_names
     found = path.stat()
+    num_bytes = found.st_size if container.part is None else container.part[1]
     scan = _scan(container)
-    if scan.cut_short or any(entry.pos + entry.size > found.st_size for entry in stream.index_entries):
-        raise file_error(path, f"the file is damaged or cut short: data ends early, at {found.st_size} bytes")
+    if scan.cut_short or any(entry.pos + entry.size > num_bytes for entry in stream.index_entries):
+        raise file_error(path, f"the file is damaged or cut short: data ends early, at {num_bytes} bytes")
     codec, progressive = Codec.of(stream), stream.codec_context.field_order <= _PROGRESSIVE
     time_base, rate = stream.time_base, float(stream.average_rate or stream.guessed_rate or 1)
     stored = bool(names & _STORE_PTS) or (bool(names & _STORE_DTS) and not stream.codec_context.has_b_frames)
@@ -182,9 +187,10 @@ def _sorted_out(
 def _scan(container: VideoContainer) -> _Scan:
     rows: list[tuple[int, int, int, int, int]] = []
     exact, cut_short, first, decoding = container.stream.codec_context.name in SELF_CONTAINED, False, None, True
+    base = 0 if container.part is None else container.part[0]
     with container.path.open("rb", buffering=0) as file:
         for packet in container.packets():
-            position = _position(file, packet) if exact else None
+            position = _position(file, packet, base) if exact else None
             exact = position is not None
             rows.append((position or 0, packet.size, _time(packet.pts), _time(packet.dts), _flags(packet)))
             cut_short = packet.is_corrupt
@@ -202,14 +208,14 @@ def _first_frame(packet: av.Packet[VideoStream]) -> tuple[av.VideoFrame | None, 
     return (frames[0], False) if frames else (None, True)
 
 
-def _position(file: BinaryIO, packet: av.Packet[VideoStream]) -> int | None:
-    """Where the bytes of a packet lie, or None where they do not or would not be enough."""
+def _position(file: BinaryIO, packet: av.Packet[VideoStream], base: int) -> int | None:
+    """Where the bytes of a packet lie, whose video begins at ``base``; None where they do not or are not enough."""
     if packet.pos is None or packet.pos < 0 or any(packet.has_sidedata(kind) for kind in _CHANGING):
         return None
     payload = bytes(packet)
-    file.seek(packet.pos)
+    file.seek(base + packet.pos)
     found = file.read(packet.size + _HEADER_BYTES).find(payload)
-    return packet.pos + found if found >= 0 else None
+    return base + packet.pos + found if found >= 0 else None
 
 
 def _flags(packet: av.Packet[VideoStream]) -> int:

@@ -4,7 +4,8 @@ Small pictures in H.264 without what makes decoding slow (CABAC, the deblocking 
 and one B-frame that nothing depends on between any two others, which a reader that takes every second frame skips.
 Measured on eight 720p clips of ten seconds: ``benchmarks/decode.py``. Every shown frame is kept, upright, at its time;
 sound is left out. A file is done when its line in ``prepared.jsonl`` names the same source and settings; an
-interrupted call goes on where it was.
+interrupted call goes on where it was. With ``shards``, files are then packed into tar files (``tubelet.data.pack``);
+one that is transcoded again later goes into another shard, and its old bytes stay unused where they are.
 
 Deviation: swscale's bicubic, as ffmpeg uses it, reduces the pictures, not the bilinear filter of training: what is
 reduced once and for all keeps more detail that way.
@@ -16,19 +17,20 @@ import dataclasses
 import hashlib
 import json
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 from tubelet.data.index_dataset import index_files
 from tubelet.data.index_store import IndexStore
 from tubelet.data.manifest import Manifest, Sample
 from tubelet.data.manifest_file import write_manifest
+from tubelet.data.pack import pack
 from tubelet.data.scan_file import fingerprint
-from tubelet.data.shards import is_shard
+from tubelet.data.shards import is_shard, member_place
 from tubelet.data.transcode import Encoding, transcode
 from tubelet.data.video import is_video_path
 from tubelet.data.worker_process import Failure
@@ -49,11 +51,14 @@ class PrepareConfig:
 
     short_side: int = 256  # pixels; smaller videos keep their size; odd sizes become even
     quality: Literal["standard", "high"] = "standard"  # x264's crf 23 or 20; high takes about 40 % more space
+    shards: int | None = None  # megabytes of a tar shard that files are packed into; none: every file stays loose
     num_workers: int = 2  # processes, each with one thread
 
     def __post_init__(self) -> None:
         if self.short_side < 16 or self.short_side % 2:
             raise ConfigError(f"short_side must be even and at least 16, got {self.short_side}")
+        if self.shards is not None and self.shards < 1:
+            raise ConfigError(f"shards must be at least 1 (megabytes of one tar file), got {self.shards}")
         if self.num_workers < 1:
             raise ConfigError(f"num_workers must be at least 1, got {self.num_workers}")
 
@@ -101,7 +106,7 @@ def prepare(
     """
     files = _files(manifest, out, config)
     out.mkdir(parents=True, exist_ok=True)
-    done = {path: line for path, line in _ledger(out / LEDGER).items() if _is_done(files.get(path), line)}
+    done = {path: line for path, line in _ledger(out / LEDGER).items() if _is_done(out, files.get(path), line)}
     todo = {path: file for path, file in files.items() if path not in done}
     failures: dict[str, str] = {}
     on_file(len(done), len(files))
@@ -111,20 +116,23 @@ def prepare(
                 failures[path] = result.line
             else:
                 done[path] = {"path": path, "mark": todo[path].mark, **result}
-                ledger.write(json.dumps(done[path], ensure_ascii=False) + "\n")
-                ledger.flush()
+                _append(ledger, [done[path]])
             on_file(len(done) + len(failures), len(files))
+        if config.shards is not None:
+            _pack(manifest, out, files, done, ledger, config.shards * 10**6)
     if not done:
         raise DataError(f"{manifest.root}: no video could be prepared; the first: {next(iter(failures.values()))}")
-    index_files(IndexStore.beside(out), [files[path].target for path in done], config.num_workers)
+    places = {path: _place(out, files[path], line) for path, line in done.items()}
+    videos = [(out / place, entry) if entry else out / place for place, entry in places.values()]
+    index_files(IndexStore.beside(out), videos, config.num_workers)
     write_atomically(out / LEDGER, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in done.values()))
-    _write_manifest(manifest, out, {path: files[path].target for path in done}, len(failures))
+    _write_manifest(manifest, out, places, len(failures))
     return Prepared(
         manifest=out / MANIFEST,
         num_files=len(files),
         num_made=len(todo) - len(failures),
         source_bytes=sum(files[path].source.stat().st_size for path in done),
-        prepared_bytes=sum(files[path].target.stat().st_size for path in done),
+        prepared_bytes=sum(line["bytes"] for line in done.values()),
         failures=failures,
     )
 
@@ -184,10 +192,44 @@ def _ledger(path: Path) -> dict[str, dict[str, Any]]:
     return lines
 
 
-def _is_done(file: _File | None, line: dict[str, Any]) -> bool:
-    if file is None or line.get("mark") != file.mark or not file.target.is_file():
+def _is_done(out: Path, file: _File | None, line: dict[str, Any]) -> bool:
+    if file is None or line.get("mark") != file.mark:
         return False
-    return file.target.stat().st_size == line.get("bytes")
+    if "shard" not in line:
+        return file.target.is_file() and file.target.stat().st_size == line.get("bytes")
+    try:
+        member_place(out / line["shard"], line["entry"])
+    except DataError:
+        return False
+    file.target.unlink(missing_ok=True)  # packed, and interrupted before it was removed
+    return True
+
+
+def _place(out: Path, file: _File, line: dict[str, Any]) -> tuple[str, str | None]:
+    """Path below the output folder, and the address there where it is a shard."""
+    return (line["shard"], line["entry"]) if "shard" in line else (file.target.relative_to(out).as_posix(), None)
+
+
+def _append(ledger: TextIO, lines: Iterable[dict[str, Any]]) -> None:
+    ledger.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    ledger.flush()
+
+
+def _pack(
+    manifest: Manifest,
+    out: Path,
+    files: dict[str, _File],
+    done: dict[str, dict[str, Any]],
+    ledger: TextIO,
+    shard_bytes: int,
+) -> None:
+    """Moves what is loose into shards, and says so in ``done`` and in the ledger."""
+    loose = {path: files[path].target for path, line in done.items() if "shard" not in line}
+    used = {line["shard"] for line in done.values() if "shard" in line}
+    for packed in pack(manifest, out, loose, shard_bytes, used):
+        for path, place in packed.items():
+            done[path] |= asdict(place)
+        _append(ledger, (done[path] for path in packed))
 
 
 def _results(files: dict[str, _File], config: PrepareConfig) -> Iterator[tuple[str, dict[str, Any] | Failure]]:
@@ -206,11 +248,12 @@ def _results(files: dict[str, _File], config: PrepareConfig) -> Iterator[tuple[s
             yield first, future.result()
 
 
-def _write_manifest(manifest: Manifest, out: Path, targets: dict[str, Path], num_failed: int) -> None:
+def _write_manifest(manifest: Manifest, out: Path, places: dict[str, tuple[str, str | None]], num_failed: int) -> None:
     def moved(sample: Sample) -> Sample:
-        return dataclasses.replace(sample, path=targets[sample.path].relative_to(out).as_posix())
+        path, entry = places[sample.path]
+        return dataclasses.replace(sample, path=path, entry=entry)
 
-    samples = tuple(moved(sample) for sample in manifest.samples if sample.path in targets)
+    samples = tuple(moved(sample) for sample in manifest.samples if sample.path in places)
     notes = [f"prepared from data with fingerprint {manifest.fingerprint}"]
     if num_failed:
         left_out = len(manifest) - len(samples)

@@ -1,12 +1,7 @@
-"""The frames of one member of a tar shard: a video or an ``.npy`` volume.
-
-A video is copied to a temporary file, because decoders seek in files; with clips of a few hundred kilobytes the copy
-costs far less than decoding, and the file is gone when the reader is closed.
-"""
+"""The frames of one member of a tar shard, a video or an ``.npy`` volume, read where it lies."""
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +9,9 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
+from tubelet.data.packet_index import PacketIndex
 from tubelet.data.scaling import Window
-from tubelet.data.shards import member_name, read_member
+from tubelet.data.shards import member_name, member_place, read_member
 from tubelet.data.video import VideoReader
 from tubelet.data.volume import ValueWindow, read_npy_bytes
 from tubelet.errors import VideoError
@@ -31,27 +27,23 @@ def read_member_volume(
 
 
 class ShardVideoReader(VideoReader):
-    """``VideoReader`` over a member of a shard; its errors name the shard and the member."""
+    """``VideoReader`` over a member of a shard; its errors name the shard and the member.
 
-    def __init__(self, path: Path, entry: str | None) -> None:
-        content = read_member(path, entry)
-        self._name = f"{path}:{member_name(entry or '')}"
-        self._file = tempfile.NamedTemporaryFile(  # noqa: SIM115 - lives as long as the reader
-            prefix="tubelet-", suffix=Path(self._name).suffix
-        )
-        try:
-            self._file.write(content)
-            self._file.flush()
-            with self._named():
-                super().__init__(self._file.name)
-        except BaseException:
-            self._file.close()
-            raise
+    Args:
+        path: the shard.
+        entry: the address of the member.
+        index: of the member, where it is known.
 
-    def close(self) -> None:
-        """Closes and removes the copy. Calling it again does nothing."""
-        super().close()
-        self._file.close()
+    Raises:
+        DataError: the shard holds something else there.
+        VideoError: the member is no video.
+    """
+
+    def __init__(self, path: Path, entry: str | None, index: PacketIndex | None = None) -> None:
+        self._shard, self._name = str(path), f"{path}:{member_name(entry or '')}"
+        place = member_place(path, entry)
+        with self._named():
+            super().__init__(path, index, place)
 
     def frames_at(self, indices: Sequence[int], window: Window | None = None) -> Frames:
         """As ``VideoReader.frames_at``."""
@@ -63,4 +55,7 @@ class ShardVideoReader(VideoReader):
         try:
             yield
         except VideoError as error:
-            raise VideoError(str(error).replace(self._file.name, self._name)) from None
+            line = str(error)
+            if line.startswith(self._shard) and not line.startswith(self._name):
+                line = self._name + line[len(self._shard) :]
+            raise VideoError(line) from None

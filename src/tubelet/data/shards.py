@@ -35,8 +35,8 @@ def is_volume_row(path: str | Path, entry: str | None) -> bool:
     return is_volume(member_name(entry)) if is_shard(path) and entry is not None else is_volume(path)
 
 
-def read_member(path: Path, entry: str | None) -> bytes:
-    """The content of a member.
+def member_place(path: Path, entry: str | None) -> tuple[int, int]:
+    """Offset and number of bytes of a member, once its header there has been compared with the address.
 
     Raises:
         DataError: no such address, or the shard holds something else there.
@@ -51,7 +51,6 @@ def read_member(path: Path, entry: str | None) -> bytes:
         with path.open("rb") as file:
             file.seek(max(0, offset - tarfile.BLOCKSIZE))
             header = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
-            content = file.read(size)
     except (OSError, tarfile.HeaderError) as error:
         raise DataError(f"{path}: {entry} is not there ({error}); write the manifest again") from None
     # Long names and those beyond ASCII stand in a header of their own; this one then holds their first letters.
@@ -60,6 +59,14 @@ def read_member(path: Path, entry: str | None) -> bytes:
             f"{path}: holds '{header.name}' of {header.size} bytes where the manifest expects {entry}: the shard "
             "changed; write the manifest again"
         )
-    if len(content) < size:
-        raise DataError(f"{path}: is cut short: {name} has {len(content)} of its {size} bytes; replace the shard")
-    return content
+    if (there := path.stat().st_size - offset) < size:
+        raise DataError(f"{path}: is cut short: {name} has {max(0, there)} of its {size} bytes; replace the shard")
+    return offset, size
+
+
+def read_member(path: Path, entry: str | None) -> bytes:
+    """The content of a member. Raises DataError as ``member_place``."""
+    offset, size = member_place(path, entry)
+    with path.open("rb") as file:
+        file.seek(offset)
+        return file.read(size)

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tubelet.data.container import Decoded, VideoContainer, file_error, reporting
+from tubelet.data.container import Decoded, Part, VideoContainer, file_error, reporting
 from tubelet.data.decoder import PacketDecoder
 from tubelet.data.packet_index import PacketIndex
 from tubelet.data.scaling import Orientation, Scaler, Window
@@ -49,6 +49,7 @@ class VideoReader:
     Args:
         path: the file.
         index: what ``PacketIndex.of`` found earlier; made anew where the file has changed since.
+        part: where the video lies in the file; none: it is all of it.
 
     Attributes:
         timestamps: float64 [N], presentation seconds of every shown frame, ascending, the first is 0.
@@ -59,9 +60,9 @@ class VideoReader:
         VideoError: the file is missing, empty, cut short or no video.
     """
 
-    def __init__(self, path: str | Path, index: PacketIndex | None = None) -> None:
-        self.path = Path(path)
-        self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path)
+    def __init__(self, path: str | Path, index: PacketIndex | None = None, part: Part | None = None) -> None:
+        self.path, self._part = Path(path), part
+        self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path, part)
         self.timestamps, self.fps = self.index.timestamps, self.index.fps
         self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
         # A frame that its pts does not tell from all others is found by counting from the first one.
@@ -111,7 +112,8 @@ class VideoReader:
         if window != self._scaler.window:
             self._scaler = Scaler(self._coded_size, window)
         unique, first_rows, row_of = np.unique(asked, return_index=True, return_inverse=True)
-        rows, pixels = dict(zip(unique.tolist(), first_rows.tolist(), strict=True)), None
+        rows = dict(zip(unique.tolist(), first_rows.tolist(), strict=True))
+        missing, pixels = set(rows), None
         with reporting(self.path, "decode"):
             for index, frame, damaged in self._fetch(unique):
                 if damaged:
@@ -119,9 +121,10 @@ class VideoReader:
                 orientation = self.index.orientation or Orientation.of(frame)
                 if pixels is None:
                     pixels = np.empty((len(asked), 3, *self._scaler.size(orientation)), dtype=np.uint8)
-                self._scaler.write(frame, orientation, pixels[rows.pop(index)])
-        if pixels is None or rows:
-            gone = min(rows)
+                self._scaler.write(frame, orientation, pixels[rows[index]])  # a second time if the first was wrong
+                missing.discard(index)
+        if pixels is None or missing:
+            gone = min(missing)
             raise file_error(self.path, f"the file is damaged: frame {gone} of 0 to {last} does not decode")
         for row, source in enumerate(first_rows[row_of].tolist()):
             if row != source:
@@ -238,5 +241,5 @@ class VideoReader:
                 self._decoder = PacketDecoder(self.path, self.index.codec, self.index.packets)
             return self._decoder.decode_from(key, needed, np.array(list(needed)))
         if self._container is None:
-            self._container = VideoContainer(self.path)
+            self._container = VideoContainer(self.path, self._part)
         return self._container.decode_from(key, self.index.keys, needed)

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -14,11 +12,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tubelet.data.budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
 from tubelet.data.loader import Loader
-from tubelet.data.manifest import Sample
+from tubelet.data.manifest import Manifest, Sample
 from tubelet.errors import DataError
+from tubelet.evaluation.actions import ActionMetrics, compute_action_metrics
 from tubelet.evaluation.metrics import Metrics, compute_metrics
+from tubelet.evaluation.multi_label import MultiLabelMetrics, compute_multi_label_metrics
+from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
+from tubelet.inference.heads import head_sizes, split_heads
 from tubelet.inference.views import predict_views
 from tubelet.protocol import Protocol
 
@@ -27,7 +30,7 @@ from tubelet.protocol import Protocol
 class Evaluation:
     """Metrics with what they are worth nothing without: how many videos, which views, what failed."""
 
-    metrics: Metrics
+    metrics: Metrics | ActionMetrics | MultiLabelMetrics  # of one head, of several, of one with several labels
     samples: tuple[Sample, ...]  # the videos that were read, in manifest order
     probs: Float[Tensor, "N K"]
     failed: tuple[str, ...]  # one line per video that could not be read
@@ -35,16 +38,15 @@ class Evaluation:
     averaging: str
     split: str
     data_fingerprint: str
+    class_names: dict[str, tuple[str, ...]]  # of each head, in the order of the columns of probs
 
     @property
     def summary(self) -> str:
         """One line that never separates an accuracy from its protocol."""
         m = self.metrics
-        auroc = "" if m.auroc is None else f", AUROC {m.auroc:.3f}"
         return (
-            f"{self.split}: top-1 {m.top1:.1%}, top-{m.top5_k} {m.top5:.1%}, mean class {m.mean_class:.1%}{auroc} "
-            f"({m.num_videos} videos, {self.views} views, {len(self.failed)} failed; "
-            f"always '{m.majority_label}' gives {m.majority_baseline:.1%})"
+            f"{self.split}: {m.headline} "
+            f"({m.num_videos} videos, {self.views} views, {len(self.failed)} failed; {m.baseline})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -68,21 +70,44 @@ def evaluate(
     split: str,
     device: torch.device,
     precision: Literal["fp32", "bf16"] = "fp32",
-    train_class_counts: Sequence[int] | None = None,
+    train: Manifest | None = None,
+    failure_budget: float = FAILURE_BUDGET,
+    out: Path | None = None,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
+    note: Callable[[str], None] = lambda line: None,
 ) -> Evaluation:
     """Metrics of ``model`` (in eval mode, on ``device``) on the videos of a loader in views mode.
 
     Videos that cannot be read are left out of the metrics, counted and named.
 
+    Args:
+        model: maps clips to logits, of all heads side by side.
+        loader: reads the split in order.
+        protocol: says how pixels become input and how views are averaged.
+        split: its name, for messages and results.
+        device: where the model is.
+        precision: bf16 computes under autocast.
+        train: the training split, whose most frequent class is the majority baseline; none: that of this split.
+        failure_budget: share of the videos that may be unreadable (``tubelet.data.budget``).
+        out: folder where ``unreadable.csv`` lists them; none: nowhere.
+        on_batch: told how many of how many videos are done.
+        note: told of each video that cannot be read, one line.
+
     Raises:
-        DataError: no video of the split could be read.
+        DataError: no video of the split could be read, or more could not than the failure budget allows; or the
+            data have other heads or classes than the protocol.
     """
     manifest = loader.dataset.manifest
+    _check_classes(manifest, protocol)
     probs, labels, samples, failed = [], [], [], list[str]()
+    file = None if out is None else out / UNREADABLE
+    budget = FailureBudget(manifest, failure_budget, f"videos of split '{split}'", file=file)
     for batch in loader.eval_batches():
         read = batch.weight > 0
         failed += batch.failures
+        for line in budget.count(batch).values():
+            note(f"not used: {line}")
+        budget.check()
         if read.any():
             probs.append(predict_views(model, batch.clips[read], protocol, device=device, precision=precision))
             labels.append(batch.labels[read])
@@ -90,10 +115,9 @@ def evaluate(
         on_batch(len(samples) + len(failed), len(manifest))
     if not probs:
         raise DataError(f"none of the {len(manifest)} videos of split '{split}' could be read: {'; '.join(failed[:4])}")
-    (names,) = protocol.labels.values()
     scores = torch.cat(probs)
     return Evaluation(
-        metrics=compute_metrics(scores, torch.cat(labels), names, train_class_counts=train_class_counts),
+        metrics=_metrics(scores, torch.cat(labels), protocol, train),
         samples=tuple(samples),
         probs=scores,
         failed=tuple(failed),
@@ -101,21 +125,52 @@ def evaluate(
         averaging=protocol.averaging,
         split=split,
         data_fingerprint=manifest.fingerprint,
+        class_names=protocol.labels,
     )
 
 
+def _metrics(
+    probs: Tensor, labels: Tensor, protocol: Protocol, train: Manifest | None
+) -> Metrics | ActionMetrics | MultiLabelMetrics:
+    """The metrics that fit the kind of labels."""
+    names = list(protocol.labels.values())
+    if protocol.multi_label:
+        return compute_multi_label_metrics(probs, labels, names[0])
+    columns = labels[:, None] if len(names) == 1 else labels  # N heads
+    heads = {}
+    for i, (head, part) in enumerate(zip(protocol.labels, split_heads(probs, head_sizes(protocol)), strict=True)):
+        known = columns[:, i] >= 0
+        if not known.any():
+            raise DataError(f"no video has a label of '{head}': give data with labels of every head of the model")
+        counts = None if train is None else list(train.class_counts(list(train.class_names)[i]).values())
+        heads[head] = compute_metrics(part[known], columns[known, i], names[i], train_class_counts=counts)
+    if len(heads) == 1:
+        (only,) = heads.values()
+        return only
+    trained = None if train is None else [sample.labels for sample in train.samples]
+    return compute_action_metrics(probs, columns, names, heads, train_actions=trained)
+
+
+def _check_classes(manifest: Manifest, protocol: Protocol) -> None:
+    """Class indices of the data mean those of the model only where both have the same classes in the same order."""
+    ours, theirs = tuple(manifest.class_names.values()), tuple(protocol.labels.values())
+    if ours != theirs or manifest.multi_label != protocol.multi_label:
+        data, model = (
+            ", ".join(f"{head} ({len(names)} classes)" for head, names in labels.items())
+            + (", several labels per video" if several else "")
+            for labels, several in (
+                (manifest.class_names, manifest.multi_label),
+                (protocol.labels, protocol.multi_label),
+            )
+        )
+        raise DataError(f"the labels of the data, {data}, are not those of the model, in its order: {model}")
+
+
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
-    """``metrics.json`` and ``scores.csv`` (one row per video, one column per class) in ``folder``."""
+    """``metrics.json`` and ``scores.csv`` (``tubelet.evaluation.scores``) in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = evaluation.metrics.labels
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "start_seconds", "end_seconds", "label", "predicted", *names])
-    for sample, row in zip(evaluation.samples, evaluation.probs.tolist(), strict=True):
-        path = sample.path if sample.entry is None else f"{sample.path}:{sample.entry}"
-        best = max(range(len(row)), key=row.__getitem__)
-        bounds = ["" if x is None else x for x in (sample.start_seconds, sample.end_seconds)]
-        writer.writerow([path, *bounds, names[sample.labels[0]], names[best], *(f"{p:.6g}" for p in row)])
-    write_atomically(folder / "scores.csv", text.getvalue())
+    multi_label = isinstance(evaluation.metrics, MultiLabelMetrics)
+    text = scores_csv(evaluation.samples, evaluation.probs, evaluation.class_names, multi_label=multi_label)
+    write_atomically(folder / "scores.csv", text)
     content = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False)
     write_atomically(folder / "metrics.json", content + "\n")

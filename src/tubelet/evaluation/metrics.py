@@ -48,6 +48,21 @@ class Metrics:
     confusion: tuple[tuple[int, ...], ...]  # videos; rows are the true class, columns the predicted one
     class_counts: dict[str, int]  # videos of each class
 
+    @property
+    def figures(self) -> dict[str, float | None]:
+        """The headline numbers by the name they are shown under."""
+        return {"top-1": self.top1, "mean class": self.mean_class, "AUROC": self.auroc}
+
+    @property
+    def headline(self) -> str:
+        auroc = "" if self.auroc is None else f", AUROC {self.auroc:.3f}"
+        return f"top-1 {self.top1:.1%}, top-{self.top5_k} {self.top5:.1%}, mean class {self.mean_class:.1%}{auroc}"
+
+    @property
+    def baseline(self) -> str:
+        """What a classifier that knows nothing reaches."""
+        return f"always '{self.majority_label}' gives {self.majority_baseline:.1%}"
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
         plain: dict[str, Any] = config.to_dict(self)

@@ -16,7 +16,7 @@ from tubelet.data.video import VideoReader
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.stream import StreamingClassifier
 from tubelet.inference.windows import WindowPlan
-from tubelet.types import Segment
+from tubelet.types import HeadScores, Segment
 
 FRAMES_PER_BATCH = 32  # samples that go through the model together
 
@@ -77,17 +77,23 @@ def merge_neighbors(segments: Sequence[Segment]) -> list[Segment]:
 
 def _mean(run: Sequence[Segment]) -> Segment:
     """One segment over all; of labels that are not in every window's top k, those windows count as 0."""
-    total = dict.fromkeys((label for segment in run for label in segment.labels), 0.0)
-    for segment in run:
-        for label, prob in zip(segment.labels, segment.probs, strict=True):
-            total[label] += prob / len(run)
-    best = sorted(total, key=lambda label: (-total[label], label != run[0].top1))
+    mean = _mean_scores(run)
     return Segment(
         start_seconds=run[0].start_seconds,
         end_seconds=run[-1].end_seconds,
-        labels=tuple(best),
-        probs=tuple(total[label] for label in best),
+        labels=mean.labels,
+        probs=mean.probs,
+        heads={head: _mean_scores([segment.heads[head] for segment in run]) for head in run[0].heads},
     )
+
+
+def _mean_scores(run: Sequence[Segment | HeadScores]) -> HeadScores:
+    total = dict.fromkeys((label for scores in run for label in scores.labels), 0.0)
+    for scores in run:
+        for label, prob in zip(scores.labels, scores.probs, strict=True):
+            total[label] += prob / len(run)
+    best = sorted(total, key=lambda label: (-total[label], label != run[0].top1))
+    return HeadScores(labels=tuple(best), probs=tuple(total[label] for label in best))
 
 
 def _middle(segment: Segment) -> float:

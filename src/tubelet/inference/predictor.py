@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -16,10 +15,12 @@ from tubelet.data.loader import Loader
 from tubelet.data.manifest import Manifest, Sample
 from tubelet.errors import ConfigError
 from tubelet.inference.device import Device, choose_device
+from tubelet.inference.heads import rank
 from tubelet.inference.views import predict_views
 from tubelet.protocol import Protocol
 from tubelet.types import Prediction
-from tubelet.weights.checkpoint import Record, load_checkpoint
+from tubelet.weights.checkpoint import Record
+from tubelet.weights.open import open_checkpoint
 
 
 class Classifier:
@@ -41,7 +42,7 @@ class Classifier:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """Class names in the order of the logits."""
+        """Class names in the order of the logits; of several heads, one after the other (``protocol.labels``)."""
         return self.record.labels
 
     def predict(
@@ -53,14 +54,14 @@ class Classifier:
         fps: float | None = None,
         top_k: int | None = None,
     ) -> Prediction:
-        """Labels and probabilities of one video, best first.
+        """Labels and probabilities of one video, best first; of several heads, actions and the labels of each head.
 
         Args:
             source: a video file or ``.npy`` volume, a uint8 array ``[T, H, W, C]`` (or ``[T, H, W]``), or a uint8
                 tensor ``[C, T, H, W]``; RGB.
             start_seconds: with ``end_seconds``, the segment to look at; none: the whole source.
             fps: frames per second of an array or tensor, needed where the protocol samples by time.
-            top_k: how many labels to give; none: all.
+            top_k: how many labels to give, of each head and of the actions; none: all.
 
         Raises:
             DataError: the source cannot be read as the protocol asks.
@@ -102,11 +103,12 @@ class Classifier:
     def _prediction(
         self, source: str, probs: Tensor, top_k: int | None, seconds_covered: float, notes: tuple[str, ...]
     ) -> Prediction:
-        order = torch.argsort(probs, descending=True, stable=True)[:top_k].tolist()
+        best = rank(probs, self.protocol, top_k)
         return Prediction(
             source=source,
-            labels=tuple(self.labels[i] for i in order),
-            probs=tuple(probs[order].tolist()),
+            labels=best.labels,
+            probs=best.probs,
+            heads=best.heads,
             num_views=self.protocol.num_views,
             seconds_covered=seconds_covered,
             notes=notes,
@@ -118,11 +120,14 @@ def _check_top_k(top_k: int | None) -> None:
         raise ConfigError(f"top_k must be at least 1, got {top_k}")
 
 
-def load(path: str | Path, device: Device = "auto") -> Classifier:
-    """The classifier in a checkpoint folder.
+def load(source: str | Path, device: Device = "auto") -> Classifier:
+    """The classifier of a checkpoint: a folder, or ``owner/name`` or ``hf://owner/name@revision`` on huggingface.co.
+
+    A folder or repository of ``transformers`` with a ViViT is converted on the way; what its files say about pixels
+    and labels is kept.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or its labels do not fit its logits.
+        CheckpointError: there is none, it cannot be fetched, it is damaged, or its labels do not fit its logits.
     """
-    model, record = load_checkpoint(Path(path))
+    model, record = open_checkpoint(source)
     return Classifier(model, record, device)

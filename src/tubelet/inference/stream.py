@@ -18,6 +18,7 @@ from tubelet.data.grid import GridSampler
 from tubelet.data.transforms import crop_frames, normalize, resize_frames, view_geometry
 from tubelet.errors import DataError
 from tubelet.inference.features import cut_features, join_in_batch, join_in_time
+from tubelet.inference.heads import class_probs, rank
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan
 from tubelet.types import FrameFeatures, Segment
@@ -136,14 +137,14 @@ class StreamingClassifier:
             seconds = self.plan.window_seconds
             if self._short is not None:  # the source ended inside its first window
                 seconds = min(seconds, self._sampler.end_seconds or step)
-            probs = logits.softmax(-1)
-            order = torch.argsort(probs, descending=True, stable=True)[: self.top_k].tolist()
+            best = rank(class_probs(logits, self.classifier.protocol), self.classifier.protocol, self.top_k)
             found.append(
                 Segment(
                     start_seconds=begin + first * step,
                     end_seconds=begin + first * step + seconds,
-                    labels=tuple(self.classifier.labels[i] for i in order),
-                    probs=tuple(probs[order].tolist()),
+                    labels=best.labels,
+                    probs=best.probs,
+                    heads=best.heads,
                 )
             )
         return found

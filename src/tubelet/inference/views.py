@@ -5,6 +5,8 @@ B  videos   V  views of one video   K  classes
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Literal
 
 import torch
@@ -12,6 +14,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from tubelet.data.transforms import normalize
+from tubelet.inference.heads import class_probs
 from tubelet.protocol import Protocol
 
 # Views go through the model in chunks of about so many input values: 8 clips of 3 x 32 x 224 x 224.
@@ -27,7 +30,7 @@ def predict_views(
     device: torch.device,
     precision: Literal["fp32", "bf16"] = "fp32",
 ) -> Float[Tensor, "B K"]:
-    """Probabilities of each video, on the CPU in fp32: its views' logits (or probabilities) averaged.
+    """Probabilities of each video, on the CPU in fp32: its views' logits (or probabilities) averaged, head by head.
 
     The model must be in eval mode on ``device``; clips stay where they are and travel chunk by chunk.
     """
@@ -39,11 +42,17 @@ def predict_views(
         pixels = normalize(part.to(device, non_blocking=True), protocol)
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             logits.append(model(pixels).float().cpu())
-    return average_views(torch.cat(logits).unflatten(0, (num_videos, num_views)), protocol.averaging)
+    by_video = torch.cat(logits).unflatten(0, (num_videos, num_views))
+    return average_views(by_video, protocol.averaging, partial(class_probs, protocol=protocol))
 
 
-def average_views(logits: Float[Tensor, "B V K"], averaging: Literal["logits", "probs"]) -> Float[Tensor, "B K"]:
-    """Probabilities: the softmax of the mean logits, or the mean of the softmaxes."""
+def average_views(
+    logits: Float[Tensor, "B V K"],
+    averaging: Literal["logits", "probs"],
+    to_probs: Callable[[Tensor], Tensor] = lambda logits: logits.softmax(-1),
+) -> Float[Tensor, "B K"]:
+    """Probabilities: those of the mean logits, or the mean of those of each view; a softmax over all classes unless
+    ``to_probs`` is given."""
     if averaging == "logits":
-        return logits.mean(1).softmax(-1)
-    return logits.softmax(-1).mean(1)
+        return to_probs(logits.mean(1))
+    return to_probs(logits).mean(1)

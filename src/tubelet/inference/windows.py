@@ -88,7 +88,7 @@ def frames_per_tubelet(model: nn.Module) -> int:
 
 
 def _clip_seconds(protocol: Protocol, source_fps: float | None) -> float:
-    if protocol.sampling == "uniform":
+    if protocol.sampling != "dense":
         raise ConfigError("the model's protocol spreads its frames over a whole video; say how long a window is")
     if protocol.target_fps is not None:
         return protocol.num_frames / protocol.target_fps

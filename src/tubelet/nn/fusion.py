@@ -90,7 +90,7 @@ class ParallelFusion(_Fusion):
         for i, tokens in enumerate(layers):
             x = self.blocks[i](self._queries(i, len(tokens)), *self._keys(i, tokens, grid, valid))  # B Q D
             given.append(x.mean(1))
-        return self.proj(torch.cat(given, dim=-1))  # type: ignore[no-any-return]  # B D
+        return self.proj(torch.cat(given, dim=-1))  # B D
 
 
 class HierarchicalKeyFusion(_Fusion):

@@ -88,7 +88,7 @@ class CrossAttention(nn.Module):
         k, v = rearrange(self.kv(keys), "b m (kv heads hd) -> kv b heads m hd", kv=2, heads=self.num_heads).unbind(0)
         mask = None if valid is None else valid[:, None, None]  # B 1 1 M
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # B heads Q hd
-        return self.proj(rearrange(x, "b heads q hd -> b q (heads hd)"))  # type: ignore[no-any-return]
+        return self.proj(rearrange(x, "b heads q hd -> b q (heads hd)"))
 
 
 class DynamicPositionEncoding(nn.Module):
@@ -111,10 +111,9 @@ class DynamicPositionEncoding(nn.Module):
         """
         num_frames = x.shape[1]
         padded = F.pad(x, (0, 0, 0, 0, 0, 0, 1, 1))  # B T+2 h w D
-        total: Tensor | None = None
+        parts = []
         for plane in range(3):
             frames = rearrange(padded[:, plane : plane + num_frames], "b t h w d -> (b t) d h w")
             bias = self.conv.bias if plane == 0 else None
-            part = F.conv2d(frames, self.conv.weight[:, :, plane], bias, padding=1, groups=self.conv.groups)
-            total = part if total is None else total + part
-        return rearrange(total, "(b t) d h w -> b t h w d", t=num_frames)
+            parts.append(F.conv2d(frames, self.conv.weight[:, :, plane], bias, padding=1, groups=self.conv.groups))
+        return rearrange(parts[0] + parts[1] + parts[2], "(b t) d h w -> b t h w d", t=num_frames)

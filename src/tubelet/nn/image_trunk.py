@@ -70,7 +70,8 @@ class FrameStem(nn.Module):
         """
         kernel, p, _ = self.proj.kernel_size
         check_channels(clip, self.proj.in_channels)
-        check_divisible(clip.shape[2:], (1, p, p), (clip.shape[2], *made_for))
+        _, _, num_frames, height, width = clip.shape
+        check_divisible((num_frames, height, width), (1, p, p), (num_frames, *made_for))
         clip = F.pad(clip, (0, 0, 0, 0, self.padding, self.padding)) if self.padding else clip
         near = clip.unfold(2, kernel, self.proj.stride[0])  # B C T' H W kernel
         patches = rearrange(near, "b c t (h p) (w q) k -> b t (h w) (c k p q)", p=p, q=p)

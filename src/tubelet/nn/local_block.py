@@ -42,7 +42,7 @@ class LocalMHRA(nn.Module):
         x = self.norm(x.flatten(0, 2)).unflatten(0, x.shape[:3])  # B T S D
         x = rearrange(self.reduce(x), "b t s r -> b r t s")  # a view: channels last in memory
         x = rearrange(self.conv(x), "b r t s -> b t s r")  # B T S R
-        return self.expand(x)  # type: ignore[no-any-return]
+        return self.expand(x)
 
 
 class LocalUniBlock(nn.Module):
@@ -85,7 +85,7 @@ class LocalUniBlock(nn.Module):
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
     def _attend(self, x: Float[Tensor, "B T N D"], grid: tuple[int, int]) -> Float[Tensor, "B T N D"]:
-        return self.attn(x)  # type: ignore[no-any-return]
+        return self.attn(x)
 
     def _over_time(self, x: Float[Tensor, "B T N D"], branch: LocalMHRA | None) -> Float[Tensor, "B T N D"]:
         if branch is None:
@@ -99,7 +99,7 @@ class RelativeLocalUniBlock(LocalUniBlock):
     """The same around attention that is told the grid of patches (BEiT)."""
 
     def _attend(self, x: Float[Tensor, "B T N D"], grid: tuple[int, int]) -> Float[Tensor, "B T N D"]:
-        return self.attn(x, grid)  # type: ignore[no-any-return]
+        return self.attn(x, grid)
 
 
 class RelativeAttention(Attention):
@@ -122,7 +122,7 @@ class RelativeAttention(Attention):
         bias = self.bias(grid).to(q.dtype)  # heads N N
         out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         out = rearrange(out, "l heads n head_dim -> l n (heads head_dim)")
-        return self.proj(out).unflatten(0, x.shape[:-2])  # type: ignore[no-any-return]
+        return self.proj(out).unflatten(0, x.shape[:-2])
 
     def bias(self, grid: tuple[int, int]) -> Float[Tensor, "heads N N"]:
         table = self.bias_table if grid == self.grid else self._resized(grid)

@@ -1,7 +1,8 @@
 """A run folder as the report needs it. What a run does not have yet is noted, not an error; a damaged file is one.
 
 Layout: ``recipe.yaml``, ``log.csv`` and ``validation.csv`` (one row per step and per validation),
-``best/`` or ``last/`` (``model.safetensors``, ``tubelet.json``), ``evaluation/<split>/metrics.json``.
+``unreadable.csv`` (training videos that could not be read), ``best/`` or ``last/`` (``model.safetensors``,
+``tubelet.json``), ``evaluation/<split>/metrics.json``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from tubelet.config import load_yaml
+from tubelet.data.budget import UNREADABLE
+from tubelet.data.quarantine import read_quarantine
 from tubelet.errors import CheckpointError, DataError, TubeletError
 from tubelet.weights.checkpoint import RECORD, WEIGHTS, read_record
 
@@ -24,11 +27,11 @@ Columns = dict[str, list[float]]  # one list per column of a CSV, NaN where a ce
 
 LOG_COLUMNS = ("step", "lr", "loss", "top1", "wait_share", "seconds")
 VALIDATION_COLUMNS = ("step", "loss", "top1")
-METRICS_KEYS = (
-    *("split", "num_videos", "num_failed", "failed", "views", "averaging", "labels", "top1", "top5", "top5_k"),
-    *("mean_class", "per_class", "auroc", "calibration_error", "loss", "majority_baseline", "majority_label"),
-    *("confusion", "class_counts"),
-)
+# The keys of metrics.json: of every kind, then of one head, of several heads, and of several labels per video.
+RUN_KEYS = ("split", "num_videos", "num_failed", "failed", "views", "averaging", "loss", "auroc")
+ACCURACY_KEYS = ("top1", "top5", "top5_k", "mean_class", "calibration_error", "majority_baseline", "majority_label")
+HEAD_KEYS = ("num_videos", *ACCURACY_KEYS, "labels", "per_class", "confusion", "class_counts")
+MULTI_LABEL_KEYS = ("mean_average_precision", "prevalence_baseline", "labels", "per_class", "class_counts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +47,7 @@ class Run:
     validation: Columns
     metrics: Mapping[str, Any] | None  # of the split that is reported
     provenance: Mapping[str, Any]  # from the checkpoint
+    unread: tuple[str, ...] = ()  # training videos that could not be read, one line each
     notes: list[str] = field(default_factory=list)  # what is missing, one line each
 
 
@@ -82,6 +86,7 @@ def read_run(path: Path) -> Run:
         validation=_read_columns(path / "validation.csv", VALIDATION_COLUMNS, "no validation curves", notes),
         metrics=_read_metrics(evaluations[split]) if split else None,
         provenance=record.provenance if record else {},
+        unread=tuple(line.reason for line in read_quarantine(unread)) if (unread := path / UNREADABLE).exists() else (),
         notes=notes,
     )
 
@@ -119,10 +124,25 @@ def _number(cell: str, where: str) -> float:
 
 def _read_metrics(path: Path) -> Mapping[str, Any]:
     metrics = _read_json(path)
-    missing = [key for key in METRICS_KEYS if key not in metrics]
+    if "heads" in metrics:
+        parts = [(metrics, (*RUN_KEYS, *ACCURACY_KEYS)), *((head, HEAD_KEYS) for head in metrics["heads"].values())]
+    else:
+        parts = [(metrics, (*RUN_KEYS, *(MULTI_LABEL_KEYS if is_multi_label(metrics) else HEAD_KEYS)))]
+    missing = [key for part, keys in parts for key in keys if key not in part]
     if missing:
         raise DataError(f"{path}: expected the key '{missing[0]}'; run `tubelet evaluate` again")
     return metrics
+
+
+def is_multi_label(metrics: Mapping[str, Any]) -> bool:
+    """Whether the metrics are those of classes that do not exclude each other."""
+    return "mean_average_precision" in metrics
+
+
+def heads_of(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The metrics of each head by its name; of the only one under the name ""."""
+    heads: dict[str, Mapping[str, Any]] = metrics.get("heads", {"": metrics})
+    return heads
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tubelet import __version__
 from tubelet.errors import TubeletError
 from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
-from tubelet.report.read import Run, read_run
+from tubelet.report.read import Run, is_multi_label, read_run
 
 MAX_FRAMES = 8  # of a filmstrip
 
@@ -64,10 +64,12 @@ def write_run_report(
         panels=list(_panels(read)),
         group=max(plots.group_size(len(run.log.get("step", ()))) for run in read),
         baseline=_baseline(read),
-        confusions=[tables.confusion(run.metrics) if run.metrics else None for run in read],
+        confusions=[(index, run, matrix) for index, run in enumerate(read) for matrix in tables.confusions(run)],
+        multi_label=any(run.metrics and is_multi_label(run.metrics) for run in read),
+        is_evaluated=any(run.metrics for run in read),
         classes=tables.per_class(read),
         examples=[_filmstrip(example) for example in examples],
-        failed=[(run.name, line) for run in read if run.metrics for line in run.metrics["failed"]],
+        failed=[(run.name, line) for run in read for line in _failed(run)],
         command=command,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         versions=_versions(),
@@ -109,7 +111,12 @@ def _rows(facts: Sequence[Sequence[tables.Fact]]) -> list[tuple[str, str, list[t
 def _panels(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup]]:
     """Title, description and SVG of each panel that has something to show."""
     baseline = _baseline(runs)
-    for name, key, y_label in (("Loss", "loss", "nats"), ("Top-1 accuracy", "top1", "%"), ("Learning rate", "lr", "")):
+    for name, key, y_label in (
+        ("Loss", "loss", "nats"),
+        ("Top-1 accuracy", "top1", "%"),
+        ("mAP", "mean_average_precision", "%"),
+        ("Learning rate", "lr", ""),
+    ):
         curves = [
             plots.Curve(steps=columns["step"], values=columns[key], series=series, is_validation=is_validation)
             for series, run in enumerate(runs)
@@ -117,16 +124,15 @@ def _panels(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup]]:
             if any(not math.isnan(value) for value in columns.get(key, ()))
         ]
         if curves:
-            is_share = key == "top1"
-            svg = plots.panel(
-                curves, y_label=y_label, salt=key, share=is_share, baseline=baseline if is_share else None
-            )
-            yield name, _describe(runs, key, is_share, baseline), Markup(svg)
+            is_share = y_label == "%"
+            level = baseline if key == "top1" else None
+            svg = plots.panel(curves, y_label=y_label, salt=key, share=is_share, baseline=level)
+            yield name, _describe(runs, key, is_share, level), Markup(svg)
 
 
 def _baseline(runs: Sequence[Run]) -> float | None:
     """The majority baseline that all evaluated runs share, if they do."""
-    baselines = {run.metrics["majority_baseline"] for run in runs if run.metrics}
+    baselines = {run.metrics.get("majority_baseline") for run in runs if run.metrics}
     return baselines.pop() if len(baselines) == 1 else None
 
 
@@ -142,6 +148,13 @@ def _describe(runs: Sequence[Run], key: str, is_share: bool, baseline: float | N
     if is_share and baseline is not None:
         parts.append(f"majority baseline {numbers.percent(baseline)}")
     return "; ".join(parts)
+
+
+def _failed(run: Run) -> Iterator[str]:
+    """A line for each file that could not be read, in training and in the evaluation that is reported."""
+    yield from (f"in training: {line}" for line in run.unread)
+    if run.metrics:
+        yield from (f"in the {run.metrics['split']} split: {line}" for line in run.metrics["failed"])
 
 
 @dataclass(frozen=True)

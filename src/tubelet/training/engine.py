@@ -8,24 +8,27 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
-import torch.nn.functional as F
-from jaxtyping import Float
 from torch import Tensor, nn
 
+from tubelet.data.budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
+from tubelet.data.dataset import keyed_generator
 from tubelet.data.loader import Loader
-from tubelet.errors import ConfigError, DataError, TubeletError
+from tubelet.data.mixing import MixConfig, Mixture, draw_mixture
+from tubelet.data.order import Sampling
+from tubelet.errors import ConfigError, TubeletError
 from tubelet.training.log import VALIDATION_COLUMNS, RunLog
+from tubelet.training.objective import ClassWeights, make_objective
 from tubelet.training.optim import OptimizerConfig, make_optimizer, make_schedule
 from tubelet.training.resume import Progress, load_state, save_state
 from tubelet.types import Batch
 
-BestMetric = Literal["top1", "mean_class", "auroc", "loss"]
+BestMetric = Literal["auto", "top1", "mean_class", "auroc", "mean_average_precision", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +41,10 @@ class TrainingConfig:
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast on CPU and GPU; weights stay fp32
     label_smoothing: float = 0.0  # share of the target spread evenly over the classes
     validate_every_epochs: int = 1  # the last epoch is always validated
-    best_metric: BestMetric = "top1"  # of the validation split; decides what best/ holds
+    class_weights: ClassWeights = "none"  # balanced: a video counts the more in the loss the rarer its class is
+    sampling: Sampling = "natural"  # balanced: an epoch draws rows so that every class comes equally often
+    best_metric: BestMetric = "auto"  # of validation, decides what best/ holds; auto: top1 (of actions), or mAP
     checkpoint_every_steps: int = 200  # optimizer steps between states to resume from, beside one per validation
-    failure_budget: float = 0.01  # share of unreadable videos above which the run stops; 0: at the first, else one may
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "batch_size", "accumulation", "validate_every_epochs", "checkpoint_every_steps"):
@@ -48,8 +52,10 @@ class TrainingConfig:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.accumulation > self.batch_size:
             raise ConfigError(f"accumulation {self.accumulation} cuts a batch of {self.batch_size} into nothing")
-        if not 0 <= self.label_smoothing < 1 or not 0 <= self.failure_budget <= 1:
-            raise ConfigError("label_smoothing must lie in [0, 1) and failure_budget in [0, 1]")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing:g}")
+        if (self.class_weights, self.sampling) == ("balanced", "balanced"):
+            raise ConfigError("class_weights and sampling both balance the classes; choose one of them")
 
 
 @runtime_checkable
@@ -67,7 +73,8 @@ class Task:
 
     ``prepare`` turns uint8 pixels on the device into the model's input. ``validate`` returns the metrics by name;
     it is None where there is no validation split, and the last weights are then the best. ``save`` writes a
-    checkpoint of the model as it stands to the folder it is given.
+    checkpoint of the model as it stands to the folder it is given. ``failure_budget`` is the share of the training
+    videos that may be unreadable (``tubelet.data.budget``). ``frozen`` are modules that stay in eval mode.
     """
 
     model: nn.Module
@@ -75,6 +82,9 @@ class Task:
     prepare: Callable[[Tensor], Tensor]
     validate: Callable[[nn.Module], Mapping[str, Any]] | None
     save: Callable[[Path], None]
+    mix: MixConfig = field(default_factory=MixConfig)
+    failure_budget: float = FAILURE_BUDGET
+    frozen: tuple[nn.Module, ...] = ()
 
 
 def fit(
@@ -122,6 +132,14 @@ class _Engine:
             self.optimizer, optim, num_epochs=training.num_epochs, steps_per_epoch=self.steps_per_epoch
         )
         self.progress = load_state(run, self.model, self.optimizer)
+        self.budget = FailureBudget(
+            task.loader.dataset.manifest,
+            task.failure_budget,
+            "training videos",
+            file=run / UNREADABLE,
+            failed=self.progress.failed,
+        )
+        self.objective = make_objective(task.loader.dataset.manifest, training.label_smoothing, training.class_weights)
         self.rows: list[dict[str, Any]] = []
 
     def run_epochs(self) -> None:
@@ -129,7 +147,10 @@ class _Engine:
         first_epoch, offset = divmod(self.progress.step, self.steps_per_epoch)
         for epoch in range(first_epoch, self.training.num_epochs):
             self.model.train()
+            for module in self.task.frozen:
+                module.eval()
             waited, clock = self.task.loader.wait_seconds, time.monotonic()
+            waited_before, began = waited, clock
             for batch in self.task.loader.train_batches(epoch, start=offset):
                 row = self.train_step(batch)
                 now, waited_now = time.monotonic(), self.task.loader.wait_seconds
@@ -142,6 +163,7 @@ class _Engine:
                     self.checkpoint()
                 elif len(self.rows) == 10 or end_of_epoch:
                     self.flush()
+            self.report_waiting(epoch, waited - waited_before, clock - began)
             offset = 0
             last_epoch = epoch + 1 == self.training.num_epochs
             if self.task.validate is None and last_epoch:
@@ -156,23 +178,45 @@ class _Engine:
         torch.manual_seed(step_seed(self.seed, step))
         self.count_failures(batch)
         self.schedule.step_update(step)
-        total, loss, correct = batch.weight.sum().clamp(min=1), torch.zeros(()), torch.zeros(())
+        shares, loss, correct = self.objective.shares(batch.labels, batch.weight), torch.zeros(()), torch.zeros(())
         self.optimizer.zero_grad(set_to_none=True)
-        columns = (x.tensor_split(self.training.accumulation) for x in (batch.clips, batch.labels, batch.weight))
-        for clips, labels, weight in zip(*columns, strict=True):
-            labels, weight = labels.to(self.device), weight.to(self.device) / total.to(self.device)
-            pixels = self.task.prepare(clips.to(self.device, non_blocking=True))
+        mixture = self.draw_mixture(batch)
+        for rows in _parts(len(batch.index), self.training.accumulation):
+            pixels = mixture.clips(batch.clips, rows, self.to_input)
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
                 logits = self.model(pixels)
-            part = weighted_loss(logits.float(), labels, weight, self.training.label_smoothing)
+            part, right = self.score(logits.float(), mixture.labels(batch.labels, shares, rows))
             part.backward()
-            loss = loss.to(self.device) + part.detach()
-            correct = correct.to(self.device) + ((logits.argmax(-1) == labels) * weight).sum()
+            loss, correct = loss.to(self.device) + part.detach(), correct.to(self.device) + right
         limit = math.inf if self.optim.clip_grad_norm is None else self.optim.clip_grad_norm
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), limit)
-        lr = self.optimizer.param_groups[0]["lr"]
+        first = self.optimizer.param_groups[0]
+        lr = first["lr"] / first["lr_scale"]
         self.optimizer.step()
-        return {"step": step + 1, "lr": lr, "loss": loss, "top1": correct, "grad_norm": norm}
+        return {
+            "step": step + 1,
+            "lr": lr,
+            "loss": loss,
+            "top1": correct,
+            "grad_norm": norm,
+            "num_failed": len(self.progress.failed),
+        }
+
+    def draw_mixture(self, batch: Batch) -> Mixture:
+        """Mixup or cutmix of this step, keyed by (seed, step) like everything random in it."""
+        size = (batch.clips.shape[-2], batch.clips.shape[-1])
+        return draw_mixture(self.task.mix, batch.weight, size, keyed_generator(self.seed, self.progress.step, 0, 0, 0))
+
+    def to_input(self, clips: Tensor) -> Tensor:
+        return self.task.prepare(clips.to(self.device, non_blocking=True))
+
+    def score(self, logits: Tensor, targets: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+        """Loss, and how much of the weight the most likely class has: of a mixed clip, the share of its label."""
+        loss, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        for labels, shares in targets:
+            part, right = self.objective(logits, labels.to(self.device), shares.to(self.device))
+            loss, correct = loss + part, correct + right
+        return loss, correct
 
     def flush(self) -> None:
         """Write the rows gathered so far; the one place where the loop waits for the device."""
@@ -190,6 +234,17 @@ class _Engine:
             self.reporter.step(last["step"], self.num_steps, last["epoch"], last["loss"])
         self.rows.clear()
 
+    def report_waiting(self, epoch: int, waited: float, seconds: float) -> None:
+        """How much of an epoch went by without data to work on, and what to do where that is a lot.
+
+        Said of epochs 1, 2, 4, 8 and so on: what is slow shows early, and short epochs do not fill the screen.
+        """
+        if (epoch + 1) & epoch:
+            return
+        share = waited / seconds if seconds > 0 else 0.0
+        advice = " (raise data.num_workers; `tubelet data bench` says what takes the time)" if share > 0.3 else ""
+        self.reporter.note(f"epoch {epoch + 1}: {seconds:.1f} s, {share:.0%} of it waiting for data{advice}")
+
     def checkpoint(self) -> None:
         self.flush()
         self.log.flush()
@@ -198,10 +253,10 @@ class _Engine:
     def validate(self, epoch: int, measure: Callable[[nn.Module], Mapping[str, Any]]) -> None:
         self.model.eval()
         metrics = measure(self.model)
-        value = metrics[self.training.best_metric]
+        name, usual = self.training.best_metric, "mean_average_precision" if self.objective.multi_label else "top1"
+        value = metrics.get(usual if name == "auto" else name)
         if value is None:
-            name = self.training.best_metric
-            raise ConfigError(f"training.best_metric={name} is undefined on the validation split; use top1 or loss")
+            raise ConfigError(f"training.best_metric={name} is undefined on the validation split; use {usual} or loss")
         better = self.progress.best is None or (
             value < self.progress.best if self.training.best_metric == "loss" else value > self.progress.best
         )
@@ -209,7 +264,7 @@ class _Engine:
             self.progress.best, self.progress.best_step = value, self.progress.step
         self.keep(better)
         row = {"step": self.progress.step, "epoch": epoch}
-        self.log.validation(row | {name: metrics[name] for name in VALIDATION_COLUMNS if name not in row})
+        self.log.validation(row | {name: metrics.get(name) for name in VALIDATION_COLUMNS if name not in row})
         self.reporter.validated(self.progress.step, epoch, metrics, better)
 
     def keep(self, better: bool) -> None:
@@ -221,28 +276,19 @@ class _Engine:
     def count_failures(self, batch: Batch) -> None:
         """Unreadable videos stay in the batch with weight 0; too many of them end the run, which can go on from here
         when they can be read again."""
-        unread = [row for row, weight in zip(batch.index, batch.weight.tolist(), strict=True) if weight == 0]
-        failed = {**dict(zip(unread, batch.failures, strict=True)), **self.progress.failed}
-        for row in sorted(failed.keys() - self.progress.failed.keys()):
-            self.reporter.note(f"not used: {failed[row]}")
-        share, num_videos = self.training.failure_budget, len(self.task.loader.dataset)
-        if len(failed) > (max(1.0, share * num_videos) if share else 0):
-            if self.progress.step:
-                self.checkpoint()
-            named = "; ".join(list(failed.values())[:4])
-            raise DataError(
-                f"{len(failed)} of {num_videos} training videos cannot be read, more than training.failure_budget="
-                f"{share:g} allows; replace them or leave them out: {named}"
-            )
-        self.progress.failed = failed
+        for line in self.budget.count(batch).values():
+            self.reporter.note(f"not used: {line}")
+        if self.budget.is_exceeded and self.progress.step:
+            self.checkpoint()
+        self.budget.check(with_file=self.progress.step > 0)
+        self.progress.failed = dict(self.budget.failed)
         self.progress.num_read += len(batch.index)
 
 
-def weighted_loss(
-    logits: Float[Tensor, "B K"], labels: Tensor, weight: Float[Tensor, " B"], label_smoothing: float
-) -> Float[Tensor, ""]:
-    """Cross entropy summed over the batch with a weight per video; labels smoothed as y (1 - s) + s / K."""
-    return (F.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing) * weight).sum()
+def _parts(length: int, number: int) -> list[slice]:
+    """``length`` rows cut into ``number`` parts of about the same size, without empty ones."""
+    parts = torch.arange(length).tensor_split(number)
+    return [slice(int(part[0]), int(part[-1]) + 1) for part in parts if len(part)]
 
 
 def step_seed(seed: int, step: int) -> int:

@@ -16,8 +16,10 @@ from torch.utils.tensorboard import SummaryWriter
 
 from tubelet.files import write_atomically
 
-STEP_COLUMNS = ("step", "epoch", "lr", "loss", "top1", "grad_norm", "wait_share", "seconds")
-VALIDATION_COLUMNS = ("step", "epoch", "loss", "top1", "top5", "mean_class", "auroc", "calibration_error")
+STEP_COLUMNS = ("step", "epoch", "lr", "loss", "top1", "grad_norm", "num_failed", "wait_share", "seconds")
+VALIDATION_COLUMNS = (
+    *("step", "epoch", "loss", "top1", "top5", "mean_class", "auroc", "calibration_error", "mean_average_precision"),
+)
 
 
 class RunLog:
@@ -36,7 +38,13 @@ class RunLog:
         self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_step + 1)
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """One training step: columns ``STEP_COLUMNS``; loss and top1 are those of the step's batch."""
+        """One training step: columns ``STEP_COLUMNS``; loss and top1 are those of the step's batch, top1 that of the
+        actions where there are several heads, and where a video may have several labels the share of the videos whose
+        most likely class is one of them.
+
+        Of a clip mixed with another (``augment.mix``), top1 counts the share that the most likely class has in the
+        mixed label: a model that is right about every clip reaches the mean of the larger shares, not 1.
+        """
         self._write("log", "train", row)
 
     def validation(self, row: Mapping[str, Any]) -> None:

@@ -53,6 +53,7 @@ class Options:
     out: Path | None = None  # CSV file to write; none: only the report
     annotations: tuple[str, ...] = ()  # annotation files, FILE or SPLIT=FILE
     label_columns: tuple[str, ...] = ("label",)  # csv and webdataset: columns or keys with labels, one per head
+    label_separator: str | None = None  # several labels per video: what joins them in one cell, as | in walk|talk
     separator: str | None = None  # csv and list: between the cells; none: by the file's ending and first line
     class_file: Path | None = None  # csv, list and webdataset: class names, one per line in logit order
     frame_fps: float | None = None  # frames per second of frame folders, where the dataset does not say it

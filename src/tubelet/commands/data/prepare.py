@@ -21,6 +21,10 @@ MANIFEST is what `tubelet train` takes: a manifest or another CSV file, or a fol
 for every video under the path it had, OUT/manifest.csv with the same splits, labels and segments, and an index of
 all packets. Train on OUT/manifest.csv.
 
+--shards 500 then packs the files into tar files of at most 500 MB in OUT/shards (WebDataset's form), which suits file
+systems that are slow with many small files, and removes the loose ones. The manifest says where each video lies in
+its shard; training reads it there, as fast as from a file of its own.
+
 The short side becomes 256 pixels (smaller videos keep their size), pictures are turned upright, every frame keeps its
 time, sound is left out. docs/results/decode.json says how much faster such files decode, and benchmarks/decode.py
 measures it. A second call goes on where the first was interrupted, and transcodes again only what has changed. Videos
@@ -29,6 +33,7 @@ that cannot be decoded to the end are named, left out of OUT/manifest.csv, and m
 examples:
   tubelet data prepare my_clips prepared
   tubelet data prepare k400.csv /fast/k400 --num-workers 16 --quality high
+  tubelet data prepare ssv2.csv /fast/ssv2 --shards 500
   tubelet train --data prepared/manifest.csv"""
 
 

@@ -1,0 +1,122 @@
+"""What training will cost before it begins: multiply-adds and memory of a step, from shapes alone.
+
+Nothing is computed: tensors without content pass through the model (torch's meta and fake tensors), so that the
+largest models take seconds on any machine. Weights, gradients and optimizer state follow from the parameters; kept
+activations are those that autograd saves in a forward pass, in the precision of the run. What is only there for a
+moment (the largest gradient of an activation, workspaces, fragmentation) is not counted.
+
+    C, T, H, W  channels, frames and pixels of a clip
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd.graph import saved_tensors_hooks
+from torch.func import functional_call
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from tubelet.training.optim import OptimizerConfig
+
+ClipShape = tuple[int, int, int, int]  # channels, frames, height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class MemoryEstimate:
+    """Bytes that a training step keeps on its device."""
+
+    weights: int  # and buffers
+    gradients: int
+    optimizer: int  # its moments
+    activations: int  # kept from the forward pass for the backward pass
+    clips: int  # the batch as uint8, and the part that is computed as floats
+    num_clips: int  # that are computed at once
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.gradients + self.optimizer + self.activations + self.clips
+
+
+def count_training_macs(model: nn.Module, clip_shape: ClipShape) -> int:
+    """Multiply-adds of matrix products and convolutions for one clip, forward and backward as far as it goes."""
+    shapes = _empty_like(model, torch.device("meta"))
+    counter = FlopCounterMode(display=False)
+    with counter, sdpa_kernel(SDPBackend.MATH):  # MATH: attention as its two products
+        _forward(model, shapes, torch.empty(1, *clip_shape, device="meta")).sum().backward()
+    return int(counter.get_total_flops()) // 2
+
+
+def estimate_memory(
+    model: nn.Module,
+    clip_shape: ClipShape,
+    *,
+    batch_size: int,
+    accumulation: int,
+    precision: Literal["fp32", "bf16"],
+    optim: OptimizerConfig,
+    device: torch.device,
+) -> MemoryEstimate:
+    """What a training step keeps.
+
+    Args:
+        model: in training mode, frozen parts in evaluation mode; on whatever device, with or without content.
+        clip_shape: of one clip (C, T, H, W).
+        batch_size: clips of one optimizer step.
+        accumulation: parts that the batch is computed in.
+        precision: of the forward pass.
+        optim: how many moments a trained parameter has.
+        device: that the run will use, which decides the kernels and so what they keep.
+    """
+    parameters = list(model.parameters())
+    trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
+    weights = sum(t.numel() * t.element_size() for t in [*parameters, *model.buffers()])
+    num_clips = -(-batch_size // accumulation)
+    kept = [_saved_bytes(model, clip_shape, number, precision, device) for number in (1, 2)]
+    pixels = clip_shape[0] * clip_shape[1] * clip_shape[2] * clip_shape[3]
+    return MemoryEstimate(
+        weights=weights,
+        gradients=trained,
+        optimizer=trained * (2 if optim.name == "adamw" else int(optim.momentum > 0)),
+        activations=kept[0] + (num_clips - 1) * (kept[1] - kept[0]),
+        clips=pixels * batch_size + 4 * pixels * num_clips,
+        num_clips=num_clips,
+    )
+
+
+def _saved_bytes(model: nn.Module, clip_shape: ClipShape, num_clips: int, precision: str, device: torch.device) -> int:
+    """Bytes that autograd keeps of a forward pass, each storage once, without the parameters themselves."""
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        tensors = _empty_like(model, device)
+        own = {tensor.untyped_storage()._cdata for tensor in tensors.values()}
+        storages: dict[int, Any] = {}  # holds them, so that no two are given one address
+
+        def keep(tensor: Tensor) -> Tensor:
+            storage = tensor.untyped_storage()
+            if storage._cdata not in own:
+                storages[storage._cdata] = storage
+            return tensor
+
+        clips = torch.empty(num_clips, *clip_shape, device=device)
+        own.add(clips.untyped_storage()._cdata)
+        autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+        with saved_tensors_hooks(keep, lambda tensor: tensor), autocast:
+            logits = _forward(model, tensors, clips)
+        del logits
+        return sum(storage.nbytes() for storage in storages.values())
+
+
+def _empty_like(model: nn.Module, device: torch.device) -> dict[str, Tensor]:
+    return {
+        name: torch.empty(t.shape, dtype=t.dtype, device=device, requires_grad=t.requires_grad)
+        for name, t in [*model.named_parameters(), *model.named_buffers()]
+    }
+
+
+def _forward(model: nn.Module, tensors: dict[str, Tensor], clips: Tensor) -> Tensor:
+    logits: Tensor = functional_call(model, tensors, (clips,))
+    return logits
