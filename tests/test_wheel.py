@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src"
-KINDS = {".py", ".typed", ".yaml", ".j2", ".npz"}  # code, type marker, recipes, templates, embedded data
+KINDS = {".py", ".typed", ".yaml", ".j2", ".npz", ".csv"}  # code, marker, recipes, templates, embedded data, results
 
 
 def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None) -> str:

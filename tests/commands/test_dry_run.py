@@ -30,7 +30,7 @@ def test_it_tells_rows_steps_rates_parameters_and_costs(
         "rate x 0.5",
         "GMACs per epoch",
         "estimated: what autograd keeps",
-        "▇",
+        "█",
         "nothing found that would stop this run",
     ):
         assert said in out

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from huggingface_vivit import huggingface_twin
+
 from tiny_vivit import clips, tiny
 
 

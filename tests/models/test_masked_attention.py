@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 import torch
 from dense_reference import dense_attention, same_place, same_time
-from tiny_vivit import clips, tiny
 from torch import Tensor, nn
+
+from tiny_vivit import clips, tiny
 
 N_T, N_S, HEADS = 4, 6, 4
 

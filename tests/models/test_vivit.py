@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_vivit import KINDS, TWO_STAGE_KINDS, clips, tiny
 from torch import Tensor, nn
 
+from tiny_vivit import KINDS, TWO_STAGE_KINDS, clips, tiny
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.types import FrameFeatures
 

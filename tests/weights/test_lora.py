@@ -12,8 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from models.tiny_vivit import KINDS, clips, tiny
 from support import MODEL, PROTOCOL, assert_one_line, tiny_model, write_checkpoint
+from tiny_vivit import KINDS, clips, tiny
 from tubelet import cli, load
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from models.tiny_vivit import KINDS, tiny
 from support import PROTOCOL, assert_one_line, tiny_model
+from tiny_vivit import KINDS, tiny
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
 from tubelet.nn.position import resize_positions

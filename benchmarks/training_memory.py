@@ -1,0 +1,90 @@
+"""How far the memory estimate of `tubelet train --dry-run` is from what a process really takes, on the CPU.
+
+python benchmarks/training_memory.py    a minute on one thread, writes docs/results/training_memory.json
+
+Each model makes two AdamW steps in float32 in a process of its own; the growth of its peak resident memory over what
+imports and the estimate took stands against the estimate. The estimate leaves out what is there for a moment only, so
+the process takes more.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import torch
+
+from tubelet.evaluation.cost import peak_memory_bytes
+from tubelet.files import write_atomically
+from tubelet.models import create_model
+from tubelet.training.estimate import estimate_memory
+from tubelet.training.optim import OptimizerConfig, make_optimizer
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results" / "training_memory.json"
+CPU = torch.device("cpu")
+
+
+@dataclass(frozen=True)
+class Case:
+    model: str
+    frames: int
+    side: int  # pixels
+    batch: int  # clips
+
+
+CASES = (
+    Case("vivit_s16x2_fe", 16, 112, 8),
+    Case("vivit_s16x2_joint", 16, 112, 8),
+    Case("timesformer_b16_divided", 8, 112, 4),
+    Case("vtn_deit_ti16", 8, 112, 8),
+)
+
+
+def measure(case: Case) -> dict[str, float]:
+    """GiB estimated and taken."""
+    torch.set_num_threads(1)
+    options = {"num_frames": case.frames, "image_size": [case.side, case.side]}
+    clip, optim = (3, case.frames, case.side, case.side), OptimizerConfig()
+    with torch.device("meta"):
+        model = create_model(case.model, **options)
+    estimate = estimate_memory(
+        model.train(), clip, batch_size=case.batch, accumulation=1, precision="fp32", optim=optim, device=CPU
+    )
+    before = peak_memory_bytes(CPU) or 0
+    model = create_model(case.model, **options).train()
+    optimizer = make_optimizer(model, optim)
+    for _ in range(2):
+        optimizer.zero_grad()
+        clips = torch.randn(case.batch, *clip)
+        logits = model(clips)  # kept until the next step has others, as in the training loop
+        loss = logits.square().sum()
+        loss.backward()
+        optimizer.step()
+    taken = (peak_memory_bytes(CPU) or 0) - before
+    return {
+        "estimate_gib": round(estimate.total / 2**30, 3),
+        "process_gib": round(taken / 2**30, 3),
+        "process_over_estimate": round(taken / estimate.total, 2),
+    }
+
+
+def main() -> None:
+    if len(sys.argv) > 1:  # one case, in its own process
+        print(json.dumps(measure(CASES[int(sys.argv[1])])))
+        return
+    rows = []
+    for number, case in enumerate(CASES):
+        done = subprocess.run([sys.executable, __file__, str(number)], check=True, capture_output=True, text=True)
+        rows.append({**asdict(case), **json.loads(done.stdout)})
+        print(rows[-1])
+    content = {"command": "python benchmarks/training_memory.py", "date": date.today().isoformat()}
+    content |= {"torch": torch.__version__}
+    write_atomically(RESULTS, json.dumps({**content, "rows": rows}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

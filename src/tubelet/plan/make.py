@@ -1,0 +1,188 @@
+"""What a recipe will do, told before it is done: nothing is trained, nothing is written, no video is indexed.
+
+Every part is worked out as far as what is there allows: without data, everything that needs no rows; with first weights
+on a hub that can be reached, everything but their fit. What would stop the run is a ``problem``, one line each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import timm
+import torch
+from huggingface_hub import constants
+from torch import nn
+
+from tubelet.data.manifest import Manifest
+from tubelet.evaluation.cost import count_macs, count_parameters
+from tubelet.models import create_model, model_config
+from tubelet.plan.data import look_at_data
+from tubelet.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
+from tubelet.recipe import Recipe
+from tubelet.run import RECIPE, resume_recipe
+from tubelet.start import Start, read_start, start_model
+from tubelet.training.estimate import ClipShape, MemoryEstimate, count_training_macs, estimate_memory
+from tubelet.training.optim import make_optimizer, make_schedule, parameter_groups
+from tubelet.training.resume import FILE as STATE
+from tubelet.weights.hub import hub_answers, parse_hub_name
+from tubelet.weights.init_source import resolve_source
+
+_CURVE_POINTS = 61
+_STEPS_WITHOUT_DATA = 1000  # of an epoch, for the shape of the curve alone
+
+
+def plan_run(recipe: Recipe, folder: Path, device: torch.device) -> Plan:
+    """What ``run_recipe`` with these arguments would do."""
+    plan = Plan(recipe=recipe, folder=folder, device=device)
+    manifest = look_at_data(plan)
+    start = _look_at_first_weights(plan)
+    plan.recipe = start.recipe
+    with plan.noting_problems():
+        model = _started_model(plan, start, manifest)
+        _look_at_model(plan, model)
+    _look_at_schedule(plan)
+    _look_at_folder(plan)
+    plan.notes = list(dict.fromkeys(plan.notes))
+    return plan
+
+
+def _look_at_first_weights(plan: Plan) -> Start:
+    """The recipe as it runs. Weights on a hub that answers are not fetched."""
+    recipe, init = plan.recipe, plan.recipe.init
+    if init is None:
+        return Start(recipe=recipe)
+    with plan.noting_problems():
+        name = resolve_source(init.source)
+        is_remote = timm.is_model(name.partition(".")[0]) or parse_hub_name(name) is not None
+        if is_remote and not Path(name).exists() and not constants.HF_HUB_OFFLINE and hub_answers():
+            plan.note(f"init: {name} is fetched when the run begins, if it is not in the cache; its fit is not checked")
+            return Start(recipe=recipe)
+        return read_start(recipe, None, False, plan)
+    return Start(recipe=recipe)
+
+
+def _started_model(plan: Plan, start: Start, manifest: Manifest | None) -> nn.Module:
+    """The model as the run has it; where its classes or first weights are not known, with shapes alone."""
+    recipe = plan.recipe
+    is_whole = manifest is not None and start.source is not None
+    num_classes = _num_classes(plan)
+    with torch.device("cpu" if is_whole else "meta"):
+        model = create_model(recipe.model["name"], **recipe.model_options(num_classes))
+    if not is_whole:
+        start = dataclasses.replace(start, source=None)
+        if recipe.lora is not None:
+            plan.note("lora: the adapters are not counted, because data or first weights are not there to look at")
+    protocol = recipe.protocol if manifest is None else recipe.protocol_for(manifest)
+    started = start_model(model, start, protocol, plan)
+    model.train()
+    for module in started.frozen:
+        module.eval()
+    return model
+
+
+def _num_classes(plan: Plan) -> int:
+    if plan.data is not None:
+        return sum(plan.data.classes.values())
+    number = int(model_config(plan.recipe.model["name"]).num_classes)
+    plan.note(f"model: the number of classes comes from the data; counted with {number}")
+    return number
+
+
+def _look_at_model(plan: Plan, model: nn.Module) -> None:
+    recipe = plan.recipe
+    protocol, training = recipe.protocol, recipe.training
+    clip: ClipShape = (protocol.num_channels, protocol.num_frames, *protocol.crop_size)
+    parameters = count_parameters(model)
+    plan.model = ModelPlan(
+        name=recipe.model["name"],
+        num_classes=_num_classes(plan),
+        parameters=parameters,
+        trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        groups=tuple(parameter_groups(model, recipe.optim)),
+        gmacs_per_clip=count_macs(model, clip) / 1e9,
+        training_gmacs_per_clip=count_training_macs(model, clip) / 1e9,
+    )
+    plan.memory = estimate_memory(
+        model,
+        clip,
+        batch_size=training.batch_size * recipe.augment.repeats,
+        accumulation=training.accumulation,
+        precision=training.precision,
+        optim=recipe.optim,
+        device=plan.device,
+    )
+    checkpoint, state = plan.memory.weights, plan.memory.weights + plan.memory.optimizer
+    plan.disk_bytes = 3 * checkpoint + 2 * state  # best, last and the state, while one of each kind is being replaced
+    _check_memory(plan, plan.memory)
+
+
+def _check_memory(plan: Plan, memory: MemoryEstimate) -> None:
+    """Whether a step fits into the memory of the device, and into how many parts to cut the batch if not."""
+    if plan.device.type == "cuda":
+        there = torch.cuda.get_device_properties(plan.device).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else memory.total
+    if memory.total <= there:
+        return
+    per_clip = (memory.activations + memory.clips) / memory.num_clips
+    left = there - memory.weights - memory.gradients - memory.optimizer
+    advice = "it needs a smaller model, or less in a clip"
+    if left >= per_clip:
+        parts = -(-memory.num_clips * plan.recipe.training.accumulation // int(left / per_clip))
+        advice = f"--training.accumulation {parts} keeps those of fewer clips"
+        if parts > plan.recipe.training.batch_size:
+            advice = "it needs less in a clip, or a smaller augment.repeats"
+    plan.problems.append(
+        f"memory: a step of {memory.num_clips} clips keeps about {memory.total / 2**30:.1f} GiB, {plan.device} has "
+        f"{there / 2**30:.1f}; {advice}"
+    )
+
+
+def _look_at_schedule(plan: Plan) -> None:
+    """Steps, and the learning rate that the run's own schedule gives at points spread over them."""
+    training, optim = plan.recipe.training, plan.recipe.optim
+    rows = None if plan.data is None else plan.data.rows.get("train", 0)
+    steps = max(1, rows // training.batch_size) if rows else None
+    per_epoch = steps or _STEPS_WITHOUT_DATA
+    num_steps = per_epoch * training.num_epochs
+    optimizer = make_optimizer(nn.Linear(1, 1, bias=False), dataclasses.replace(optim, head_lr=None, layer_decay=1.0))
+    schedule = make_schedule(optimizer, optim, num_epochs=training.num_epochs, steps_per_epoch=per_epoch)
+    curve = []
+    for step in sorted({round(i * (num_steps - 1) / (_CURVE_POINTS - 1)) for i in range(_CURVE_POINTS)}):
+        schedule.step_update(step)
+        curve.append(CurvePoint(epoch=step / per_epoch, lr=optimizer.param_groups[0]["lr"]))
+    if rows and rows < training.batch_size:
+        plan.note(f"all {rows} training videos make one batch, smaller than training.batch_size={training.batch_size}")
+    plan.schedule = SchedulePlan(
+        steps_per_epoch=steps,
+        num_steps=None if steps is None else num_steps,
+        clips_per_step=min(rows or training.batch_size, training.batch_size) * plan.recipe.augment.repeats,
+        curve=tuple(curve),
+    )
+
+
+def _look_at_folder(plan: Plan) -> None:
+    """Whether the run could begin or go on there, and whether its files fit on the disk."""
+    folder = plan.folder
+    if folder.exists() and not folder.is_dir():
+        plan.problems.append(f"{folder}: is a file, expected a folder; give another --out")
+        return
+    if (folder / RECIPE).is_file():
+        with plan.noting_problems():
+            if resume_recipe(folder) != plan.recipe:
+                plan.problems.append(f"{folder}: holds a run of another recipe; give another --out")
+            elif (folder / STATE).is_file():
+                plan.note(f"{folder}: holds this run already, which goes on from its last state")
+    elif folder.is_dir() and any(folder.iterdir()):
+        plan.problems.append(f"{folder}: not empty and not a run; give another --out")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    if not os.access(there, os.W_OK):
+        plan.problems.append(f"{there}: nothing can be written here; give another --out")
+    free = shutil.disk_usage(there).free
+    if plan.disk_bytes is not None and plan.disk_bytes > free:
+        plan.problems.append(
+            f"disk: checkpoints and state take {plan.disk_bytes / 2**30:.1f} GiB, {there} has {free / 2**30:.1f} free"
+        )
