@@ -19,13 +19,12 @@ from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.models import MODELS, create_model, model_config
+from tubelet.models import MODELS, create_model
 from tubelet.models.vivit import ViViTConfig, ViViTJoint
-from tubelet.weights.checkpoint import Record
 from tubelet.weights.convert import SAME, MappingReport, Operation, Rule, map_back, map_weights, stacked
 from tubelet.weights.huggingface_protocol import read_protocol
 from tubelet.weights.read import read_weights
-from tubelet.weights.source import Converted, ConvertOptions, choose_labels, nearest_name, protocol_with
+from tubelet.weights.source import Converted, ConvertOptions, as_converted, choose_labels, nearest_name, protocol_with
 
 CONFIG = "config.json"
 
@@ -74,20 +73,14 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     model.load_state_dict(state)
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, labels_of(content, path))
     protocol, notes = read_protocol(path, fields["num_frames"], tuple(fields["image_size"]), fields["in_channels"])
-    record = Record(
-        model_name=name,
-        model_config=config_io.to_dict(model_config(name, fields)),
-        protocol=protocol_with(protocol, options, labels),
-        provenance={
-            "source": "huggingface",
-            "original": "transformers VivitForVideoClassification",
-            "license": license_of(path),
-            "labels_from": labels_from,
-            "protocol_notes": notes,
-            "mapping": report.to_dict(),
-        },
-    )
-    return Converted(model=model.eval(), record=record, report=report)
+    provenance = {
+        "source": "huggingface",
+        "original": "transformers VivitForVideoClassification",
+        "license": license_of(path),
+        "labels_from": labels_from,
+        "protocol_notes": notes,
+    }
+    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
 
 
 def is_huggingface(path: Path) -> bool:

@@ -37,7 +37,7 @@ from tubelet.weights.convert import SAME, MappingReport, Rule, map_back, map_wei
 from tubelet.weights.huggingface import CONFIG, labels_of, license_of, read_config
 from tubelet.weights.huggingface_protocol import PREPROCESSOR, PROCESSOR_FILES, crop_and_resize, pixel_range
 from tubelet.weights.read import read_weights
-from tubelet.weights.source import Converted, ConvertOptions, choose_labels, nearest_name, protocol_with
+from tubelet.weights.source import Converted, ConvertOptions, as_converted, choose_labels, nearest_name, protocol_with
 from tubelet.weights.timesformer import TABLE, TOKEN
 from tubelet.weights.timesformer_config import protocol_of
 
@@ -103,20 +103,14 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     config = model_config(name, fields)
     labels, labels_from = choose_labels(config.num_classes, options.labels, labels_of(content, path))
     protocol, notes = read_processor(path, config)
-    record = Record(
-        model_name=name,
-        model_config=config_io.to_dict(config),
-        protocol=protocol_with(protocol, options, labels),
-        provenance={
-            "source": "huggingface",
-            "original": "transformers TimesformerForVideoClassification",
-            "license": license_of(path),
-            "labels_from": labels_from,
-            "protocol_notes": notes,
-            "mapping": report.to_dict(),
-        },
-    )
-    return Converted(model=model.eval(), record=record, report=report)
+    provenance = {
+        "source": "huggingface",
+        "original": "transformers TimesformerForVideoClassification",
+        "license": license_of(path),
+        "labels_from": labels_from,
+        "protocol_notes": notes,
+    }
+    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
 
 
 def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

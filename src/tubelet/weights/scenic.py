@@ -15,9 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tubelet import config as config_io
 from tubelet.errors import CheckpointError
-from tubelet.models import create_model, model_config
+from tubelet.models import create_model
 from tubelet.models.vivit import (
     ViViTAveragePool,
     ViViTFactorizedDotProduct,
@@ -25,11 +24,10 @@ from tubelet.models.vivit import (
     ViViTFactorizedSelfAttention,
     ViViTJoint,
 )
-from tubelet.weights.checkpoint import Record
 from tubelet.weights.convert import SAME, TRANSPOSED, MappingReport, Operation, Rule, map_back, map_weights
 from tubelet.weights.read import read_weights
 from tubelet.weights.scenic_config import model_of, protocol_of, published_heads
-from tubelet.weights.source import Converted, ConvertOptions, choose_labels, protocol_with
+from tubelet.weights.source import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 
 
 def convert(path: Path, options: ConvertOptions) -> Converted:
@@ -51,21 +49,15 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         notes.append("397 outputs: split into 300 nouns and 97 verbs; one head is --labels FILE with 397 names")
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
     protocol, protocol_notes = protocol_of(fields)
-    record = Record(
-        model_name=name,
-        model_config=config_io.to_dict(model_config(name, fields)),
-        protocol=protocol_with(protocol, options, labels),
-        provenance={
-            "source": "scenic",
-            "original": "google-research/scenic, projects/vivit",
-            "license": "apache-2.0",
-            "labels_from": labels_from,
-            "model_notes": notes,
-            "protocol_notes": protocol_notes,
-            "mapping": report.to_dict(),
-        },
-    )
-    return Converted(model=model.eval(), record=record, report=report)
+    provenance = {
+        "source": "scenic",
+        "original": "google-research/scenic, projects/vivit",
+        "license": "apache-2.0",
+        "labels_from": labels_from,
+        "model_notes": notes,
+        "protocol_notes": protocol_notes,
+    }
+    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
 
 
 def from_scenic(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

@@ -52,6 +52,20 @@ class Source:
     original: Callable[[Path, Tensor], tuple[Tensor, str] | None] | None = None
 
 
+def as_converted(
+    name: str, model: nn.Module, report: MappingReport, protocol: Protocol, provenance: Mapping[str, Any]
+) -> Converted:
+    """The outcome of a converter: the named model with its weights loaded, and the record of its own config."""
+    fields: Any = model.config
+    record = Record(
+        model_name=name,
+        model_config=config_io.to_dict(fields),
+        protocol=protocol,
+        provenance={**provenance, "mapping": report.to_dict()},
+    )
+    return Converted(model=model.eval(), record=record, report=report)
+
+
 def nearest_name(model_class: type[nn.Module], fields: Mapping[str, Any]) -> str:
     """The name in ``MODELS`` of that class whose own fields agree most with ``fields``; the record holds them all."""
 

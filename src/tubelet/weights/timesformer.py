@@ -23,18 +23,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model, model_config
 from tubelet.models.timesformer import TimeSformer, TimeSformerDivided
 from tubelet.nn.position import nearest_positions
-from tubelet.weights.checkpoint import Record
 from tubelet.weights.convert import SAME, MappingReport, Operation, Rule, map_back, map_weights
 from tubelet.weights.image_init import InitConfig
 from tubelet.weights.image_vit import ImageViT
 from tubelet.weights.read import read_weights
 from tubelet.weights.resample import adapt_channels, resample_patch
-from tubelet.weights.source import Converted, ConvertOptions, choose_labels, protocol_with
+from tubelet.weights.source import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.timesformer_config import model_of, protocol_of
 
 LICENSE = "cc-by-nc-4.0"
@@ -70,21 +68,15 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     config = model_config(name, fields)
     labels, labels_from = choose_labels(config.num_classes, options.labels, None)
     protocol, protocol_notes = protocol_of(config)
-    record = Record(
-        model_name=name,
-        model_config=config_io.to_dict(config),
-        protocol=protocol_with(protocol, options, labels),
-        provenance={
-            "source": "timesformer",
-            "original": "facebookresearch/TimeSformer",
-            "license": LICENSE,
-            "labels_from": labels_from,
-            "model_notes": notes,
-            "protocol_notes": protocol_notes,
-            "mapping": report.to_dict(),
-        },
-    )
-    return Converted(model=model.eval(), record=record, report=report)
+    provenance = {
+        "source": "timesformer",
+        "original": "facebookresearch/TimeSformer",
+        "license": LICENSE,
+        "labels_from": labels_from,
+        "model_notes": notes,
+        "protocol_notes": protocol_notes,
+    }
+    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
 
 
 def from_official(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

@@ -15,15 +15,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
-from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import MODELS, create_model, list_models, model_config
 from tubelet.models.torchvision import TorchvisionVideo
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import Record
 from tubelet.weights.convert import MappingReport, Rule, map_weights
 from tubelet.weights.read import read_weights
-from tubelet.weights.source import Converted, ConvertOptions, choose_labels, protocol_with
+from tubelet.weights.source import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 
 _PREFIX = "network."
 # Frames per second, frames of a clip and clips of a video of each network's test.
@@ -63,22 +61,14 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         num_classes, options.labels, categories if len(categories) == num_classes else None
     )
     protocol = protocol_of(config.network)
-    record = Record(
-        model_name=name,
-        model_config=config_io.to_dict(config),
-        protocol=protocol_with(protocol, options, labels),
-        provenance={
-            "source": "torchvision",
-            "original": f"torchvision {config.network}",
-            "license": "unknown: torchvision states none for its weights",
-            "labels_from": labels_from,
-            "protocol_notes": [
-                "views and frames per second: as torchvision documents the test of its Kinetics weights"
-            ],
-            "mapping": report.to_dict(),
-        },
-    )
-    return Converted(model=model.eval(), record=record, report=report)
+    provenance = {
+        "source": "torchvision",
+        "original": f"torchvision {config.network}",
+        "license": "unknown: torchvision states none for its weights",
+        "labels_from": labels_from,
+        "protocol_notes": ["views and frames per second: as torchvision documents the test of its Kinetics weights"],
+    }
+    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
 
 
 def from_torchvision(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

@@ -16,13 +16,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tubelet import config as config_io
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model, model_config
-from tubelet.weights.checkpoint import Record
 from tubelet.weights.convert import SAME, MappingReport, Operation, Rule, map_back, map_weights
 from tubelet.weights.read import read_weights
-from tubelet.weights.source import Converted, ConvertOptions, choose_labels, protocol_with
+from tubelet.weights.source import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.uniformerv2_config import model_of, protocol_of
 
 # MMAction2's name of a part -> the official one.
@@ -59,21 +57,15 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     model.load_state_dict(state)
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
     protocol, protocol_notes = protocol_of(model_config(name, fields), of_mmaction2)
-    record = Record(
-        model_name=name,
-        model_config=config_io.to_dict(model_config(name, fields)),
-        protocol=protocol_with(protocol, options, labels),
-        provenance={
-            "source": "uniformerv2",
-            "original": "open-mmlab/mmaction2" if of_mmaction2 else "OpenGVLab/UniFormerV2",
-            "license": "apache-2.0" if of_mmaction2 else "mit",
-            "labels_from": labels_from,
-            "model_notes": [*notes, *more],
-            "protocol_notes": protocol_notes,
-            "mapping": report.to_dict(),
-        },
-    )
-    return Converted(model=model.eval(), record=record, report=report)
+    provenance = {
+        "source": "uniformerv2",
+        "original": "open-mmlab/mmaction2" if of_mmaction2 else "OpenGVLab/UniFormerV2",
+        "license": "apache-2.0" if of_mmaction2 else "mit",
+        "labels_from": labels_from,
+        "model_notes": [*notes, *more],
+        "protocol_notes": protocol_notes,
+    }
+    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
 
 
 def official_names(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:

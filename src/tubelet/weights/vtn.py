@@ -13,14 +13,12 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tubelet import config as config_io
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import Record
 from tubelet.weights.convert import SAME, MappingReport, Operation, Rule, map_back, map_weights, stacked
 from tubelet.weights.read import read_weights
-from tubelet.weights.source import Converted, ConvertOptions, choose_labels, protocol_with
+from tubelet.weights.source import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 
 # Checkpoints written with the libraries of 2021 hold this buffer of row numbers.
 DROPPED = {r"temporal_encoder\.embeddings\.position_ids": "a buffer of row numbers"}
@@ -63,20 +61,14 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     model.load_state_dict(state)
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
     config = model_config(name, fields)
-    record = Record(
-        model_name=name,
-        model_config=config_io.to_dict(config),
-        protocol=protocol_with(PROTOCOL, options, labels),
-        provenance={
-            "source": "vtn",
-            "original": "bomri/SlowFast at 00a68201",
-            "license": "apache-2.0",
-            "labels_from": labels_from,
-            "model_notes": [f"{config.num_heads} heads and windows of {config.attention_window}: no file says them"],
-            "mapping": report.to_dict(),
-        },
-    )
-    return Converted(model=model.eval(), record=record, report=report)
+    provenance = {
+        "source": "vtn",
+        "original": "bomri/SlowFast at 00a68201",
+        "license": "apache-2.0",
+        "labels_from": labels_from,
+        "model_notes": [f"{config.num_heads} heads and windows of {config.attention_window}: no file says them"],
+    }
+    return as_converted(name, model, report, protocol_with(PROTOCOL, options, labels), provenance)
 
 
 def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
