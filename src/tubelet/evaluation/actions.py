@@ -12,23 +12,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
-from tubelet import config
 from tubelet.errors import DataError
-from tubelet.evaluation.metrics import CALIBRATION_BINS, Metrics
+from tubelet.evaluation.metrics import CALIBRATION_BINS, Metrics, OneAnswer
 from tubelet.inference.heads import action_name, best_actions
 
 Action = tuple[int, ...]  # class of each head
 
 
 @dataclass(frozen=True, kw_only=True)
-class ActionMetrics:
+class ActionMetrics(OneAnswer):
     """What ``metrics.json`` says about the actions, and about each head. Accuracies are shares in [0, 1]."""
 
     num_videos: int  # with a label of every head; the metrics of a head count all videos that have one of it
@@ -54,16 +53,6 @@ class ActionMetrics:
     def headline(self) -> str:
         heads = ", ".join(f"{head} {metrics.top1:.1%}" for head, metrics in self.heads.items())
         return f"action top-1 {self.top1:.1%}, top-{self.top5_k} {self.top5:.1%}; top-1 of {heads}"
-
-    @property
-    def baseline(self) -> str:
-        """What a classifier that knows nothing reaches."""
-        return f"always '{self.majority_label}' gives {self.majority_baseline:.1%}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        plain: dict[str, Any] = config.to_dict(self)
-        return plain
 
 
 def compute_action_metrics(

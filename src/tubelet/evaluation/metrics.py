@@ -28,8 +28,29 @@ from tubelet.errors import DataError
 CALIBRATION_BINS = 15
 
 
+class PlainData:
+    """What all kinds of metrics can do."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        plain: dict[str, Any] = config.to_dict(self)
+        return plain
+
+
+class OneAnswer(PlainData):
+    """Metrics of classifiers that give one answer, which may be measured by always giving the same one."""
+
+    majority_label: str
+    majority_baseline: float
+
+    @property
+    def baseline(self) -> str:
+        """What a classifier that knows nothing reaches."""
+        return f"always '{self.majority_label}' gives {self.majority_baseline:.1%}"
+
+
 @dataclass(frozen=True, kw_only=True)
-class Metrics:
+class Metrics(OneAnswer):
     """What ``metrics.json`` says about one set of scores. Accuracies are shares in [0, 1]."""
 
     labels: tuple[str, ...]  # class names, in the order of every table here
@@ -57,16 +78,6 @@ class Metrics:
     def headline(self) -> str:
         auroc = "" if self.auroc is None else f", AUROC {self.auroc:.3f}"
         return f"top-1 {self.top1:.1%}, top-{self.top5_k} {self.top5:.1%}, mean class {self.mean_class:.1%}{auroc}"
-
-    @property
-    def baseline(self) -> str:
-        """What a classifier that knows nothing reaches."""
-        return f"always '{self.majority_label}' gives {self.majority_baseline:.1%}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        plain: dict[str, Any] = config.to_dict(self)
-        return plain
 
 
 def compute_metrics(

@@ -11,19 +11,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
-from tubelet import config
 from tubelet.errors import DataError
+from tubelet.evaluation.metrics import PlainData
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiLabelMetrics:
+class MultiLabelMetrics(PlainData):
     """What ``metrics.json`` says about one set of scores of independent classes."""
 
     labels: tuple[str, ...]  # class names, in the order of every table here
@@ -49,11 +48,6 @@ class MultiLabelMetrics:
     def headline(self) -> str:
         auroc = "" if self.auroc is None else f", AUROC {self.auroc:.3f}"
         return f"mAP {self.mean_average_precision:.1%}{auroc}"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain data for JSON."""
-        plain: dict[str, Any] = config.to_dict(self)
-        return plain
 
 
 def compute_multi_label_metrics(
