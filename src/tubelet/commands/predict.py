@@ -55,7 +55,7 @@ class Options:
     plot: Path | None = None  # windows: also draw a timeline into this file (.png, .svg, .pdf)
     json: bool = False  # print JSON on stdout
     csv: Path | None = None  # also write one row per video (or window) and label to this file
-    num_workers: int = 2  # processes that decode; 0 decodes in this process
+    num_workers: int = 2  # processes that decode, without --window; 0 decodes in this process
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
 
 
@@ -87,9 +87,7 @@ def main(argv: list[str]) -> int:
         print(json.dumps({"predictions": rows, "errors": failures}, indent=2, ensure_ascii=False))
     else:
         print_table(predictions)
-    if failures:
-        print(f"tubelet: error: {len(failures)} of {len(files)} files could not be read", file=sys.stderr)
-    return 1 if failures else 0
+    return exit_code(len(failures), len(files))
 
 
 def _check(options: Options) -> None:
@@ -111,9 +109,14 @@ def _predict_windows(options: Options, classifier: Classifier, files: Sequence[P
     write_films(films, failures, options.json, options.csv)
     if options.plot is not None:
         write_plots(films, options.plot)
-    if failures:
-        print(f"tubelet: error: {len(failures)} of {len(files)} files could not be read", file=sys.stderr)
-    return 1 if failures else 0
+    return exit_code(len(failures), len(files))
+
+
+def exit_code(num_failed: int, num_files: int) -> int:
+    """1, and a last line that counts, where a file could not be read."""
+    if num_failed:
+        print(f"tubelet: error: {num_failed} of {num_files} files could not be read", file=sys.stderr)
+    return 1 if num_failed else 0
 
 
 def find_files(sources: Sequence[str]) -> list[Path]:

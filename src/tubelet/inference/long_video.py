@@ -39,15 +39,10 @@ def predict_windows(
     wanted = sorted(set(grid_indices(times, plan.seconds_per_sample).tolist()))
     pictures = reader.frames_in_order(wanted)
     # Every frame's time is pushed, for the sampler decides by them; only those it asks for were decoded.
-    ahead: dict[int, torch.Tensor] = {}
     for index, seconds in enumerate(times.tolist()):
 
         def picture(index: int = index) -> torch.Tensor:
-            while index not in ahead:
-                decoded, pixels = next(pictures)
-                ahead.clear()
-                ahead[decoded] = torch.from_numpy(pixels)
-            return ahead[index]
+            return next(torch.from_numpy(pixels) for decoded, pixels in pictures if decoded == index)
 
         yield from stream.push_one(picture, seconds)
         on_progress(seconds, reader.duration_seconds)
