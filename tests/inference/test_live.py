@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 
 from support import MODEL, PROTOCOL, tiny_model
-from tubelet import load
+from tubelet import cli, load
 from tubelet.data.live import LiveFrame, LiveSource
 from tubelet.data.video import VideoReader
 from tubelet.errors import VideoError
@@ -279,3 +279,10 @@ def test_a_pipe_gives_the_segments_of_the_file_and_a_stalled_one_gives_them_when
     assert_same(found, offline(load(checkpoint, "cpu"), film))
     assert f"{6 * FPS} frames in 1 connections; 0 left out" in err.decode()
     assert "no frame for" in err.decode()
+
+
+def test_a_file_that_is_not_there_is_an_error_at_once(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["stream", str(checkpoint), "nowhere.mp4", "--device", "cpu"]) == 1
+    err = capsys.readouterr().err
+    assert err.splitlines()[-1] == "tubelet: error: nowhere.mp4: cannot be opened (No such file or directory)"
+    assert "trying again" not in err

@@ -7,7 +7,6 @@ import json
 import sys
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -76,7 +75,7 @@ def main(argv: list[str]) -> int:
         partial(LiveSource, options.source, input_format=options.input_format, timeout_seconds=timeout),
         make_plan,
         drop="oldest" if options.drop == "oldest" or (options.drop == "auto" and live) else "never",
-        retries=0 if options.source == "-" or Path(options.source).is_file() else options.retries,
+        retries=options.retries if live or "://" in options.source else 0,  # a file or a pipe does not come back
         ends=not live,
         silent_seconds=timeout,
         top_k=min(options.top_k, len(classifier.labels)),

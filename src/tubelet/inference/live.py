@@ -87,7 +87,8 @@ class Watcher:
                 return
             failures = 1 if self.health.frames > got_frames else failures + 1
             if failures > self.retries:
-                raise VideoError(f"{broken or 'the source ends at once'}; gave up after {self.retries} more attempts")
+                tried = f"; gave up after {self.retries} more attempts" if self.retries else ""
+                raise VideoError(f"{broken or 'the source ends at once'}{tried}")
             pause = min(_FIRST_PAUSE_SECONDS * 2 ** (failures - 1), _LONGEST_PAUSE_SECONDS)
             self.report(f"{broken or 'the source ended'}; trying again in {pause:g} s")
             time.sleep(pause)
