@@ -23,7 +23,7 @@ from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
 from tubelet.models import model_config
 from tubelet.protocol import Protocol
-from tubelet.training.engine import TrainingConfig
+from tubelet.training.config import TrainingConfig
 from tubelet.training.optim import OptimizerConfig
 from tubelet.weights.image_init import InitConfig
 from tubelet.weights.lora import LoraConfig

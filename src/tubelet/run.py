@@ -36,7 +36,8 @@ from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe, load_recipe, save_recipe
 from tubelet.start import Start, read_start, start_model
-from tubelet.training.engine import Reporter, Task, fit
+from tubelet.training.engine import Task, fit
+from tubelet.training.reporter import Reporter
 from tubelet.training.resume import FILE as STATE
 from tubelet.training.resume import Progress
 from tubelet.weights.checkpoint import Record, save_checkpoint

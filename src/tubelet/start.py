@@ -14,8 +14,8 @@ from torch import nn
 
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
-from tubelet.training.engine import Reporter
 from tubelet.training.freeze import freeze
+from tubelet.training.reporter import Reporter
 from tubelet.weights.checkpoint import Adapter
 from tubelet.weights.image_vit import ImageViT
 from tubelet.weights.init_source import model_fields, read_source

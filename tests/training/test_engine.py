@@ -25,9 +25,11 @@ from tubelet.errors import ConfigError, DataError, TubeletError
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.training import resume
-from tubelet.training.engine import Task, TrainingConfig, fit, step_seed
+from tubelet.training.config import TrainingConfig
+from tubelet.training.engine import Task, fit
 from tubelet.training.optim import OptimizerConfig
 from tubelet.training.resume import Progress
+from tubelet.training.step import step_seed
 
 PROTOCOL = Protocol(
     num_frames=2,

@@ -15,7 +15,8 @@ from tubelet.data.loader import Loader
 from tubelet.data.manifest import ManifestConfig, read_manifest
 from tubelet.data.transforms import normalize
 from tubelet.errors import ConfigError
-from tubelet.training.engine import Task, TrainingConfig, fit
+from tubelet.training.config import TrainingConfig
+from tubelet.training.engine import Task, fit
 from tubelet.training.freeze import freeze
 from tubelet.training.optim import OptimizerConfig
 

@@ -22,7 +22,8 @@ from tubelet.data.transforms import normalize
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 from tubelet.recipe import DataConfig, Recipe
-from tubelet.training.engine import Task, TrainingConfig, fit
+from tubelet.training.config import TrainingConfig
+from tubelet.training.engine import Task, fit
 from tubelet.training.optim import OptimizerConfig
 from tubelet.types import Batch
 

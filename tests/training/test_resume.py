@@ -24,10 +24,10 @@ NUM_STEPS = 3 * 9  # epochs of the recipe x its steps per epoch
 # Trains by the recipe argv[1] in the folder argv[2], and kills itself with SIGKILL when step argv[3] begins.
 KILLED = """
 import os, signal, sys
-import tubelet.training.engine as engine
+import tubelet.training.step as step_file
 from tubelet.cli import main
 
-original = engine.step_seed
+original = step_file.step_seed
 
 def step_seed(seed, step):
     if step == int(sys.argv[3]):
@@ -35,7 +35,7 @@ def step_seed(seed, step):
     return original(seed, step)
 
 if __name__ == "__main__":
-    engine.step_seed = step_seed
+    step_file.step_seed = step_seed
     sys.exit(main(["train", sys.argv[1], "--out", sys.argv[2], "--data.num_workers", sys.argv[4], "--device", "cpu"]))
 """
 

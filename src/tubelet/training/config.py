@@ -1,0 +1,39 @@
+"""How a training run goes: how long, in what portions, what is measured and what is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tubelet.data.order import Sampling
+from tubelet.errors import ConfigError
+from tubelet.training.objective import ClassWeights
+
+BestMetric = Literal["auto", "top1", "mean_class", "auroc", "mean_average_precision", "loss"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """How long, in what portions, and what is kept."""
+
+    num_epochs: int = 30  # passes over the training split
+    batch_size: int = 32  # videos per optimizer step
+    accumulation: int = 1  # parts that a batch is computed in, to fit memory; the gradient is that of the whole
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast on CPU and GPU; weights stay fp32
+    label_smoothing: float = 0.0  # share of the target spread evenly over the classes
+    validate_every_epochs: int = 1  # the last epoch is always validated
+    class_weights: ClassWeights = "none"  # balanced: a video counts the more in the loss the rarer its class is
+    sampling: Sampling = "natural"  # balanced: an epoch draws rows so that every class comes equally often
+    best_metric: BestMetric = "auto"  # of validation, decides what best/ holds; auto: top1 (of actions), or mAP
+    checkpoint_every_steps: int = 200  # optimizer steps between states to resume from, beside one per validation
+
+    def __post_init__(self) -> None:
+        for name in ("num_epochs", "batch_size", "accumulation", "validate_every_epochs", "checkpoint_every_steps"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if self.accumulation > self.batch_size:
+            raise ConfigError(f"accumulation {self.accumulation} cuts a batch of {self.batch_size} into nothing")
+        if not 0 <= self.label_smoothing < 1:
+            raise ConfigError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing:g}")
+        if (self.class_weights, self.sampling) == ("balanced", "balanced"):
+            raise ConfigError("class_weights and sampling both balance the classes; choose one of them")
