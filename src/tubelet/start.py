@@ -17,11 +17,9 @@ from tubelet.recipe import Recipe
 from tubelet.training.freeze import freeze
 from tubelet.training.reporter import Reporter
 from tubelet.weights.checkpoint import Adapter
-from tubelet.weights.image_vit import ImageViT
-from tubelet.weights.init_source import model_fields, read_source
+from tubelet.weights.init_source import InitSource, model_fields, read_source
 from tubelet.weights.initialize import initialize
 from tubelet.weights.lora import add_adapters
-from tubelet.weights.video_init import VideoSource
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +27,7 @@ class Start:
     """A recipe ready to run: with the fields of the model that come along with its first weights."""
 
     recipe: Recipe
-    source: ImageViT | VideoSource | None = None  # to be read into the model; none: random, or in the run's state
+    source: InitSource | None = None  # to be read into the model; none: random, or in the run's state
     account: dict[str, Any] | None = None  # of an earlier session, where the run goes on
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the model, those that came along
 
@@ -59,7 +57,7 @@ def read_start(recipe: Recipe, account: dict[str, Any] | None, has_state: bool, 
         fields = account["model_fields"]
         return Start(recipe=_with_fields(recipe, fields), account=account, fields=fields)
     reporter.note(f"reading the first weights: {recipe.init.source}")
-    source = read_source(recipe.init)
+    source = read_source(recipe.init, recipe.model["name"])
     fields = model_fields(source, recipe.model)
     if account is not None:  # the recipe that was saved has them already
         fields = account["model_fields"]
@@ -89,4 +87,9 @@ def start_model(model: nn.Module, start: Start, protocol: Protocol, reporter: Re
 
 
 def _with_fields(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
-    return dataclasses.replace(recipe, model={**fields, **recipe.model})
+    """The recipe's own fields go first, also inside a group of fields such as ``trunk``."""
+    model = {**fields, **recipe.model}
+    for name in fields.keys() & recipe.model.keys():
+        if isinstance(fields[name], dict):
+            model[name] = {**fields[name], **recipe.model[name]}
+    return dataclasses.replace(recipe, model=model)

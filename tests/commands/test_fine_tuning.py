@@ -20,6 +20,12 @@ SHORT = (
     *("--protocol.num_frames", "4", "--protocol.num_temporal_views", "1"),
 )
 
+TRUNK = (
+    *("--model", "uniformerv2_b16", "--model.embed_dim", "24", "--model.num_heads", "4", "--model.patch_size", "8"),
+    *("--model.global_layers", "1"),
+)
+VTN = ("--model", "vtn_vit_b16", "--model.depth", "1", "--model.num_heads", "2", "--model.hidden_dim", "16")
+
 
 def train(videos: Path, out: Path, source: Path, *options: str) -> dict[str, Any]:
     """A run's run.json."""
@@ -77,6 +83,31 @@ def test_a_checkpoint_alone_decides_model_and_protocol_and_a_run_goes_on_without
     assert content_of(tmp_path / "run" / "best") == content
 
 
+def test_a_network_that_stays_whole_brings_what_belongs_to_its_weights_along(
+    videos: Path, vit: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A UniFormerV2's trunk its style, a VTN which backbone it is; the run goes on without them."""
+    own = tmp_path / "vit"
+    shutil.copytree(vit, own)
+    clip = ("--protocol.crop_size", "16,24", "--protocol.target_fps", "5")
+    trunk = (*TRUNK, "--model.depth", "2", "--model.trunk.norm_eps", "1e-5")
+    account = train(videos, tmp_path / "trunk", own, *clip, *trunk)["init"]
+    model = load_recipe(str(tmp_path / "trunk" / "recipe.yaml")).model
+    style = {"pre_norm": False, "patch_bias": True, "activation": "gelu", "position": "class_and_patches"}
+    assert {name: model["trunk"][name] for name in style} == style
+    assert model["trunk"]["norm_eps"] == 1e-5  # the user's word counts, and is said
+    assert "norm_eps: the image model was trained with 1e-06, the recipe sets 1e-05" in account["notes"]
+    assert "--protocol.mean 0.4,0.4,0.4 takes theirs" in capsys.readouterr().err
+    train(videos, tmp_path / "vtn", own, *clip, *VTN, "--model.head_dim", "8")
+    model = load_recipe(str(tmp_path / "vtn" / "recipe.yaml")).model
+    assert (model["backbone"], model["backbone_fields"]["embed_dim"]) == ("vit_tiny_patch16_224", 24)
+    shutil.rmtree(own)
+    for run in ("trunk", "vtn"):
+        before = content_of(tmp_path / run / "best")
+        assert cli.main(["train", "--resume", str(tmp_path / run), "--device", "cpu"]) == 0
+        assert content_of(tmp_path / run / "best") == before
+
+
 def test_the_same_command_again_goes_on_with_the_run(videos: Path, vit: Path, tmp_path: Path) -> None:
     options = ("--model", "vivit_ti16x2_joint", "--model.embed_dim", "24", "--model.depth", "2", "--model.num_heads")
     options += ("4", "--model.tubelet_size", "2,8,8", "--protocol.crop_size", "16,24", "--protocol.target_fps", "5")
@@ -107,9 +138,15 @@ def test_adapters_train_from_the_command_line_and_resume(videos: Path, tmp_path:
         (["--lora", "rank=16"], "give init.source (--init)"),
         (["--init", "{vit}", "--model", "vivit_ti16x2_fe"], "has embed_dim 24, depth 2, num_heads 4, the video model"),
         (
-            ["--init", "{vit}", "--model", "vtn_deit_ti16"],
-            "is an image model, which starts a ViViT or TimeSformer; VTN",
+            ["--init", "{vit}", "--model", "torchvision/r3d_18"],
+            "is an image model, which starts a ViViT, TimeSformer, UniFormerV2 or VTN; TorchvisionVideo",
         ),
+        (["--init", "{vit}", *TRUNK, "--model.depth", "3"], "has depth 2, the video model depth 3"),
+        (
+            ["--init", "{vit}", *TRUNK, "--init.tokenizer", "inflation"],
+            "init.tokenizer is for ViViT; UniFormerV2 takes",
+        ),
+        (["--init", "{vit}", *VTN, "--init.keep_head", "true"], "init.keep_head: VTN has no place for"),
         (["--init", "{vit}", "--init.tokenizer", "mean"], "'init.tokenizer' must be one of central_frame, inflation"),
         (["--init", "no_such_model"], "no_such_model: no such file or folder, no model of timm"),
     ],

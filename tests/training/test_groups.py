@@ -46,6 +46,29 @@ def test_the_blocks_of_every_kind_of_model_are_found(name: str, fields: dict[str
     assert max(layer_of_parameters(model).values()) >= num_blocks
 
 
+# The number of blocks of torchvision's networks, and the names of the parameters that the classes decide.
+TORCHVISION = {
+    **dict.fromkeys(("r3d_18", "mc3_18", "r2plus1d_18"), (8, "network.fc")),
+    "s3d": (12, "network.classifier.1"),
+    **dict.fromkeys(("mvit_v1_b", "mvit_v2_s"), (16, "network.head.1")),
+    "swin3d_t": (15, "network.head"),  # blocks of four stages, and what merges patches between them
+    **dict.fromkeys(("swin3d_s", "swin3d_b"), (27, "network.head")),
+}
+
+
+@pytest.mark.parametrize("network", TORCHVISION)
+def test_torchvision_s_networks_have_a_head_and_layers_under_their_own_names(network: str) -> None:
+    num_blocks, head = TORCHVISION[network]
+    with torch.device("meta"):
+        model = create_model(f"torchvision/{network}", num_classes=7)
+    assert max(layer_of_parameters(model).values()) == num_blocks
+    groups = group_parameters(model, weight_decay=0.1, layer_decay=0.5, head_scale=10.0)
+    names = {name for group in groups if group.part == "head" for name in group.names}
+    assert names == {f"{head}.weight", f"{head}.bias"}
+    assert {group.lr_scale for group in groups if group.part == "head"} == {10.0}
+    assert min(group.lr_scale for group in groups) <= 0.5**num_blocks
+
+
 def test_every_trained_parameter_is_in_one_group_with_its_rate_and_decay() -> None:
     model, _ = tiny_model(depth=2)
     model.get_submodule("tokenizer").requires_grad_(False)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from support import assert_one_line
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.models.vivit import ViViTConfig
+from tubelet.models.vivit_config import ViViTConfig
 from tubelet.weights.image_formats import image_vit
 from tubelet.weights.image_init import InitConfig, from_image
 from tubelet.weights.image_vit import ImageViT

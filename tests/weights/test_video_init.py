@@ -129,3 +129,12 @@ def test_models_that_resize_while_they_run_keep_their_tables() -> None:
     state, report = from_video(source_of(old, "uniformerv2_ti16"), new, keep_head=True)
     assert all(state[name].equal(tensor) for name, tensor in old.state_dict().items())
     assert not report.notes
+
+
+@pytest.mark.parametrize(("network", "head"), [("r3d_18", "network.fc"), ("mvit_v2_s", "network.head.1")])
+def test_the_head_of_a_torchvision_network_is_made_fresh_for_other_classes(network: str, head: str) -> None:
+    with torch.device("meta"):
+        old, new = (create_model(f"torchvision/{network}", num_classes=k) for k in (5, 3))
+    state, report = from_video(source_of(old, f"torchvision/{network}"), new, keep_head=False)
+    assert set(report.fresh) == {f"{head}.weight", f"{head}.bias"} == set(report.dropped)
+    assert state[f"{head}.weight"].shape[0] == 3

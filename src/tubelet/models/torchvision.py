@@ -25,32 +25,34 @@ Name = Literal["r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s
 
 @dataclass(frozen=True, kw_only=True)
 class _Network:
-    """What a network is made from, where its first layer stands, and which clips it takes."""
+    """What a network is made from, where its first and last layer stand, and which clips it takes."""
 
     make: Callable[..., nn.Module]
     stem: str  # name of its first convolution, which fixes the number of channels
+    head: str  # name of its classifier
+    layers: str = r"(?:layer\d+|blocks)\.\d+\."  # regular expression: how the names of a block's parameters begin
     smallest: tuple[int, int, int] = (1, 1, 1)  # frames, height, width that leave something to its last pooling
     only: tuple[int, int, int] | None = None  # frames, height, width, where it takes no other
     windows: bool = False  # attention in windows of 7 x 7, with a position table for that size
 
 
-_S3D = (
-    13,
-    209,
-    209,
-)  # halved to the 2 x 7 x 7 of its last pooling: four times over space, three over time, rounding up
+# Halved to the 2 x 7 x 7 of its last pooling: four times over space, three over time, rounding up.
+_S3D = (13, 209, 209)
 _MVIT = (16, 224, 224)
+_S3D_LAYERS = r"features\.\d+\."
+_SWIN_LAYERS = r"features\.\d+\.(?:\d+\.)?"  # a block of a stage, or what merges patches between two stages
 
 NETWORKS: dict[str, _Network] = {
-    "r3d_18": _Network(make=video.r3d_18, stem="stem.0"),
-    "mc3_18": _Network(make=video.mc3_18, stem="stem.0"),
-    "r2plus1d_18": _Network(make=video.r2plus1d_18, stem="stem.0"),
-    "s3d": _Network(make=video.s3d, stem="features.0.0.0", smallest=_S3D),
-    "mvit_v1_b": _Network(make=video.mvit_v1_b, stem="conv_proj", only=_MVIT),
-    "mvit_v2_s": _Network(make=video.mvit_v2_s, stem="conv_proj", only=_MVIT),
-    "swin3d_t": _Network(make=video.swin3d_t, stem="patch_embed.proj", windows=True),
-    "swin3d_s": _Network(make=video.swin3d_s, stem="patch_embed.proj", windows=True),
-    "swin3d_b": _Network(make=video.swin3d_b, stem="patch_embed.proj", windows=True),
+    "r3d_18": _Network(make=video.r3d_18, stem="stem.0", head="fc"),
+    "mc3_18": _Network(make=video.mc3_18, stem="stem.0", head="fc"),
+    "r2plus1d_18": _Network(make=video.r2plus1d_18, stem="stem.0", head="fc"),
+    "s3d": _Network(make=video.s3d, stem="features.0.0.0", head="classifier", layers=_S3D_LAYERS, smallest=_S3D),
+    "mvit_v1_b": _Network(make=video.mvit_v1_b, stem="conv_proj", head="head", only=_MVIT),
+    "mvit_v2_s": _Network(make=video.mvit_v2_s, stem="conv_proj", head="head", only=_MVIT),
+    **{
+        name: _Network(make=make, stem="patch_embed.proj", head="head", layers=_SWIN_LAYERS, windows=True)
+        for name, make in (("swin3d_t", video.swin3d_t), ("swin3d_s", video.swin3d_s), ("swin3d_b", video.swin3d_b))
+    },
 }
 
 
@@ -81,6 +83,7 @@ class TorchvisionVideo(nn.Module):
         super().__init__()
         self.config = config
         known = NETWORKS[config.network]
+        self.head_name, self.layer_pattern = f"network.{known.head}", rf"network\.{known.layers}"  # see nn/head.py
         self.network: nn.Module = known.make(weights=None, num_classes=config.num_classes)
         if config.in_channels != 3:
             parent, _, last = known.stem.rpartition(".")

@@ -15,14 +15,12 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tubelet.errors import ConfigError
+from tubelet.nn.head import head_name, layer_pattern
 
 WeightDecayOn = Literal["matrices", "all"]
 
 # Rows of these are learned embeddings, not maps: weight decay would pull them to zero.
 _NO_WEIGHT_DECAY = ("pos_embed.table", "time_embed.table", "cls_token")
-# A block of any of the models: blocks.3, temporal_encoder.layers.0, a ResNet's layer2.1.
-_BLOCK = re.compile(r"^(?:.*?\.)??(?:blocks|layers|layer\d+)\.\d+\.")
-_HEAD = ("head.", "pre_logits.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,13 +55,14 @@ def group_parameters(
         ConfigError: the head is to have its own rate, and none is trained under that name.
     """
     layers, decayed = layer_of_parameters(model), _decayed(model, weight_decay_on)
+    head = (f"{head_name(model)}.", "pre_logits.")
     last = 1 + max(layers.values(), default=0)
     found: dict[tuple[str, float], list[tuple[str, nn.Parameter]]] = {}
     scales: dict[str, float] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        in_head = name.startswith(_HEAD)
+        in_head = name.startswith(head)
         if in_head and (head_scale != 1.0 or layer_decay != 1.0):
             part, scale = "head", head_scale
         elif layer_decay != 1.0:
@@ -98,8 +97,9 @@ def layer_of_parameters(model: nn.Module) -> dict[str, int]:
     """The layer of every parameter: 0 before the first block, then the number of blocks up to and with its own."""
     numbers: dict[str, int] = {}
     layers: dict[str, int] = {}
+    pattern = re.compile(layer_pattern(model))
     for name, _ in model.named_parameters():
-        block = _BLOCK.match(name)
+        block = pattern.match(name)
         if block is not None:
             numbers.setdefault(block[0], len(numbers) + 1)
             layers[name] = numbers[block[0]]

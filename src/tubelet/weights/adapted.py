@@ -27,7 +27,7 @@ def open_adapted(folder: Path, record: Record, base: str | None = None) -> tuple
     assert adapter is not None
     init = adapter.init if base is None else dataclasses.replace(adapter.init, source=base)
     try:
-        source = read_source(init)
+        source = read_source(init, record.model_name)
     except CheckpointError as error:
         raise CheckpointError(
             f"{folder}: its adapters need their base {init.source} (sha256 {adapter.base_sha256[:16]}...): {error}; "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
+from tubelet.files import naming
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
 from tubelet.weights.image_init import InitConfig
@@ -57,15 +59,17 @@ class Record:
 
 
 def save_checkpoint(path: Path, model: nn.Module, record: Record) -> None:
-    """Write the folder beside its final name, then move it there, so that ``path`` is never half a checkpoint."""
-    new, old = path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
-    if old.exists() and not path.exists():  # killed between the two renames below
-        old.rename(path)
-    for stale in (new, old):
-        shutil.rmtree(stale, ignore_errors=True)
-    new.mkdir(parents=True)
+    """Write the folder beside its final name, then move it there, so that ``path`` is never half a checkpoint.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path``, which is as it was.
+    """
+    recover_checkpoint(path)
+    new, old = _beside(path)
     try:
-        _write(new, model, record)
+        with naming(path, instead_of=new):
+            new.mkdir(parents=True)
+            _write(new, model, record)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
@@ -75,16 +79,48 @@ def save_checkpoint(path: Path, model: nn.Module, record: Record) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
+def recover_checkpoint(path: Path) -> None:
+    """Put right what a writer that was killed left of ``path``: whole as it was before, and nothing beside it."""
+    new, old = _beside(path)
+    if old.exists() and not path.exists():  # killed between the two renames at the end
+        old.rename(path)
+    for stale in (new, old):
+        shutil.rmtree(stale, ignore_errors=True)
+
+
+def remove_checkpoint(path: Path) -> None:
+    """Remove the folder; a kill in between leaves no part of it under its name."""
+    new, _ = _beside(path)
+    path.rename(new)
+    shutil.rmtree(new)
+
+
+def _beside(path: Path) -> tuple[Path, Path]:
+    """Where a checkpoint is written before it has its name, and where the one before it waits to be removed."""
+    return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
+
+
 def _write(new: Path, model: nn.Module, record: Record) -> None:
     kept = model.state_dict().keys() if record.adapter is None else trained_names(model)
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items() if name in kept}
-    save_file(state, new / WEIGHTS)
+    _save_tensors(state, new / WEIGHTS)
     content = config_io.to_dict(record)
     content["weights_sha256"] = _sha256(new / WEIGHTS)
     (new / RECORD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     for file in new.iterdir():
         with file.open("rb+") as stream:
             os.fsync(stream.fileno())
+
+
+def _save_tensors(state: dict[str, Tensor], file: Path) -> None:
+    """``save_file`` whose system errors are system errors, by the number that stands at the end of its own."""
+    try:
+        save_file(state, file)
+    except SafetensorError as error:
+        number = re.search(r"\(os error (\d+)\)", str(error))
+        if number is None:
+            raise
+        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def read_record(path: Path) -> Record:

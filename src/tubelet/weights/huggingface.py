@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import MODELS, create_model
-from tubelet.models.vivit import ViViTConfig, ViViTJoint
+from tubelet.models.vivit import ViViTJoint
+from tubelet.models.vivit_config import ViViTConfig
 from tubelet.weights.convert import SAME, MappingReport, Operation, Rule, map_back, map_weights, stacked
 from tubelet.weights.huggingface_protocol import read_protocol
 from tubelet.weights.read import read_weights

@@ -20,9 +20,10 @@ from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError
-from tubelet.models.vivit import ViViTConfig, ViViTJoint
+from tubelet.models.vivit import ViViTJoint
+from tubelet.models.vivit_config import ViViTConfig
 from tubelet.weights.convert import MappingReport, Operation, Rule, map_weights, stacked
-from tubelet.weights.image_vit import ImageViT
+from tubelet.weights.image_vit import ImageViT, NoPlainViTError
 from tubelet.weights.scenic import scenic_rules
 
 HEAD_DIM = 64  # channels of a head in every published ViT of the sizes Ti to L
@@ -47,7 +48,7 @@ def image_vit(
     """
     reader = next((reader for key, reader in _READERS if any(key in n for n in weights)), None)
     if reader is None:
-        raise CheckpointError(
+        raise NoPlainViTError(
             f"{name}: no image ViT: expected the names of timm (patch_embed.proj.weight), of HuggingFace "
             "(embeddings.patch_embeddings.projection.weight) or of flax (embedding/kernel), found "
             f"{', '.join(list(weights)[:3])}"
@@ -55,9 +56,9 @@ def image_vit(
     try:
         return reader(weights, name, dict(fields or {}), image_grid)
     except (KeyError, IndexError, ValueError, ZeroDivisionError) as error:
-        raise CheckpointError(f"{name}: names or shapes are not those of an image ViT ({error})") from None
+        raise NoPlainViTError(f"{name}: names or shapes are not those of an image ViT ({error})") from None
     except CheckpointError as error:
-        raise CheckpointError(f"{name}: {error}") from None
+        raise type(error)(f"{name}: {error}") from None
 
 
 def _config(
@@ -136,7 +137,7 @@ def _from_timm(
     for part, why in (("norm_pre.weight", "a norm before its blocks"), ("reg_token", "register tokens"),
                       ("dist_token", "a distillation token")):  # fmt: skip
         if part in weights:
-            raise CheckpointError(f"this image model has {why} ({part}), which a ViViT has no place for")
+            raise NoPlainViTError(f"this image model has {why} ({part}), which a ViViT has no place for; a VTN has")
     kernel, has_class = weights["patch_embed.proj.weight"].shape, "cls_token" in weights
     rows = weights["pos_embed"].shape[-2]
     # Models made without a row for the class token (timm's no_embed_class) have as many rows as patches.

@@ -20,13 +20,8 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.models.vivit import (
-    TwoStageViViT,
-    ViViTConfig,
-    ViViTFactorizedEncoder,
-    ViViTFactorizedSelfAttention,
-    ViViTJoint,
-)
+from tubelet.models.vivit import TwoStageViViT, ViViTFactorizedEncoder, ViViTFactorizedSelfAttention, ViViTJoint
+from tubelet.models.vivit_config import ViViTConfig
 from tubelet.nn.position import PositionTable
 from tubelet.weights.convert import SAME, MappingReport, Operation, Rule, map_weights
 from tubelet.weights.image_vit import ImageViT
@@ -115,16 +110,16 @@ def _check_options(model: nn.Module, init: InitConfig) -> None:
         raise ConfigError("init.temporal_attention is for Model 3 (vivit_*_fsa); leave it out")
     if init.spatial_class_token != "image" and not (isinstance(model, TwoStageViViT) and config.global_pool == "token"):
         raise ConfigError("init.spatial_class_token is for Model 2 and average pool with a class token; leave it out")
-    if config.num_sampled_frames is not None and init.tokenizer in ("inflation", "arp"):
+    if config.has_image_kernel and init.tokenizer in ("inflation", "arp"):
         raise ConfigError(
-            f"init.tokenizer={init.tokenizer} is for tubelets; uniform frame sampling takes the image kernel as it is"
+            f"init.tokenizer={init.tokenizer} is for tubelets; single frames take the image kernel as it is"
         )
 
 
 def _tokenizer_rules(image: ImageViT, model: nn.Module, init: InitConfig) -> list[Rule]:
     config: Any = model.config
     num_frames, *patch = config.tubelet_size
-    inflate = None if config.num_sampled_frames is not None else _TOKENIZERS.get(init.tokenizer)
+    inflate = None if config.has_image_kernel else _TOKENIZERS.get(init.tokenizer)
 
     def forward(kernel: Tensor) -> Tensor:
         kernel = resample_patch(adapt_channels(kernel, config.in_channels), (patch[0], patch[1]))

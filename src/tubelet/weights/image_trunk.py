@@ -8,7 +8,6 @@ classifiers of the image model are dropped; what it has no counterpart of stays 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,6 +23,8 @@ from tubelet.models.uniformerv2 import UniFormerV2, UniFormerV2Local
 from tubelet.nn.image_trunk import ImagePositions
 from tubelet.nn.local_block import RelativeAttention
 from tubelet.weights.convert import MappingReport, Operation, Rule, map_weights
+from tubelet.weights.image_network import grid_of_table
+from tubelet.weights.resample import adapt_channels
 from tubelet.weights.uniformerv2 import both, clip_rules
 
 _FRESH = {
@@ -41,10 +42,13 @@ _DROPPED_OF_TIMM = {
 }
 
 
-def trunk_fields(name: str) -> dict[str, Any]:
+def trunk_fields(name: str, **options: Any) -> dict[str, Any]:
     """Fields of a UniFormerV2 config for a timm model: its size, and what its pretraining changed.
 
     ``trunk_fields("beit_base_patch16_224")["trunk"]["position"]`` is ``"relative"``.
+
+    Args:
+        options: arguments that timm makes the model with, other than its own.
 
     Raises:
         CheckpointError: timm has no such model, or it is no plain ViT with a class token.
@@ -53,7 +57,7 @@ def trunk_fields(name: str) -> dict[str, Any]:
         hint = nearest(name, timm.list_models())
         raise CheckpointError(f"timm has no model '{name}'{hint}")
     with torch.device("meta"):
-        model: Any = timm.create_model(name)
+        model: Any = timm.create_model(name, **options)
     names = set(model.state_dict())
     if "patch_embed.proj.weight" not in names or not {"cls_token", "blocks.0.attn.qkv.weight"} <= names:
         raise CheckpointError(f"timm's {name} is no ViT with a class token, which the trunk must be")
@@ -88,28 +92,36 @@ def _activation(act: nn.Module, name: str) -> str:
 
 
 def from_image_model(
-    source: Mapping[str, Tensor], model: UniFormerV2 | UniFormerV2Local
+    source: Mapping[str, Tensor],
+    model: UniFormerV2 | UniFormerV2Local,
+    image_grid: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Tensor], MappingReport]:
     """The state dict of a tubelet UniFormerV2 whose trunk is an image model, and the report of the mapping.
 
     Args:
         source: names of timm; of CLIP's image tower; or of a whole CLIP, whose text tower is left out.
-        model: made for this kind of image model (see ``trunk_fields``). Another size is interpolated.
+        model: made for this kind of image model (see ``trunk_fields``). Another size is interpolated, the kernel
+            for another number of channels resampled.
+        image_grid: patches (h, w) of the image model's position table; none: the model's own, or a square.
 
     Raises:
         CheckpointError: not an image ViT, or one of another size or kind than the model's trunk.
     """
     if "patch_embed.proj.weight" in source:
         rules = timm_rules("blocks.0.attn.q_bias" in source)
-        return _mapped(source, model, rules, _DROPPED_OF_TIMM, "pos_embed")
-    # Names of the text tower are those of the image tower once the prefix is cut.
-    tower = {k.removeprefix("visual."): v for k, v in source.items() if k.startswith("visual.")} or dict(source)
+        return _mapped(source, model, rules, _DROPPED_OF_TIMM, "pos_embed", image_grid)
+    tower = image_tower(source)
     if "class_embedding" not in tower or "conv1.weight" not in tower:
         raise CheckpointError(
             "no image ViT: expected names of timm (patch_embed.proj.weight) or of CLIP (visual.conv1.weight), "
             f"found {', '.join(list(source)[:3])}"
         )
-    return _mapped(tower, model, clip_rules(), _DROPPED_OF_CLIP, "positional_embedding")
+    return _mapped(tower, model, clip_rules(), _DROPPED_OF_CLIP, "positional_embedding", image_grid)
+
+
+def image_tower(source: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Without CLIP's text tower, whose names are those of the image tower once the prefix is cut."""
+    return {k.removeprefix("visual."): v for k, v in source.items() if k.startswith("visual.")} or dict(source)
 
 
 def timm_rules(of_beit: bool) -> list[Rule]:
@@ -145,13 +157,18 @@ def _mapped(
     rules: list[Rule],
     dropped: Mapping[str, str],
     positions: str,
+    image_grid: tuple[int, int] | None,
 ) -> tuple[dict[str, Tensor], MappingReport]:
     """``map_weights`` with the stem inflated and tables resized to the model's grid."""
     trunk, notes = model.trunk, []
-    changed = {"trunk.stem.proj.weight": _inflated(*trunk.stem.proj.kernel_size[:1])}
+    stem = trunk.stem.proj
+    changed = {"trunk.stem.proj.weight": _inflated(stem.kernel_size[0], stem.in_channels)}
+    kernel = source.get("conv1.weight", source.get("patch_embed.proj.weight", stem.weight))
+    if kernel.shape[1] != stem.in_channels:
+        notes.append(f"channels: {kernel.shape[1]} of the image model resampled to {stem.in_channels}")
     table = trunk.pos_embed
     if isinstance(table, ImagePositions) and positions in source:
-        old = _grid_of(source[positions].shape[-2] - table.with_class, table)
+        old = grid_of_table(source[positions].shape[-2], int(table.with_class), table.grid, image_grid)
         changed["trunk.pos_embed.table"] = _positions(old, table.grid, table.with_class)
         if old != table.grid:
             notes.append(f"positions: grid {old[0]}x{old[1]} resized to {table.grid[0]}x{table.grid[1]} (bicubic)")
@@ -166,23 +183,12 @@ def _mapped(
     return map_weights(source, model, rules, dropped, _FRESH, notes)
 
 
-def _grid_of(rows: int, table: ImagePositions) -> tuple[int, int]:
-    """The grid of a table of patches: the model's own, or a square."""
-    if rows == table.grid[0] * table.grid[1]:
-        return table.grid
-    side = math.isqrt(rows)
-    if side * side != rows:
-        wants = "a row for the class token before those of a square grid" if table.with_class else "a square grid"
-        raise CheckpointError(f"the position table has {rows + table.with_class} rows; expected {wants}")
-    return side, side
-
-
-def _inflated(frames: int) -> Operation:
+def _inflated(frames: int, channels: int) -> Operation:
     """A 2-D kernel in the middle of one over ``frames`` frames."""
 
     def forward(x: Tensor) -> Tensor:
         before = frames // 2
-        return F.pad(x.unsqueeze(2), (0, 0, 0, 0, before, frames - 1 - before))
+        return F.pad(adapt_channels(x, channels).unsqueeze(2), (0, 0, 0, 0, before, frames - 1 - before))
 
     return Operation(f"D C p p -> D C {frames} p p, in the middle", forward)
 

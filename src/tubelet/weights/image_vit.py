@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tubelet.models.vivit import ViViTConfig, ViViTJoint
+from tubelet.errors import CheckpointError
+from tubelet.models.vivit import ViViTJoint
+from tubelet.models.vivit_config import ViViTConfig
+
+
+class NoPlainViTError(CheckpointError):
+    """An image network that cannot be read as a ViViT of one frame; other models may hold it as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,4 +68,5 @@ def image_of_vivit(config: ViViTConfig, state: Mapping[str, Tensor], name: str) 
     tensors["tokenizer.proj.weight"] = kernel.squeeze(2) if kernel.ndim == 5 else kernel
     fields = {f: v for f, v in vars(config).items() if f in ViViTConfig.__dataclass_fields__}
     fields |= {"num_sampled_frames": 1, "drop_rate": 0.0, "attn_drop_rate": 0.0, "drop_path_rate": 0.0}
+    fields |= {"drop_path_rescaled": True, "patch_drop_rate": 0.0}
     return ImageViT(config=ViViTConfig(**fields), tensors=tensors, name=name)

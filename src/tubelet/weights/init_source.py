@@ -16,14 +16,20 @@ from torch import nn
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError
 from tubelet.models import MODELS
-from tubelet.models.vivit import ViViTAveragePool, ViViTConfig, ViViTJoint
+from tubelet.models.uniformerv2 import UniFormerV2, UniFormerV2Local
+from tubelet.models.vivit import ViViTAveragePool, ViViTJoint
+from tubelet.models.vivit_config import ViViTConfig
+from tubelet.models.vtn import VTN, VTNConfig
+from tubelet.weights.backbone_init import backbone_fields
 from tubelet.weights.checkpoint import RECORD, read_record
 from tubelet.weights.hub import local_folder, parse_hub_name
 from tubelet.weights.image_formats import image_vit
 from tubelet.weights.image_init import COME_ALONG, InitConfig
-from tubelet.weights.image_vit import ImageViT, image_of_vivit
+from tubelet.weights.image_network import ImageNetwork, network_of_tensors, network_of_timm, network_of_vit
+from tubelet.weights.image_vit import ImageViT, NoPlainViTError, image_of_vivit
 from tubelet.weights.plain import open_plain
 from tubelet.weights.read import read_weights
+from tubelet.weights.trunk_init import holds_trunk, style_fields
 from tubelet.weights.video_init import VideoSource
 
 _CONFIG = "config.json"
@@ -38,17 +44,45 @@ def resolve_source(source: str) -> str:
     return _timm_name(source) or source
 
 
-def read_source(init: InitConfig) -> ImageViT | VideoSource:
+# What a model can start from: an image ViT that is taken apart, an image network that stays whole, a video model.
+InitSource = ImageViT | ImageNetwork | VideoSource
+# Models that hold an image network whole, under the names that its own library gives it.
+_HOLD_A_NETWORK = (VTN, UniFormerV2, UniFormerV2Local)
+
+
+def read_source(init: InitConfig, model_name: str | None = None) -> InitSource:
     """The model that ``init.source`` names, with its weights; a ViViT made for one frame is an image model.
+
+    Args:
+        model_name: the video model that will start from it, which decides whether an image model is taken apart or
+            stays whole; none: taken apart, as ViViT does, where it is an image ViT that can be.
 
     Raises:
         CheckpointError: nothing of that name, nothing to be had without a network, or no model that can be read.
     """
+    if model_name is not None and MODELS[model_name][0] in _HOLD_A_NETWORK:
+        source = _read(init, whole=True)
+        return network_of_vit(source) if isinstance(source, ImageViT) else source
+    try:
+        return _read(init, whole=False)
+    except NoPlainViTError:
+        if model_name is not None:
+            raise
+        network = _read(init, whole=True)
+        if isinstance(network, ImageNetwork) and network.architecture is None and not holds_trunk(network):
+            raise
+        return network
+
+
+def _read(init: InitConfig, whole: bool) -> InitSource:
     path, timm_name = Path(init.source), _timm_name(init.source)
     if path.is_file():
-        return image_vit(read_weights(path), path.name, image_grid=init.image_grid)
+        weights = read_weights(path)
+        if whole:
+            return network_of_tensors(weights, path.name, init)
+        return image_vit(weights, path.name, image_grid=init.image_grid)
     if timm_name is not None and not path.is_dir():
-        return _image_folder(local_folder(_on_hub(timm_name)), timm_name, init)
+        return _image_folder(local_folder(_on_hub(timm_name)), timm_name, init, whole)
     if not path.is_dir() and parse_hub_name(init.source) is None:
         raise CheckpointError(
             f"{init.source}: no such file or folder, no model of timm (such as vit_base_patch16_224.augreg_in21k) and "
@@ -59,7 +93,7 @@ def read_source(init: InitConfig) -> ImageViT | VideoSource:
         return _of_checkpoint(init)
     if any((folder / name / RECORD).is_file() for name in ("best", "last")):
         read_record(folder)  # says which checkpoint of the run to give
-    return _image_folder(folder, init.source, init)
+    return _image_folder(folder, init.source, init, whole)
 
 
 def _timm_name(source: str) -> str | None:
@@ -104,9 +138,13 @@ def _of_checkpoint(init: InitConfig) -> ImageViT | VideoSource:
     )
 
 
-def _image_folder(folder: Path, name: str, init: InitConfig) -> ImageViT:
+def _image_folder(folder: Path, name: str, init: InitConfig, whole: bool) -> ImageViT | ImageNetwork:
     """A folder as timm or transformers saves an image model; without ``config.json``, its weights alone."""
     content = _config_of(folder)
+    if whole and "architecture" in content:
+        return network_of_timm(read_weights(folder), name, content, init)
+    if whole and not content:
+        return network_of_tensors(read_weights(folder), name, init)
     if "architecture" in content:
         known, about = _of_timm(content, folder)
     elif content.get("model_type") in ("vit", "deit"):
@@ -143,7 +181,9 @@ def _of_timm(content: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], 
         grid = tuple(model.patch_embed.grid_size)
     except (RuntimeError, TypeError, ValueError, AttributeError, IndexError) as error:
         reason = " ".join(str(error).split())
-        raise CheckpointError(f"{folder / _CONFIG}: not a plain ViT of timm ({reason})") from None
+        raise NoPlainViTError(
+            f"{folder / _CONFIG}: not a plain ViT of timm ({reason}); a VTN takes any network of timm (--model)"
+        ) from None
     pretrained = content.get("pretrained_cfg", {})
     about = {key: tuple(pretrained[key]) for key in ("mean", "std") if key in pretrained}
     return known, {"grid": grid, **about}
@@ -185,12 +225,15 @@ def _of_huggingface(content: Mapping[str, Any], folder: Path) -> tuple[dict[str,
     return known, about
 
 
-def model_fields(source: ImageViT | VideoSource, given: Mapping[str, Any]) -> dict[str, Any]:
+def model_fields(source: InitSource, given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of the video model's config that come with the weights, where ``given`` (with its name) does not set
-    them: what the weights mean (GELU, epsilon, bias), and from a checkpoint of the same name all but its grid."""
+    them: what the weights mean (GELU, epsilon, bias; the style of a trunk; which backbone it is), and from a
+    checkpoint of the same name all but its grid."""
+    config_class: Any = MODELS[given["name"]][1]
+    if isinstance(source, ImageNetwork):
+        return backbone_fields(source, given) if config_class is VTNConfig else style_fields(source, given)
     if isinstance(source, ImageViT):
         along = config_io.to_dict(source.config)
-        config_class: Any = MODELS[given["name"]][1]
         known = {field.name for field in dataclasses.fields(config_class)}
         return {field: along[field] for field in COME_ALONG if field in known and field not in given}
     fields = dict(source.model_config)

@@ -4,24 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import ConfigError
-from tubelet.models import MODELS
 from tubelet.models.timesformer import TimeSformer
-from tubelet.models.vivit import ViViTConfig, ViViTFactorizedEncoder
+from tubelet.models.uniformerv2 import UniFormerV2, UniFormerV2Local
+from tubelet.models.vivit_config import ViViTConfig
+from tubelet.models.vtn import VTN
 from tubelet.protocol import Protocol
-from tubelet.weights import timesformer
+from tubelet.weights import backbone_init, timesformer, trunk_init
+from tubelet.weights.convert import MappingReport
 from tubelet.weights.image_init import InitConfig, from_image, position_table, prefix_of
+from tubelet.weights.image_network import ImageNetwork
 from tubelet.weights.image_vit import ImageViT
-from tubelet.weights.source import nearest_name
+from tubelet.weights.init_source import InitSource
 from tubelet.weights.video_init import VideoSource, from_video
 
 
-def initialize(
-    model: nn.Module, source: ImageViT | VideoSource, init: InitConfig, protocol: Protocol
-) -> dict[str, Any]:
+def initialize(model: nn.Module, source: InitSource, init: InitConfig, protocol: Protocol) -> dict[str, Any]:
     """Load the weights that ``source`` gives into ``model``; what it has no counterpart of keeps its first values.
 
     Args:
@@ -36,20 +37,9 @@ def initialize(
         ConfigError: an option that means nothing for this source or model.
     """
     labels = tuple(name for head in protocol.labels.values() for name in head)
-    if init.keep_head:
+    if init.keep_head and not isinstance(source, ImageNetwork):
         _check_labels(source, labels)
-    if isinstance(source, ImageViT) and isinstance(model, TimeSformer):
-        state, report = timesformer.from_image(source, model, init)
-    elif isinstance(source, ImageViT):
-        if not isinstance(getattr(model, "config", None), ViViTConfig):
-            raise ConfigError(
-                f"{source.name} is an image model, which starts a ViViT or TimeSformer; {type(model).__name__} starts "
-                "from a checkpoint of its own kind"
-            )
-        state, report = from_image(source, model, init)
-    else:
-        _check_is_for_video(init, source)
-        state, report = from_video(source, model, init.keep_head)
+    state, report = _mapped(model, source, init)
     model.load_state_dict(state)
     account = report.to_dict()
     account["notes"] += [_head_note(init, labels), *_pixel_notes(source, protocol)]
@@ -62,35 +52,32 @@ def initialize(
     }
 
 
-def _partly_fresh(source: ImageViT | VideoSource, model: nn.Module) -> list[str]:
+def _mapped(model: nn.Module, source: InitSource, init: InitConfig) -> tuple[dict[str, Tensor], MappingReport]:
+    """The state dict by the way that the kinds of the two ask for."""
+    match source, model:
+        case VideoSource(), _:
+            _check_is_for_video(init, source)
+            return from_video(source, model, init.keep_head)
+        case ImageNetwork(), VTN():
+            return backbone_init.from_network(source, model, init)
+        case ImageNetwork(), UniFormerV2() | UniFormerV2Local():
+            return trunk_init.from_network(source, model, init)
+        case ImageViT(), TimeSformer():
+            return timesformer.from_image(source, model, init)
+        case ImageViT(), _ if isinstance(getattr(model, "config", None), ViViTConfig):
+            return from_image(source, model, init)
+    raise ConfigError(
+        f"{source.name} is an image model, which starts a ViViT, TimeSformer, UniFormerV2 or VTN; "
+        f"{type(model).__name__} starts from a checkpoint of its own kind"
+    )
+
+
+def _partly_fresh(source: InitSource, model: nn.Module) -> list[str]:
     """A position table whose row for the class token is the model's own, since the image model has none."""
     if not isinstance(source, ImageViT) or source.has_class_token:
         return []
     name = f"{prefix_of(model)}pos_embed"
     return [f"{name}.table"] if position_table(model).num_prefix else []
-
-
-def suggested_recipe(source: ImageViT | VideoSource) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Model and protocol for weights where a user names neither: those of the checkpoint, or for an image model the
-    factorized encoder of its size with tubelets of two frames, on pictures of the size and pixels it was made for."""
-    if isinstance(source, VideoSource):
-        protocol = config_io.to_dict(source.protocol)
-        return {"name": source.model_name}, {
-            key: value for key, value in protocol.items() if key not in ("labels", "multi_label")
-        }
-    config = source.config
-    fields = {name: getattr(config, name) for name in ("embed_dim", "depth", "num_heads", "mlp_ratio")}
-    name = nearest_name(ViViTFactorizedEncoder, fields)
-    own = config_io.to_dict(MODELS[name][1](**MODELS[name][2]))
-    _, height, width = config.tubelet_size
-    fields["tubelet_size"] = [2, height, width]
-    model = {"name": name, **{key: value for key, value in fields.items() if own[key] != value}}
-    longer = max(config.image_size)  # so that the crop fits into a video of any shape
-    protocol = {"crop_size": list(config.image_size), "resize_short_side": round(longer * 256 / 224)}
-    for key in ("mean", "std"):
-        if (value := getattr(source, key)) is not None:
-            protocol[key] = list(value)
-    return model, protocol
 
 
 def _check_labels(source: ImageViT | VideoSource, labels: tuple[str, ...]) -> None:
@@ -120,9 +107,9 @@ def _head_note(init: InitConfig, labels: tuple[str, ...]) -> str:
     return f"head: {how} for {len(labels)} classes ({named})"
 
 
-def _pixel_notes(source: ImageViT | VideoSource, protocol: Protocol) -> list[str]:
+def _pixel_notes(source: InitSource, protocol: Protocol) -> list[str]:
     """Other pixels than the weights were trained on are allowed, but said."""
-    of = source if isinstance(source, ImageViT) else source.protocol
+    of = source.protocol if isinstance(source, VideoSource) else source
     notes = []
     for name in ("mean", "std"):
         theirs, ours = getattr(of, name), getattr(protocol, name)

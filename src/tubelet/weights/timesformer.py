@@ -29,6 +29,7 @@ from tubelet.models.timesformer import TimeSformer, TimeSformerDivided
 from tubelet.nn.position import nearest_positions
 from tubelet.weights.convert import SAME, MappingReport, Operation, Rule, map_back, map_weights
 from tubelet.weights.image_init import InitConfig
+from tubelet.weights.image_network import timm_names
 from tubelet.weights.image_vit import ImageViT
 from tubelet.weights.read import read_weights
 from tubelet.weights.resample import adapt_channels, resample_patch
@@ -128,12 +129,9 @@ def from_image(image: ImageViT, model: TimeSformer, init: InitConfig) -> tuple[d
         raise ConfigError(f"init.{other} is for ViViT; a TimeSformer starts in one way: leave it out")
     if not image.has_class_token:
         raise CheckpointError(f"{image.name} has no class token, which a TimeSformer starts from")
-    source = {name.removeprefix("encoder."): tensor for name, tensor in image.tensors.items()}
-    kernel = adapt_channels(source.pop("tokenizer.proj.weight"), model.config.in_channels)
+    source = timm_names(image)
+    kernel = adapt_channels(source["patch_embed.proj.weight"], model.config.in_channels)
     source["patch_embed.proj.weight"] = resample_patch(kernel, (model.config.patch_size,) * 2)
-    source["patch_embed.proj.bias"] = source.pop("tokenizer.proj.bias")
-    source["cls_token"] = source["cls_token"][None, None]
-    source["pos_embed"] = source.pop("pos_embed.table")[None]
     state, report = from_image_vit(source, model, image_grid=image.grid, keep_head=init.keep_head)
     return state, dataclasses.replace(report, notes=(*image.notes, *report.notes))
 

@@ -18,7 +18,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
-from tubelet.models.vivit import ViViTConfig
+from tubelet.models.vivit_config import ViViTConfig
+from tubelet.nn.head import head_name
 from tubelet.nn.position import PositionTable, resize_positions
 from tubelet.protocol import Protocol
 from tubelet.types import Grid
@@ -59,8 +60,9 @@ def from_video(source: VideoSource, model: nn.Module, keep_head: bool) -> tuple[
     notes: list[str] = []
     templates = dict.fromkeys(map(_template, model.state_dict()))  # equal blocks share a rule
     rules = [*_resized(old, model, notes), *(Rule(name, (name,)) for name in templates)]
-    fresh = {} if keep_head else {r"head\..*": "classifier: made for the new classes"}
-    dropped = {} if keep_head else {r"head\..*": "classifier of the checkpoint's own classes"}
+    head = rf"{re.escape(head_name(model))}\..*"
+    fresh = {} if keep_head else {head: "classifier: made for the new classes"}
+    dropped = {} if keep_head else {head: "classifier of the checkpoint's own classes"}
     try:
         return map_weights(tensors, model, rules, dropped, fresh, notes)
     except CheckpointError as error:

@@ -17,7 +17,8 @@ from torch import nn
 from tubelet.errors import CheckpointError
 from tubelet.files import written_atomically
 from tubelet.models.timesformer import TimeSformer
-from tubelet.models.vivit import ViViTConfig, ViViTJoint
+from tubelet.models.vivit import ViViTJoint
+from tubelet.models.vivit_config import ViViTConfig
 from tubelet.weights import huggingface_timesformer
 from tubelet.weights.checkpoint import Record
 from tubelet.weights.huggingface import CONFIG, to_huggingface
@@ -81,6 +82,8 @@ def huggingface_config(model: nn.Module, record: Record) -> dict[str, Any]:
     for field, value in {"global_pool": "token", "representation_size": None, "num_sampled_frames": None}.items():
         if getattr(config, field) != value:
             raise CheckpointError(f"HuggingFace's ViViT has no {field}={getattr(config, field)}, only {value}")
+    if config.tubelet_frames == "averaged":
+        raise CheckpointError("HuggingFace's ViViT has no tubelet_frames=averaged, only kernels over time")
     if config.image_size[0] != config.image_size[1]:
         size: int | list[int] = list(config.image_size)
     else:
