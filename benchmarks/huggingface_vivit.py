@@ -9,7 +9,8 @@ from __future__ import annotations
 from torch import nn
 from transformers import VivitConfig, VivitForVideoClassification
 
-from tubelet.models.vivit import ViViTConfig, ViViTJoint
+from tubelet.models.vivit import ViViTJoint
+from tubelet.models.vivit_config import ViViTConfig
 from tubelet.weights.huggingface import to_huggingface
 
 ATTENTION = "sdpa"  # transformers' default, and the fastest of its implementations on a CPU

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,9 +11,10 @@ from tubelet.nn.global_block import CrossAttention, DynamicPositionEncoding, Glo
 from tubelet.nn.local_block import LocalMHRA, RelativeAttention
 
 
-def test_positions_by_planes_are_the_three_dimensional_convolution_gradients_included() -> None:
+@pytest.mark.parametrize("num_frames", [1, 2, 5])
+def test_positions_are_the_three_dimensional_convolution_gradients_included(num_frames: int) -> None:
     dpe = DynamicPositionEncoding(5).double()
-    x = torch.randn(2, 3, 4, 6, 5, dtype=torch.float64, requires_grad=True)
+    x = torch.randn(2, num_frames, 4, 6, 5, dtype=torch.float64, requires_grad=True)
     weights = torch.randn_like(x)
     reference = dpe.conv(x.movedim(-1, 1)).movedim(1, -1)
     expected = torch.autograd.grad((reference * weights).sum(), [x, *dpe.parameters()])
@@ -21,6 +23,20 @@ def test_positions_by_planes_are_the_three_dimensional_convolution_gradients_inc
         torch.testing.assert_close(dpe(x), reference)
     actual = torch.autograd.grad((dpe(x) * weights).sum(), [x, *dpe.parameters()])
     torch.testing.assert_close(actual, expected)
+
+
+def test_positions_train_in_mixed_precision_and_where_the_tokens_take_no_gradient() -> None:
+    dpe, x = DynamicPositionEncoding(8), torch.randn(1, 3, 4, 4, 8, requires_grad=True)
+    expected = torch.autograd.grad(dpe(x).square().sum(), [x, *dpe.parameters()])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = dpe(x)
+    assert y.dtype == torch.bfloat16
+    actual = torch.autograd.grad(y.float().square().sum(), [x, *dpe.parameters()])
+    assert {gradient.dtype for gradient in actual} == {torch.float32}
+    for ours, full in zip(actual, expected, strict=True):
+        assert (ours - full).norm() < 0.02 * full.norm()
+    frozen = torch.autograd.grad(dpe(x.detach()).square().sum(), list(dpe.parameters()))
+    torch.testing.assert_close(frozen, expected[1:])
 
 
 def test_local_mhra_is_the_stack_of_convolutions_of_the_original() -> None:
