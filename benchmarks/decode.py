@@ -2,7 +2,7 @@
 
     python -m venv --system-site-packages peers        # from the environment that tubelet is installed in
     peers/bin/pip install --no-deps torchcodec decord2 opencv-python-headless
-    peers/bin/python benchmarks/decode.py --clips DIR  # about ten minutes; writes docs/results/decode.json
+    peers/bin/python benchmarks/decode.py --clips DIR  # 20 minutes; writes docs/results/decode.json
 
 torchcodec needs FFmpeg's shared libraries (4 to 8) where the loader finds them; the committed results used those
 inside PyAV's wheel for both, so that no difference is one of FFmpeg's versions. A peer that cannot be imported is
@@ -14,15 +14,18 @@ named and left out. Workloads, all on files of ten seconds, short side 256 and 2
     W3  an evaluation: 4 clips of 32 frames at stride 2, 3 crops of each
     W4  every frame at short side 256
 
-Readers take turns on the same file and frames; a figure is the median over files of the peer's time over ours, and
-time is the CPU time of the process, with all its threads. Files are in the page cache, the packet index is warm, and
-what it cost to make is printed. Peak memory is that of a process of its own that reads one file, above its imports.
+Readers take turns on the same file and frames; every repetition draws other clips. A figure is the median over files
+and repetitions of the peer's time over ours, and time is the CPU time of the process, with all its threads. Files are
+in the page cache, the packet index is warm, and what it cost to make is printed. *decoding alone* is the share of
+tubelet's time that goes into the decoder: the rest is all that scaling, colors and copies could still save. Peak memory
+is that of a process of its own that reads one file, above its imports.
 """
 
 from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import json
 import platform
 import statistics
@@ -40,13 +43,12 @@ from typing import Any
 import numpy as np
 import torch
 import tyro
-from av.video.reformatter import Interpolation
+from decode_fidelity import psnr_of_resizing
 from decode_readers import READERS, Clips
-from decode_sets import make_sets
+from decode_sets import SETS, make_sets
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from torch import Tensor
 
 from tubelet.data.augment import AugmentConfig
 from tubelet.data.index_store import IndexStore
@@ -54,10 +56,7 @@ from tubelet.data.packet_index import PacketIndex
 from tubelet.data.sampling import random_clip, view_clips
 from tubelet.data.transforms import (
     Geometry,
-    crop_frames,
     random_geometry,
-    reading_window,
-    resize_frames,
     short_side_size,
     view_geometry,
 )
@@ -67,8 +66,9 @@ from tubelet.protocol import Protocol
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "decode.json"
 WORKLOADS = ("W1", "W2", "W3", "W4")
+SET_NAMES = (*SETS, "prepared")
 PROTOCOL = Protocol()
-OURS = "tubelet"
+OURS, DECODING = "tubelet", "decoding alone"
 PACKAGES = ("av", "torch", "torchvision", "torchcodec", "decord2", "opencv-python-headless")
 
 
@@ -79,8 +79,10 @@ class Options:
     clips: Path  # folder with the real clips that the sets are made from
     sets: Path = Path("runs/decode")  # where the sets are made and kept, 24 MB
     num_clips: int = 8  # files of each set
+    read: tuple[str, ...] = SET_NAMES  # which sets
     workloads: tuple[str, ...] = WORKLOADS  # which of them
-    write: bool = True  # write the results
+    repetitions: int = 2  # reads of every file by every reader
+    write: bool = True  # write the results, where no set and no workload is left out
     peak: str | None = None  # internal: print the peak memory of one read, given as JSON, and exit
 
 
@@ -130,11 +132,23 @@ def importable(store: IndexStore, path: Path) -> tuple[list[str], dict[str, str]
     return works, missing
 
 
-def measure(names: Sequence[str], files: Sequence[Path], workload: str, store: IndexStore) -> dict[str, list[float]]:
-    """CPU seconds of every reader for every file; readers start in another order each time."""
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number, path in enumerate(track(files, description=f"{files[0].parent.name} {workload}")):
+def decode(path: Path, task: Task, store: IndexStore) -> float:
+    """CPU seconds of tubelet's reader that converts nothing."""
+    began = time.process_time()
+    with VideoReader(path, store.get(path)) as reader:
+        reader.decode_only(task.indices)
+    return time.process_time() - began
+
+
+def measure(
+    names: Sequence[str], files: Sequence[Path], workload: str, store: IndexStore, repetitions: int
+) -> dict[str, list[float]]:
+    """CPU seconds of every reader for every file, again and again; readers start in another order each time."""
+    seconds: dict[str, list[float]] = {name: [] for name in (*names, DECODING)}
+    reads = [*files] * repetitions
+    for number, path in enumerate(track(reads, description=f"{files[0].parent.name} {workload}")):
         shape = None
+        seconds[DECODING].append(decode(path, task_of(workload, path, store, number, OURS), store))
         for place in range(len(names)):
             name = names[(place + number) % len(names)]
             elapsed, clips = run(name, path, task_of(workload, path, store, number, name), store)
@@ -153,6 +167,31 @@ def ratios(seconds: dict[str, list[float]]) -> dict[str, float]:
         name: statistics.median(theirs / mine for theirs, mine in zip(times, ours, strict=True))
         for name, times in seconds.items()
     }
+
+
+def compare(
+    names: Sequence[str], sets: dict[str, list[Path]], options: Options, store: IndexStore
+) -> dict[str, dict[str, Any]]:
+    """A row for each set and workload, and prepared files against the fastest peer on the raw ones."""
+    table: dict[str, dict[str, Any]] = {}
+    raw_best = 0.0
+    for set_name, workload in itertools.product(options.read, options.workloads):
+        seconds = measure(names, sets[set_name], workload, store, options.repetitions)
+        compared = ratios(seconds)
+        best = min((name for name in compared if name not in (OURS, DECODING)), key=lambda name: compared[name])
+        ours = statistics.median(seconds[OURS])
+        table[f"{set_name} {workload}"] = {
+            "tubelet_ms": round(1000 * ours, 1),
+            "decoding_alone": round(compared[DECODING], 2),
+            "ratios": {name: round(compared[name], 2) for name in names if name != OURS},
+            "best_peer": best,
+            "best_ratio": round(compared[best], 2),
+        }
+        if (set_name, workload) == ("raw720", "W1"):
+            raw_best = min(statistics.median(seconds[name]) for name in names if name != OURS)
+        if (set_name, workload) == ("prepared", "W1") and raw_best:
+            table["prepared W1 against raw720"] = {"best_ratio": round(raw_best / ours, 1)}
+    return table
 
 
 def index_cost(files: Sequence[Path], store: IndexStore) -> float:
@@ -189,33 +228,6 @@ def _status_kilobytes(key: str) -> int:
     return next(int(line.split()[1]) for line in lines if line.startswith(key))
 
 
-def psnr_of_resizing(files: Sequence[Path]) -> dict[str, float]:
-    """Median dB over files, of one frame resized by the reader: against torchvision's antialiased resize of accurate
-    and of default colors, and of a crop that is cut before it is scaled against the same crop cut afterwards."""
-    rows: dict[str, list[float]] = {"accurate colors": [], "default colors": [], "crop first": []}
-    accurate = Interpolation.BILINEAR | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-    for number, path in enumerate(files):
-        with VideoReader(path) as reader:
-            height, width = reader.height, reader.width
-            geometry = random_geometry(height, width, PROTOCOL, AugmentConfig(), np.random.default_rng(number))
-            whole, rest = reading_window(geometry, may_round=False)
-            scaled = reader.frames_at([20], whole).pixels
-            window, _ = reading_window(geometry, may_round=True)
-            first = reader.frames_at([20], window).pixels
-            plain = reader.frames_at([20]).pixels
-            (_, frame, _), *_ = reader._fetch(np.array([20]))
-            exact = frame.reformat(format="rgb24", interpolation=accurate, threads=1).to_ndarray()
-        exact = torch.from_numpy(exact).permute(2, 0, 1)[None]
-        rows["accurate colors"].append(_psnr(scaled, resize_frames(exact, geometry)))
-        rows["default colors"].append(_psnr(scaled, resize_frames(plain, geometry)))
-        rows["crop first"].append(_psnr(first, crop_frames(scaled, rest)[0]))
-    return {name: round(statistics.median(values), 1) for name, values in rows.items()}
-
-
-def _psnr(one: Tensor, other: Tensor) -> float:
-    return float(10 * torch.log10(255**2 / (one.float() - other.float()).square().mean().clamp(min=1e-6)))
-
-
 def main() -> None:
     options = tyro.cli(Options, description=__doc__)
     torch.set_num_threads(1)
@@ -230,24 +242,7 @@ def main() -> None:
         names, missing = importable(store, sets["k340"][0])
         for name, reason in missing.items():
             console.print(f"left out: {name} ({reason})", markup=False)
-        table: dict[str, dict[str, Any]] = {}
-        raw_best = 0.0
-        for set_name, files in sets.items():
-            for workload in options.workloads:
-                seconds = measure(names, files, workload, store)
-                compared = ratios(seconds)
-                best = min((name for name in compared if name != OURS), key=lambda name: compared[name])
-                ours = statistics.median(seconds[OURS])
-                table[f"{set_name} {workload}"] = {
-                    "tubelet_ms": round(1000 * ours, 1),
-                    "ratios": {name: round(value, 2) for name, value in compared.items() if name != OURS},
-                    "best_peer": best,
-                    "best_ratio": round(compared[best], 2),
-                }
-                if (set_name, workload) == ("raw720", "W1"):
-                    raw_best = min(statistics.median(seconds[name]) for name in names if name != OURS)
-                if (set_name, workload) == ("prepared", "W1") and raw_best:
-                    table["prepared W1 against raw720"] = {"best_ratio": round(raw_best / ours, 1)}
+        table = compare(names, sets, options, store)
         peak = {
             f"{set_name} {workload}": {
                 name: round(peak_megabytes(name, files[0], task_of(workload, files[0], store, 0, name), store))
@@ -261,6 +256,7 @@ def main() -> None:
         "processor": platform.processor() or platform.machine(),
         "versions": {name: _version(name) for name in PACKAGES},
         "num_clips": options.num_clips,
+        "repetitions": options.repetitions,
         "left_out": missing,
         "index_ms_per_file": {name: round(value, 1) for name, value in cost.items()},
         "megabytes": {name: round(sum(f.stat().st_size for f in files) / 1e6, 1) for name, files in sets.items()},
@@ -269,15 +265,16 @@ def main() -> None:
         "psnr_of_resizing": psnr_of_resizing(sets["raw720"]),
     }
     _show(console, names, table, content)
-    if options.write:
+    if options.write and (set(options.read), set(options.workloads)) == (set(SET_NAMES), set(WORKLOADS)):
         write_atomically(RESULTS, json.dumps(content, indent=2) + "\n")
 
 
 def _show(console: Console, names: Sequence[str], table: dict[str, Any], content: dict[str, Any]) -> None:
-    shown = Table("workload", "tubelet ms", *(name for name in names if name != OURS), "best peer / ours")
+    shown = Table("workload", "tubelet ms", DECODING, *(name for name in names if name != OURS), "best peer / ours")
     for row, cell in table.items():
         values = [f"{cell['ratios'][name]:.2f}" if "ratios" in cell else "" for name in names if name != OURS]
-        shown.add_row(row, str(cell.get("tubelet_ms", "")), *values, f"{cell['best_ratio']:.2f}")
+        own = (str(cell.get(name, "")) for name in ("tubelet_ms", "decoding_alone"))
+        shown.add_row(row, *own, *values, f"{cell['best_ratio']:.2f}")
     console.print(shown)
     for name in ("index_ms_per_file", "megabytes", "peak_megabytes_above_imports", "psnr_of_resizing"):
         console.print(f"{name}: {content[name]}", markup=False)

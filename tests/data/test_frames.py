@@ -10,9 +10,10 @@ import torch
 from PIL import Image
 
 from support import assert_one_line
-from tubelet.data.dataset import ClipDataset, open_source
+from tubelet.data.dataset import ClipDataset
 from tubelet.data.frames import FrameFolderReader
 from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.source import open_source
 from tubelet.data.video import VideoReader
 from tubelet.errors import DataError, VideoError
 from tubelet.protocol import Protocol

@@ -12,9 +12,10 @@ import torch
 
 from layout_examples import tar
 from support import assert_one_line
-from tubelet.data.dataset import ClipDataset, open_source
+from tubelet.data.dataset import ClipDataset
 from tubelet.data.manifest import ManifestConfig, read_manifest
 from tubelet.data.shards import read_member
+from tubelet.data.source import open_source
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 

@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset, keyed_generator, open_source
+from tubelet.data.dataset import ClipDataset, keyed_generator
 from tubelet.data.index_store import IndexStore
 from tubelet.data.manifest import Manifest
 from tubelet.data.sampling import random_clip, segment
 from tubelet.data.shards import is_shard, is_volume_row
+from tubelet.data.source import open_source
 from tubelet.data.transforms import random_geometry, reading_window
 from tubelet.data.video import VideoReader, is_video_path
 from tubelet.errors import DataError

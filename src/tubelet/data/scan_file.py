@@ -11,9 +11,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tubelet.data.dataset import Reader, open_source
 from tubelet.data.extent import missing_bytes
 from tubelet.data.full_decode import decode_fully
+from tubelet.data.source import Reader, open_source
 from tubelet.data.video import VideoReader, is_video_path
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
