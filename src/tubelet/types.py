@@ -38,14 +38,17 @@ class Frames:
 class Batch:
     """What a loader yields. A video that could not be read keeps its place with ``weight`` 0 and zero pixels.
 
-    For training V is 1 and the view axis is absent; pixels stay uint8 until they are on the device.
+    For training V is 1 and the view axis is absent; pixels stay uint8 until they are on the device. Clips of a feature
+    store are the vectors that the model's per-frame stage gave for the frames.
     """
 
-    clips: UInt8[Tensor, "B C T H W"] | UInt8[Tensor, "B V C T H W"]
+    clips: UInt8[Tensor, "B C T H W"] | UInt8[Tensor, "B V C T H W"] | Float[Tensor, "B T D"] | Float[Tensor, "B V T D"]
     # Class indices, -1 where one is not known; several heads give a column each. With several labels per video: K
     # columns, 1 where the video has the class.
     labels: Int[Tensor, " B"] | Int[Tensor, "B heads"]
     weight: Float[Tensor, " B"]
+    # Of every frame, in frames of its source, counted from the earliest frame of its clip; 0 where it was not read.
+    frame_numbers: Int[Tensor, "B T"] | Int[Tensor, "B V T"]
     index: tuple[int, ...]  # row of each video in its manifest split
     failures: tuple[str, ...] = ()  # one line per unreadable video
     notes: tuple[tuple[str, ...], ...] = ()  # of each video: what the user should know, such as that it was looped
@@ -57,9 +60,10 @@ class FrameFeatures:
     """What the per-frame stage of a two-stage model hands to its temporal stage.
 
     ``position`` is the source frame of each vector, for families whose temporal stage reads real frame numbers
-    (ViViT's reads consecutive vectors and leaves it out). ``valid`` is False where a shorter video of the batch
-    has no vector; left out, all are valid. ``tokens`` are those of several layers, for families whose temporal stage
-    looks at more than a vector per time index (UniFormerV2); ``token_grid`` says how their patches lie in a frame.
+    (ViViT's reads consecutive vectors and leaves it out); within a clip it counts from its earliest frame. ``valid`` is
+    False where a shorter video of the batch has no vector; left out, all are valid. ``tokens`` are those of several
+    layers, for families whose temporal stage looks at more than a vector per time index (UniFormerV2); ``token_grid``
+    says how their patches lie in a frame.
     """
 
     vectors: Float[Tensor, "B T D"]

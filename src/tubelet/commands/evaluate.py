@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,8 +12,10 @@ import tyro
 
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter
+from tubelet.commands.protocol_options import SamplingOptions, with_views
 from tubelet.data.budget import FAILURE_BUDGET
-from tubelet.data.dataset import ClipDataset
+from tubelet.data.feature_dataset import make_dataset
+from tubelet.data.feature_store import LAYOUT, is_store, read_store
 from tubelet.data.index_dataset import index_manifest
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
@@ -22,8 +23,9 @@ from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
 from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
 from tubelet.inference.device import Device
+from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.predictor import Classifier, load
-from tubelet.protocol import Protocol
+from tubelet.inference.views import Mode
 from tubelet.recipe import DataConfig
 
 DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
@@ -31,11 +33,14 @@ DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, ca
 A model with several heads is measured by its actions (one class of each head, all of them right) and by each head.
 Where a video may have several labels, mean average precision stands in place of accuracy.
 
-The checkpoint's own protocol decides sampling, size and views; --views changes the number of views only.
+The checkpoint's own protocol decides sampling, size and views; --views changes the number of views, --protocol.* which
+frames make a clip (VTN is trained on 16 frames and tested on 250). --mode chunked bounds the memory of long clips for
+models with a per-frame stage; a feature store in place of the videos leaves that stage out. Scores are the same.
 
 examples:
   tubelet evaluate runs/first/best --data my_clips
   tubelet evaluate runs/first/best --data labels.csv --split val --views 1x1 --out results/val
+  tubelet evaluate runs/vtn/best --data my_clips --views 1x1 --protocol.num_frames 250 --protocol.target_fps 25
   tubelet evaluate runs/kitchens/best --data EPIC-KITCHENS --manifest.layout epic-kitchens-100 --split val
   tubelet evaluate runs/first/best --data my_clips --manifest.quarantine runs/scan-my_clips/quarantine.csv"""
 
@@ -43,10 +48,12 @@ examples:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     checkpoint: Annotated[str, tyro.conf.Positional]  # folder, owner/name or hf://owner/name@revision
-    data: str  # folder, .csv or .npz file, or "embedded:adrenalmnist3d", as for `tubelet train`
+    data: str  # folder, .csv or .npz file, "embedded:adrenalmnist3d", or a feature store (`tubelet features`)
     split: Literal["train", "val", "test"] = "test"  # which rows
     views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
     averaging: Literal["logits", "probs"] | None = None  # what is averaged over views; by default the checkpoint's
+    protocol: SamplingOptions = field(default_factory=SamplingOptions)
+    mode: Mode = "end_to_end"  # chunked: frames part by part, then the temporal stage once over all of a long clip
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     out: Path | None = None  # folder for metrics.json and scores.csv; none: they are not written
     batch_size: int = 4  # videos read and scored together
@@ -60,9 +67,10 @@ class Options:
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "evaluate", DESCRIPTION)
     classifier = load(options.checkpoint, options.device)
-    protocol = with_views(classifier.protocol, options.views, options.averaging)
+    protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, options.averaging)
     manifest = read_data(options, classifier)
-    dataset = ClipDataset(manifest.split(options.split), protocol, "views")
+    check_store(manifest, classifier)
+    dataset = make_dataset(manifest.split(options.split), protocol, "views")
     with (
         Loader(
             dataset,
@@ -90,6 +98,7 @@ def main(argv: list[str]) -> int:
             train=manifest.split("train") if "train" in manifest.splits else None,
             failure_budget=options.failure_budget,
             out=options.out,
+            mode=options.mode,
             on_batch=reporter.progress,
             note=reporter.note,
         )
@@ -111,10 +120,18 @@ def read_data(options: Options, classifier: Classifier) -> Manifest:
         raise ConfigError(
             f"name one label column for each head of the checkpoint ({', '.join(heads)}), got {', '.join(columns)}"
         )
-    if len(heads) == 1 and source.suffix.lower() != ".csv":
+    if is_store(source):
+        columns = tuple(heads)
+    elif len(heads) == 1 and source.suffix.lower() != ".csv":
         columns = ("label",)
     names = dict(zip(columns, heads.values(), strict=True))
     return read_manifest(source, dataclasses.replace(options.manifest, label_columns=columns, class_names=names))
+
+
+def check_store(manifest: Manifest, classifier: Classifier) -> None:
+    """Where the data are a feature store, whether its features are of the checkpoint's weights."""
+    if manifest.layout == LAYOUT:
+        check_stage(classifier.model, classifier.record.model_name, read_store(manifest.root), manifest.root)
 
 
 def differs_from_training(options: Options, classifier: Classifier, manifest: Manifest) -> list[str]:
@@ -129,20 +146,3 @@ def differs_from_training(options: Options, classifier: Classifier, manifest: Ma
         f"{options.data} is not split or filled as when this model was trained on it (other --manifest options or "
         f"changed files): '{options.split}' may hold videos that it has seen"
     ]
-
-
-def with_views(protocol: Protocol, views: str | None, averaging: Literal["logits", "probs"] | None) -> Protocol:
-    """The protocol with another number of views, given as ``TEMPORALxSPATIAL``.
-
-    Raises:
-        ConfigError: another form, or a number of spatial crops other than 1 and 3.
-    """
-    if averaging is not None:
-        protocol = dataclasses.replace(protocol, averaging=averaging)
-    if views is None:
-        return protocol
-    match = re.fullmatch(r"([1-9]\d*)x([13])", views)
-    if match is None:
-        raise ConfigError(f"--views '{views}' is not TEMPORALxSPATIAL with 1 or 3 spatial crops, for example 4x3")
-    crops: Literal[1, 3] = 3 if match[2] == "3" else 1
-    return dataclasses.replace(protocol, num_temporal_views=int(match[1]), num_spatial_crops=crops)

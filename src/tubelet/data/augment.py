@@ -57,6 +57,7 @@ class AugmentConfig:
     """
 
     snap_start: bool = True  # videos, even frame_stride: clips start at even frames, which prepared files decode faster
+    crop: Literal["random", "center"] = "random"  # where in the resized frame; center: where validation looks
     stride_jitter: tuple[float, float] | None = None  # (min, max) factors on the time between frames; dense sampling
     short_side_jitter: tuple[int, int] | None = None  # (min, max) pixels the short side is resized to before the crop
     scale_jitter: tuple[float, float] | None = None  # (min, max) factors, drawn apart for height and width
@@ -104,6 +105,8 @@ class AugmentConfig:
         chosen = [name for name in names if getattr(self, name) is not None]
         if len(chosen) > 1:
             raise ConfigError(f"{' and '.join(chosen)} exclude each other; keep one")
+        if chosen and self.crop == "center":
+            raise ConfigError(f"crop=center takes the frame as validation does, without {chosen[0]}; keep one of them")
         _check_span("stride_jitter", self.stride_jitter)
         _check_span("short_side_jitter", self.short_side_jitter)
         _check_span("scale_jitter", self.scale_jitter)

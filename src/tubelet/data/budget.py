@@ -57,7 +57,10 @@ class FailureBudget:
     def count(self, batch: Batch) -> dict[int, str]:
         """What failed in this batch for the first time, row and line; ``check`` says whether it was too much."""
         unread = [row for row, weight in zip(batch.index, batch.weight.tolist(), strict=True) if weight == 0]
-        lines = dict(zip(unread, batch.failures, strict=True))
+        return self.add(dict(zip(unread, batch.failures, strict=True)))
+
+    def add(self, lines: dict[int, str]) -> dict[int, str]:
+        """The same for rows and lines from elsewhere, for example from another process."""
         new = {row: lines[row] for row in sorted(lines.keys() - self.failed.keys())}
         self.failed |= new
         if new and self.file is not None:

@@ -16,19 +16,18 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Float, Int, UInt8
 from numpy.typing import NDArray
 from torch import Tensor
 
 from tubelet.data.augment import AugmentConfig, jittered_sampling
-from tubelet.data.frames import FrameFolderReader
 from tubelet.data.index_store import IndexStore
 from tubelet.data.labels import mirrored
 from tubelet.data.look import apply_look, random_look
 from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.sampling import ClipPlan, random_clip, segment, view_clips
-from tubelet.data.shard_reader import ShardVideoReader, read_member_volume
-from tubelet.data.shards import is_shard, is_volume_row
+from tubelet.data.sampling import ClipPlan, row_clip, row_views, seconds_covered
+from tubelet.data.shards import is_volume_row
+from tubelet.data.source import Decoder, Reader, check_decoder, open_source
 from tubelet.data.transforms import (
     Geometry,
     crop_frames,
@@ -38,21 +37,21 @@ from tubelet.data.transforms import (
     view_geometry,
 )
 from tubelet.data.video import VideoReader
-from tubelet.data.volume import ArrayReader, frames_from_array, frames_from_tensor, read_volume
+from tubelet.data.volume import ArrayReader, frames_from_array, frames_from_tensor
 from tubelet.errors import ConfigError, DataError, nearest
 from tubelet.protocol import Protocol
 
-Reader = VideoReader | ArrayReader | FrameFolderReader
 _SOURCE_BYTES = 256 * 2**20  # decoded frames held at once before they are resized; 97 frames of 720p
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """The pixels of one source. In training V is absent."""
+    """The pixels of one source, or in their place the vectors of a feature store. In training V is absent."""
 
-    pixels: UInt8[Tensor, "C T H W"] | UInt8[Tensor, "V C T H W"]
+    pixels: UInt8[Tensor, "C T H W"] | UInt8[Tensor, "V C T H W"] | Float[Tensor, "T D"] | Float[Tensor, "V T D"]
     labels: tuple[int, ...]  # as ``Sample.labels``; empty where none are known
     seconds_covered: float  # of the source, by all clips together
+    frame_numbers: Int[Tensor, " T"] | Int[Tensor, "V T"]  # as ``ClipPlan.frame_numbers``
     notes: tuple[str, ...] = ()  # what the user should know, for example that a short video was looped
 
 
@@ -65,9 +64,10 @@ class ClipDataset:
         mode: "train" reads one random clip per row, "views" reads all views of the protocol.
         augment: what else is random in training; none: only the position of the clip and of the crop.
         seed: with epoch and row it keys every random choice.
+        decoder: of the video files.
 
     Raises:
-        ConfigError: ``augment`` does not fit the mode or the data.
+        ConfigError: ``augment`` does not fit the mode or the data, or ``decoder`` cannot read them here.
     """
 
     def __init__(
@@ -77,12 +77,14 @@ class ClipDataset:
         mode: Literal["train", "views"] = "train",
         augment: AugmentConfig | None = None,
         seed: int = 0,
+        decoder: Decoder = "pyav",
     ) -> None:
         if mode == "views" and augment is not None:
             raise ConfigError("augmentation is for training; leave it out where views are read")
         self.manifest, self.protocol, self.mode, self.seed = manifest, protocol, mode, seed
         self.augment = augment or AugmentConfig()
-        self._indices = IndexStore.beside(manifest.root)
+        check_decoder(decoder, manifest)
+        self._decoder, self._indices = decoder, IndexStore.beside(manifest.root)
         self._mirrored = _mirrored_labels(manifest, self.augment)
         self.augment.check_protocol(protocol)
         if self.augment.for_volumes_only:
@@ -99,11 +101,19 @@ class ClipDataset:
     def __len__(self) -> int:
         return len(self.manifest)
 
+    item_dtype = torch.uint8  # of ``Item.pixels``
+
     @property
     def item_shape(self) -> tuple[int, ...]:
         """Shape of ``Item.pixels``: (C, T, H, W), in mode "views" (V, C, T, H, W)."""
         clip = (self.protocol.num_channels, self.protocol.num_frames, *self.protocol.crop_size)
         return clip if self.mode == "train" else (self.protocol.num_views, *clip)
+
+    @property
+    def numbers_shape(self) -> tuple[int, ...]:
+        """Shape of ``Item.frame_numbers``: (T,), in mode "views" (V, T)."""
+        frames = self.protocol.num_frames
+        return (frames,) if self.mode == "train" else (self.protocol.num_views, frames)
 
     def name(self, index: int) -> str:
         """The file of a row as messages name it, with its address or segment."""
@@ -127,7 +137,7 @@ class ClipDataset:
         repeat, index = divmod(index, len(self))
         sample = self.manifest.samples[index]
         path = self.manifest.path_of(sample)
-        with _naming(path, self.name(index)), self._open(path, sample) as reader:
+        with naming_file(path, self.name(index)), self._open(path, sample) as reader:
             if self.mode == "views":
                 item = _views(reader, self.protocol, sample.start_seconds, sample.end_seconds)
                 return dataclasses.replace(item, labels=sample.labels)
@@ -135,20 +145,25 @@ class ClipDataset:
             sampled = jittered_sampling(self.protocol, self.augment, rng)
             if self.augment.volume_axis == "random" and isinstance(reader, ArrayReader):
                 reader = reader.along_axis(int(rng.integers(3)))
-            first, stop = segment(reader.timestamps, sample.start_seconds, sample.end_seconds)
-            snap = self.augment.snap_start and isinstance(reader, VideoReader)
-            times = reader.timestamps[first:stop]
-            plan = _in_source(random_clip(times, sampled, rng, first=first, snap=snap), first)
+            snap, times = self.augment.snap_start and isinstance(reader, VideoReader), reader.timestamps
+            plan = row_clip(times, sample.start_seconds, sample.end_seconds, sampled, rng, snap=snap)
             geometry = random_geometry(reader.height, reader.width, self.protocol, self.augment, rng)
             look = random_look(self.augment, self.protocol, rng)
-            (frames,), (rows,) = _read_crops(reader, [plan], geometry, may_round=True)
+            may_round = self.augment.crop == "random"
+            (frames,), (rows,) = read_crops(reader, [plan], geometry, may_round=may_round)
         clip = apply_look(frames[rows], look)
         labels = mirrored(sample.labels, self._mirrored, self.manifest.multi_label) if look.flip[2] else sample.labels
         pixels = clip.transpose(0, 1).contiguous()
-        return Item(pixels=pixels, labels=labels, seconds_covered=plan.seconds_covered, notes=plan.notes)
+        return Item(
+            pixels=pixels,
+            labels=labels,
+            seconds_covered=plan.seconds_covered,
+            frame_numbers=torch.tensor(plan.frame_numbers),
+            notes=plan.notes,
+        )
 
     def _open(self, path: Path, sample: Sample) -> Reader:
-        return open_source(path, sample.entry, self.protocol, sample.fps, self._indices)
+        return open_source(path, sample.entry, self.protocol, sample.fps, self._indices, self._decoder)
 
 
 def read_views(
@@ -175,7 +190,7 @@ def read_views(
         if fps is not None:
             raise DataError(f"{source}: fps={fps:g} is for arrays; a file carries its own times, leave it out")
         path = Path(source)
-        with _naming(path, str(path)), open_source(path, None, protocol) as reader:
+        with naming_file(path, str(path)), open_source(path, None, protocol) as reader:
             return _views(reader, protocol, start_seconds, end_seconds)
     if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
         raise DataError(f"array: the protocol samples {protocol.target_fps:g} frames per second; give the array's fps")
@@ -188,7 +203,7 @@ def read_views(
 
 
 @contextmanager
-def _naming(path: Path, name: str) -> Iterator[None]:
+def naming_file(path: Path, name: str) -> Iterator[None]:
     """Whatever makes a source unreadable becomes a DataError of one line that names its file."""
     try:
         yield
@@ -205,21 +220,22 @@ def keyed_generator(seed: int, *key: int) -> np.random.Generator:
 
 
 def _views(reader: Reader, protocol: Protocol, start_seconds: float | None, end_seconds: float | None) -> Item:
-    first, stop = segment(reader.timestamps, start_seconds, end_seconds)
-    plans = [_in_source(plan, first) for plan in view_clips(reader.timestamps[first:stop], protocol)]
+    plans = row_views(reader.timestamps, start_seconds, end_seconds, protocol)
     geometry = view_geometry(reader.height, reader.width, protocol)
-    crops, rows = _read_crops(reader, plans, geometry, may_round=False)
+    crops, rows = read_crops(reader, plans, geometry, may_round=False)
     clips = (crop[row].transpose(0, 1) for crop in crops for row in rows)
+    numbers = torch.tensor([plan.frame_numbers for plan in plans])
     notes = dict.fromkeys(note for plan in plans for note in plan.notes)
     return Item(
         pixels=torch.stack(list(clips)),
         labels=(),
-        seconds_covered=_seconds_covered(reader.timestamps, plans),
+        seconds_covered=seconds_covered(reader.timestamps, plans),
+        frame_numbers=numbers.repeat(len(crops), 1),
         notes=tuple(notes),
     )
 
 
-def _read_crops(
+def read_crops(
     reader: Reader, plans: Sequence[ClipPlan], geometry: Geometry, *, may_round: bool
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
     """The spatial crops of the distinct frames of all plans, each decoded once, and each plan's rows among them."""
@@ -235,56 +251,6 @@ def _read_crops(
         for start in range(0, len(wanted), at_once)
     ]
     return crop_frames(resized[0] if len(resized) == 1 else torch.cat(resized), geometry), rows
-
-
-def open_source(
-    path: Path, entry: str | None, protocol: Protocol, fps: float | None = None, indices: IndexStore | None = None
-) -> Reader:
-    """The frames of a row's file, whatever kind of file it is.
-
-    Args:
-        path: the file.
-        entry: the address inside a file that holds many.
-        protocol: how it is read.
-        fps: the rate of a frame folder, where known.
-        indices: packet indices of videos, where some are kept.
-
-    Raises:
-        DataError: the file cannot be opened as the protocol asks.
-    """
-    if is_volume_row(path, entry):
-        read = read_member_volume if is_shard(path) else read_volume
-        volume = ArrayReader(read(path, entry, protocol.num_channels, protocol.volume_window))
-        return volume.along_axis(protocol.slicing_axis, protocol.slicing_backward)
-    if protocol.slicing_axis or protocol.slicing_backward:
-        raise DataError(f"{path}: is a video, but the protocol slices volumes (slicing_axis, slicing_backward)")
-    if protocol.num_channels != 3:
-        raise DataError(f"{path}: a video has 3 channels, but the protocol asks for {protocol.num_channels}")
-    if path.is_dir():
-        if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
-            raise DataError(
-                f"{path}: the protocol samples {protocol.target_fps:g} frames per second, and the rate of this frame "
-                "folder is not known; set frame_fps"
-            )
-        return FrameFolderReader(path, fps)
-    if fps is not None:
-        raise DataError(f"{path}: fps={fps:g} is for frame folders; a video carries its own times, leave it out")
-    index = indices.get((path, entry) if entry else path) if indices else None
-    return ShardVideoReader(path, entry, index) if is_shard(path) else VideoReader(path, index)
-
-
-def _in_source(plan: ClipPlan, first: int) -> ClipPlan:
-    """A plan made for a segment, as frames of the whole source."""
-    return dataclasses.replace(plan, indices=tuple(index + first for index in plan.indices))
-
-
-def _seconds_covered(timestamps: NDArray[np.float64], plans: Sequence[ClipPlan]) -> float:
-    """Length of the union of the clips in time."""
-    total, covered_until = 0.0, -np.inf
-    for start, seconds in sorted((float(timestamps[min(plan.indices)]), plan.seconds_covered) for plan in plans):
-        total += max(0.0, start + seconds - max(start, covered_until))
-        covered_until = max(covered_until, start + seconds)
-    return total
 
 
 def _mirrored_labels(manifest: Manifest, augment: AugmentConfig) -> tuple[dict[int, int], ...]:

@@ -37,6 +37,7 @@ class LiveFrame:
     """A decoded frame with its time; pixels are made when they are asked for."""
 
     seconds: float  # from the first frame of the connection
+    number: int  # in the connection, from 0; frames that were left out have one too
     decoded: av.VideoFrame
 
     def picture(self) -> UInt8[Tensor, "C H W"]:
@@ -104,7 +105,7 @@ class LiveSource:
                     count += 1
                     if time - first > previous:
                         previous = time - first
-                        yield LiveFrame(seconds=previous, decoded=frame)
+                        yield LiveFrame(seconds=previous, number=count - 1 + self.damaged, decoded=frame)
         except (av.FFmpegError, OSError) as error:
             raise self._error("broke off", error) from None
 
@@ -120,5 +121,5 @@ class LiveSource:
         return whole
 
     def _error(self, what: str, error: Exception) -> VideoError:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = getattr(error, "strerror", None) or str(error)  # FFmpeg's words, without its number and the address
         return VideoError(f"{self.source}: {what} ({reason})")

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tubelet.data.dataset import ClipDataset, Item, keyed_generator
+from tubelet.data.feature_dataset import FeatureDataset
 from tubelet.data.manifest import Manifest
 from tubelet.data.order import Sampling, balanced_shares, draw_balanced
 from tubelet.data.worker_process import Failure
@@ -24,13 +25,14 @@ from tubelet.errors import ConfigError, DataError
 from tubelet.types import Batch
 
 Result = Item | Failure
+Dataset = ClipDataset | FeatureDataset
 
 
 @dataclass(frozen=True)
 class _ClipJob:
     """The rows of a dataset as the job of a worker pool."""
 
-    dataset: ClipDataset
+    dataset: Dataset
 
     def name(self, index: int) -> str:
         return self.dataset.name(index)
@@ -52,6 +54,9 @@ class Loader:
             comes equally often.
         timeout_seconds: a worker that reads a row for longer is killed and replaced, and the row has failed. Without
             workers nothing can end a decoder that hangs.
+        rank: of this process, where several read one dataset together: each its own rows of every training batch, and
+            every ``num_processes``-th row in ``eval_batches``. What is read of a row depends on none of this.
+        num_processes: how many there are.
 
     Use as a context manager, or call ``close``. A row that cannot be read keeps its place in the batch with zero
     pixels and weight 0, and one line in ``Batch.failures``.
@@ -59,15 +64,18 @@ class Loader:
 
     def __init__(
         self,
-        dataset: ClipDataset,
+        dataset: Dataset,
         batch_size: int,
         num_workers: int = 0,
         seed: int = 0,
         timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
         sampling: Sampling = "natural",
+        rank: int = 0,
+        num_processes: int = 1,
     ) -> None:
         if batch_size < 1 or num_workers < 0:
             raise ConfigError(f"batch_size must be positive and num_workers not negative: {batch_size}, {num_workers}")
+        self._rank, self._num_processes = rank, num_processes
         self.dataset, self.batch_size, self.num_workers, self.seed = dataset, batch_size, num_workers, seed
         self._shares = balanced_shares(dataset.manifest) if sampling == "balanced" else None
         self.wait_seconds = 0.0  # spent so far until batches were ready, all iterators together
@@ -93,12 +101,22 @@ class Loader:
         return len(self.dataset)
 
     @property
+    def num_eval_videos(self) -> int:
+        """Rows that ``eval_batches`` reads in this process."""
+        return len(range(self._rank, len(self.dataset), self._num_processes))
+
+    @property
+    def clips_per_step(self) -> int:
+        """Clips of one training batch, those of all processes together."""
+        return min(self.batch_size, len(self.dataset)) * self.dataset.augment.repeats
+
+    @property
     def steps_per_epoch(self) -> int:
         """Training batches of one epoch: full ones only, unless all rows together do not fill one."""
         return max(1, len(self.dataset) // self.batch_size)
 
     def train_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch in their random order.
+        """The batches of one epoch in their random order, of several processes the rows of this one.
 
         Args:
             epoch: counted from 0; another epoch has another order, other clips and other crops.
@@ -112,11 +130,13 @@ class Loader:
         groups = _grouped(order, self.batch_size)[: self.steps_per_epoch]
         copies = [repeat * len(self.dataset) for repeat in range(self.dataset.augment.repeats)]
         repeated = [[first + index for first in copies for index in group] for group in groups[start:]]
-        return self._batches(repeated, epoch)
+        own = rows_of_process(self.clips_per_step, self._rank, self._num_processes)
+        return self._batches([group[own] for group in repeated], epoch)
 
     def eval_batches(self) -> Iterator[Batch]:
-        """All rows in order; the last batch may be smaller."""
-        return self._batches(_grouped(list(range(len(self.dataset))), self.batch_size), epoch=0)
+        """All rows in order, of several processes those of this one; the last batch may be smaller."""
+        rows = list(range(self._rank, len(self.dataset), self._num_processes))
+        return self._batches(_grouped(rows, self.batch_size), epoch=0)
 
     def reading(self) -> list[Reading]:
         """What each busy worker reads, and for how long."""
@@ -144,7 +164,7 @@ class Loader:
         try:
             for index in indices:
                 ahead.append(self._pool.submit(index, epoch))
-                if len(ahead) > self.batch_size * self.dataset.augment.repeats + self.num_workers:
+                if len(ahead) > self._clips_ahead:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
@@ -152,18 +172,25 @@ class Loader:
             for future in ahead:
                 future.cancel()
 
+    @property
+    def _clips_ahead(self) -> int:
+        batch = self.batch_size if self.dataset.mode == "views" else self.clips_per_step // self._num_processes
+        return batch + self.num_workers
+
     def _collate(self, group: Sequence[int], results: Sequence[Result]) -> Batch:
-        clips = torch.zeros(len(group), *self.dataset.item_shape, dtype=torch.uint8)
+        clips = torch.zeros(len(group), *self.dataset.item_shape, dtype=self.dataset.item_dtype)
+        numbers = torch.zeros(len(group), *self.dataset.numbers_shape, dtype=torch.int64)
         read = [result if isinstance(result, Item) else None for result in results]
         for row, item in enumerate(read):
             if item is not None:
-                clips[row] = item.pixels
+                clips[row], numbers[row] = item.pixels, item.frame_numbers
         samples, group = self.dataset.manifest.samples, [index % len(self.dataset) for index in group]
         labels = [item.labels if item else samples[index].labels for index, item in zip(group, read, strict=True)]
         return Batch(
             clips=clips,
             labels=_label_tensor(labels, self.dataset.manifest),
             weight=torch.tensor([float(item is not None) for item in read]),
+            frame_numbers=numbers,
             index=tuple(group),
             failures=tuple(result.line for result in results if isinstance(result, Failure)),
             notes=tuple(item.notes if item else () for item in read),
@@ -183,12 +210,19 @@ def _label_tensor(labels: Sequence[tuple[int, ...]], manifest: Manifest) -> Tens
     return heads[:, 0] if heads.shape[1] == 1 else heads
 
 
-def _read_or_fail(dataset: ClipDataset, index: int, epoch: int) -> Result:
+def _read_or_fail(dataset: Dataset, index: int, epoch: int) -> Result:
     """One row in this process, or why it cannot be read."""
     try:
         return dataset.read(index, epoch)
     except DataError as error:
         return Failure(str(error))
+
+
+def rows_of_process(num_rows: int, rank: int, num_processes: int) -> slice:
+    """Which of the rows of a batch a process has: as many as every other, or one more."""
+    share, rest = divmod(num_rows, num_processes)
+    start = rank * share + min(rank, rest)
+    return slice(start, start + share + (rank < rest))
 
 
 def _grouped(order: list[int], size: int) -> list[list[int]]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from tubelet.data.feature_store import finished_manifest, is_store
 from tubelet.data.labels import labels_of, split_cells
 from tubelet.data.layouts import LAYOUTS, SPLITS, ManifestConfig, Reading, Row
 from tubelet.data.layouts.find import existing_rows
@@ -117,8 +118,7 @@ def read_manifest(source: str | Path, config: ManifestConfig | None = None, *, i
         is_checked: False accepts missing files and classes without training rows, for who looks for such faults.
 
     Raises:
-        DataError: nothing usable there, missing files, malformed rows, fewer than two classes, or classes
-            without training rows; the message names them.
+        DataError: nothing usable there, missing files, malformed rows, or classes that are missing; named.
         ConfigError: ``config.class_names`` names a head that does not exist.
     """
     source, config = Path(source), config or ManifestConfig()
@@ -130,6 +130,8 @@ def read_rows(source: Path, config: ManifestConfig) -> Reading:
     suffix = source.suffix.lower()
     if source.is_file() and suffix == ".csv" and is_manifest_file(source):  # whatever layout it was made from
         return read_manifest_file(source, config)
+    if source.is_dir() and is_store(source):
+        return read_manifest_file(finished_manifest(source), replace(config, root=source))
     if config.layout not in (None, "csv"):
         reading = LAYOUTS[config.layout].read(source, config)
         return replace(reading, layout=reading.layout or config.layout)

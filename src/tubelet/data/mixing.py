@@ -63,8 +63,11 @@ class Mixture:
     box: tuple[int, int, int, int] | None = None  # cutmix: top, left, height, width that come from the partner
 
     def clips(
-        self, clips: UInt8[Tensor, "B C T H W"], rows: slice, to_input: Callable[[Tensor], Tensor]
-    ) -> Float[Tensor, "b C T H W"]:
+        self,
+        clips: UInt8[Tensor, "B C T H W"] | Float[Tensor, "B T D"],
+        rows: slice,
+        to_input: Callable[[Tensor], Tensor],
+    ) -> Float[Tensor, "b C T H W"] | Float[Tensor, "b T D"]:
         """The mixed input of a part of the batch; partners may lie outside it.
 
         Args:

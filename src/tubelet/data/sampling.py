@@ -14,6 +14,8 @@ indices count from the first of them.
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,6 +42,16 @@ class ClipPlan:
     indices: tuple[int, ...]
     seconds_covered: float
     notes: tuple[str, ...] = ()
+
+    @property
+    def frame_numbers(self) -> tuple[int, ...]:
+        """The indices counted from the earliest frame of the clip; frames that repeat repeat their number.
+
+        So VTN's original counts them, which decodes the clip's part of the video alone: the same clip has the same
+        numbers wherever in the video it lies (bomri/SlowFast, commit 00a68201, ``slowfast/datasets/decoder.py``).
+        """
+        first = min(self.indices)
+        return tuple(index - first for index in self.indices)
 
 
 def segment(
@@ -127,6 +139,42 @@ def view_clips(timestamps: Timestamps, protocol: Protocol, num_views: int | None
         return [_by_stride(timestamps, protocol, room * part // whole, note) for part in parts]
     seconds = max(_duration(timestamps) - num_frames / _target_fps(protocol), 0.0)
     return [_by_seconds(timestamps, protocol, seconds * part / whole, note) for part in parts]
+
+
+def row_clip(
+    timestamps: Timestamps,
+    start_seconds: float | None,
+    end_seconds: float | None,
+    protocol: Protocol,
+    rng: np.random.Generator,
+    *,
+    snap: bool,
+) -> ClipPlan:
+    """``random_clip`` of a segment of a source, with indices of the whole source. Raises DataError as both do."""
+    first, stop = segment(timestamps, start_seconds, end_seconds)
+    return _in_source(random_clip(timestamps[first:stop], protocol, rng, first=first, snap=snap), first)
+
+
+def row_views(
+    timestamps: Timestamps, start_seconds: float | None, end_seconds: float | None, protocol: Protocol
+) -> list[ClipPlan]:
+    """``view_clips`` of a segment of a source, with indices of the whole source. Raises DataError as both do."""
+    first, stop = segment(timestamps, start_seconds, end_seconds)
+    return [_in_source(plan, first) for plan in view_clips(timestamps[first:stop], protocol)]
+
+
+def seconds_covered(timestamps: Timestamps, plans: Sequence[ClipPlan]) -> float:
+    """Length of the union of the clips in time."""
+    total, covered_until = 0.0, -np.inf
+    for start, seconds in sorted((float(timestamps[min(plan.indices)]), plan.seconds_covered) for plan in plans):
+        total += max(0.0, start + seconds - max(start, covered_until))
+        covered_until = max(covered_until, start + seconds)
+    return total
+
+
+def _in_source(plan: ClipPlan, first: int) -> ClipPlan:
+    """A plan made for a segment, as frames of the whole source."""
+    return dataclasses.replace(plan, indices=tuple(index + first for index in plan.indices))
 
 
 def _by_stride(timestamps: Timestamps, protocol: Protocol, start: int, note: str) -> ClipPlan:

@@ -75,6 +75,8 @@ def random_geometry(
     Raises:
         DataError: the resized frame is smaller than the crop (never for jittered sizes, which are raised to it).
     """
+    if augment.crop == "center":
+        return view_geometry(height, width, replace(protocol, num_spatial_crops=1))
     box = (0, 0, height, width)
     if augment.random_resized_crop:
         box = _random_box(height, width, augment.random_resized_crop, augment.crop_aspect_ratio, rng)
@@ -153,6 +155,13 @@ def normalize(clips: UInt8[Tensor, "*batch C T H W"], protocol: Protocol) -> Flo
     if protocol.channel_order == "bgr":
         clips = clips.flip(-4)
     return clips.float().mul_(1 / (255 * std)).sub_(mean / std)
+
+
+def to_input(
+    clips: UInt8[Tensor, "*batch C T H W"] | Float[Tensor, "*batch T D"], protocol: Protocol
+) -> Float[Tensor, "*batch C T H W"] | Float[Tensor, "*batch T D"]:
+    """``normalize`` for pixels; the vectors of a feature store enter as they are."""
+    return normalize(clips, protocol) if clips.dtype == torch.uint8 else clips
 
 
 def _room(resized: tuple[int, int], protocol: Protocol, source: tuple[int, int]) -> tuple[int, int]:

@@ -18,10 +18,14 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Literal, Protocol, TypeVar, runtime_checkable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tubelet.data.dataset import Item
 from tubelet.errors import DataError
+
+_LAST_SECONDS = 60  # of a process that was asked to end, unless its parent ends first
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -68,21 +72,31 @@ class ItemHeader:
     """The fields of an ``Item`` beside its pixels, which follow as bytes."""
 
     shape: tuple[int, ...]
+    dtype: torch.dtype
     labels: tuple[int, ...]
     seconds_covered: float
+    frame_numbers: NDArray[np.int64]
     notes: tuple[str, ...]
 
 
 def receive_item(connection: Connection, header: ItemHeader) -> Item:
     """The item whose header has come."""
-    pixels = torch.empty(header.shape, dtype=torch.uint8)
-    connection.recv_bytes_into(pixels.numpy().reshape(-1))
-    return Item(pixels=pixels, labels=header.labels, seconds_covered=header.seconds_covered, notes=header.notes)
+    pixels = torch.empty(header.shape, dtype=header.dtype)
+    connection.recv_bytes_into(pixels.numpy().reshape(-1).view(np.uint8))
+    return Item(
+        pixels=pixels,
+        labels=header.labels,
+        seconds_covered=header.seconds_covered,
+        frame_numbers=torch.from_numpy(header.frame_numbers),
+        notes=header.notes,
+    )
 
 
 def serve(connection: Connection, job: Job[object]) -> None:
     """The life of a reader process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    # So may SIGTERM; time for the parent to end in its own way, before the row it waits for counts as unreadable.
+    signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_LAST_SECONDS))
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     gc.freeze()  # what is there stays: collecting after each row then takes a fraction of a millisecond
@@ -109,9 +123,12 @@ def _answer(connection: Connection, job: Job[object], index: int, epoch: int) ->
     else:
         if isinstance(result, Item):
             pixels = result.pixels
-            header = ItemHeader(tuple(pixels.shape), result.labels, result.seconds_covered, result.notes)
+            numbers = result.frame_numbers.numpy()
+            header = ItemHeader(
+                tuple(pixels.shape), pixels.dtype, result.labels, result.seconds_covered, numbers, result.notes
+            )
             connection.send(header)
-            connection.send_bytes(pixels.numpy().reshape(-1))
+            connection.send_bytes(pixels.numpy().reshape(-1).view(np.uint8))
         else:
             connection.send(result)
 

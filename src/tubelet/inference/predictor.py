@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,12 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from tubelet.data.dataset import ClipDataset, read_views
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.feature_dataset import FeatureDataset
+from tubelet.data.feature_store import read_store
+from tubelet.data.loader import Dataset, Loader
+from tubelet.data.manifest import Manifest, Sample, read_manifest
 from tubelet.errors import ConfigError
 from tubelet.inference.device import Device, choose_device
+from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.heads import rank
-from tubelet.inference.views import predict_views
+from tubelet.inference.views import Mode, predict_views
 from tubelet.protocol import Protocol
 from tubelet.types import Prediction
 from tubelet.weights.checkpoint import Record
@@ -29,12 +33,13 @@ class Classifier:
     Args:
         model: maps clips to logits; put in eval mode on ``device``.
         record: what the checkpoint says of it; its protocol decides sampling, size, pixel range and views.
+        mode: "chunked" bounds the memory of long clips for models with a per-frame stage; scores are the same.
     """
 
-    def __init__(self, model: nn.Module, record: Record, device: Device = "auto") -> None:
+    def __init__(self, model: nn.Module, record: Record, device: Device = "auto", mode: Mode = "end_to_end") -> None:
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
-        self.record = record
+        self.record, self.mode = record, mode
 
     @property
     def protocol(self) -> Protocol:
@@ -69,7 +74,7 @@ class Classifier:
         """
         _check_top_k(top_k)
         item = read_views(source, self.protocol, start_seconds, end_seconds, fps)
-        probs = self.predict_clips(item.pixels.unsqueeze(0))[0]
+        probs = self.predict_clips(item.pixels.unsqueeze(0), item.frame_numbers.unsqueeze(0))[0]
         name = str(source) if isinstance(source, str | Path) else type(source).__name__
         return self._prediction(name, probs, top_k, item.seconds_covered, item.notes)
 
@@ -85,20 +90,47 @@ class Classifier:
         rows = tuple(Sample(path=str(file), labels=(-1,), split="test") for file in files)
         manifest = Manifest(root=Path(), samples=rows, class_names={"label": self.labels}, layout="files")
         dataset = ClipDataset(manifest, self.protocol, mode="views")
+        yield from self._predict_dataset(dataset, list(map(str, files)), num_workers, batch_size, top_k)
+
+    def predict_store(
+        self, store: Path, *, batch_size: int = 1, top_k: int | None = None
+    ) -> Iterator[Prediction | str]:
+        """``predict_files`` for the rows of a feature store, whose labels are not looked at.
+
+        Raises:
+            ConfigError: ``top_k`` is less than 1.
+            DataError: no finished store, or its features are of other weights or pixels.
+        """
+        _check_top_k(top_k)
+        manifest = read_manifest(store, is_checked=False)
+        check_stage(self.model, self.record.model_name, read_store(store), store)
+        names = [str(manifest.path_of(sample)) for sample in manifest.samples]
+        unlabeled = tuple(dataclasses.replace(sample, labels=(-1,)) for sample in manifest.samples)
+        rows = dataclasses.replace(manifest, samples=unlabeled, class_names={"label": self.labels}, multi_label=False)
+        yield from self._predict_dataset(FeatureDataset(rows, self.protocol, "views"), names, 0, batch_size, top_k)
+
+    def _predict_dataset(
+        self, dataset: Dataset, names: Sequence[str], num_workers: int, batch_size: int, top_k: int | None
+    ) -> Iterator[Prediction | str]:
         with Loader(dataset, batch_size, num_workers=num_workers) as loader:
             for batch in loader.eval_batches():
                 read, failures = batch.weight > 0, iter(batch.failures)
-                probs = iter(self.predict_clips(batch.clips[read]) if read.any() else ())
+                probs = iter(self.predict_clips(batch.clips[read], batch.frame_numbers[read]) if read.any() else ())
                 for i, index in enumerate(batch.index):
                     if read[i]:
-                        name, seconds, notes = str(files[index]), batch.seconds_covered[i], batch.notes[i]
+                        name, seconds, notes = names[index], batch.seconds_covered[i], batch.notes[i]
                         yield self._prediction(name, next(probs), top_k, seconds, notes)
                     else:
                         yield next(failures)
 
-    def predict_clips(self, clips: Tensor) -> Float[Tensor, "B K"]:
-        """Probabilities of uint8 views ``[B, V, C, T, H, W]``, averaged as the protocol says."""
-        return predict_views(self.model, clips, self.protocol, device=self.device)
+    def predict_clips(self, clips: Tensor, frame_numbers: Tensor | None = None) -> Float[Tensor, "B K"]:
+        """Probabilities of uint8 views ``[B, V, C, T, H, W]``, averaged as the protocol says.
+
+        ``frame_numbers`` ``[B, V, T]`` are those of ``Batch``, for models that take them.
+        """
+        return predict_views(
+            self.model, clips, self.protocol, device=self.device, frame_numbers=frame_numbers, mode=self.mode
+        )
 
     def _prediction(
         self, source: str, probs: Tensor, top_k: int | None, seconds_covered: float, notes: tuple[str, ...]

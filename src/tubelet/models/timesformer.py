@@ -147,13 +147,14 @@ class TimeSformerSpace(TimeSformer):
     """
 
     frames_per_feature = 1
+    frame_stage = ("tokenizer", "cls_token", "pos_embed", "blocks")  # its modules and parameters
 
     def __init__(self, config: TimeSformerConfig) -> None:
         rates = drop_path_schedule(config.drop_path_rate, config.depth)
         super().__init__(config, (Block(drop_path=rate, **block_options(config)) for rate in rates))
 
-    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
-        return self.encode_time(self.encode_frames(clip))
+    def forward(self, clip: Float[Tensor, "B C T H W"] | FrameFeatures) -> Float[Tensor, "B K"]:
+        return self.encode_time(clip if isinstance(clip, FrameFeatures) else self.encode_frames(clip))
 
     def encode_frames(self, clip: Float[Tensor, "B C T H W"]) -> FrameFeatures:
         """The per-frame stage: the class token ``[D]`` of every frame, independent of every other frame."""

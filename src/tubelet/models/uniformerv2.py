@@ -132,6 +132,8 @@ class UniFormerV2LocalConfig(UniFormerV2Config):
 class UniFormerV2(nn.Module):
     """Image ViT and global blocks (the wiring for Kinetics and Moments): a per-frame stage, then a temporal one."""
 
+    frames_per_feature = 1  # the image ViT sees one frame at a time
+
     def __init__(self, config: UniFormerV2Config) -> None:
         super().__init__()
         self.config = config

@@ -74,6 +74,8 @@ class VTN(nn.Module):
     """Backbone, encoder over time, head; see :class:`VTNConfig` for what each may be."""
 
     frames_per_feature = 1  # the backbone sees one frame at a time
+    frame_stage = ("backbone",)  # modules of the per-frame stage
+    takes_frame_numbers = True  # ``position``, beside the clip
 
     def __init__(self, config: VTNConfig) -> None:
         super().__init__()
@@ -95,9 +97,12 @@ class VTN(nn.Module):
         return self
 
     def forward(
-        self, clip: Float[Tensor, "B C T H W"], position: Int[Tensor, "B T"] | None = None
+        self, clip: Float[Tensor, "B C T H W"] | FrameFeatures, position: Int[Tensor, "B T"] | None = None
     ) -> Float[Tensor, "B K"]:
-        """``position`` holds the number of each frame in its source; left out, frames are ``frame_step`` apart."""
+        """``position`` holds the number of each frame in its source, counted from the first frame of the clip; left
+        out, frames are ``frame_step`` apart."""
+        if isinstance(clip, FrameFeatures):  # what the per-frame stage has given before
+            return self.encode_time(clip)
         return self.encode_time(self.encode_frames(clip, position))
 
     def encode_frames(

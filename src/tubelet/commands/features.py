@@ -1,0 +1,144 @@
+"""``tubelet features``: every frame of a dataset once through a model's per-frame stage, into a feature store."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+import tyro
+from torch import nn
+
+from tubelet.commands import parse
+from tubelet.commands.console import ProgressReporter
+from tubelet.commands.train import split_overrides
+from tubelet.data.budget import FAILURE_BUDGET
+from tubelet.data.index_dataset import index_manifest
+from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.errors import ConfigError
+from tubelet.inference.device import Device, choose_device
+from tubelet.inference.extract import Extracted, ExtractOptions, extract, open_store
+from tubelet.models import create_model
+from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
+from tubelet.start import read_start, start_model
+from tubelet.weights.checkpoint import Record
+from tubelet.weights.open import open_checkpoint
+
+DESCRIPTION = """Write a feature store: what a model's per-frame stage says of every frame of a dataset.
+
+`tubelet train`, `evaluate` and `predict` take the store in place of the videos. Where the per-frame stage is frozen,
+training from it does what training on the videos does, without decoding and without that stage: with --augment.crop
+center and no other augmentation of pixels, the clips are the same and so are the losses. A store is refused where a
+model's weights or pixels are not those that it was written with.
+
+MODEL is a checkpoint, or a recipe (its model with its first weights; set its fields as for `tubelet train`). The model
+must see one frame at a time and give one vector for it: VTN, space-only TimeSformer, ViViT with tubelets of one frame.
+
+One safetensors file per video, whole or not at all: run the same command again after an interruption, or for another
+split, and it writes what is missing. A video that cannot be read keeps its row and is named.
+
+examples:
+  tubelet features runs/vtn/best my_clips features/vtn
+  tubelet evaluate runs/vtn/best --data features/vtn
+  tubelet features my_vtn.yaml my_clips features/vtn
+  tubelet train my_vtn.yaml --data features/vtn --freeze backbone --augment.crop center
+  tubelet features runs/vtn/best my_clips features/vtn --split val --device cuda"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    model: Annotated[str, tyro.conf.Positional]  # checkpoint (folder or owner/name), or recipe (shipped name or YAML)
+    data: Annotated[str, tyro.conf.Positional]  # folder, .csv or .npz file, as for `tubelet train`
+    out: Annotated[Path, tyro.conf.Positional]  # folder of the store; one that is there goes on
+    split: tuple[Literal["train", "val", "test"], ...] = ()  # which splits; by default all
+    manifest: ManifestConfig = field(default_factory=ManifestConfig)
+    num_workers: int = 2  # processes that decode; 0 decodes in this process
+    decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads 64 frames for longer is killed
+    failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
+    device: Device = "auto"  # auto: CUDA, else MPS, else CPU
+    json: bool = False  # print what was done as JSON on stdout
+
+
+def main(argv: list[str]) -> int:
+    overrides, rest = split_overrides(argv)
+    rest += [f"--{name}={text}" for name, text in overrides if name.startswith("manifest.")]
+    options = parse(Options, rest, "features", DESCRIPTION)
+    fields = [(name, text) for name, text in overrides if not name.startswith("manifest.")]
+    source = DataConfig(source=options.data).path
+    manifest = read_manifest(source, options.manifest)
+    device = choose_device(options.device)
+    began = time.monotonic()
+    with ProgressReporter("features") as reporter:
+        for line in manifest.notes:
+            reporter.note(line)
+        model, record = _model(options.model, options.data, fields, manifest, reporter)
+        model = model.to(device).eval()
+        store = open_store(options.out, model, record, manifest, str(source.resolve()))
+        index_manifest(
+            manifest,
+            options.num_workers,
+            reporter.note,
+            lambda done, total: reporter.progress(done, total, "indexing videos"),
+            options.decode_timeout_seconds,
+        )
+        done = extract(
+            model,
+            store,
+            manifest,
+            options.out,
+            ExtractOptions(
+                splits=options.split or manifest.splits,
+                num_workers=options.num_workers,
+                timeout_seconds=options.decode_timeout_seconds,
+                failure_budget=options.failure_budget,
+            ),
+            device=device,
+            on_progress=reporter.progress,
+            note=reporter.note,
+        )
+    seconds = time.monotonic() - began
+    print(
+        json.dumps(_as_dict(done, options.out, seconds), indent=2) if options.json else _summary(done, options, seconds)
+    )
+    return 0
+
+
+def _model(
+    source: str, data: str, fields: list[tuple[str, str]], manifest: Manifest, reporter: ProgressReporter
+) -> tuple[nn.Module, Record]:
+    """The model of a checkpoint, or that of a recipe as a run of it begins."""
+    if source in list_recipes() or source.endswith((".yaml", ".yml")):
+        return _model_of_recipe(load_recipe(source, [("data.source", json.dumps(data)), *fields]), manifest, reporter)
+    if fields:
+        raise ConfigError(f"--{fields[0][0]} sets a field of a recipe, but {source} is a checkpoint; leave it out")
+    return open_checkpoint(source)
+
+
+def _model_of_recipe(recipe: Recipe, manifest: Manifest, reporter: ProgressReporter) -> tuple[nn.Module, Record]:
+    if recipe.lora is not None:
+        raise ConfigError("lora changes the per-frame stage while it trains; leave it out of the recipe")
+    start = read_start(recipe, None, False, reporter)
+    recipe, protocol = start.recipe, start.recipe.protocol_for(manifest)
+    options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
+    torch.manual_seed(recipe.seed)
+    model = create_model(recipe.model["name"], **options)
+    start_model(model, start, protocol, reporter)
+    return model, Record(model_name=recipe.model["name"], model_config=options, protocol=protocol)
+
+
+def _as_dict(done: Extracted, out: Path, seconds: float) -> dict[str, object]:
+    return {"store": str(out), **dataclasses.asdict(done), "seconds": round(seconds, 1)}
+
+
+def _summary(done: Extracted, options: Options, seconds: float) -> str:
+    kept = f", {done.kept} were there" if done.kept else ""
+    failed = f", {len(done.failed)} could not be read" if done.failed else ""
+    return (
+        f"{options.out}: {done.written} videos written ({done.num_frames:,} frames in {seconds:.1f} s){kept}{failed}; "
+        f"{done.num_bytes / 2**20:,.1f} MiB"
+    )

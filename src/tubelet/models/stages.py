@@ -1,0 +1,57 @@
+"""What loops hand to a model beside the clip. They ask here, and never for a model's name.
+
+A model whose class says ``takes_frame_numbers = True`` takes the numbers of the clip's frames behind the clip, in
+``forward`` and in ``encode_frames`` (VTN, whose positions are those of the source).
+
+    B  videos   T  frames   K  classes
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from tubelet.types import FrameFeatures
+
+
+def model_inputs(
+    model: nn.Module, clip: Float[Tensor, "B *clip"], frame_numbers: Int[Tensor, "B T"] | None
+) -> tuple[Any, ...]:
+    """The arguments of ``model``'s forward for clips on its device.
+
+    Args:
+        clip: pixels ``[B, C, T, H, W]``, or vectors ``[B, T, D]`` of the model's per-frame stage.
+        frame_numbers: as in ``Batch``, wherever they are; none: a model that takes them assumes its own.
+    """
+    if clip.ndim == 3:
+        position = None if frame_numbers is None else frame_numbers.to(clip.device, non_blocking=True)
+        return (FrameFeatures(vectors=clip, position=position),)
+    if frame_numbers is None or not takes_frame_numbers(model):
+        return (clip,)
+    return clip, frame_numbers.to(clip.device, non_blocking=True)
+
+
+def frame_features(
+    model: nn.Module, clip: Float[Tensor, "B *clip"], frame_numbers: Int[Tensor, "B T"] | None
+) -> FrameFeatures:
+    """The per-frame stage of a model that has the two stages; arguments as of ``model_inputs``."""
+    two_stages: Any = model
+    features: FrameFeatures = two_stages.encode_frames(*model_inputs(model, clip, frame_numbers))
+    return features
+
+
+def encode_time(model: nn.Module, features: FrameFeatures) -> Float[Tensor, "B K"]:
+    """The temporal stage of a model that has the two stages."""
+    two_stages: Any = model
+    logits: Tensor = two_stages.encode_time(features)
+    return logits
+
+
+def takes_frame_numbers(model: nn.Module) -> bool:
+    """Whether ``forward`` reads which frames of the source those of the clip are."""
+    while isinstance(model, DistributedDataParallel):
+        model = model.module
+    return bool(getattr(model, "takes_frame_numbers", False))
