@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from support import content_of, error_of, rows_of
+from support import PROTOCOL, content_of, error_of, rows_of, write_checkpoint
 from tubelet import cli
 from tubelet.commands.predict_windows import clock, seconds_of
 from tubelet.errors import ConfigError
@@ -100,6 +102,7 @@ def test_a_bad_file_is_one_line_and_the_others_are_predicted(
         (("--window", "four"), "--window must be a positive length of time such as 4s, 250ms or 1.5min, got 'four'"),
         (("--window", "4s", "--hop", "0"), "--hop must be a positive length of time"),
         (("--window", "0.05s", "--fps", "10"), "less than one tubelet of 2 frames"),
+        (("--window", "1s", "--num-workers", "2"), "--num-workers has no meaning with --window, which decodes in this"),
         (("--window", "1s", "--plot", "timeline.gif"), "--plot timeline.gif: the name must end in one of .png"),
     ],
 )
@@ -113,6 +116,32 @@ def test_what_makes_no_sense_is_refused(
     before = content_of(film.parent)
     assert message in error_of(["predict", str(checkpoint), str(film), *arguments, "--device", "cpu"], capsys)
     assert content_of(film.parent) == before
+
+
+def test_a_volume_is_refused_with_what_to_do_and_the_others_are_predicted(
+    checkpoint: Path, film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    np.save(tmp_path / "volume.npy", np.zeros((8, 32, 32), np.uint8))
+    assert windows(checkpoint, tmp_path / "volume.npy", film, "--window", "clip", "--json") == 1
+    out, err = capsys.readouterr()
+    content = json.loads(out)
+    (line,) = content["errors"]
+    assert line == (
+        f"{tmp_path / 'volume.npy'}: a volume or array has no times to lay windows on; leave out --window to predict "
+        "it whole, or give a video file"
+    )
+    assert [found["source"] for found in content["films"]] == [str(film)]
+    assert f"error: {line}" in err
+
+
+def test_a_short_film_that_the_protocol_refuses_is_not_said_to_be_held(
+    film: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    refusing = write_checkpoint(tmp_path / "best", dataclasses.replace(PROTOCOL, short_video="error"))
+    assert windows(refusing, film, "--window", "10s", "--fps", "10") == 1
+    err = capsys.readouterr().err
+    assert "10 samples where a window takes 100; give a shorter window" in err
+    assert "held" not in err
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.server
 import json
 import os
@@ -11,13 +12,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from fractions import Fraction
 from functools import partial
 from pathlib import Path
 
-import av
-import numpy as np
 import pytest
+from live_film import FPS, write_film
 
 from support import MODEL, PROTOCOL, tiny_model
 from tubelet import cli, load
@@ -32,25 +31,13 @@ from tubelet.inference.windows import WindowPlan
 from tubelet.types import Segment
 from tubelet.weights.checkpoint import Record
 
-FPS = 20
 PLAN = WindowPlan(num_frames=4, hop=4, seconds_per_sample=0.1)
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Six seconds of MPEG-TS, which can be read from its beginning without its end, with a key frame each second."""
-    path = tmp_path_factory.mktemp("live") / "film.ts"
-    background = np.random.default_rng(0).integers(0, 128, size=(24, 32, 3))
-    with av.open(str(path), "w", format="mpegts") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"g": str(FPS), "bf": "0", "crf": "10"})
-        stream.height, stream.width = 24, 32
-        stream.pix_fmt = "yuv420p"
-        for i in range(6 * FPS):
-            frame = av.VideoFrame.from_ndarray((background + i).astype(np.uint8), format="rgb24")
-            frame.pts, frame.time_base = i, Fraction(1, FPS)
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode(None))
-    return path
+    """Not to be changed."""
+    return write_film(tmp_path_factory.mktemp("live") / "film.ts")
 
 
 @pytest.fixture(scope="module")
@@ -241,7 +228,7 @@ def test_a_long_gap_begins_the_windows_anew(judge: Classifier, film: Path) -> No
         def frames(self) -> Iterator[LiveFrame]:
             for i, frame in enumerate(super().frames()):
                 later = 100.0 if i >= 3 * FPS else 0.0
-                yield LiveFrame(seconds=frame.seconds + later, decoded=frame.decoded)
+                yield dataclasses.replace(frame, seconds=frame.seconds + later)
 
     told: list[str] = []
     watcher = Watcher(judge, lambda: Gap(str(film)), lambda fps: PLAN, report=told.append)

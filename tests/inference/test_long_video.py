@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from support import PROTOCOL, write_checkpoint
 from tubelet import load
@@ -19,8 +20,11 @@ from tubelet.data.video import VideoReader
 from tubelet.errors import VideoError
 from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
+from tubelet.inference.stream import StreamingClassifier
 from tubelet.inference.windows import WindowPlan
+from tubelet.models import create_model
 from tubelet.types import HeadScores, Segment
+from tubelet.weights.checkpoint import Record
 
 TICKS = 30_000  # per second: holds 24, 29.97 and any variable rate exactly
 RATES = {
@@ -69,8 +73,19 @@ def alone(judge: Classifier, reader: VideoReader, indices: list[int]) -> dict[st
     return dict(zip(one.labels, one.probs, strict=True))
 
 
+@pytest.fixture(params=["vivit_ti16x2_fe", "vivit_ti16x2_joint"])
+def either(request: pytest.FixtureRequest) -> Classifier:
+    """A model of two stages, whose windows share what is computed of a frame, and one that sees whole clips."""
+    torch.manual_seed(0)
+    fields = {"tubelet_size": [2, 8, 8], "embed_dim": 16, "depth": 1, "num_heads": 2, "num_frames": 4}
+    model = create_model(request.param, num_classes=8, image_size=[16, 16], **fields)
+    nn.init.normal_(model.get_parameter("head.weight"))
+    return Classifier(model, Record(model_name=request.param, model_config={}, protocol=PROTOCOL), "cpu")
+
+
 @pytest.mark.parametrize("hop", [2, 4])
-def test_windows_of_a_file_have_the_scores_they_get_cut_out(film: Path, judge: Classifier, hop: int) -> None:
+def test_windows_of_a_file_have_the_scores_they_get_cut_out(film: Path, either: Classifier, hop: int) -> None:
+    judge = either
     plan = dataclasses.replace(PLAN, hop=hop)
     with VideoReader(film) as reader:
         segments = list(predict_windows(judge, reader, plan))
@@ -82,6 +97,23 @@ def test_windows_of_a_file_have_the_scores_they_get_cut_out(film: Path, judge: C
             for label, prob in zip(segment.labels, segment.probs, strict=True):
                 assert prob == pytest.approx(expected[label], abs=1e-5)
     assert len({segment.probs for segment in segments}) > 1
+
+
+def test_frames_pushed_in_chunks_of_any_size_have_the_segments_of_the_file(film: Path, either: Classifier) -> None:
+    rng, stream = np.random.default_rng(1), StreamingClassifier(either, PLAN)
+    with VideoReader(film) as reader:
+        expected = list(predict_windows(either, reader, PLAN))
+        pixels, seconds = reader.frames_at(range(len(reader.timestamps))).pixels, reader.timestamps.tolist()
+    found, start = [], 0
+    while start < len(pixels):
+        stop = start + int(rng.integers(1, 9))
+        found += stream.push(pixels[start:stop], seconds[start:stop])
+        start = stop
+    found += stream.close()
+    assert [(s.start_seconds, s.end_seconds) for s in found] == [(s.start_seconds, s.end_seconds) for s in expected]
+    for one, other in zip(found, expected, strict=True):
+        probs = dict(zip(one.labels, one.probs, strict=True))
+        assert probs == pytest.approx(dict(zip(other.labels, other.probs, strict=True)), abs=1e-5)
 
 
 def test_progress_ends_at_the_end(film: Path, judge: Classifier) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,10 @@ from tubelet.data.transforms import crop_frames, normalize, resize_frames, view_
 from tubelet.errors import ConfigError, DataError
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.stream import StreamingClassifier
+from tubelet.inference.window_stages import SharedFrames
 from tubelet.inference.windows import WindowPlan, plan_windows
 from tubelet.models import create_model
+from tubelet.models.stages import model_inputs
 from tubelet.models.vtn import VTN, VTNConfig
 from tubelet.types import Segment
 from tubelet.weights.checkpoint import Record
@@ -54,6 +57,7 @@ def tiny_vtn() -> VTN:
             head_dim=None,
         )
     )
+    nn.init.normal_(model.get_parameter("temporal_encoder.pos_embed.table"))  # a wrong frame number must show
     return model.eval()
 
 
@@ -73,8 +77,12 @@ def video(num_frames: int, size: tuple[int, int] = (24, 30)) -> Tensor:
     return torch.randint(0, 256, (num_frames, 3, *size), dtype=torch.uint8, generator=generator)
 
 
-def cut_out(judge: Classifier, frames: Tensor, timestamps: np.ndarray, plan: WindowPlan) -> list[tuple[float, Tensor]]:
-    """Start and probabilities of every window, each read and predicted by itself."""
+def cut_out(
+    judge: Classifier, frames: Tensor, timestamps: np.ndarray, plan: WindowPlan, numbers: Sequence[int] | None = None
+) -> list[tuple[float, Tensor]]:
+    """Start and probabilities of every window, each read and predicted by itself; ``numbers`` are those of frames that
+    are not simply one after the other."""
+    of_frames = torch.arange(len(frames)) if numbers is None else torch.tensor(numbers)
     samples = grid_indices(timestamps, plan.seconds_per_sample)
     geometry = view_geometry(frames.shape[2], frames.shape[3], dataclasses.replace(judge.protocol, num_spatial_crops=1))
     starts = list(range(0, len(samples) - plan.num_frames + 1, plan.hop))
@@ -82,8 +90,10 @@ def cut_out(judge: Classifier, frames: Tensor, timestamps: np.ndarray, plan: Win
     for start in starts:
         window = frames[samples[start : start + plan.num_frames].tolist()]
         (clip,) = crop_frames(resize_frames(window, geometry), geometry)
+        of_window = of_frames[samples[start : start + plan.num_frames].tolist()]
         with torch.inference_mode():
-            logits = judge.model(normalize(clip.transpose(0, 1)[None], judge.protocol))
+            pixels = normalize(clip.transpose(0, 1)[None], judge.protocol)
+            logits = judge.model(*model_inputs(judge.model, pixels, (of_window - of_window.min())[None]))
         found.append((timestamps[0] + start * plan.seconds_per_sample, logits.softmax(-1)[0]))
     return found
 
@@ -148,9 +158,42 @@ def test_a_source_shorter_than_a_window_is_one_segment(how: Any, kind: str) -> N
     judge, frames = classifier(MODELS[kind](), short_video=how), video(3)
     (segment,) = pushed(judge, frames, np.arange(3) * 0.08, PLAN)
     rows = [0, 1, 2, 0] if how == "loop" else [0, 1, 2, 2]
-    ((_, probs),) = cut_out(judge, frames[rows], np.arange(4) * 0.08, PLAN)
+    ((_, probs),) = cut_out(judge, frames[rows], np.arange(4) * 0.08, PLAN, numbers=rows)
     torch.testing.assert_close(probs_of(segment, judge), probs, atol=1e-5, rtol=0)
     assert segment.end_seconds == pytest.approx(3 * 0.08)
+
+
+@pytest.mark.parametrize("how", ["loop", "hold"])
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize("num_samples", [1, 3, 4, 7])
+@pytest.mark.parametrize("frames_per_batch", [1, 4])
+def test_a_source_of_a_fraction_of_its_window_has_the_scores_of_the_whole_clip(
+    how: Any, kind: str, num_samples: int, frames_per_batch: int
+) -> None:
+    """Where rounds begin inside a tubelet too."""
+    judge, frames = classifier(MODELS[kind](), short_video=how), video(num_samples)
+    plan, times = dataclasses.replace(PLAN, num_frames=10), np.arange(10) * 0.08
+    (segment,) = pushed(judge, frames, times[:num_samples], plan, frames_per_batch=frames_per_batch)
+    rows = [i % num_samples if how == "loop" else min(i, num_samples - 1) for i in range(10)]
+    ((_, probs),) = cut_out(judge, frames[rows], times, plan, numbers=rows)
+    torch.testing.assert_close(probs_of(segment, judge), probs, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["fe", "vtn"])
+@pytest.mark.parametrize("num_frames", [400, 800])
+def test_of_a_window_as_long_as_a_film_only_features_are_kept(kind: str, num_frames: int) -> None:
+    """At 5 frames per second an hour has 18,000 samples: 2.7 GB as pixels, 14 MB as features of ViT-Ti."""
+    judge, frames = classifier(MODELS[kind]()), video(num_frames)
+    plan = dataclasses.replace(PLAN, num_frames=600, hop=600)
+    stream = StreamingClassifier(judge, plan, frames_per_batch=32)
+    kept, segments = 0, []
+    for i in range(num_frames):
+        segments += stream.push(frames[i : i + 1], [i * 0.08])
+        stage = stream._stage
+        assert isinstance(stage, SharedFrames)
+        kept = max(kept, len({id(sample) for sample in (*stage.pending, *stage.early)}))
+    assert kept <= 32 if kind == "vtn" else kept <= 256 + 32
+    assert len(segments + stream.close()) == (1 if num_frames < 600 else 2)
 
 
 def test_a_short_source_is_refused_where_the_protocol_says_so() -> None:
@@ -169,8 +212,7 @@ def test_what_is_kept_does_not_grow() -> None:
     kept = []
     for i in range(200):
         stream.push(video(1), [i * 0.08])
-        features = stream._stage.features  # type: ignore[union-attr]
-        kept.append(0 if features is None else features.vectors.shape[1])
+        kept.append(sum(part.vectors.shape[1] for part in stream._stage.parts))  # type: ignore[union-attr]
     assert max(kept[100:]) <= max(kept[:20])
 
 
@@ -186,6 +228,19 @@ def test_frames_are_made_only_where_a_sample_falls(hop: int) -> None:
     for i in range(80):
         stream.push_one(lambda i=i: picture(i), i / 100)  # type: ignore[misc]
     assert made == grid_indices(np.arange(80) / 100, 0.08)[: len(made)].tolist()
+
+
+def test_frames_that_were_left_out_keep_their_numbers() -> None:
+    """VTN's positions are those of the source, also where a slow model was not given every frame."""
+    judge, frames, plan = classifier(tiny_vtn()), video(30), dataclasses.replace(PLAN, hop=4)
+    given = [i for i in range(30) if i % 3]
+    stream, found = StreamingClassifier(judge, plan), []
+    for i in given:
+        found += stream.push_one(lambda i=i: frames[i], i * 0.04, i)  # type: ignore[misc]
+    expected = cut_out(judge, frames[given], np.array(given) * 0.04, plan, numbers=given)
+    assert len(found) >= 3
+    for segment, (_, probs) in zip(found, expected, strict=False):
+        torch.testing.assert_close(probs_of(segment, judge), probs, atol=1e-5, rtol=0)
 
 
 def test_wrong_frames_are_refused_in_one_line() -> None:

@@ -9,7 +9,7 @@ import io
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -20,12 +20,16 @@ from rich.table import Table
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.commands.predict_windows import WindowOptions, predict_films, scores_text, write_films, write_plots
+from tubelet.commands.protocol_options import SamplingOptions, with_views
+from tubelet.data.feature_store import is_store
 from tubelet.data.layouts import FILE_SUFFIXES, is_sample_file
+from tubelet.data.manifest import read_manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
 from tubelet.inference.device import Device
 from tubelet.inference.heads import rankings
 from tubelet.inference.predictor import Classifier, load
+from tubelet.inference.views import Mode
 from tubelet.types import Prediction
 
 DESCRIPTION = """Classify videos with a checkpoint. Files, folders (searched for videos) and quoted globs may be mixed.
@@ -37,17 +41,22 @@ examples:
   tubelet predict runs/first/best footage/ 'more/*.mkv' --top-k 3 --csv predictions.csv
   tubelet predict runs/first/best clip.mp4 --json
   tubelet predict runs/first/best film.mp4 --window 4s --hop 1s --merge --plot film.png
+  tubelet predict runs/vtn/best clip.mp4 --mode chunked --protocol.num_frames 250 --protocol.target_fps 25
   tubelet predict google/vivit-b-16x2-kinetics400 clip.mp4
   tubelet predict runs/first/best -- -file-that-begins-with-a-dash.mp4"""
 
+NUM_WORKERS = 2
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     checkpoint: Annotated[str, tyro.conf.Positional]  # folder, owner/name or hf://owner/name@revision
-    sources: Annotated[tuple[str, ...], tyro.conf.Positional]  # video files, folders, globs
+    sources: Annotated[tuple[str, ...], tyro.conf.Positional]  # video files, folders, globs; or one feature store
     top_k: int = 5  # labels per video
+    views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
+    protocol: SamplingOptions = field(default_factory=SamplingOptions)
+    mode: Mode = "end_to_end"  # chunked: frames part by part, then the temporal stage once over all of a long clip
     window: str | None = None  # go through each file in windows of this length (4s, 1min), or "clip": one clip's
     hop: str | None = None  # from one window to the next, rounded to whole tubelets; by default a window
     fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
@@ -55,7 +64,7 @@ class Options:
     plot: Path | None = None  # windows: also draw a timeline into this file (.png, .svg, .pdf)
     json: bool = False  # print JSON on stdout
     csv: Path | None = None  # also write one row per video (or window) and label to this file
-    num_workers: int = 2  # processes that decode, without --window; 0 decodes in this process
+    num_workers: int | None = None  # processes that decode, by default 2; 0: this one, as --window always does
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
 
 
@@ -63,23 +72,28 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "predict", DESCRIPTION)
     if not options.sources:
         raise ConfigError("nothing to predict: give video files, folders or globs behind the checkpoint")
-    files = find_files(options.sources)
-    _check(options)
-    classifier = load(options.checkpoint, options.device)
+    store = find_store(options.sources)
+    files = [] if store else find_files(options.sources)
+    _check(options, store)
+    classifier = as_asked(options, load(options.checkpoint, options.device))
     top_k = min(options.top_k, len(classifier.labels))
     if options.window is not None:
         return _predict_windows(options, classifier, files, top_k)
     predictions: list[Prediction] = []
     failures: list[str] = []
     with ProgressReporter("predict") as reporter:
-        results = classifier.predict_files(files, num_workers=min(options.num_workers, len(files)), top_k=top_k)
+        num_workers = min(NUM_WORKERS if options.num_workers is None else options.num_workers, len(files))
+        if store is None:
+            total, results = len(files), classifier.predict_files(files, num_workers=num_workers, top_k=top_k)
+        else:
+            total, results = len(read_manifest(store, is_checked=False)), classifier.predict_store(store, top_k=top_k)
         for done, result in enumerate(results, 1):
             if isinstance(result, Prediction):
                 predictions.append(result)
             else:
                 failures.append(result)
                 reporter.note(f"error: {result}")
-            reporter.progress(done, len(files))
+            reporter.progress(done, total)
     if options.csv is not None:
         write_atomically(options.csv, as_csv(predictions))
     if options.json:
@@ -87,10 +101,29 @@ def main(argv: list[str]) -> int:
         print(json.dumps({"predictions": rows, "errors": failures}, indent=2, ensure_ascii=False))
     else:
         print_table(predictions)
-    return exit_code(len(failures), len(files))
+    return exit_code(len(failures), total)
 
 
-def _check(options: Options) -> None:
+def as_asked(options: Options, classifier: Classifier) -> Classifier:
+    """The checkpoint's classifier with the views, frames and mode of the command line."""
+    protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, None)
+    record = dataclasses.replace(classifier.record, protocol=protocol)
+    return Classifier(classifier.model, record, options.device, options.mode)
+
+
+def find_store(sources: Sequence[str]) -> Path | None:
+    """The feature store among the sources, if there is one.
+
+    Raises:
+        ConfigError: it is not the only source.
+    """
+    store = next((Path(source) for source in sources if is_store(Path(source))), None)
+    if store is not None and len(sources) > 1:
+        raise ConfigError(f"{store}: is a feature store; give it alone, without other sources")
+    return store
+
+
+def _check(options: Options, store: Path | None) -> None:
     for name, file in (("--csv", options.csv), ("--plot", options.plot)):
         if file is not None and not file.parent.is_dir():
             raise ConfigError(f"{name} {file}: there is no folder {file.parent}; make it first")
@@ -100,6 +133,17 @@ def _check(options: Options) -> None:
     idle = [name for name, value in for_windows.items() if value]
     if idle and options.window is None:
         raise ConfigError(f"{', '.join(idle)} belongs to --window; give a length, for example --window 4s")
+    for_clips = {"--views": options.views, "--mode": options.mode != "end_to_end", "a feature store": store}
+    idle = [name for name, value in for_clips.items() if value] + ["--protocol"] * (
+        options.protocol != SamplingOptions()
+    )
+    if idle and options.window is not None:
+        raise ConfigError(
+            f"{', '.join(idle)} has no meaning with --window, whose windows are single views of --window and --fps, "
+            "frame by frame; leave one of them out"
+        )
+    if options.num_workers is not None and options.window is not None:
+        raise ConfigError("--num-workers has no meaning with --window, which decodes in this process; leave it out")
 
 
 def _predict_windows(options: Options, classifier: Classifier, files: Sequence[Path], top_k: int) -> int:

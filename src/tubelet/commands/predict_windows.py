@@ -18,6 +18,7 @@ from rich.table import Table
 
 from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.data.video import VideoReader
+from tubelet.data.volume import is_volume
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically, written_atomically
 from tubelet.inference.heads import rankings
@@ -79,6 +80,11 @@ def predict_films(
 
 
 def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, reporter: ProgressReporter) -> Film:
+    if is_volume(file):
+        raise DataError(
+            f"{file}: a volume or array has no times to lay windows on; leave out --window to predict it whole, or "
+            "give a video file"
+        )
     with VideoReader(file) as reader:
         asked = None if options.window in (None, "clip") else seconds_of(str(options.window), "--window")
         plan = plan_windows(
@@ -90,8 +96,9 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, re
             source_fps=reader.fps,
         )
         reporter.note(f"{file.name}: {plan}")
-        if reader.duration_seconds < plan.window_seconds:
-            done = "looped" if classifier.protocol.short_video == "loop" else "last frame held"
+        short_video = classifier.protocol.short_video
+        if reader.duration_seconds < plan.window_seconds and short_video != "error":
+            done = "looped" if short_video == "loop" else "last frame held"
             reporter.note(f"{file.name}: shorter than a window ({reader.duration_seconds:.2f} s): {done}")
 
         def on_progress(done: float, total: float) -> None:

@@ -107,7 +107,7 @@ class Watcher:
                     stream = StreamingClassifier(self.classifier, plan, top_k=self.top_k)
                 latest = frame.seconds
                 self.health.frames += 1
-                yield from self._shifted(stream.push_one(frame.picture, frame.seconds), begin, reader)
+                yield from self._shifted(stream.push_one(frame.picture, frame.seconds, frame.number), begin, reader)
             yield from self._shifted(stream.close(), begin, reader)
         except VideoError:
             yield from self._shifted(stream.close(), begin, reader)
