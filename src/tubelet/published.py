@@ -6,7 +6,8 @@ are not ``verified``, and whoever prints one says so.
 
 Multiply-adds are those of the source, which counts them in its own way (ViViT adds element-wise work at half weight,
 VTN leaves the attention products out) and often for all views together: then they are divided by the views here, with
-no more digits than the source has.
+no more digits than the source has. Costs that stand beside no accuracy here are rows of ``published_costs.csv``;
+torchvision states those of its networks for 16 frames, whatever number it trained them on.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from importlib import resources
 
 from tubelet.errors import ConfigError
 
-_FILE = "published.csv"
+_FILE, _COSTS_FILE = "published.csv", "published_costs.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +50,21 @@ class PublishedResult:
         return both if self.verified else f"{both} (unverified)"
 
 
+@dataclass(frozen=True, kw_only=True)
+class PublishedCost:
+    """What a source says one clip of a model costs. None: it does not say it."""
+
+    model: str  # name of `tubelet models`
+    title: str  # as the source calls it
+    frames: int  # of one clip
+    pixels: int  # height and width of a crop
+    views: str | None  # temporal clips x spatial crops
+    params_m: float | None  # parameters in millions
+    gmacs: float | None  # 10^9 multiply-adds of one view
+    source: str
+    verified: bool  # False: from memory or second hand
+
+
 @functools.cache
 def published_results() -> tuple[PublishedResult, ...]:
     """All rows, in the order of the file: ViViT, VTN, UniFormerV2, TimeSformer."""
@@ -64,6 +80,40 @@ def find_published(
         row
         for row in published_results()
         if model in (None, row.model) and dataset in (None, row.dataset) and (row.verified or not verified_only)
+    )
+
+
+@functools.cache
+def published_costs() -> tuple[PublishedCost, ...]:
+    """Every cost once: those that stand with the accuracies, then those of ``published_costs.csv``.
+
+    Parameters alone are a row only where no source states the multiply-adds of the model.
+    """
+    found: dict[tuple[object, ...], PublishedCost] = {}
+    counted = {row.model for row in published_results() if row.gmacs is not None}
+    for row in published_results():
+        if row.model is None or row.frames is None or row.pixels is None:
+            continue
+        if row.gmacs is None and (row.params_m is None or row.model in counted):
+            continue
+        fields = {field.name: getattr(row, field.name) for field in dataclasses.fields(PublishedCost)}
+        key = row.model, row.frames, row.pixels, row.views, row.params_m, row.gmacs
+        found.setdefault(key, PublishedCost(**fields))
+    text = resources.files("tubelet").joinpath(_COSTS_FILE).read_text(encoding="utf-8")
+    return (*found.values(), *(_cost(row) for row in csv.DictReader(text.splitlines())))
+
+
+def _cost(row: Mapping[str, str]) -> PublishedCost:
+    return PublishedCost(
+        model=row["model"],
+        title=row["title"],
+        frames=int(row["frames"]),
+        pixels=int(row["pixels"]),
+        views=row["views"] or None,
+        params_m=_number(row["params_m"]),
+        gmacs=_number(row["gmacs"]),
+        source=row["source"],
+        verified={"yes": True, "no": False}[row["verified"]],
     )
 
 

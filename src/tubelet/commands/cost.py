@@ -1,4 +1,4 @@
-"""``tubelet cost NAME``: what one model costs, counted and measured on this machine."""
+"""``tubelet cost NAME``: what one model costs, counted and measured; ``--table``: every model beside its paper."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from tubelet.commands import parse
+from tubelet.commands import cost_table, parse
 from tubelet.commands.console import output_console
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters, measure_latency, peak_memory_bytes
@@ -22,12 +22,14 @@ from tubelet.models import create_model, model_config
 DESCRIPTION = """Parameters, GMACs per view and per video, measured latency and peak memory of one model.
 
 GMACs are 10^9 multiply-adds of matrix products and convolutions. Latency is the median over repetitions of one
-forward pass over a batch of clips with random weights in float32, without decoding.
+forward pass over a batch of clips with random weights in float32, without decoding. --table in place of a name prints
+every model beside the figures of its papers (tubelet cost --table --help).
 
 examples:
   tubelet cost vivit_b16x2_fe --no-measure
   tubelet cost vivit_ti16x2_fe --frames 64 --size 160 160 --threads 1
-  tubelet cost vivit_l16x2_joint --device cuda --batch 8 --json"""
+  tubelet cost vivit_l16x2_joint --device cuda --batch 8 --json
+  tubelet cost --table --filter vivit_b16x2"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,8 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
+    if "--table" in argv:
+        return cost_table.main([word for word in argv if word != "--table"])
     options = parse(Options, argv, "cost", DESCRIPTION)
     cost = counted(options)
     if options.measure:
