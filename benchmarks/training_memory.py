@@ -22,6 +22,7 @@ from tubelet.evaluation.cost import peak_memory_bytes
 from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.training.estimate import estimate_memory
+from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.optim import OptimizerConfig, make_optimizer
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "training_memory.json"
@@ -34,6 +35,7 @@ class Case:
     frames: int
     side: int  # pixels
     batch: int  # clips
+    gradient_checkpointing: bool = False
 
 
 CASES = (
@@ -41,6 +43,8 @@ CASES = (
     Case("vivit_s16x2_joint", 16, 112, 8),
     Case("timesformer_b16_divided", 8, 112, 4),
     Case("vtn_deit_ti16", 8, 112, 8),
+    Case("vivit_s16x2_joint", 16, 112, 8, gradient_checkpointing=True),
+    Case("timesformer_b16_divided", 8, 112, 4, gradient_checkpointing=True),
 )
 
 
@@ -52,10 +56,19 @@ def measure(case: Case) -> dict[str, float]:
     with torch.device("meta"):
         model = create_model(case.model, **options)
     estimate = estimate_memory(
-        model.train(), clip, batch_size=case.batch, accumulation=1, precision="fp32", optim=optim, device=CPU
+        model.train(),
+        clip,
+        batch_size=case.batch,
+        accumulation=1,
+        precision="fp32",
+        optim=optim,
+        device=CPU,
+        gradient_checkpointing=case.gradient_checkpointing,
     )
     before = peak_memory_bytes(CPU) or 0
     model = create_model(case.model, **options).train()
+    if case.gradient_checkpointing:
+        checkpoint_blocks(model)
     optimizer = make_optimizer(model, optim)
     for _ in range(2):
         optimizer.zero_grad()

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from timm.layers import DropPath
 from torch import Tensor
 
+from tubelet.errors import ConfigError
+from tubelet.models import create_model
 from tubelet.nn.block import (
     Activation,
     Block,
@@ -23,8 +26,11 @@ def test_drop_rates_grow_linearly_from_zero_to_the_rate() -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_branch_is_dropped_for_whole_examples_and_survivors_are_rescaled(kind: type[torch.nn.Module]) -> None:
-    block = kind(8, 2, drop_path=0.5)
+@pytest.mark.parametrize("rescaled", [True, False])
+def test_a_branch_is_dropped_for_whole_examples_and_survivors_are_rescaled_or_left(
+    kind: type[torch.nn.Module], rescaled: bool
+) -> None:
+    block = kind(8, 2, drop_path=0.5, drop_path_rescaled=rescaled)
     x = torch.randn(64, 3, 4, 8)  # B T S D
     seen: list[tuple[Tensor, Tensor]] = []
     for name, module in block.named_children():
@@ -36,7 +42,8 @@ def test_a_branch_is_dropped_for_whole_examples_and_survivors_are_rescaled(kind:
     for branch, dropped in seen:
         kept = dropped.flatten(1).any(1)
         assert 0 < kept.sum() < 64  # some examples keep the branch, others lose it
-        torch.testing.assert_close(dropped[kept], branch[kept] / 0.5)  # for all time indices and places at once
+        survivors = branch[kept] / (0.5 if rescaled else 1)
+        torch.testing.assert_close(dropped[kept], survivors)  # for all time indices and places at once
         assert not dropped[~kept].any()
         kept_sets.append(kept)
     assert not torch.equal(kept_sets[0], kept_sets[1])  # branches decide for themselves
@@ -95,3 +102,14 @@ def test_a_block_leaves_its_input_as_it_was_and_gives_the_same_with_and_without_
         without = block(x)
     assert torch.equal(x, before)
     assert torch.equal(block(x), without)
+
+
+@pytest.mark.parametrize("name", ["joint", "fe", "fsa", "fdp", "avgpool"])
+def test_every_vivit_can_leave_survivors_as_they_are(name: str) -> None:
+    fields = {"tubelet_size": [2, 8, 8], "num_frames": 4, "image_size": [16, 16], "embed_dim": 16, "num_heads": 2}
+    model = create_model(f"vivit_ti16x2_{name}", drop_path_rate=0.5, drop_path_rescaled=False, **fields)
+    drops = [module for module in model.modules() if isinstance(module, DropPath)]
+    assert drops
+    assert not any(module.scale_by_keep for module in drops)
+    with pytest.raises(ConfigError, match="no effect while drop_path_rate is 0"):
+        create_model(f"vivit_ti16x2_{name}", drop_path_rescaled=False)

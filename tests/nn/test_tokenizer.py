@@ -9,7 +9,14 @@ import torch
 import torch.nn.functional as F
 
 from tubelet.errors import TubeletError
-from tubelet.nn.tokenizer import PlaceTokenizer, TubeletTokenizer, UniformFrameTokenizer, uniform_frame_indices
+from tubelet.nn.tokenizer import (
+    AveragedFramesTokenizer,
+    PlaceTokenizer,
+    TubeletTokenizer,
+    UniformFrameTokenizer,
+    keep_central_frame_,
+    uniform_frame_indices,
+)
 
 
 @pytest.mark.parametrize("num_frames", range(1, 65))
@@ -117,3 +124,27 @@ def test_patches_of_a_place_stand_together_frame_by_frame() -> None:
 def test_frames_with_leftover_rows_are_refused() -> None:
     with pytest.raises(TubeletError, match=r"5x2\.25x3 .* 5x2x3"):
         PlaceTokenizer(4, in_channels=3, embed_dim=6, grid=(5, 2, 3))(torch.zeros(1, 3, 5, 9, 12))
+
+
+def test_averaged_frames_are_tubelets_whose_frames_share_their_weights() -> None:
+    averaged = AveragedFramesTokenizer((4, 2, 3), in_channels=2, embed_dim=8, grid=(2, 3, 2))
+    tubelets = TubeletTokenizer((4, 2, 3), in_channels=2, embed_dim=8, grid=(2, 3, 2))
+    with torch.no_grad():
+        tubelets.proj.weight.copy_(averaged.proj.weight[:, :, None] / 4)
+        tubelets.proj.bias.copy_(averaged.proj.bias)
+    clip = torch.randn(2, 2, 8, 6, 6)
+    (ours, grid), (theirs, same) = averaged(clip), tubelets(clip)
+    assert grid == same == (2, 3, 2)
+    torch.testing.assert_close(ours, theirs)
+
+
+def test_the_central_frame_alone_speaks_at_first_and_the_others_learn() -> None:
+    tokenizer = TubeletTokenizer((4, 2, 3), in_channels=2, embed_dim=64, grid=(2, 3, 2))
+    keep_central_frame_(tokenizer)
+    weight = tokenizer.proj.weight
+    assert weight[:, :, [0, 1, 3]].abs().max() == 0
+    assert weight[:, :, 2].std().item() == pytest.approx((1 / 12) ** 0.5, rel=0.1)  # 2 channels x 2 x 3 pixels
+    tokens, _ = tokenizer(torch.randn(2, 2, 8, 6, 6))
+    tokens.square().sum().backward()
+    assert weight.grad is not None
+    assert weight.grad[:, :, 0].abs().min() > 0

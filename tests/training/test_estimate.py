@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 
 import pytest
@@ -13,6 +14,7 @@ from support import tiny_model
 from tubelet.evaluation.cost import count_macs
 from tubelet.models import create_model
 from tubelet.training.estimate import count_training_macs, estimate_memory
+from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.optim import OptimizerConfig, make_optimizer
 
 CLIP = (3, 4, 16, 16)
@@ -92,3 +94,26 @@ def test_activations_are_those_that_a_real_pass_keeps(precision: str) -> None:
     assert estimate.total == sum(dataclasses.asdict(estimate)[part] for part in (
         "weights", "gradients", "optimizer", "activations", "clips"
     ))  # fmt: skip
+
+
+def test_with_gradient_checkpointing_it_is_what_a_real_pass_keeps_and_the_inside_of_one_block() -> None:
+    model, _ = tiny_model(depth=4)
+    checkpointed = copy.deepcopy(model.train())
+    checkpoint_blocks(checkpointed)
+    tokens = torch.randn(6, 2, 5, 16, requires_grad=True)  # what enters a block of the spatial encoder
+    block = model.get_submodule("spatial_encoder.blocks.1")
+    real = bytes_kept(checkpointed, torch.randn(6, *CLIP)) + bytes_kept(block, tokens)
+    fields = {"batch_size": 6, "accumulation": 1, "precision": "fp32", "optim": OptimizerConfig(), "device": CPU}
+    estimate = estimate_memory(model, CLIP, **fields, gradient_checkpointing=True)  # type: ignore[arg-type]
+    assert estimate.activations == pytest.approx(real, rel=0.02)
+    assert estimate.activations < 0.6 * estimate_memory(model, CLIP, **fields).activations  # type: ignore[arg-type]
+
+
+def bytes_kept(module: torch.nn.Module, x: torch.Tensor) -> int:
+    """That autograd keeps of a real forward pass, beside the parameters and the input."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in (*module.parameters(), x)}
+    kept: dict[int, torch.Tensor] = {}
+    with saved_tensors_hooks(lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t), lambda t: t):
+        result = module(x)
+    assert result.requires_grad
+    return sum(t.untyped_storage().nbytes() for pointer, t in kept.items() if pointer not in own)

@@ -12,15 +12,17 @@ from tubelet.models.timesformer import TimeSformerConfig, TimeSformerDivided, Ti
 from tubelet.models.torchvision import TorchvisionConfig, TorchvisionVideo
 from tubelet.models.uniformerv2 import UniFormerV2, UniFormerV2Config, UniFormerV2Local, UniFormerV2LocalConfig
 from tubelet.models.vivit import (
-    FactorizedEncoderConfig,
-    FactorizedSelfAttentionConfig,
-    TokenPoolConfig,
     ViViTAveragePool,
-    ViViTConfig,
     ViViTFactorizedDotProduct,
     ViViTFactorizedEncoder,
     ViViTFactorizedSelfAttention,
     ViViTJoint,
+)
+from tubelet.models.vivit_config import (
+    FactorizedEncoderConfig,
+    FactorizedSelfAttentionConfig,
+    TokenPoolConfig,
+    ViViTConfig,
 )
 from tubelet.models.vtn import VTN, VTNConfig
 

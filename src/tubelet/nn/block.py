@@ -28,7 +28,8 @@ class Block(nn.Module):
     ``drop_path`` drops either branch for a whole example of the first axis: with x as ``[B, T, N, D]`` a video
     keeps or loses it for all its time indices together, as in the original.
 
-    Deviation: survivors are rescaled by 1 / (1 - p) (timm's rule); the original does not rescale.
+    Deviation: survivors are rescaled by 1 / (1 - p) (timm's rule), so that a branch has the same mean in training and
+    in evaluation; ``drop_path_rescaled=False`` leaves them as they are, as the original does.
     """
 
     attention: type[Attention] = Attention
@@ -44,14 +45,15 @@ class Block(nn.Module):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path: float = 0.0,
+        drop_path_rescaled: bool = True,
     ) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.attn = self.attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
-        self.drop_path1 = DropPath(drop_path)
+        self.drop_path1 = DropPath(drop_path, scale_by_keep=drop_path_rescaled)
         self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.mlp = make_mlp(embed_dim, mlp_ratio, activation, drop_rate)
-        self.drop_path2 = DropPath(drop_path)
+        self.drop_path2 = DropPath(drop_path, scale_by_keep=drop_path_rescaled)
 
     def forward(
         self, x: Float[Tensor, "*lead N D"], valid: Bool[Tensor, "*lead N"] | None = None
@@ -76,7 +78,7 @@ class FactorizedSelfAttentionBlock(nn.Module):
     """ViViT Model 3: attention over space, attention over time (or the other order), then the MLP.
 
     Deviation: stochastic depth, which the original accepts and ignores in this block, drops each of the three
-    branches.
+    branches as in :class:`Block`.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class FactorizedSelfAttentionBlock(nn.Module):
         drop_rate: float = 0.0,
         attn_drop_rate: float = 0.0,
         drop_path: float = 0.0,
+        drop_path_rescaled: bool = True,
     ) -> None:
         super().__init__()
         self.norm_space = nn.LayerNorm(embed_dim, eps=norm_eps)
@@ -99,7 +102,7 @@ class FactorizedSelfAttentionBlock(nn.Module):
         self.attn_time = Attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
         self.norm_mlp = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.mlp = make_mlp(embed_dim, mlp_ratio, activation, drop_rate)
-        self.drop_path = DropPath(drop_path)
+        self.drop_path = DropPath(drop_path, scale_by_keep=drop_path_rescaled)
         self.steps = (self._space, self._time) if order == "space_time" else (self._time, self._space)
 
     def forward(self, x: Float[Tensor, "B T S D"]) -> Float[Tensor, "B T S D"]:

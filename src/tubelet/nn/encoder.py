@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tubelet.nn.block import Block
+from tubelet.nn.patch_dropout import PatchDropout
 from tubelet.nn.position import PositionTable
 from tubelet.types import Grid
 
@@ -32,19 +33,22 @@ class Encoder(nn.Module):
         global_pool: GlobalPool,
         drop_rate: float = 0.0,
         norm_eps: float = 1e-6,
+        patch_drop_rate: float = 0.0,
     ) -> None:
         super().__init__()
         self.global_pool = global_pool
         self.cls_token = nn.Parameter(torch.zeros(embed_dim)) if global_pool == "token" else None
         self.pos_embed = PositionTable(grid, embed_dim, num_prefix=int(global_pool == "token"))
         self.pos_drop = nn.Dropout(drop_rate)
+        self.patch_drop = PatchDropout(patch_drop_rate, num_prefix=int(global_pool == "token"))
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(embed_dim, eps=norm_eps)
 
     def forward(
         self, x: Float[Tensor, "*lead N D"], grid: Grid, valid: Bool[Tensor, "*lead N"] | None = None
     ) -> Float[Tensor, "*lead N_out D"]:
-        """All tokens after the final LayerNorm; N_out is N, or N + 1 with a class token in front.
+        """All tokens after the final LayerNorm; N_out is N, or N + 1 with a class token in front, less those that
+        patch dropout leaves out in training (not for an encoder over time).
 
         ``valid``, for an encoder over time, is False at the padding of a shorter video: it is not attended to, and
         the video's positions are those of its own length.
@@ -53,7 +57,7 @@ class Encoder(nn.Module):
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.expand(*x.shape[:-2], 1, -1), x], dim=-2)
             valid = None if valid is None else F.pad(valid, (1, 0), value=True)
-        x = self.pos_drop(x + positions)
+        x = self.patch_drop(self.pos_drop(x + positions), grid)
         for block in self.blocks:
             x = block(x, valid)
         return self.norm(x)

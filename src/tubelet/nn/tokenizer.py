@@ -13,7 +13,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from einops import rearrange
+from einops import rearrange, reduce
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -55,6 +55,45 @@ class TubeletTokenizer(nn.Module):
         check_channels(clip, self.proj.in_channels)
         check_divisible((num_frames, height, width), self.tubelet_size, self.grid)
         patches = rearrange(clip, "b c (nt t) (nh h) (nw w) -> b (nt nh nw) (c t h w)", t=t, h=h, w=w)
+        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
+        return tokens, (num_frames // t, height // h, width // w)
+
+
+def keep_central_frame_(tokenizer: TubeletTokenizer) -> None:
+    """Give a fresh tokenizer weights that are zero but for the central frame of the tubelet (frame t // 2), whose
+    weights are drawn as those of a 2-D patch: "central frame initialization" of section 3.4, without an image model."""
+    weight = tokenizer.proj.weight
+    t, h, w = tokenizer.tubelet_size
+    central = torch.empty_like(weight[:, :, 0])
+    lecun_normal_(central, fan_in=weight.shape[1] * h * w)
+    with torch.no_grad():
+        weight.zero_()
+        weight[:, :, t // 2] = central
+
+
+class AveragedFramesTokenizer(nn.Module):
+    """Patches of the mean of every ``t`` consecutive frames: sees all frames as tubelets do, learns nothing about their
+    order within a tubelet. ``proj`` is the 2-D patch convolution of an image ViT, ``[D, C, h, w]``. Not from the paper:
+    the contrast that separates seeing every frame from weighing them.
+    """
+
+    def __init__(self, tubelet_size: Grid, in_channels: int, embed_dim: int, grid: Grid) -> None:
+        super().__init__()
+        self.tubelet_size = tubelet_size
+        self.grid = grid
+        patch_size = tubelet_size[1:]
+        self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
+        lecun_normal_(self.proj.weight, in_channels * math.prod(patch_size))
+        nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B N D"], Grid]:
+        """Tokens and their grid (n_t, n_h, n_w). Raises as :class:`TubeletTokenizer` does."""
+        _, _, num_frames, height, width = clip.shape
+        t, h, w = self.tubelet_size
+        check_channels(clip, self.proj.in_channels)
+        check_divisible((num_frames, height, width), self.tubelet_size, self.grid)
+        frames = reduce(clip, "b c (nt t) h w -> b c nt h w", "mean", t=t)  # B C n_t H W
+        patches = rearrange(frames, "b c nt (nh h) (nw w) -> b (nt nh nw) (c h w)", h=h, w=w)
         tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
         return tokens, (num_frames // t, height // h, width // w)
 

@@ -11,6 +11,8 @@ to 1.20 times the estimate in float32 (benchmarks/training_memory.py); on a GPU 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -22,6 +24,7 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tubelet.training.gradient_checkpointing import find_blocks
 from tubelet.training.optim import OptimizerConfig
 
 ClipShape = tuple[int, int, int, int]  # channels, frames, height, width
@@ -34,7 +37,7 @@ class MemoryEstimate:
     weights: int  # and buffers
     gradients: int
     optimizer: int  # its moments
-    activations: int  # kept from the forward pass for the backward pass
+    activations: int  # kept from the forward pass for the backward pass; computed again: the inside of one block
     clips: int  # as uint8 and as floats
     num_clips: int  # that are computed at once; the rest of a batch waits in the memory of the host
 
@@ -61,6 +64,7 @@ def estimate_memory(
     precision: Literal["fp32", "bf16"],
     optim: OptimizerConfig,
     device: torch.device,
+    gradient_checkpointing: bool = False,
 ) -> MemoryEstimate:
     """What a training step keeps.
 
@@ -72,12 +76,15 @@ def estimate_memory(
         precision: of the forward pass.
         optim: how many moments a trained parameter has.
         device: that the run will use, which decides the kernels and so what they keep.
+        gradient_checkpointing: of blocks only what enters is kept, and the inside of the largest while its gradient
+            is computed.
     """
     parameters = list(model.parameters())
     trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
     weights = sum(t.numel() * t.element_size() for t in [*parameters, *model.buffers()])
     num_clips = -(-batch_size // accumulation)
-    kept = [_saved_bytes(model, clip_shape, number, precision, device) for number in (1, 2)]
+    blocks = tuple(find_blocks(model).values()) if gradient_checkpointing else ()
+    kept = [_saved_bytes(model, clip_shape, number, precision, device, blocks) for number in (1, 2)]
     pixels = clip_shape[0] * clip_shape[1] * clip_shape[2] * clip_shape[3]
     return MemoryEstimate(
         weights=weights,
@@ -89,8 +96,18 @@ def estimate_memory(
     )
 
 
-def _saved_bytes(model: nn.Module, clip_shape: ClipShape, num_clips: int, precision: str, device: torch.device) -> int:
-    """Bytes that autograd keeps of a forward pass, each storage once, without the parameters themselves."""
+def _saved_bytes(
+    model: nn.Module,
+    clip_shape: ClipShape,
+    num_clips: int,
+    precision: str,
+    device: torch.device,
+    blocks: tuple[nn.Module, ...],
+) -> int:
+    """Bytes that autograd keeps of a forward pass, each storage once, without the parameters themselves.
+
+    Of ``blocks``, which are computed again, it keeps what enters them, and the inside of the largest.
+    """
     with FakeTensorMode(allow_non_fake_inputs=True):
         tensors = _empty_like(model, device)
         own = {tensor.untyped_storage()._cdata for tensor in tensors.values()}
@@ -105,10 +122,46 @@ def _saved_bytes(model: nn.Module, clip_shape: ClipShape, num_clips: int, precis
         clips = torch.empty(num_clips, *clip_shape, device=device)
         own.add(clips.untyped_storage()._cdata)
         autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
-        with saved_tensors_hooks(keep, lambda tensor: tensor), autocast:
+        with (
+            saved_tensors_hooks(keep, lambda tensor: tensor),
+            autocast,
+            _taking_apart(blocks, storages, keep) as inside,
+        ):
             logits = _forward(model, tensors, clips)
         del logits
-        return sum(storage.nbytes() for storage in storages.values())
+        largest = max((_nbytes(block) for block in inside), default=0)
+        return _nbytes(storages) + largest
+
+
+@contextmanager
+def _taking_apart(
+    blocks: tuple[nn.Module, ...], storages: dict[int, Any], keep: Callable[[Tensor], Tensor]
+) -> Iterator[list[dict[int, Any]]]:
+    """While ``storages`` fill up, move what is saved inside each block to a list, and keep what enters it."""
+    inside: list[dict[int, Any]] = []
+    before: set[int] = set()
+
+    def enter(_: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        for value in (*args, *kwargs.values()):
+            if isinstance(value, Tensor):
+                keep(value)
+        before.clear()
+        before.update(storages)
+
+    def leave(*_: object) -> None:
+        inside.append({key: storages.pop(key) for key in storages.keys() - before})
+
+    handles = [block.register_forward_pre_hook(enter, with_kwargs=True) for block in blocks]
+    handles += [block.register_forward_hook(leave) for block in blocks]
+    try:
+        yield inside
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _nbytes(storages: dict[int, Any]) -> int:
+    return sum(storage.nbytes() for storage in storages.values())
 
 
 def _empty_like(model: nn.Module, device: torch.device) -> dict[str, Tensor]:
