@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -22,8 +22,9 @@ from tubelet.evaluation.multi_label import MultiLabelMetrics, compute_multi_labe
 from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
 from tubelet.inference.heads import head_sizes, split_heads
-from tubelet.inference.views import predict_views
+from tubelet.inference.views import Mode, predict_views
 from tubelet.protocol import Protocol
+from tubelet.types import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +63,16 @@ class Evaluation:
         }
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """What one process has scored: rows of the manifest, ascending, with their probabilities and labels."""
+
+    rows: tuple[int, ...]
+    probs: Tensor  # rows x K; empty where there is no row
+    labels: Tensor  # as in ``Batch``
+    failed: dict[int, str]  # row and line of each video that could not be read
+
+
 def evaluate(
     model: nn.Module,
     loader: Loader,
@@ -70,11 +81,13 @@ def evaluate(
     split: str,
     device: torch.device,
     precision: Literal["fp32", "bf16"] = "fp32",
+    mode: Mode = "end_to_end",
     train: Manifest | None = None,
     failure_budget: float = FAILURE_BUDGET,
     out: Path | None = None,
     on_batch: Callable[[int, int], None] = lambda done, total: None,
     note: Callable[[str], None] = lambda line: None,
+    gather: Callable[[Scored], list[Scored]] = lambda own: [own],
 ) -> Evaluation:
     """Metrics of ``model`` (in eval mode, on ``device``) on the videos of a loader in views mode.
 
@@ -87,11 +100,14 @@ def evaluate(
         split: its name, for messages and results.
         device: where the model is.
         precision: bf16 computes under autocast.
+        mode: how clips go through a model with a per-frame stage (``tubelet.inference.views``).
         train: the training split, whose most frequent class is the majority baseline; none: that of this split.
         failure_budget: share of the videos that may be unreadable (``tubelet.data.budget``).
         out: folder where ``unreadable.csv`` lists them; none: nowhere.
         on_batch: told how many of how many videos are done.
         note: told of each video that cannot be read, one line.
+        gather: of several processes, each with a loader of its own rows, what all of them have scored; each of them
+            then has the metrics of the whole split, every video counted once.
 
     Raises:
         DataError: no video of the split could be read, or more could not than the failure budget allows; or the
@@ -99,33 +115,87 @@ def evaluate(
     """
     manifest = loader.dataset.manifest
     _check_classes(manifest, protocol)
-    probs, labels, samples, failed = [], [], [], list[str]()
     file = None if out is None else out / UNREADABLE
     budget = FailureBudget(manifest, failure_budget, f"videos of split '{split}'", file=file)
-    for batch in loader.eval_batches():
-        read = batch.weight > 0
-        failed += batch.failures
-        for line in budget.count(batch).values():
+
+    def count(lines: dict[int, str]) -> None:
+        for line in budget.add(lines).values():
             note(f"not used: {line}")
         budget.check()
-        if read.any():
-            probs.append(predict_views(model, batch.clips[read], protocol, device=device, precision=precision))
-            labels.append(batch.labels[read])
-            samples += [manifest.samples[i] for i, ok in zip(batch.index, read.tolist(), strict=True) if ok]
-        on_batch(len(samples) + len(failed), len(manifest))
-    if not probs:
-        raise DataError(f"none of the {len(manifest)} videos of split '{split}' could be read: {'; '.join(failed[:4])}")
-    scores = torch.cat(probs)
+
+    def score(batch: Batch, read: Tensor) -> Tensor:
+        numbers = batch.frame_numbers[read]
+        return predict_views(
+            model,
+            batch.clips[read],
+            protocol,
+            device=device,
+            precision=precision,
+            frame_numbers=numbers,
+            mode=mode,
+        )
+
+    parts = gather(_score_own(loader, score, count, on_batch))
+    count({row: line for part in parts for row, line in part.failed.items()})
+    whole = _merged(parts)
+    if not len(whole.rows):
+        lines = "; ".join(list(whole.failed.values())[:4])
+        raise DataError(f"none of the {len(manifest)} videos of split '{split}' could be read: {lines}")
     return Evaluation(
-        metrics=_metrics(scores, torch.cat(labels), protocol, train),
-        samples=tuple(samples),
-        probs=scores,
-        failed=tuple(failed),
+        metrics=_metrics(whole.probs, whole.labels, protocol, train),
+        samples=tuple(manifest.samples[row] for row in whole.rows),
+        probs=whole.probs,
+        failed=tuple(whole.failed.values()),
         views=protocol.views_text,
         averaging=protocol.averaging,
         split=split,
         data_fingerprint=manifest.fingerprint,
         class_names=protocol.labels,
+    )
+
+
+def _score_own(
+    loader: Loader,
+    score: Callable[[Batch, Tensor], Tensor],
+    count: Callable[[dict[int, str]], None],
+    on_batch: Callable[[int, int], None],
+) -> Scored:
+    """The rows of this process, in order."""
+    rows, failed = list[int](), dict[int, str]()
+    probs, labels = [], []
+    for batch in loader.eval_batches():
+        read = batch.weight > 0
+        lines = iter(batch.failures)
+        new = {row: next(lines) for row, ok in zip(batch.index, read.tolist(), strict=True) if not ok}
+        failed |= new
+        count(new)
+        if read.any():
+            probs.append(score(batch, read))
+            labels.append(batch.labels[read])
+            rows += [row for row, ok in zip(batch.index, read.tolist(), strict=True) if ok]
+        on_batch(len(rows) + len(failed), loader.num_eval_videos)
+    empty = torch.empty(0)
+    return Scored(
+        rows=tuple(rows),
+        probs=torch.cat(probs) if probs else empty,
+        labels=torch.cat(labels) if labels else empty,
+        failed=failed,
+    )
+
+
+def _merged(parts: Sequence[Scored]) -> Scored:
+    """Several parts as one, in the order of the manifest."""
+    filled = [part for part in parts if part.rows]
+    rows = [row for part in filled for row in part.rows]
+    failed = {row: line for part in parts for row, line in part.failed.items()}
+    if not rows:
+        return Scored(rows=(), probs=torch.empty(0), labels=torch.empty(0), failed=dict(sorted(failed.items())))
+    order = sorted(range(len(rows)), key=rows.__getitem__)
+    return Scored(
+        rows=tuple(rows[i] for i in order),
+        probs=torch.cat([part.probs for part in filled])[order],
+        labels=torch.cat([part.labels for part in filled])[order],
+        failed=dict(sorted(failed.items())),
     )
 
 

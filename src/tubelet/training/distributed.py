@@ -1,0 +1,239 @@
+"""The processes of a run: one, or those that ``torchrun`` (or a launcher with the same variables) has started.
+
+A process that is alone is a world of size 1 and goes through the same code without a process group. Between processes
+of a CPU run everything goes over gloo; on GPUs gradients and sharded weights go over NCCL, and what lies on the host
+(labels, scores, borrowed clips) still over gloo. Environment variables as ``torchrun`` documents them.
+
+What may take long on one process alone (indexing videos, reading weights) is waited for at the store that the launcher
+keeps, which knows no time limit; everything else is a collective of the group and fails after ``TIMEOUT``.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import signal
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, NoReturn, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from tubelet.errors import ConfigError, Stopped, TubeletError
+
+T = TypeVar("T")
+
+TIMEOUT = timedelta(minutes=15)  # of a collective: longer than a checkpoint takes to write or a bad video to give up
+_LAUNCHED = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+# How gloo and the store name a process at the other end that is gone; they raise a plain RuntimeError.
+_LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Timed out waiting", "gloo/transport")
+_ERROR = "error"  # key of the store: the first error of any process
+
+
+class World:
+    """All processes of a run, as one of them sees them.
+
+    Args:
+        rank: the number of this process, from 0; 0 is the one that writes and reports.
+        size: how many there are.
+        local_rank: the number of this process on its machine, which is that of its GPU.
+        store: where the processes leave word for each other; none: there is one process and no group.
+    """
+
+    def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, store: dist.Store | None = None) -> None:
+        self.rank, self.size, self.local_rank, self.store = rank, size, local_rank, store
+        self._waits = itertools.count()
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.rank == 0
+
+    @property
+    def has_group(self) -> bool:
+        """Whether there is a process group; one of a single process counts."""
+        return self.store is not None
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all processes in the order of their ranks, on every one of them."""
+        if not self.has_group:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value)
+        return values
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """The sum over all processes, on every one of them; ``tensor`` is left as it is."""
+        if not self.has_group:
+            return tensor
+        total = tensor.clone()
+        dist.all_reduce(total)
+        return total
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is true on any process, on every one of them: so that all of them stop at the same step."""
+        return bool(self.sum(torch.tensor(int(flag)))) if self.has_group else flag
+
+    def on_main(self, work: Callable[[], None]) -> None:
+        """Process 0 does it while the others wait, however long it takes; where it fails, the launcher ends them."""
+        if self.store is None:
+            work()
+            return
+        done = f"done/{next(self._waits)}"
+        if self.is_main:
+            work()
+            self.store.set(done, "")
+        else:
+            self.store.wait([done], timedelta(days=365))
+
+    def main_first(self, work: Callable[[], T]) -> T:
+        """Every process does it, process 0 before the others, which find what it left behind, for example a download;
+        none goes on before all have done it."""
+        results: list[T] = []
+        self.on_main(lambda: results.append(work()))
+        if not results:
+            results.append(work())
+        self.gather(None)
+        return results[0]
+
+    def check_same(self, value: str, what: str) -> None:
+        """Raises ConfigError where the processes do not see the same ``what``."""
+        for rank, other in enumerate(values := self.gather((value, socket.gethostname()))):
+            if other[0] != values[0][0]:
+                raise ConfigError(
+                    f"process {rank} on {other[1]} sees {what} {other[0]}, process 0 on {values[0][1]} {values[0][0]}; "
+                    "give all machines the same"
+                )
+
+
+SINGLE = World()
+
+
+def is_launched() -> bool:
+    """Whether this process is one of several that a launcher has started."""
+    return all(name in os.environ for name in _LAUNCHED)
+
+
+def own_device(device: torch.device) -> torch.device:
+    """The device of this process: of GPUs, the one with its local rank.
+
+    Raises:
+        ConfigError: the machine has fewer GPUs than processes, or the processes cannot talk to each other there.
+    """
+    if not is_launched() or device.type == "cpu":
+        return device
+    if device.type != "cuda":
+        raise ConfigError(f"several processes train on CUDA or the CPU, not on {device.type}; give --device cpu")
+    local_rank = int(os.environ["LOCAL_RANK"])
+    if local_rank >= torch.cuda.device_count():
+        raise ConfigError(
+            f"process {local_rank} of this machine has no GPU of its own (there are {torch.cuda.device_count()}); "
+            "start as many processes as GPUs (torchrun --nproc-per-node), or give --device cpu"
+        )
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def open_world(device: torch.device, timeout: timedelta = TIMEOUT) -> Iterator[World]:
+    """The world of this process, until the block ends.
+
+    Of an error that several processes meet, one says a line: the others leave without a word (exit code 1). A process
+    that is left alone because another has died says so.
+
+    Args:
+        device: of this process (``own_device``).
+        timeout: of a collective.
+
+    Raises:
+        TubeletError: what was raised inside, with the number of the process; or another process is gone.
+    """
+    if not is_launched():
+        yield SINGLE
+        return
+    rank, size, local_rank = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"))
+    store = _open_store(rank)
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
+    world = World(rank, size, local_rank, store)
+    if rank:
+        logging.getLogger("tubelet").setLevel(logging.WARNING)  # what all of them would say, one says
+    before = signal.signal(signal.SIGTERM, _leave)  # the launcher's word to those that are left
+    try:
+        with _one_voice(world):
+            dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
+            yield world
+            dist.destroy_process_group()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _open_store(rank: int) -> dist.Store:
+    """The launcher's store, or one of process 0; each restart has names of its own."""
+    is_launchers = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
+    host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    try:
+        store = dist.TCPStore(host, port, is_master=rank == 0 and not is_launchers, timeout=TIMEOUT)
+    except (dist.DistError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"process {rank} cannot reach {host}:{port}, where the processes meet ({reason})") from None
+    return dist.PrefixStore(f"tubelet/{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
+
+
+class _Ended(BaseException):
+    """The launcher asked this process to end; no ``except Exception`` may stop it."""
+
+
+def _leave(number: int, frame: object) -> None:
+    raise _Ended
+
+
+@contextmanager
+def _one_voice(world: World) -> Iterator[None]:
+    try:
+        yield
+    except TubeletError as error:
+        _say(world, str(error), error)
+    except OSError as error:
+        _say(world, str(error), error)
+    except (_Ended, dist.DistError, RuntimeError) as error:
+        if not is_lost(error):
+            raise
+        _say(
+            world,
+            "another process of the run has ended or does not answer, and the run ends with it (its own line, or the "
+            "report of torchrun, says why; killed by signal 9 is most often memory); go on with --resume",
+            error,
+            is_cause=False,
+        )
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error only says that another process is gone."""
+    return isinstance(error, _Ended | dist.DistError) or any(words in str(error) for words in _LOST)
+
+
+def _say(world: World, line: str, error: BaseException, *, is_cause: bool = True) -> NoReturn:
+    """Raise the line, unless a process has said it, or said what it is about, before."""
+    own = f"{world.rank}\n{line}"
+    first = _first_error(world, own)
+    if first != own and (not is_cause or first.partition("\n")[2] == line):
+        raise SystemExit(128 + error.signal_number if isinstance(error, Stopped) else 1) from None
+    if isinstance(error, TubeletError) and (world.is_main or isinstance(error, Stopped)):
+        raise error
+    raise TubeletError(f"process {world.rank}: {line}" if is_cause and world.rank else line) from error
+
+
+def _first_error(world: World, own: str) -> str:
+    """The first error of the run: this one, where nobody has left word, or where nobody can be asked."""
+    try:
+        assert world.store is not None
+        first: bytes = world.store.compare_set(_ERROR, "", own)
+        return first.decode()
+    except (dist.DistError, RuntimeError):
+        return own

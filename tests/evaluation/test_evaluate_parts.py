@@ -1,0 +1,76 @@
+"""Several processes that each score their own rows have the metrics of the whole split, every video counted once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from support import PROTOCOL, tiny_model
+from tubelet.data.dataset import ClipDataset
+from tubelet.data.loader import Loader
+from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.errors import DataError
+from tubelet.evaluation.evaluate import Evaluation, Scored, evaluate
+
+NAMES = next(iter(PROTOCOL.labels.values()))
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Manifest:
+    """Ten volumes, of which two cannot be read."""
+    for i in range(10):
+        file = tmp_path / NAMES[i % len(NAMES)] / f"{i}.npy"
+        file.parent.mkdir(exist_ok=True)
+        np.save(file, np.random.default_rng(i).integers(0, 256, (8, 20, 20, 3), dtype=np.uint8))
+        if i in (3, 4):
+            file.write_bytes(b"not a volume")
+    return read_manifest(tmp_path, ManifestConfig(val_fraction=0.0, test_fraction=0.0))
+
+
+def by_processes(split: Manifest, number: int, failure_budget: float = 0.2) -> tuple[list[Evaluation], list[str]]:
+    """The result of each of so many processes, and what the first of them is told."""
+    torch.manual_seed(0)
+    model, _ = tiny_model(len(NAMES))
+    dataset, parts, notes = ClipDataset(split, PROTOCOL, "views"), dict[int, Scored](), list[str]()
+
+    def one(rank: int, *, is_heard: bool) -> Evaluation:
+        def gather(own: Scored) -> list[Scored]:
+            parts[rank] = own
+            return [parts[other] for other in sorted(parts)]
+
+        return evaluate(
+            model,
+            Loader(dataset, 2, rank=rank, num_processes=number),
+            PROTOCOL,
+            split="train",
+            device=torch.device("cpu"),
+            failure_budget=failure_budget,
+            gather=gather,
+            note=notes.append if is_heard else lambda line: None,
+        )
+
+    for rank in range(number):  # until all parts are known
+        one(rank, is_heard=False)
+    return [one(rank, is_heard=rank == 0) for rank in range(number)], notes
+
+
+@pytest.mark.parametrize("number", [2, 3, 9])
+def test_every_process_has_the_result_of_one(split: Manifest, number: int) -> None:
+    (alone,), told = by_processes(split, 1)
+    together, told_first = by_processes(split, number)
+    for result in together:
+        for name in ("num_videos", "num_failed", "failed", "top1", "confusion"):
+            assert result.to_dict()[name] == alone.to_dict()[name]
+        assert result.samples == alone.samples
+        torch.testing.assert_close(result.probs, alone.probs, atol=1e-6, rtol=0)
+    assert len(alone.samples) == 8
+    assert sorted(told_first) == sorted(told)
+    assert len(told) == 2
+
+
+def test_failures_of_all_processes_count_against_the_budget_of_the_split(split: Manifest) -> None:
+    with pytest.raises(DataError, match="2 of 10 videos of split 'train' cannot be read"):
+        by_processes(split, 2, failure_budget=0.1)

@@ -1,0 +1,164 @@
+"""What ``torchrun`` starts in ``test_distributed.py``: several small trainings by one process group, to start few.
+
+torchrun --standalone --nproc-per-node N distributed_workers.py compare|kill FOLDER
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import tubelet.training.step as step_file
+from tubelet.data.dataset import ClipDataset
+from tubelet.data.loader import Loader
+from tubelet.data.manifest import ManifestConfig, read_manifest
+from tubelet.data.mixing import MixConfig
+from tubelet.data.transforms import normalize
+from tubelet.errors import ConfigError, TubeletError
+from tubelet.models import create_model
+from tubelet.protocol import Protocol
+from tubelet.training.config import Strategy, TrainingConfig
+from tubelet.training.distributed import SINGLE, World, open_world
+from tubelet.training.engine import Task, fit
+from tubelet.training.optim import OptimizerConfig
+from tubelet.training.reporter import NoReporter, Reporter
+
+CLASSES, NUM_VIDEOS, BATCH_SIZE = ("a", "b", "c"), 21, 7  # 3 steps per epoch; of two processes one has 4 rows, one 3
+CPU = torch.device("cpu")
+PROTOCOL = Protocol(
+    num_frames=2,
+    frame_stride=1,
+    resize_short_side=10,
+    crop_size=(8, 8),
+    num_channels=1,
+    mean=(0.5,),
+    std=(0.5,),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A training; the name is that of its folder."""
+
+    name: str
+    strategy: Strategy = "ddp"
+    dtype: torch.dtype = torch.float64
+    num_epochs: int = 17  # 51 steps
+    accumulation: int = 1
+    mix: MixConfig = field(default_factory=MixConfig)
+    drop_rate: float = 0.0
+    checkpoint_every_steps: int = 1000
+
+
+CASES = (
+    Case(name="ddp64"),
+    Case(name="fsdp64", strategy="fsdp"),
+    Case(name="ddp32", dtype=torch.float32, num_epochs=2),
+    Case(name="fsdp32", strategy="fsdp", dtype=torch.float32, num_epochs=2),
+    Case(name="ddp-mixed", num_epochs=2, accumulation=2, mix=MixConfig(mixup=1.0, partner="reversed")),
+    Case(name="fsdp-mixed", strategy="fsdp", num_epochs=2, accumulation=3, mix=MixConfig(mixup=1.0, cutmix=1.0)),
+)
+# Dropout and stochastic depth draw in every step: a run that goes on must draw what it would have drawn.
+RESUMED = (
+    Case(name="ddp", num_epochs=4, drop_rate=0.3, checkpoint_every_steps=2),
+    Case(name="fsdp", strategy="fsdp", num_epochs=4, drop_rate=0.3, checkpoint_every_steps=2),
+)
+KILLED_AT = tuple(random.Random(2026).sample(range(1, 11), 2))  # the step of each of RESUMED
+
+
+def write_videos(root: Path) -> Path:
+    """Volumes of three classes; two files are no volumes."""
+    for i in range(NUM_VIDEOS):
+        file = root / CLASSES[i % 3] / f"{i}.npy"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        volume = np.random.default_rng(i).integers(0, 256, (4, 10, 10), dtype=np.uint8)
+        np.save(file, volume)
+    for name in ("a/0.npy", "b/7.npy"):
+        (root / name).write_bytes(b"not a volume")
+    return root
+
+
+def train(case: Case, root: Path, run: Path, world: World = SINGLE, reporter: Reporter | None = None) -> None:
+    """Train in ``run``, going on from what is there; ``last/weights.pt`` are the weights in the end."""
+    run.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(1)
+    options: dict[str, Any] = {"num_frames": 2, "image_size": (8, 8), "tubelet_size": (1, 4, 4), "in_channels": 1}
+    model = create_model(
+        "vivit_ti16x2_fe",
+        num_classes=len(CLASSES),
+        embed_dim=16,
+        depth=2,
+        temporal_depth=1,
+        num_heads=2,
+        drop_rate=case.drop_rate,
+        drop_path_rate=case.drop_rate,
+        **options,
+    ).to(case.dtype)
+    dataset = ClipDataset(read_manifest(root, ManifestConfig(val_fraction=0.0, test_fraction=0.0)), PROTOCOL, "train")
+
+    def save(path: Path) -> None:
+        path.mkdir(exist_ok=True)
+        torch.save(model.state_dict(), path / "weights.pt")
+
+    task = Task(
+        model=model,
+        loader=Loader(dataset, BATCH_SIZE, rank=world.rank, num_processes=world.size),
+        prepare=lambda pixels: normalize(pixels, PROTOCOL).to(case.dtype),
+        validate=None,
+        save=save,
+        mix=case.mix,
+        failure_budget=0.2,
+    )
+    training = TrainingConfig(
+        num_epochs=case.num_epochs,
+        batch_size=BATCH_SIZE,
+        accumulation=case.accumulation,
+        strategy=case.strategy if world.has_group else "ddp",
+        checkpoint_every_steps=case.checkpoint_every_steps,
+    )
+    optim = OptimizerConfig(lr=0.003, warmup_epochs=1.0, weight_decay=0.05)
+    fit(task, run, training, optim, seed=3, device=CPU, reporter=reporter or NoReporter(), world=world)
+
+
+def compare(folder: Path, world: World) -> None:
+    for case in (*CASES, *RESUMED):
+        train(case, folder / "videos", folder / case.name, world)
+    raise ConfigError("every process meets this error")
+
+
+def kill(folder: Path, world: World) -> None:
+    """In session k, process 1 is killed in the middle of case k, if there is one."""
+    session = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    original = step_file.step_seed
+
+    def step_seed(seed: int, step: int) -> int:
+        if running == session < len(RESUMED) and step == KILLED_AT[running] and world.rank == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(seed, step)
+
+    step_file.step_seed = step_seed
+    for running, case in enumerate(RESUMED):  # noqa: B007  # step_seed reads it
+        train(case, folder / "videos", folder / f"killed-{case.name}", world)
+
+
+def main() -> int:
+    what, folder = sys.argv[1], Path(sys.argv[2])
+    try:
+        with open_world(CPU) as world:
+            {"compare": compare, "kill": kill}[what](folder, world)
+    except TubeletError as error:
+        print(f"tubelet: error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
