@@ -43,3 +43,21 @@ def test_an_error_while_writing_leaves_the_old_file_and_nothing_beside_it(tmp_pa
 def test_the_folder_is_not_made(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "none" / "x", "text")
+
+
+def test_an_error_names_the_file_and_not_the_one_that_is_written_first(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+
+    def fail() -> None:
+        with written_atomically(file) as new:
+            new.write_bytes(b"half")
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left") as caught:
+        fail()
+    assert caught.value.filename == str(file)
+    (tmp_path / "folder" / "in the way").mkdir(parents=True)
+    with pytest.raises(OSError, match="folder") as caught:
+        write_atomically(tmp_path / "folder", b"content")
+    assert caught.value.filename == str(tmp_path / "folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]

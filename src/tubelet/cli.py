@@ -1,7 +1,7 @@
 """The ``tubelet`` command: finds the subcommand, runs it, and turns what went wrong into one line and an exit code.
 
-Exit codes: 0 done, 1 input that cannot be used, 2 a wrong command line, 130 interrupted, 141 the reader of the
-output went away (the two codes a shell gives for SIGINT and SIGPIPE).
+Exit codes: 0 done, 1 input that cannot be used, 2 a wrong command line, 130 interrupted, 143 asked to end, 141 the
+reader of the output went away (the codes a shell gives for SIGINT, SIGTERM and SIGPIPE).
 """
 
 from __future__ import annotations
@@ -13,14 +13,16 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from tubelet import __version__
-from tubelet.errors import TubeletError, nearest
+from tubelet.errors import Stopped, TubeletError, nearest
 
 # name: (module with ``main(argv: list[str]) -> int``, what the command does). Modules are imported when they run:
 # this file, and so ``tubelet --help``, imports no torch.
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tubelet.commands.demo", "make a small video data set, train three models, report"),
     "train": ("tubelet.commands.train", "train a model from a recipe, or on a folder of videos"),
+    "compare": ("tubelet.commands.compare", "compare arms with equal tuning, seeds and statistics"),
     "evaluate": ("tubelet.commands.evaluate", "score a checkpoint on a labeled split, with every metric"),
+    "features": ("tubelet.commands.features", "store the per-frame features of a dataset, to train on"),
     "predict": ("tubelet.commands.predict", "classify video files, folders or globs; films in windows"),
     "stream": ("tubelet.commands.stream", "classify a pipe, a network address or a camera while it runs"),
     "data": ("tubelet.commands.data", "scan, prepare and measure footage; read dataset layouts"),
@@ -42,6 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # so that a closed pipe shows here and not while Python shuts down
         return code
+    except Stopped as stop:
+        print(f"tubelet: {' '.join(str(stop).splitlines())}", file=sys.stderr)
+        return 128 + stop.signal_number
     except TubeletError as error:
         print(f"tubelet: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
         return 1

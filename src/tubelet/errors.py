@@ -29,6 +29,18 @@ class CheckpointError(TubeletError):
     """A checkpoint folder is incomplete, damaged, or does not fit its model."""
 
 
+class Diverged(TubeletError):
+    """The loss of a training run is not finite any more. Sweeps and comparisons count it as an outcome."""
+
+
+class Stopped(TubeletError):
+    """A signal asked for the end, and what was done is kept. Commands print the line and exit with 128 + the signal."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """``"; did you mean 'x'?"`` for the known word nearest to ``word``, else the sorted known words."""
     known = sorted(known)

@@ -3,22 +3,61 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_LEFTOVER = re.compile(r"\..+\.\d+\.new")  # of ``written_atomically``
+
+
+@contextmanager
+def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
+    """A system error that does not say which file it is about, as a write to a full disk, names ``path``.
+
+    Args:
+        instead_of: what is written first, beside ``path``; an error that names it, or a file in it, names ``path``.
+    """
+    try:
+        yield
+    except OSError as error:
+        named = error.filename is not None and (
+            instead_of is None or not str(error.filename).startswith(f"{instead_of}")
+        )
+        if error.errno is None or named:
+            raise
+        raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def is_leftover(path: Path) -> bool:
+    """Whether a writer that was killed left this file."""
+    return _LEFTOVER.fullmatch(path.name) is not None and path.is_file()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what writers that were killed left beside their files in ``folder``; nobody may be writing there."""
+    for path in folder.glob(".*.new"):
+        if is_leftover(path):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; synced and moved over ``path`` at the end, removed on an error."""
+    """A path beside ``path`` to write to; synced and moved over ``path`` at the end, removed on an error.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path``, which is as it was.
+    """
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        yield new
-        with new.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(new, path)
+        with naming(path, instead_of=new):
+            yield new
+            with new.open("rb+") as stream:
+                os.fsync(stream.fileno())
+            os.replace(new, path)
     finally:
-        new.unlink(missing_ok=True)
+        with suppress(OSError):  # in a folder that went away or takes no changes; the first error says why
+            new.unlink(missing_ok=True)
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:

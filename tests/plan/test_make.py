@@ -162,3 +162,12 @@ def test_accumulation_is_advised_where_the_activations_are_too_many(videos: Path
     parts = int(problem.rpartition("--training.accumulation ")[2].split()[0])
     fields = {"training__batch_size": TOO_MANY, "training__accumulation": parts}
     assert plan(videos, tmp_path, **fields).problems == []
+
+
+def test_gradient_checkpointing_is_in_the_memory_of_a_plan(videos: Path, tmp_path: Path) -> None:
+    deep = {"model": {"name": MODEL, **TINY, "depth": 6}}
+    kept = [plan(videos, tmp_path, **deep, training__gradient_checkpointing=value).memory for value in (False, True)]
+    assert kept[0] is not None
+    assert kept[1] is not None
+    assert kept[1].activations < 0.5 * kept[0].activations
+    assert kept[1].weights == kept[0].weights

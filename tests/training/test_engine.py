@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from small_runs import CLASSES, PROTOCOL, write_volumes
 from support import Notes
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.loader import Loader
@@ -23,7 +24,6 @@ from tubelet.data.manifest import ManifestConfig, read_manifest
 from tubelet.data.transforms import normalize
 from tubelet.errors import ConfigError, DataError, TubeletError
 from tubelet.models import create_model
-from tubelet.protocol import Protocol
 from tubelet.training import resume
 from tubelet.training.config import TrainingConfig
 from tubelet.training.engine import Task, fit
@@ -31,30 +31,8 @@ from tubelet.training.optim import OptimizerConfig
 from tubelet.training.resume import Progress
 from tubelet.training.step import step_seed
 
-PROTOCOL = Protocol(
-    num_frames=2,
-    frame_stride=1,
-    resize_short_side=4,
-    crop_size=(4, 4),
-    num_channels=1,
-    mean=(0.5,),
-    std=(0.5,),
-)
-CLASSES = ("a", "b", "c")
 # Plain gradient descent in one step of size 1: the change of the weights is the gradient.
 PLAIN = OptimizerConfig(name="sgd", lr=1.0, momentum=0.0, warmup_epochs=0.0, clip_grad_norm=None)
-
-
-def volumes(root: Path, per_class: int = 4, broken: Sequence[str] = ()) -> Path:
-    """``root/<class>/N.npy``; those named in ``broken`` are no volumes."""
-    for label, name in enumerate(CLASSES):
-        (root / name).mkdir(parents=True, exist_ok=True)
-        for i in range(per_class):
-            volume = np.random.default_rng([label, i]).integers(0, 256, (2, 4, 4), dtype=np.uint8)
-            np.save(root / name / f"{i}.npy", volume)
-    for name in broken:
-        (root / name).write_bytes(b"not a volume")
-    return root
 
 
 def linear(seed: int = 0) -> nn.Module:
@@ -119,7 +97,7 @@ def log_rows(run: Path, table: str = "log.csv") -> list[dict[str, str]]:
 def test_loss_and_gradients_are_those_of_the_whole_batch_by_hand(
     tmp_path: Path, accumulation: int, smoothing: float
 ) -> None:
-    root, model, expected = volumes(tmp_path / "data"), linear(), linear()
+    root, model, expected = write_volumes(tmp_path / "data"), linear(), linear()
     train(root, tmp_path / "run", model, accumulation=accumulation, label_smoothing=smoothing)
     pixels, labels = whole_batch(root)
     loss = loss_by_hand(expected(pixels), labels, smoothing)
@@ -133,7 +111,7 @@ def test_loss_and_gradients_are_those_of_the_whole_batch_by_hand(
 
 
 def test_a_batch_with_fewer_videos_than_parts_is_trained_on(tmp_path: Path) -> None:
-    root, model, expected = volumes(tmp_path / "data", per_class=1), linear(), linear()
+    root, model, expected = write_volumes(tmp_path / "data", per_class=1), linear(), linear()
     train(root, tmp_path / "run", model, batch_size=8, accumulation=5)
     train(root, tmp_path / "whole", expected, batch_size=8)
     for one, other in zip(model.parameters(), expected.parameters(), strict=True):
@@ -142,7 +120,7 @@ def test_a_batch_with_fewer_videos_than_parts_is_trained_on(tmp_path: Path) -> N
 
 def test_a_video_that_cannot_be_read_has_no_influence_on_the_weights(tmp_path: Path) -> None:
     broken = ["a/0.npy", "b/2.npy", "c/3.npy"]
-    root, model, expected = volumes(tmp_path / "data", broken=broken), linear(), linear()
+    root, model, expected = write_volumes(tmp_path / "data", broken=broken), linear(), linear()
     notes = Notes()
     progress = train(root, tmp_path / "run", model, accumulation=3, failure_budget=1.0, notes=notes)
     names = [f"{name}/{i}.npy" for name in CLASSES for i in range(4) if f"{name}/{i}.npy" not in broken]
@@ -160,7 +138,7 @@ def test_a_video_that_cannot_be_read_has_no_influence_on_the_weights(tmp_path: P
 
 def test_more_unreadable_videos_than_the_budget_stop_the_run_with_their_names(tmp_path: Path) -> None:
     broken = ["a/0.npy", "b/2.npy", "c/3.npy"]
-    root = volumes(tmp_path / "data", broken=broken)
+    root = write_volumes(tmp_path / "data", broken=broken)
     with pytest.raises(DataError) as stopped:
         train(root, tmp_path / "run", linear(), failure_budget=0.17)  # of 12 videos: 2.04
     said = str(stopped.value)
@@ -170,21 +148,21 @@ def test_more_unreadable_videos_than_the_budget_stop_the_run_with_their_names(tm
 
 
 def test_a_budget_of_nothing_stops_at_the_first_unreadable_video(tmp_path: Path) -> None:
-    root = volumes(tmp_path / "data", broken=["b/1.npy"])
+    root = write_volumes(tmp_path / "data", broken=["b/1.npy"])
     train(root, tmp_path / "one may fail", linear(), failure_budget=0.01)
     with pytest.raises(DataError, match="1 of 12 training videos cannot be read"):
         train(root, tmp_path / "none may fail", linear(), failure_budget=0.0)
 
 
 def test_a_video_counts_once_however_often_it_is_read(tmp_path: Path) -> None:
-    root = volumes(tmp_path / "data", broken=["b/1.npy"])
+    root = write_volumes(tmp_path / "data", broken=["b/1.npy"])
     progress = train(root, tmp_path / "run", linear(), num_epochs=4, failure_budget=0.09)
     assert list(progress.failed) == [5]
     assert progress.num_read == 48
 
 
 def test_every_epoch_says_how_much_of_it_was_waiting_for_data_and_the_log_counts_what_failed(tmp_path: Path) -> None:
-    root, notes = volumes(tmp_path / "data", broken=["b/1.npy"]), Notes()
+    root, notes = write_volumes(tmp_path / "data", broken=["b/1.npy"]), Notes()
     train(root, tmp_path / "run", linear(), num_epochs=2, batch_size=4, notes=notes)
     said = [note for note in notes.notes if "of it waiting for data" in note]
     assert [note.partition(":")[0] for note in said] == ["epoch 1", "epoch 2"]
@@ -195,18 +173,18 @@ def test_every_epoch_says_how_much_of_it_was_waiting_for_data_and_the_log_counts
 
 def test_a_run_stopped_by_its_budget_goes_on_where_it_stood_when_the_videos_are_back(tmp_path: Path) -> None:
     options: dict[str, Any] = {"batch_size": 2, "num_epochs": 2, "failure_budget": 0.09}
-    root = volumes(tmp_path / "data", broken=["a/0.npy"])
+    root = write_volumes(tmp_path / "data", broken=["a/0.npy"])
     uninterrupted = linear()
     train(root, tmp_path / "uninterrupted", uninterrupted, **options)
 
-    volumes(root, broken=["a/0.npy", "c/1.npy"])
+    write_volumes(root, broken=["a/0.npy", "c/1.npy"])
     with pytest.raises(DataError, match=r"2 of 12 training videos.*all of them.*run/unreadable\.csv"):
         train(root, tmp_path / "run", linear(), **options)
     done = torch.load(tmp_path / "run" / resume.FILE, weights_only=True)["progress"]["step"]
     assert [int(row["step"]) for row in log_rows(tmp_path / "run")] == list(range(1, done + 1))
     assert done > 0
 
-    volumes(root, broken=["a/0.npy"])
+    write_volumes(root, broken=["a/0.npy"])
     resumed = linear(seed=5)
     train(root, tmp_path / "run", resumed, **options)
     for one, other in zip(resumed.parameters(), uninterrupted.parameters(), strict=True):
@@ -229,13 +207,14 @@ class Breaks(nn.Module):
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_before(tmp_path: Path, value: float) -> None:
-    root, run = volumes(tmp_path / "data"), tmp_path / "run"
+    root, run = write_volumes(tmp_path / "data"), tmp_path / "run"
     options: dict[str, Any] = {"batch_size": 1, "num_epochs": 1, "checkpoint_every_steps": 3}
     with pytest.raises(TubeletError) as stopped:
         train(root, run, Breaks(8, value), **options)
     said = str(stopped.value)
     assert "at step 8 (epoch 0, learning rate " in said
-    assert "are not finite; the last checkpoint is untouched: lower optim.lr" in said
+    assert "are not finite; the last checkpoint is untouched: start a new run and lower optim.lr" in said
+    assert "set optim.clip_grad_norm 1.0" in said
     assert "\n" not in said
     state = torch.load(run / resume.FILE, weights_only=True)
     assert state["progress"]["step"] == 6
@@ -252,7 +231,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_what_was_before(tmp_p
 
 
 def test_bf16_trains_weights_that_stay_fp32(tmp_path: Path) -> None:
-    root, model = volumes(tmp_path / "data"), linear()
+    root, model = write_volumes(tmp_path / "data"), linear()
     optim = OptimizerConfig(lr=0.03, warmup_epochs=0.0)
     train(root, tmp_path / "run", model, optim=optim, precision="bf16", num_epochs=40)
     rows = log_rows(tmp_path / "run")
@@ -265,7 +244,7 @@ def test_bf16_trains_weights_that_stay_fp32(tmp_path: Path) -> None:
 
 
 def test_gradients_are_clipped_to_a_global_norm_and_the_log_says_the_norm_before(tmp_path: Path) -> None:
-    root, free, clipped = volumes(tmp_path / "data"), linear(), linear()
+    root, free, clipped = write_volumes(tmp_path / "data"), linear(), linear()
     limit = OptimizerConfig(name="sgd", lr=1.0, momentum=0.0, warmup_epochs=0.0, clip_grad_norm=0.01)
     train(root, tmp_path / "free", free)
     train(root, tmp_path / "clipped", clipped, optim=limit)
@@ -280,7 +259,7 @@ def test_gradients_are_clipped_to_a_global_norm_and_the_log_says_the_norm_before
 
 
 def test_the_first_step_has_rate_zero_and_the_last_comes_near_the_minimum(tmp_path: Path) -> None:
-    root = volumes(tmp_path / "data")
+    root = write_volumes(tmp_path / "data")
     optim = OptimizerConfig(lr=0.5, min_lr=0.1, warmup_epochs=1.0)
     train(root, tmp_path / "run", linear(), optim=optim, batch_size=3, num_epochs=10)
     rates = [float(row["lr"]) for row in log_rows(tmp_path / "run")]
@@ -308,7 +287,7 @@ def scripted(values: Sequence[float | None], metric: str = "top1") -> Callable[[
 def test_best_holds_the_first_of_the_best_weights_and_last_the_last(
     tmp_path: Path, metric: str, values: list[float | None], best_step: int
 ) -> None:
-    root, run, model = volumes(tmp_path / "data"), tmp_path / "run", linear()
+    root, run, model = write_volumes(tmp_path / "data"), tmp_path / "run", linear()
     progress = train(root, run, model, num_epochs=4, best_metric=metric, validate=scripted(values, metric))
     assert (progress.best_step, progress.best) == (best_step, values[best_step - 1])
     assert [float(row[metric]) for row in log_rows(run, "validation.csv")] == values
@@ -319,13 +298,13 @@ def test_best_holds_the_first_of_the_best_weights_and_last_the_last(
 
 
 def test_the_last_epoch_is_always_validated(tmp_path: Path) -> None:
-    root, run = volumes(tmp_path / "data"), tmp_path / "run"
+    root, run = write_volumes(tmp_path / "data"), tmp_path / "run"
     train(root, run, linear(), num_epochs=5, validate_every_epochs=2, validate=scripted([0.1, 0.2, 0.3]))
     assert [int(row["epoch"]) for row in log_rows(run, "validation.csv")] == [1, 3, 4]
 
 
 def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> None:
-    root, model = volumes(tmp_path / "data"), linear()
+    root, model = write_volumes(tmp_path / "data"), linear()
     train(root, tmp_path / "run", model, num_epochs=2)
     for name in ("best", "last"):
         weights = torch.load(tmp_path / "run" / name / "weights.pt", weights_only=True)
@@ -335,7 +314,7 @@ def test_without_validation_the_last_weights_are_the_best(tmp_path: Path) -> Non
 def test_a_best_metric_that_validation_cannot_measure_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="best_metric=auroc is undefined on the validation split; use top1 or loss"):
         train(
-            volumes(tmp_path / "data"),
+            write_volumes(tmp_path / "data"),
             tmp_path / "run",
             linear(),
             best_metric="auroc",
@@ -349,7 +328,7 @@ def test_dropout_draws_differ_between_steps_and_seeds() -> None:
 
 
 def test_dropout_does_not_depend_on_the_global_generator(tmp_path: Path) -> None:
-    root = volumes(tmp_path / "data")
+    root = write_volumes(tmp_path / "data")
     options: dict[str, Any] = {"num_frames": 2, "image_size": (4, 4), "tubelet_size": (1, 2, 2), "in_channels": 1}
     results: list[dict[str, Tensor]] = []
     for name in ("one", "two"):

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
+from small_runs import PROTOCOL, write_volumes
 from support import Notes, assert_one_line, tiny_model
-from training.test_engine import PROTOCOL, volumes
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import ManifestConfig, read_manifest
@@ -60,7 +60,7 @@ def test_nothing_left_to_train_is_an_error() -> None:
 def test_a_frozen_norm_keeps_its_weights_and_its_statistics_in_training(tmp_path: Path, patterns: list[str]) -> None:
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(32), nn.Linear(32, 3))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    manifest = read_manifest(volumes(tmp_path / "data"), ManifestConfig(val_fraction=0.0, test_fraction=0.0))
+    manifest = read_manifest(write_volumes(tmp_path / "data"), ManifestConfig(val_fraction=0.0, test_fraction=0.0))
     task = Task(
         model=model,
         loader=Loader(ClipDataset(manifest, PROTOCOL, "train"), 6),

@@ -104,3 +104,14 @@ def test_a_run_that_is_finished_is_not_written_to_again(tmp_path: Path, recipe_f
         run_recipe(recipe, tmp_path / "run", device=choose_device("cpu"), reporter=Notes())
         assert [int(row["step"]) for row in rows_of(tmp_path / "run", "log.csv")] == list(range(1, 10))
         assert [step for step, _ in scalars(tmp_path / "run")["train/loss"]] == list(range(1, 10))
+
+
+def test_a_validation_that_is_still_due_is_dropped_and_the_training_of_its_step_is_not(tmp_path: Path) -> None:
+    """A run killed after it wrote the row of a validation, and before the state that says that it is done."""
+    write(tmp_path, 0, range(1, 9), [4, 8])
+    with RunLog(tmp_path, 8, closed_step=4) as log:
+        log.validation(validation_row(8))
+    assert [int(row["step"]) for row in rows_of(tmp_path, "log.csv")] == list(range(1, 9))
+    assert [int(row["step"]) for row in rows_of(tmp_path, "validation.csv")] == [4, 8]
+    assert [step for step, _ in scalars(tmp_path)["train/loss"]] == list(range(1, 9))
+    assert [step for step, _ in scalars(tmp_path)["validation/top1"]] == [4, 8]

@@ -24,11 +24,12 @@ class ProgressReporter:
 
     Args:
         title: what stands before the bar, for example the name of the run.
+        is_quiet: say nothing: of several processes, all but the first.
     """
 
-    def __init__(self, title: str) -> None:
+    def __init__(self, title: str, *, is_quiet: bool = False) -> None:
         self.title = title
-        self.console = Console(stderr=True)
+        self.console = Console(stderr=True, quiet=is_quiet)
         self._line_due = time.monotonic() + LINE_EVERY_SECONDS
         self._bar = Progress(
             TextColumn("{task.description}"),
@@ -38,7 +39,7 @@ class ProgressReporter:
             TimeRemainingColumn(),
             TextColumn("{task.fields[text]}"),
             console=self.console,
-            disable=not sys.stderr.isatty(),
+            disable=is_quiet or not sys.stderr.isatty(),
         )
         self._task = self._bar.add_task(title, total=None, text="")
 

@@ -6,27 +6,35 @@ import dataclasses
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Annotated
 
+import torch
 import tyro
 from rich.table import Table
 
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.commands.dry_run import dry_run
+from tubelet.commands.train_sweep import Request, sweep
 from tubelet.config import describe
-from tubelet.errors import ConfigError
+from tubelet.errors import ConfigError, Stopped
 from tubelet.inference.device import Device, choose_device
 from tubelet.models import model_config
 from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 from tubelet.report.run import write_run_report
-from tubelet.run import RunResult, resume_recipe, run_recipe
+from tubelet.run import RunResult, run_recipe
+from tubelet.run_folder import resume_recipe
+from tubelet.sweep import Values
+from tubelet.training.config import Strategy
+from tubelet.training.distributed import World, is_launched, open_world, own_device
 from tubelet.weights.image_init import InitConfig
 from tubelet.weights.init_source import read_source, resolve_source
-from tubelet.weights.initialize import suggested_recipe
+from tubelet.weights.suggest import suggested_recipe
 
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
 
@@ -34,12 +42,17 @@ DATA is a folder (DATA/<class>/*.mp4, or DATA/train/<class>/*.mp4 beside val and
 path and label (and split, start_seconds, end_seconds if you have them), or a MedMNIST3D .npz file.
 
 Every field of the recipe can be set behind the others as --GROUP.FIELD VALUE; `tubelet train --fields` lists them.
-A run that was killed goes on with --resume and ends with the same weights, to the bit.
+A run that was killed goes on with --resume and ends with the same weights, to the bit. SIGTERM and SIGINT (Ctrl-C) end
+it after the step at hand: its state is kept, the exit code is 143 or 130 (128 + the signal), and another signal ends it
+at once. Slurm's `--signal=TERM@120 --requeue`, or Kubernetes' grace period, then cost no step. An error such as a full
+disk (exit code 1) leaves the last state and the checkpoints whole.
 
 --init X starts from other weights: an image ViT (a model of timm such as vit_base_patch16_224.augreg_in21k, or a file
 or folder of timm, HuggingFace or flax), whose patches become tubelets, or a checkpoint of a video model (a folder, or
 owner/name on huggingface.co). The head is made fresh for the classes of DATA; frames, sizes and tubelets may differ.
 Without --model and recipe, model, size and pixels are those that belong to X. --init.FIELD says how (see --fields).
+A VTN keeps any network of timm as its backbone (resnet50.a1_in1k, for example), a UniFormerV2 an image ViT as its trunk
+(CLIP, MAE, DINO, DeiT III, BEiT); which backbone, and which kind of trunk, come along with X.
 
 --dry-run trains and writes nothing: it prints the resolved recipe, what is found and missing, steps, learning rate,
 parameters, GMACs, an estimate of the memory, and a line for everything that would stop the run (then exit code 1).
@@ -48,16 +61,27 @@ Several label columns give a model several heads: --data.manifest.label_columns 
 of each, scored by the product of their probabilities; a cell may be empty where a label is not known. Several labels
 per video stand in one cell: --data.manifest.label_separator '|'.
 
+Several GPUs or machines: torchrun starts a process for each, and they share out training.batch_size videos a step.
+--strategy fsdp shards a model that does not fit on one. A process that dies ends the run; --resume, or torchrun's
+--max-restarts, goes on from the last state.
+
+Where a step needs too much memory, --training.accumulation 4 computes a batch in four parts, and
+--training.gradient_checkpointing true computes blocks again in place of keeping them. --training.compile true compiles
+the step. --model.patch_drop_rate 0.25 trains a ViViT on three quarters of the places of each video.
+
 examples:
   tubelet train --data my_clips
   tubelet train --data my_clips --model vivit_s16x2_fe --out runs/first --optim.lr 3e-4
   tubelet train adrenalmnist3d/vivit_ti_joint --seeds 3
   tubelet train kinetics400/vivit_b16x2_fe --data k400 --dry-run
   tubelet train --data my_clips --init vit_base_patch16_224.augreg_in21k --optim.layer_decay 0.75
+  tubelet train --data my_clips --init vit_base_patch16_clip_quickgelu_224.openai --model uniformerv2_b16
   tubelet train --data my_clips --init runs/first/best --freeze tokenizer 'spatial_encoder.blocks.[0-5]'
   tubelet train --data my_clips --init google/vivit-b-16x2-kinetics400 --lora rank=16
   tubelet train --data EPIC-KITCHENS --data.manifest.layout epic-kitchens-100 --training.label_smoothing 0.2
   tubelet train my_recipe.yaml --training.num_epochs 50 --protocol.num_frames 16
+  tubelet train --data my_clips --sweep optim.lr=1e-4,3e-4,1e-3 --sweep training.batch_size=16,32 --seeds 3
+  torchrun --nproc-per-node 8 -m tubelet train kinetics400/vivit_b16x2_fe --data k400
   tubelet train --resume runs/first"""
 
 DEFAULT_RECIPE = "folder/default"
@@ -67,15 +91,17 @@ SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model i
 @dataclass(frozen=True, kw_only=True)
 class Options:
     recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
-    data: str | None = None  # folder, .csv or .npz file; in place of the recipe's data
+    data: str | None = None  # folder, .csv or .npz file, or feature store; in place of the recipe's data
     model: str | None = None  # model name (`tubelet models`); in place of the recipe's model
     init: str | None = None  # first weights: timm model, file, checkpoint folder, or owner/name on huggingface.co
     freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
     lora: str | None = None  # rank=16[,alpha=32]: train low-rank adapters and the head alone (extra lora)
     out: Path | None = None  # run folder; by default runs/NAME
     resume: Path | None = None  # run folder to go on with, instead of a recipe
+    strategy: Strategy | None = None  # of several processes (torchrun): ddp, the model on each; fsdp, in shards
     dry_run: bool = False  # print what would happen and what would stop it; train and write nothing
     seeds: int = 1  # train so many times, with seeds from the recipe's seed on, and print mean and spread
+    sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # FIELD=VALUE,VALUE,...: try these, choose on validation
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     fields: bool = False  # list every recipe field with type, default and meaning, and the shipped recipes
     json: bool = False  # print the test metrics, or the plan of --dry-run, as JSON on stdout
@@ -89,11 +115,22 @@ def main(argv: list[str]) -> int:
         return 0
     recipe, folder = plan(options, overrides)
     if options.dry_run:
+        if options.sweep:
+            raise ConfigError("--dry-run plans one run: leave --sweep out, and set the field to one of its values")
         return dry_run(recipe, folder, options.device, as_json=options.json)
+    if options.sweep:
+        if is_launched():
+            raise ConfigError("--sweep trains one run after the other in one process: start it without torchrun")
+        return run_sweep(options, overrides, recipe, folder, argv)
     results = []
-    for seed in range(recipe.seed, recipe.seed + options.seeds):
-        run = folder if options.seeds == 1 else folder / f"seed{seed}"
-        results.append(train_one(dataclasses.replace(recipe, seed=seed), run, options.device))
+    device = own_device(choose_device(options.device))
+    with open_world(device) as world:
+        for seed in range(recipe.seed, recipe.seed + options.seeds):
+            run = folder if options.seeds == 1 else folder / f"seed{seed}"
+            with saying_how_to_go_on(run, argv if options.seeds > 1 else None, options.device):
+                results.append(train_one(dataclasses.replace(recipe, seed=seed), run, device, world))
+    if not world.is_main:
+        return 0
     if options.json:
         print(json.dumps([result.to_dict() for result in results], indent=2))
     elif len(results) > 1:
@@ -108,13 +145,39 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
+    """Try the settings of ``--sweep`` in ``folder``."""
+    chosen = [*_of_options(options), *overrides]
+
+    def make(values: Values, seed: int) -> Recipe:
+        return load_recipe(options.recipe or DEFAULT_RECIPE, [*chosen, *values, ("seed", str(seed))])
+
+    seeds = range(recipe.seed, recipe.seed + options.seeds)
+    command = shlex.join(["tubelet", "train", *argv])
+    request = Request(axes=options.sweep, seeds=seeds, folder=folder, device=options.device, command=command)
+    with saying_how_to_go_on(folder, argv, options.device):
+        return sweep(request, recipe, make, as_json=options.json)
+
+
+@contextmanager
+def saying_how_to_go_on(run: Path, argv: list[str] | None, device: Device) -> Iterator[None]:
+    """A run that a signal stopped tells the command that goes on with it; of several runs, the same command again."""
+    try:
+        yield
+    except Stopped as stop:
+        on_device = [] if device == "auto" else ["--device", device]
+        again = ["--resume", str(run), *on_device] if argv is None else argv
+        command = shlex.join(["tubelet", "train", *again])
+        raise Stopped(f"{run}: {stop}; go on with `{command}`", stop.signal_number) from None
+
+
 def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Path]:
     """The recipe to run and the folder to run it in."""
     if options.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, got {options.seeds}")
     if options.resume is not None:
         given = (options.recipe, options.data, options.model, options.init, options.freeze, options.lora, options.out)
-        if any(given) or overrides or options.seeds > 1:
+        if any(given) or options.strategy or overrides or options.seeds > 1 or options.sweep:
             raise ConfigError("--resume goes on with a run as its recipe says: give the run folder and nothing else")
         return resume_recipe(options.resume), options.resume
     if options.recipe is None and options.data is None:
@@ -140,6 +203,8 @@ def _of_options(options: Options) -> list[tuple[str, str]]:
             model, protocol = suggested_recipe(read_source(InitConfig(source=source)))
             chosen.append(("model", json.dumps(model)))
             chosen += [(f"protocol.{name}", json.dumps(value)) for name, value in protocol.items()]
+    if options.strategy:
+        chosen.append(("training.strategy", options.strategy))
     if options.freeze:
         chosen.append(("freeze", json.dumps(options.freeze)))
     for part in options.lora.split(",") if options.lora else ():
@@ -156,13 +221,14 @@ def run_name(options: Options, recipe: Recipe) -> str:
     return "-".join(part for part in (data, Path(name).parent.name, Path(name).name) if part)
 
 
-def train_one(recipe: Recipe, folder: Path, device: Device) -> RunResult:
-    """One run with its progress on stderr and its summary as the last line."""
-    with ProgressReporter(folder.name) as reporter:
+def train_one(recipe: Recipe, folder: Path, device: torch.device, world: World) -> RunResult:
+    """One run with its progress on stderr and its summary as the last line; of several processes one speaks."""
+    with ProgressReporter(folder.name, is_quiet=not world.is_main) as reporter:
         result = run_recipe(
             recipe,
             folder,
-            device=choose_device(device),
+            device=device,
+            world=world,
             reporter=reporter,
             on_batch=lambda done, total: reporter.progress(done, total, "evaluating"),
             on_file=lambda done, total: reporter.progress(done, total, "indexing videos"),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from tubelet.data.dataset import ClipDataset
+from tubelet.data.feature_dataset import make_dataset
 from tubelet.data.labels import labels_of
+from tubelet.data.loader import Dataset
 from tubelet.data.manifest import Manifest, read_manifest
 from tubelet.errors import TubeletError
 from tubelet.plan.parts import DataPlan, Plan
@@ -32,9 +33,9 @@ def look_at_data(plan: Plan) -> Manifest | None:
     if "val" not in manifest.splits:
         plan.note("no validation split: the last weights are taken as the best")
     with plan.noting_problems():
-        dataset = ClipDataset(
-            manifest.split("train"), plan.recipe.protocol_for(manifest), "train", plan.recipe.augment, plan.recipe.seed
-        )
+        recipe, rows = plan.recipe, manifest.split("train")
+        protocol = recipe.protocol_for(manifest)
+        dataset = make_dataset(rows, protocol, "train", recipe.augment, recipe.seed, recipe.data.decoder)
         plan.data = dataclasses.replace(plan.data, clip_seconds=_read_one(plan, dataset))
     return manifest
 
@@ -57,7 +58,7 @@ def _data_plan(manifest: Manifest, missing: tuple[str, ...]) -> DataPlan:
     )
 
 
-def _read_one(plan: Plan, dataset: ClipDataset) -> float | None:
+def _read_one(plan: Plan, dataset: Dataset) -> float | None:
     """Seconds to read one training clip; a problem if none of the first few can be read."""
     for index in range(min(_TRIED_ROWS, len(dataset))):
         began = time.perf_counter()

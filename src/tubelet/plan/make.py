@@ -22,9 +22,11 @@ from tubelet.models import create_model, model_config
 from tubelet.plan.data import look_at_data
 from tubelet.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
 from tubelet.recipe import Recipe
-from tubelet.run import RECIPE, resume_recipe
+from tubelet.run_folder import RECIPE, resume_recipe
 from tubelet.start import Start, read_start, start_model
+from tubelet.training.compile import check_compiler
 from tubelet.training.estimate import ClipShape, MemoryEstimate, count_training_macs, estimate_memory
+from tubelet.training.health import look_at_labels, look_at_schedule
 from tubelet.training.optim import make_optimizer, make_schedule, parameter_groups
 from tubelet.training.resume import FILE as STATE
 from tubelet.weights.hub import hub_answers, parse_hub_name
@@ -38,6 +40,8 @@ def plan_run(recipe: Recipe, folder: Path, device: torch.device) -> Plan:
     """What ``run_recipe`` with these arguments would do."""
     plan = Plan(recipe=recipe, folder=folder, device=device)
     manifest = look_at_data(plan)
+    for line in [] if manifest is None else look_at_labels(manifest.split("train")):
+        plan.note(line)
     start = _look_at_first_weights(plan)
     plan.recipe = start.recipe
     with plan.noting_problems():
@@ -113,9 +117,17 @@ def _look_at_model(plan: Plan, model: nn.Module) -> None:
         precision=training.precision,
         optim=recipe.optim,
         device=plan.device,
+        gradient_checkpointing=training.gradient_checkpointing,
     )
+    if training.compile:
+        with plan.noting_problems():
+            check_compiler(plan.device)
     checkpoint, state = plan.memory.weights, plan.memory.weights + plan.memory.optimizer
-    plan.disk_bytes = 3 * checkpoint + 2 * state  # best, last and the state, while one of each kind is being replaced
+    if training.ema_decay is not None:
+        plan.note(f"training.ema_decay: the average takes {plan.memory.weights / 2**20:,.1f} MiB beside the weights")
+        state += plan.memory.weights
+    # best, last and the state, while one of each kind is being replaced; and the latest checkpoints
+    plan.disk_bytes = (3 + training.keep_last_checkpoints) * checkpoint + 2 * state
     _check_memory(plan, plan.memory)
 
 
@@ -133,6 +145,8 @@ def _check_memory(plan: Plan, memory: MemoryEstimate) -> None:
     if left >= per_clip:
         parts = -(-memory.num_clips * plan.recipe.training.accumulation // int(left / per_clip))
         advice = f"--training.accumulation {parts} keeps those of fewer clips"
+        if not plan.recipe.training.gradient_checkpointing:
+            advice += ", --training.gradient_checkpointing true less of each"
         if parts > plan.recipe.training.batch_size:
             advice = "it needs less in a clip, or a smaller augment.repeats"
     plan.problems.append(
@@ -156,6 +170,12 @@ def _look_at_schedule(plan: Plan) -> None:
         curve.append(CurvePoint(epoch=step / per_epoch, lr=optimizer.param_groups[0]["lr"]))
     if rows and rows < training.batch_size:
         plan.note(f"all {rows} training videos make one batch, smaller than training.batch_size={training.batch_size}")
+    for line in look_at_schedule(training, optim):
+        plan.note(line)
+    if training.early_stopping_epochs:
+        plan.note(f"training ends early when {training.early_stopping_epochs} epochs bring no better validation")
+        if plan.data is not None and not plan.data.rows.get("val"):
+            plan.problems.append("training.early_stopping_epochs: there is no validation split; leave it out")
     plan.schedule = SchedulePlan(
         steps_per_epoch=steps,
         num_steps=None if steps is None else num_steps,

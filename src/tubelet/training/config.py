@@ -9,6 +9,7 @@ from tubelet.data.order import Sampling
 from tubelet.errors import ConfigError
 from tubelet.training.objective import ClassWeights
 
+Strategy = Literal["ddp", "fsdp"]
 BestMetric = Literal["auto", "top1", "mean_class", "auroc", "mean_average_precision", "loss"]
 
 
@@ -17,15 +18,21 @@ class TrainingConfig:
     """How long, in what portions, and what is kept."""
 
     num_epochs: int = 30  # passes over the training split
-    batch_size: int = 32  # videos per optimizer step
+    batch_size: int = 32  # videos per optimizer step, of all processes together
     accumulation: int = 1  # parts that a batch is computed in, to fit memory; the gradient is that of the whole
+    strategy: Strategy = "ddp"  # of several processes: each holds the model (ddp), or a shard of it (fsdp)
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast on CPU and GPU; weights stay fp32
+    gradient_checkpointing: bool = False  # the backward pass computes blocks again: less memory, a third more work
+    compile: bool = False  # torch.compile of the step: minutes at the start, then faster; a CPU needs a C++ compiler
     label_smoothing: float = 0.0  # share of the target spread evenly over the classes
     validate_every_epochs: int = 1  # the last epoch is always validated
     class_weights: ClassWeights = "none"  # balanced: a video counts the more in the loss the rarer its class is
     sampling: Sampling = "natural"  # balanced: an epoch draws rows so that every class comes equally often
     best_metric: BestMetric = "auto"  # of validation, decides what best/ holds; auto: top1 (of actions), or mAP
-    checkpoint_every_steps: int = 200  # optimizer steps between states to resume from, beside one per validation
+    checkpoint_every_steps: int = 200  # optimizer steps between states to resume from, beside one per epoch
+    early_stopping_epochs: int = 0  # end when best_metric has not improved for so many epochs; 0: never
+    keep_last_checkpoints: int = 0  # of the latest validations, in checkpoints/step-N, beside best/ and last/
+    ema_decay: float | None = None  # of an average of the weights that is validated, kept and tested; none: no average
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "batch_size", "accumulation", "validate_every_epochs", "checkpoint_every_steps"):
@@ -35,5 +42,10 @@ class TrainingConfig:
             raise ConfigError(f"accumulation {self.accumulation} cuts a batch of {self.batch_size} into nothing")
         if not 0 <= self.label_smoothing < 1:
             raise ConfigError(f"label_smoothing must lie in [0, 1), got {self.label_smoothing:g}")
+        for name in ("early_stopping_epochs", "keep_last_checkpoints"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} must not be negative, got {getattr(self, name)}")
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            raise ConfigError(f"ema_decay must lie between 0 and 1, or be none, got {self.ema_decay:g}")
         if (self.class_weights, self.sampling) == ("balanced", "balanced"):
             raise ConfigError("class_weights and sampling both balance the classes; choose one of them")

@@ -13,15 +13,18 @@ from tubelet.training.config import TrainingConfig
 from tubelet.training.log import VALIDATION_COLUMNS, RunLog
 from tubelet.training.reporter import Reporter
 from tubelet.training.resume import Progress
+from tubelet.weights.checkpoint import remove_checkpoint
 
+FOLDER = "checkpoints"
 Measure = Callable[[nn.Module], Mapping[str, Any]]
 
 
 class Keeper:
-    """Validates and keeps ``best/`` and ``last/`` in the run folder.
+    """Validates and keeps ``best/``, ``last/`` and, where asked for, those of the latest validations in the run folder.
 
     Args:
-        save: writes a checkpoint of the model as it stands to the folder it is given.
+        save: writes a checkpoint of the model as it stands to the folder it is given; none: of several processes this
+            is not the one that writes.
         multi_label: decides which metric ``best_metric="auto"`` is.
         progress: where the best value so far stands; changed here.
     """
@@ -29,7 +32,7 @@ class Keeper:
     def __init__(
         self,
         run: Path,
-        save: Callable[[Path], None],
+        save: Callable[[Path], None] | None,
         training: TrainingConfig,
         reporter: Reporter,
         progress: Progress,
@@ -60,9 +63,22 @@ class Keeper:
 
     def keep(self, better: bool) -> None:
         """Write checkpoints before the state that says they were written: a kill in between writes them again."""
+        if self.save is None:
+            return
         if better:
             self.save(self.run / "best")
         self.save(self.run / "last")
+        if self.training.keep_last_checkpoints:
+            self.save(self.run / FOLDER / f"step-{self.progress.step:08d}")
+            kept = sorted((self.run / FOLDER).glob("step-*"))
+            for old in kept[: -self.training.keep_last_checkpoints]:
+                remove_checkpoint(old)
+
+    def is_over(self, steps_per_epoch: int) -> bool:
+        """Whether the last validation was the end: the best is as many epochs back as early stopping waits."""
+        waited = self.progress.closed_step - self.progress.best_step
+        patience = self.training.early_stopping_epochs * steps_per_epoch
+        return patience > 0 and self.progress.best is not None and waited >= patience
 
     def _deciding(self, metrics: Mapping[str, Any]) -> float:
         name, usual = self.training.best_metric, "mean_average_precision" if self.multi_label else "top1"

@@ -8,13 +8,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
-from tubelet.files import write_atomically
+from tubelet.files import naming, write_atomically
+from tubelet.training.board import Board
 
 STEP_COLUMNS = ("step", "epoch", "lr", "loss", "top1", "grad_norm", "num_failed", "wait_share", "seconds")
 VALIDATION_COLUMNS = (
@@ -28,14 +28,23 @@ class RunLog:
     Args:
         folder: the run folder.
         resume_step: rows after this optimizer step are dropped; 0 starts anew.
+        closed_step: validations after this optimizer step are dropped: that of ``resume_step`` may still be due; none:
+            it is not.
+
+    Raises:
+        OSError: by any method, when a file cannot be written; the error names it.
     """
 
-    def __init__(self, folder: Path, resume_step: int) -> None:
-        self._tables = {
-            "log": _Table(folder / "log.csv", STEP_COLUMNS, resume_step),
-            "validation": _Table(folder / "validation.csv", VALIDATION_COLUMNS, resume_step),
-        }
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=resume_step + 1)
+    def __init__(self, folder: Path, resume_step: int, closed_step: int | None = None) -> None:
+        closed_step = resume_step if closed_step is None else closed_step
+        steps = _Table(folder / "log.csv", STEP_COLUMNS, resume_step)
+        self._tables = {"log": steps, "validation": _Table(folder / "validation.csv", VALIDATION_COLUMNS, closed_step)}
+        # The board forgets all of a step or nothing: where its validation is due, its training is said again.
+        is_due = closed_step < resume_step == int(steps.last.get("step", 0))
+        self._board = Board(folder / "tensorboard", resume_step if is_due else resume_step + 1)
+        if is_due:
+            again = {name: float(value) for name, value in steps.last.items() if value}
+            self._add("train", again | {"step": resume_step})
 
     def step(self, row: Mapping[str, Any]) -> None:
         """One training step: columns ``STEP_COLUMNS``; loss and top1 are those of the step's batch, top1 that of the
@@ -57,9 +66,10 @@ class RunLog:
         self._board.flush()
 
     def close(self) -> None:
-        for table in self._tables.values():
-            table.close()
-        self._board.close()
+        with ExitStack() as stack:  # all of them, also after one that cannot be written
+            for table in self._tables.values():
+                stack.callback(table.close)
+            stack.callback(self._board.close)
 
     def __enter__(self) -> RunLog:
         return self
@@ -67,18 +77,35 @@ class RunLog:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.close()
+        with nullcontext() if error is None else suppress(OSError):  # the first error says it
+            self.close()
 
     def _write(self, table: str, group: str, row: Mapping[str, Any]) -> None:
         self._tables[table].write(row)
+        self._add(group, row)
+
+    def _add(self, group: str, row: Mapping[str, Any]) -> None:
         for name, value in row.items():
             if value is not None and name not in ("step", "epoch"):
-                self._board.add_scalar(f"{group}/{name}", value, row["step"])
+                self._board.add(f"{group}/{name}", float(value), row["step"])
+
+
+class NoLog(RunLog):
+    """Writes nothing: of several processes, all but the first."""
+
+    def __init__(self) -> None:
+        self._tables = {}
+
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+    def _write(self, table: str, group: str, row: Mapping[str, Any]) -> None: ...
 
 
 class _Table:
     def __init__(self, path: Path, columns: tuple[str, ...], resume_step: int) -> None:
         kept = _rows_up_to(path, resume_step) if resume_step and path.exists() else []
+        self.last = kept[-1] if kept else {}
+        self._path = path
         text = io.StringIO()
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
@@ -88,13 +115,16 @@ class _Table:
         self._writer = csv.DictWriter(self._stream, columns, lineterminator="\n")
 
     def write(self, row: Mapping[str, Any]) -> None:
-        self._writer.writerow({name: "" if value is None else value for name, value in row.items()})
+        with naming(self._path):
+            self._writer.writerow({name: "" if value is None else value for name, value in row.items()})
 
     def flush(self) -> None:
-        self._stream.flush()
+        with naming(self._path):
+            self._stream.flush()
 
     def close(self) -> None:
-        self._stream.close()
+        with naming(self._path):
+            self._stream.close()
 
 
 def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
