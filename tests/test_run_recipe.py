@@ -17,7 +17,8 @@ from tubelet.data.packet_index import PacketIndex
 from tubelet.errors import TubeletError
 from tubelet.inference.device import choose_device
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.run import RunResult, resume_recipe, run_recipe
+from tubelet.run import RunResult, run_recipe
+from tubelet.run_folder import resume_recipe
 from tubelet.training.resume import FILE as STATE
 
 

@@ -18,6 +18,7 @@ from tubelet import config as config_io
 from tubelet.data.augment import AugmentConfig
 from tubelet.data.budget import FAILURE_BUDGET
 from tubelet.data.manifest import Manifest, ManifestConfig
+from tubelet.data.source import Decoder
 from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
 from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
@@ -30,6 +31,8 @@ from tubelet.weights.lora import LoraConfig
 
 # Data that ships in the package, addressed as "embedded:NAME".
 EMBEDDED = "embedded:"
+# Of the folders with recipes, the one that holds comparisons instead (tubelet.comparison.arms).
+COMPARISONS = "comparisons"
 # What the data and the protocol decide about a model; a recipe that says it too could only contradict them.
 DECIDED_BY_DATA = ("num_classes", "in_channels")
 
@@ -40,6 +43,7 @@ class DataConfig:
 
     source: str  # folder, .csv or .npz file; "embedded:adrenalmnist3d" is shipped with the package
     num_workers: int = 2  # processes that decode; 0 decodes in the training process
+    decoder: Decoder = "pyav"  # of video files in training, validation and test; torchcodec needs its extra and FFmpeg
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one video for longer is killed
     failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
@@ -167,7 +171,7 @@ def _shipped() -> dict[str, Traversable]:
     return {
         f"{folder.name}/{file.name.removesuffix('.yaml')}": file
         for folder in root.iterdir()
-        if folder.is_dir()
+        if folder.is_dir() and folder.name != COMPARISONS
         for file in folder.iterdir()
         if file.name.endswith(".yaml")
     }

@@ -10,7 +10,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,8 +27,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P")
 GLYPHS = ("●", "■", "▲", "◆", "▼", "✚")  # the same markers in the page's legend
 
 # Stand-ins that matplotlib accepts as colors; each becomes the CSS of the page.
-_INK, _GRID = "#010203", "#010204"
-_SERIES = tuple(f"#0102{16 + i:02x}" for i in range(len(MARKERS)))
+INK, GRID = "#010203", "#010204"
+SERIES = tuple(f"#0102{16 + i:02x}" for i in range(len(MARKERS)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +53,22 @@ def panel(
         share: values are shares in [0, 1], shown in percent on a full axis.
         baseline: a level drawn as a dotted line.
     """
-    with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}]):
-        figure = Figure(figsize=(4.2, 2.6), layout="constrained")
-        axes = figure.subplots()
+
+    def draw(axes: Axes) -> None:
         for curve in curves:
             _draw(axes, curve)
         if baseline is not None:
-            axes.axhline(baseline, color=_INK, linestyle=":", linewidth=1.2)
-        _dress(axes, y_label, share)
+            axes.axhline(baseline, color=INK, linestyle=":", linewidth=1.2)
+        dress(axes, y_label, share=share)
+
+    return inline_svg(draw, salt=salt)
+
+
+def inline_svg(draw: Callable[[Axes], None], *, salt: str, height_inches: float = 2.6) -> str:
+    """An SVG element with what ``draw`` draws, in the colors ``INK``, ``GRID`` and ``SERIES``."""
+    with style.context(["default", {"svg.fonttype": "none", "svg.hashsalt": salt, "font.size": 10}]):
+        figure = Figure(figsize=(4.2, height_inches), layout="constrained")
+        draw(figure.subplots())
         buffer = io.StringIO()
         empty = {"Date": None, "Creator": None, "Type": None, "Format": None}
         figure.savefig(buffer, format="svg", transparent=True, metadata=empty)
@@ -95,7 +103,7 @@ def jpeg(frame: UInt8[np.ndarray, "H W 3"]) -> str:
 
 
 def _draw(axes: Axes, curve: Curve) -> None:
-    color = _SERIES[curve.series % len(_SERIES)]
+    color = SERIES[curve.series % len(SERIES)]
     if curve.is_validation:
         marker = MARKERS[curve.series % len(MARKERS)]
         axes.plot(curve.steps, curve.values, color=color, linewidth=1.8, marker=marker, markersize=4.5)
@@ -103,20 +111,26 @@ def _draw(axes: Axes, curve: Curve) -> None:
     axes.plot(averaged(curve.steps), averaged(curve.values), color=color, linewidth=1.1, alpha=0.65)
 
 
-def _dress(axes: Axes, y_label: str, share: bool) -> None:
-    axes.set_xlabel("training step", color=_INK)
-    axes.set_ylabel(y_label, color=_INK)
+def dress(axes: Axes, y_label: str, *, share: bool = False) -> None:
+    """Labels, ticks and grid as all panels over training steps have them."""
+    axes.set_xlabel("training step", color=INK)
+    axes.set_ylabel(y_label, color=INK)
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     if share:
         axes.set_ylim(0, 1.02)
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.0f}"))
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
+    dress_frame(axes)
+
+
+def dress_frame(axes: Axes) -> None:
+    """Grid, ticks and spines as all plots have them."""
+    axes.grid(axis="y", color=GRID, linewidth=0.8)
     axes.set_axisbelow(True)
-    axes.tick_params(colors=_INK, length=0)
+    axes.tick_params(colors=INK, length=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.spines["bottom"].set_color(_INK)
+    axes.spines["bottom"].set_color(INK)
 
 
 def _inline(svg: str) -> str:
@@ -132,7 +146,7 @@ def _inline(svg: str) -> str:
     svg = re.sub(r'(<svg[^>]*?)\swidth="[^"]*"\sheight="[^"]*"', r"\1", svg).replace("xlink:href", "href")
     used = set(re.findall(r"#(\w+)", svg))
     svg = re.sub(r'\sid="([^"]*)"', lambda match: match[0] if match[1] in used else "", svg)
-    svg = svg.replace(_INK, "currentColor").replace(_GRID, "var(--grid)")
-    for index, color in enumerate(_SERIES):
+    svg = svg.replace(INK, "currentColor").replace(GRID, "var(--grid)")
+    for index, color in enumerate(SERIES):
         svg = svg.replace(color, f"var(--series-{index})")
     return svg.replace("<svg", '<svg aria-hidden="true"', 1)

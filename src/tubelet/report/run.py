@@ -54,7 +54,7 @@ def write_run_report(
         raise TubeletError("a report needs at least one run folder, got none")
     read = [_named(read_run(path), index, runs) for index, path in enumerate(runs)]
     facts = [tables.facts(run) for run in read]
-    page = _environment().get_template("run.html.j2")
+    page = environment().get_template("run.html.j2")
     html = page.render(
         title=title,
         runs=read,
@@ -72,24 +72,25 @@ def write_run_report(
         failed=[(run.name, line) for run in read for line in _failed(run)],
         command=command,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        versions=_versions(),
+        versions=versions(),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, html)
     return out
 
 
-def _environment() -> Environment:
-    environment = Environment(
+def environment(*, is_html: bool = True) -> Environment:
+    """Of the templates; values are escaped in HTML and stand as they are in Markdown."""
+    made = Environment(
         loader=PackageLoader("tubelet.report"),
-        autoescape=True,
+        autoescape=is_html,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(percent=numbers.percent, count=numbers.count, flat=tables.flat)
-    environment.globals.update(glyphs=plots.GLYPHS)
-    return environment
+    made.filters.update(percent=numbers.percent, count=numbers.count, flat=tables.flat)
+    made.globals.update(glyphs=plots.GLYPHS)
+    return made
 
 
 def _named(run: Run, index: int, paths: Sequence[Path]) -> Run:
@@ -178,7 +179,8 @@ def _filmstrip(example: Example) -> _Filmstrip:
     )
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Of what made the page, and the kind of system."""
     packages = {name: version(name) for name in ("torch", "torchvision", "timm", "av", "numpy")}
     system = f"{platform.system()} {platform.machine()}"
     return {"tubelet": __version__, "Python": platform.python_version(), **packages, "system": system}

@@ -1,0 +1,215 @@
+"""``tubelet compare``: arms under the same tuning budget, with several seeds, to a conclusion and a report."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import torch
+import tyro
+from rich.table import Table
+
+from tubelet import config
+from tubelet.commands import parse
+from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.comparison.arms import Comparison, Fields, list_comparisons, load_comparison
+from tubelet.comparison.execute import Executed, execute
+from tubelet.comparison.results import Result, gather
+from tubelet.comparison.timing import Cost, measure_costs
+from tubelet.comparison.workers import Workers
+from tubelet.data.medmnist import MEDMNIST3D
+from tubelet.errors import ConfigError, Stopped, nearest
+from tubelet.files import write_atomically
+from tubelet.inference.device import Device, choose_device
+from tubelet.report.comparison import write_comparison_report
+from tubelet.training.stopping import Stopping
+
+DESCRIPTION = """Compare models, tokenizers, first weights or anything else that recipes can say, fairly.
+
+Every arm gets the same tuning budget on the validation split; a best value at the edge of the grid extends it for all
+arms. Its best setting then runs with several seeds, and the test split is looked at once per run. A difference is
+called one only if it stands out over seeds and over test items, corrected for the number of contrasts. A run whose loss
+is no longer finite is counted as diverged. Times come from a pass of their own at the end.
+
+Killed at any time, the same command goes on and comes to the same numbers. In the folder of the comparison:
+
+  report.html, report.md, result.json    what was found
+  runs/DATASET/ARM/...                   the runs; tensorboard --logdir OUT/runs shows the arms by name
+
+NAME is a shipped comparison (without a name they are listed), or a YAML file such as those in the package's
+recipes/comparisons.
+
+examples:
+  tubelet compare
+  tubelet compare tokenizers --quick
+  tubelet compare tokenizers --data adrenalmnist3d --jobs 2
+  tubelet compare tokenizers --data downloads/organmnist3d.npz --seeds 10 --out runs/organs
+  tubelet compare my_comparison.yaml --json > result.json"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    name: Annotated[str | None, tyro.conf.Positional] = None  # shipped comparison or YAML file; none: list them
+    data: tuple[str, ...] = ()  # datasets of the comparison by name, or MedMNIST3D .npz files; none: all it names
+    quick: bool = False  # the comparison's small version, to see how it goes
+    full: bool = False  # the comparison's large version
+    seeds: int | None = None  # final runs of each arm; none: as the comparison says
+    jobs: int | None = None  # runs at once; none: one per GPU, or per CPU core
+    device: Device = "auto"  # auto: CUDA, else CPU
+    out: Path | None = None  # folder of the comparison; none: comparisons/NAME
+    json: bool = False  # print result.json on stdout
+
+
+def main(argv: list[str]) -> int:
+    options = parse(Options, argv, "compare", DESCRIPTION)
+    if options.name is None:
+        for name, question in list_comparisons().items():
+            print(f"{name:<16}{question}")
+        return 0
+    comparison, devices = chosen(options), _devices(options)
+    out = options.out or Path("comparisons") / _folder_name(options)
+    _open_folder(comparison, out)
+    command = shlex.join(["tubelet", "compare", *argv])
+    try:
+        with Stopping() as stopping:
+            result = run(comparison, out, devices, stopping)
+    except Stopped as stop:
+        raise Stopped(f"{out}: {stop}; go on with `{command}`", stop.signal_number) from None
+    content = config.to_dict(result) | {"command": command}
+    write_atomically(out / "result.json", json.dumps(_finite(content), indent=2) + "\n")
+    report = write_comparison_report(out, result, comparison, command=command)
+    if options.json:
+        print(json.dumps(_finite(content), indent=2))
+    else:
+        print_result(result)
+    print(f"report: {report.resolve()}", file=sys.stderr)
+    return 0
+
+
+def chosen(options: Options) -> Comparison:
+    """The comparison as the command line asks for it."""
+    if options.quick and options.full:
+        raise ConfigError("--quick and --full exclude each other")
+    size = "quick" if options.quick else "full" if options.full else None
+    overrides: list[tuple[str, Any]] = []
+    if options.seeds is not None:
+        overrides.append(("num_seeds", options.seeds))
+    assert options.name is not None
+    if options.data:
+        known = load_comparison(options.name, size=size).datasets
+        overrides.append(("datasets", dict(_dataset(word, known) for word in options.data)))
+    return load_comparison(options.name, size=size, overrides=overrides)
+
+
+def run(comparison: Comparison, out: Path, devices: list[str], stopping: Stopping) -> Result:
+    """All runs, then the pass that takes times."""
+    num_threads = 1  # whatever --jobs is: numbers must not depend on it
+    with ProgressReporter(out.name) as reporter:
+
+        def on_runs(done: float, total: int, text: str) -> None:
+            reporter.progress(int(done), total, text)
+
+        with Workers(devices, num_threads, stopping.check) as workers:
+            executed = execute(comparison, out, workers, on_runs, reporter.note)
+        reporter.note(f"all runs are done; taking times, {len(comparison.running)} arms in turn")
+        costs = _costs(executed, out, devices[0], num_threads, reporter, stopping)
+    return gather(comparison, executed, costs)
+
+
+def _costs(
+    executed: Executed, out: Path, device: str, num_threads: int, reporter: ProgressReporter, stopping: Stopping
+) -> dict[str, dict[str, Cost]]:
+    def progress(done: int, total: int) -> None:
+        stopping.check()
+        reporter.progress(done, total, "taking times")
+
+    costs = {}
+    for dataset, of_dataset in executed.choices.items():
+        first = {job.arm: job for job in reversed(executed.final) if job.dataset == dataset}
+        folder = out / "times" / dataset
+        folder.mkdir(parents=True, exist_ok=True)
+        costs[dataset] = measure_costs(
+            {arm: first[arm] for arm in of_dataset},
+            folder,
+            device=torch.device(device),
+            num_threads=num_threads,
+            progress=progress,
+        )
+    return costs
+
+
+def _devices(options: Options) -> list[str]:
+    """The device of each process."""
+    device = choose_device(options.device)
+    if options.jobs is not None and options.jobs < 1:
+        raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
+    if device.type == "cuda":
+        number = torch.cuda.device_count()
+        return [f"cuda:{i % number}" for i in range(options.jobs or number)]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return [device.type] * (options.jobs or (cores if device.type == "cpu" else 1))
+
+
+def _dataset(word: str, known: dict[str, Fields]) -> tuple[str, Fields]:
+    if word in known:
+        return word, known[word]
+    path = Path(word)
+    if path.exists():
+        names = MEDMNIST3D[path.stem].class_names if path.stem in MEDMNIST3D else None
+        fields: Fields = {"data.source": str(path.resolve())}
+        return path.stem, fields | ({} if names is None else {"data.manifest.class_names": {"label": list(names)}})
+    if word in MEDMNIST3D:
+        raise ConfigError(
+            f"--data {word}: get it with `tubelet data get medmnist3d/{word}`, and give the path of its .npz file"
+        )
+    raise ConfigError(f"--data {word}: neither a dataset of the comparison{nearest(word, known)} nor a file")
+
+
+def _folder_name(options: Options) -> str:
+    size = "quick" if options.quick else "full" if options.full else ""
+    return "-".join(part for part in (Path(options.name or "").stem, size) if part)
+
+
+def _open_folder(comparison: Comparison, out: Path) -> None:
+    """The folder with the comparison as it runs; runs of another version of it stay beside."""
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "comparison.yaml").is_file())):
+        raise ConfigError(f"{out}: is not a folder of a comparison, and not empty; give another --out")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "comparison.yaml", config.dump_yaml(config.to_dict(comparison)))
+
+
+def print_result(result: Result) -> None:
+    """A row per arm, then a sentence per contrast."""
+    console = output_console()
+    for protocol in result.protocols:
+        table = Table(title=f"{protocol.dataset}, {protocol.protocol}: test {result.metric}, mean and 95 % interval")
+        for heading in ("arm", "setting"):
+            table.add_column(heading)
+        for heading in (result.metric, "interval", "top1", "runs", "diverged", "GMACs", "ms per step"):
+            table.add_column(heading, justify="right")
+        for arm in protocol.arms:
+            cost = result.costs[protocol.dataset][arm.arm]
+            value, top1 = arm.test.get(result.metric), arm.test.get("top1")
+            table.add_row(
+                *(arm.arm, arm.setting),
+                *(("–", "–") if value is None else (f"{value.mean:.3f}", f"{value.low:.3f} to {value.high:.3f}")),
+                "–" if top1 is None else f"{top1.mean:.3f}",
+                *(str(arm.num_runs), str(arm.num_diverged), f"{cost.gmacs:.4g}", f"{1000 * cost.step_seconds:.1f}"),
+            )
+        console.print(table)
+        for line in protocol.sentences:
+            console.print(f"- {line}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _finite(content: Any) -> Any:
+    """Plain data with null for what is not a number: JSON has no word for it."""
+    if isinstance(content, dict):
+        return {key: _finite(value) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_finite(value) for value in content]
+    return None if isinstance(content, float) and content != content else content

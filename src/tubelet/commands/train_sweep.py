@@ -1,0 +1,143 @@
+"""``tubelet train --sweep``: a small grid of settings, judged on the validation split, and the best of them tested."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.data.manifest import read_manifest
+from tubelet.errors import ConfigError, TubeletError
+from tubelet.files import write_atomically
+from tubelet.inference.device import Device, choose_device
+from tubelet.outcome import Outcome, carry_out, content_key
+from tubelet.recipe import Recipe
+from tubelet.run import RunResult, run_recipe
+from tubelet.sweep import Axis, Make, Setting, Sweep, Values, parse_axes, run_sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What the command line asks for."""
+
+    axes: tuple[str, ...]  # FIELD=VALUE,VALUE,... each
+    seeds: Sequence[int]
+    folder: Path
+    device: Device
+    command: str  # to be told again, where to go on
+
+
+def sweep(request: Request, recipe: Recipe, make: Make, *, as_json: bool) -> int:
+    """Run the grid, test the runs of the best setting, and print what came of it.
+
+    Args:
+        recipe: without any of the settings.
+        make: the recipe of a setting and a seed.
+    """
+    axes = parse_axes(request.axes)
+    _check_folder(request.folder, axes)
+    metric = recipe.training.best_metric
+    if metric == "auto":
+        manifest = read_manifest(recipe.data.path, recipe.data.manifest)
+        metric = "mean_average_precision" if manifest.multi_label else "top1"
+    found = _run(request, axes, make, metric)
+    best = found.best
+    if best is None:
+        raise TubeletError(
+            f"{request.folder}: the loss of every setting was not finite in at least one run; lower optim.lr or "
+            "lengthen optim.warmup_epochs"
+        )
+    tested = [_tested(request, best, make, seed) for seed in request.seeds]
+    result = found.to_dict() | {"command": request.command, "best_on_test": [run.to_dict() for run in tested]}
+    write_atomically(request.folder / "sweep.json", json.dumps(result, indent=2) + "\n")
+    if as_json:
+        print(json.dumps(result, indent=2))
+    else:
+        print_sweep(found, tested)
+    print(f"sweep: {request.folder / 'sweep.csv'}, {request.folder / 'sweep.json'}", file=sys.stderr)
+    return 0
+
+
+def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Sweep:
+    fingerprints: dict[str, str] = {}  # of each data that a setting names
+
+    def train(recipe: Recipe, folder: Path) -> Outcome:
+        data = repr((recipe.data.source, recipe.data.manifest))
+        if data not in fingerprints:
+            fingerprints[data] = read_manifest(recipe.data.path, recipe.data.manifest).fingerprint
+        with ProgressReporter(f"{position} {folder.parent.name}/{folder.name}") as reporter:
+            outcome = carry_out(
+                recipe,
+                folder,
+                content_key(recipe, fingerprints[data]),
+                device=choose_device(request.device),
+                reporter=reporter,
+                on_batch=lambda done, total: reporter.progress(done, total, "evaluating"),
+                on_file=lambda done, total: reporter.progress(done, total, "indexing videos"),
+            )
+            reporter.note(outcome.diverged or f"validation {metric} {outcome.metrics.get(metric)}")
+        return outcome
+
+    position = ""
+
+    def tell(done: int, total: int) -> None:
+        nonlocal position
+        position = f"[{min(done + 1, total)}/{total}]"
+
+    return run_sweep(axes, request.seeds, make, train, request.folder, metric=metric, on_run=tell)
+
+
+def _tested(request: Request, best: Setting, make: Make, seed: int) -> RunResult:
+    """A run of the best setting, whose best checkpoint sees the test split now and not before."""
+    folder = request.folder / best.name / f"seed{seed}"
+    with ProgressReporter(f"testing {best.name}/seed{seed}") as reporter:
+        result = run_recipe(make(best.values, seed), folder, device=choose_device(request.device), reporter=reporter)
+        reporter.note(result.evaluation.summary)
+    return result
+
+
+def _check_folder(folder: Path, axes: Sequence[Axis]) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file, expected a folder; give another --out")
+    if (folder / "recipe.yaml").exists():
+        names = ", ".join(axis.field for axis in axes)
+        raise ConfigError(f"{folder}: holds a single run, not a sweep over {names}; give another --out")
+
+
+def print_sweep(found: Sweep, tested: Sequence[RunResult]) -> None:
+    """A row per setting, the best marked; below, its test metrics."""
+    table = Table(title=f"validation {found.metric} of {found.num_seeds} seeds per setting")
+    for axis, _ in found.settings[0].values:
+        table.add_column(axis, justify="right")
+    for heading in (found.metric, "sd", "runs", "diverged", "training"):
+        table.add_column(heading, justify="right")
+    best, rows = found.best, found.to_dict()["settings"]
+    for setting, row in zip(found.settings, rows, strict=True):
+        cells = [value for _, value in setting.values]
+        numbers = [_number(row["mean"]), _number(row["sd"]), str(row["num_runs"]), str(row["num_diverged"])]
+        style = "bold" if setting is best else None
+        table.add_row(*cells, *numbers, f"{row['train_seconds']:.0f} s", style=style)
+    console = output_console()
+    console.print(table)
+    assert best is not None
+    console.print(f"best: {best.name}; its test split, seen by no other setting:", highlight=False, markup=False)
+    for run in tested:
+        console.print(f"  {run.folder.name}: {run.evaluation.summary}", highlight=False, markup=False, soft_wrap=True)
+    if found.num_seeds == 1:
+        console.print("One seed per setting: differences may be chance; --seeds 3 says more.", highlight=False)
+    console.print(f"train it again: tubelet train ... {_flags(best.values)}", highlight=False, markup=False)
+
+
+def _flags(values: Values) -> str:
+    return shlex.join(word for key, value in values for word in (f"--{key}", value))
+
+
+def _number(value: Any) -> str:
+    return "–" if value is None else f"{value:.4f}"

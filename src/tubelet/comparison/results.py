@@ -1,0 +1,242 @@
+"""What a comparison found, gathered from the folders of its runs: plain numbers, for the report and for programs.
+
+Two protocols stand side by side where the comparison names one setting for all arms: "tuned", each arm at its own best
+setting, which is what is concluded from; and "one setting", which shows what would have been concluded without tuning.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tubelet.comparison.arms import Comparison
+from tubelet.comparison.convergence import area_under_curve, steps_to
+from tubelet.comparison.execute import Executed
+from tubelet.comparison.items import draw_weights, read_scores, resampled_metric
+from tubelet.comparison.jobs import TEST, Job
+from tubelet.comparison.statistics import Contrast, Interval, Pair, contrast, interval_of, sentence
+from tubelet.comparison.timing import Cost
+from tubelet.comparison.tuning import Choice, text_of
+from tubelet.errors import DataError
+
+FIGURES = ("top1", "auroc", "mean_class", "loss")  # of the test split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One final run."""
+
+    seed: int
+    folder: str  # below that of the comparison
+    diverged: str | None
+    test: dict[str, float | None]  # figures of the test split; empty where it diverged
+    confusion: tuple[tuple[int, ...], ...]  # rows are the true class
+    curve: dict[str, tuple[float, ...]]  # validation: step, and the metric and loss at it
+    num_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ArmResult:
+    """One arm on one dataset under one protocol."""
+
+    arm: str
+    about: str
+    setting: str  # as text
+    num_runs: int
+    num_diverged: int
+    test: dict[str, Interval]  # of each figure, over the seeds that did not diverge
+    area: Interval  # under the validation curve of the metric
+    steps_to: dict[str, tuple[int | None, ...]]  # level: steps of each run, none where it is not reached
+    runs: tuple[Run, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProtocolResult:
+    """All arms on one dataset under one protocol."""
+
+    dataset: str
+    protocol: str  # tuned, or one setting
+    arms: tuple[ArmResult, ...]
+    contrasts: tuple[Contrast, ...]
+    sentences: tuple[str, ...]  # one per contrast
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looks:
+    """What tuning an arm took."""
+
+    dataset: str
+    arm: str
+    setting: str
+    score: float  # on the validation split, mean over the tuning seeds
+    num_runs: int  # settings times seeds: how often the validation split decided between settings
+    num_diverged: int
+    at_edge: tuple[str, ...]  # axes whose best value is the last that was tried
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """Everything a comparison found."""
+
+    question: str
+    metric: str
+    classes: dict[str, tuple[str, ...]]  # of each dataset
+    grids: dict[str, dict[str, tuple[float, ...]]]  # by dataset, as they had grown
+    looks: tuple[Looks, ...]
+    protocols: tuple[ProtocolResult, ...]
+    costs: dict[str, dict[str, Cost]]  # by dataset and arm
+    num_diverged: int  # of all runs
+    notes: tuple[str, ...]
+
+
+def gather(comparison: Comparison, executed: Executed, costs: Mapping[str, Mapping[str, Cost]]) -> Result:
+    """The result of the runs.
+
+    Raises:
+        DataError: a file of a run is missing or damaged.
+    """
+    protocols = []
+    for name, jobs in (("tuned", executed.final), ("one setting", executed.one_setting)):
+        for dataset in comparison.datasets if jobs else ():
+            protocols.append(_protocol(comparison, name, dataset, [job for job in jobs if job.dataset == dataset]))
+    tuning = [choice for of_dataset in executed.choices.values() for choice in of_dataset.values()]
+    # A run that both protocols share has one folder.
+    final = {run.folder: run for p in protocols for arm in p.arms for run in arm.runs}
+    return Result(
+        question=comparison.question,
+        metric=comparison.metric,
+        classes={dataset: _classes(executed, dataset) for dataset in comparison.datasets},
+        grids=executed.grids,
+        looks=tuple(_looks(d, arm, choice) for d, of in executed.choices.items() for arm, choice in of.items()),
+        protocols=tuple(protocols),
+        costs={dataset: dict(of) for dataset, of in costs.items()},
+        num_diverged=sum(c.num_diverged for c in tuning) + sum(run.diverged is not None for run in final.values()),
+        notes=comparison.notes,
+    )
+
+
+def _protocol(comparison: Comparison, name: str, dataset: str, jobs: Sequence[Job]) -> ProtocolResult:
+    by_arm: dict[str, list[Job]] = {}
+    for job in jobs:
+        by_arm.setdefault(job.arm, []).append(job)
+    arms = {arm: _arm(comparison, arm, of_arm) for arm, of_arm in by_arm.items()}
+    judged = [(a, b) for a, b in comparison.judged if a in arms and b in arms]
+    pairs = [_pair(comparison, by_arm, arms[a], arms[b]) for a, b in judged]
+    found = contrast(pairs)
+    return ProtocolResult(
+        dataset=dataset,
+        protocol=name,
+        arms=tuple(arms.values()),
+        contrasts=tuple(found),
+        sentences=tuple(sentence(one, f"test {comparison.metric}") for one in found),
+    )
+
+
+def _arm(comparison: Comparison, arm: str, jobs: Sequence[Job]) -> ArmResult:
+    runs = [_run(job, comparison.metric) for job in jobs]
+    sound = [run for run in runs if run.diverged is None]
+    figures = [name for name in FIGURES if sound and all(run.test.get(name) is not None for run in sound)]
+    areas = [area_under_curve(run.curve["step"], run.curve[comparison.metric]) for run in sound]
+    levels = {
+        f"{level:g}": tuple(
+            steps_to(run.curve["step"], run.curve[comparison.metric], level, is_lower_better=False) for run in sound
+        )
+        for level in comparison.levels
+    }
+    return ArmResult(
+        arm=arm,
+        about=comparison.arms[arm].about,
+        setting=text_of(jobs[0].setting),
+        num_runs=len(runs),
+        num_diverged=len(runs) - len(sound),
+        test={name: interval_of(np.array([run.test[name] for run in sound], dtype=np.float64)) for name in figures},
+        area=interval_of(np.array(areas, dtype=np.float64)),
+        steps_to=levels,
+        runs=tuple(runs),
+    )
+
+
+def _run(job: Job, metric: str) -> Run:
+    outcome = job.outcome
+    assert outcome is not None  # the comparison is over
+    folder = "/".join(job.folder.parts[-4:])
+    if outcome.diverged is not None:
+        return Run(
+            seed=job.seed, folder=folder, diverged=outcome.diverged, test={}, confusion=(), curve={}, num_steps=0
+        )
+    content = _test_metrics(job)
+    return Run(
+        seed=job.seed,
+        folder=folder,
+        diverged=None,
+        test={name: content.get(name) for name in FIGURES},
+        confusion=tuple(tuple(row) for row in content["confusion"]),
+        curve=_curve(job, metric),
+        num_steps=outcome.num_steps,
+    )
+
+
+def _pair(comparison: Comparison, jobs: Mapping[str, Sequence[Job]], first: ArmResult, second: ArmResult) -> Pair:
+    """Seeds at which neither arm diverged; both arms on the same resampled test sets."""
+    values, scores = {}, {}
+    seeds = {r.seed for r in first.runs if r.diverged is None} & {r.seed for r in second.runs if r.diverged is None}
+    for arm in (first, second):
+        kept = [run for run in arm.runs if run.seed in seeds]
+        values[arm.arm] = np.array([run.test[comparison.metric] for run in kept], dtype=np.float64)
+        of_arm = [job for job in jobs[arm.arm] if job.seed in seeds]
+        scores[arm.arm] = [read_scores(job.folder / TEST.with_name("scores.csv")) for job in of_arm]
+    differences = None
+    if seeds:
+        weights = draw_weights(len(scores[first.arm][0].labels))
+        resampled = [resampled_metric(scores[arm.arm], comparison.metric, weights) for arm in (first, second)]
+        differences = resampled[0] - resampled[1]
+        differences = differences[~np.isnan(differences)]
+    return Pair(
+        first=first.arm,
+        second=second.arm,
+        first_values=values[first.arm],
+        second_values=values[second.arm],
+        item_differences=differences,
+    )
+
+
+def _looks(dataset: str, arm: str, choice: Choice) -> Looks:
+    return Looks(
+        dataset=dataset,
+        arm=arm,
+        setting=text_of(choice.setting),
+        score=choice.score,
+        num_runs=choice.num_runs,
+        num_diverged=choice.num_diverged,
+        at_edge=choice.at_edge,
+    )
+
+
+def _classes(executed: Executed, dataset: str) -> tuple[str, ...]:
+    for job in (job for job in executed.final if job.dataset == dataset):
+        if (job.folder / TEST).is_file():
+            return tuple(_test_metrics(job)["labels"])
+    return ()
+
+
+def _test_metrics(job: Job) -> dict[str, Any]:
+    file = job.folder / TEST
+    try:
+        content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read ({error}); remove {job.folder} and run the comparison again") from None
+    if "confusion" not in content:
+        raise DataError(f"{file}: comparisons need one head with one label per video")
+    return content
+
+
+def _curve(job: Job, metric: str) -> dict[str, tuple[float, ...]]:
+    """The validations of a run, those without a value left out."""
+    with (job.folder / "validation.csv").open(encoding="utf-8", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row[metric] and row["loss"]]
+    return {name: tuple(float(row[name]) for row in rows) for name in ("step", metric, "loss")}

@@ -1,0 +1,182 @@
+"""What the arms cost: parameters, multiply-adds, and times from a pass of its own, one arm at a time in turn.
+
+The runs of a comparison share the machine with each other, so their times say little. Here nothing else of the
+comparison runs, and the arms take turns (a few training steps and one pass without gradients each, round after round),
+so that a machine that slows down slows all of them. The clips are real, already read and normalized: the times are of
+the model alone. Peak memory is that of a fresh process for each arm, with Python and torch in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import statistics
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tubelet import config
+from tubelet.comparison.jobs import Job
+from tubelet.data.dataset import ClipDataset
+from tubelet.data.loader import Loader
+from tubelet.data.manifest import read_manifest
+from tubelet.data.transforms import normalize
+from tubelet.evaluation.cost import count_macs, count_parameters, peak_memory_bytes
+from tubelet.files import write_atomically
+from tubelet.models import create_model
+from tubelet.models.stages import model_inputs
+from tubelet.recipe import Recipe
+from tubelet.training.optim import make_optimizer
+
+FILE = "timing.json"
+ROUNDS = 9
+STEPS = 2  # training steps of an arm in a round
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What one arm costs."""
+
+    num_parameters: int
+    gmacs: float  # of one view
+    step_seconds: float  # of one training step, median over the rounds
+    step_spread: tuple[float, float]  # its quartiles
+    clip_seconds: float  # of one clip without gradients, in batches as in training, median over the rounds
+    batch_size: int  # clips of a step
+    peak_bytes: int | None  # of a process that takes training steps; none: not known on this platform
+
+
+def measure_costs(
+    jobs: Mapping[str, Job],
+    out: Path,
+    *,
+    device: torch.device,
+    num_threads: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> dict[str, Cost]:
+    """The cost of each named run's recipe, measured now, or read from ``out`` where the same recipes were measured.
+
+    Args:
+        jobs: one run of each arm.
+        progress: told how many of how many rounds are done.
+    """
+    keys = {name: job.key for name, job in jobs.items()}
+    known = _read(out / FILE, keys, str(device))
+    if known is not None:
+        return known
+    threads = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        costs = _measure(jobs, device, num_threads, progress)
+    finally:
+        torch.set_num_threads(threads)
+    content = {"keys": keys, "device": str(device), "num_threads": num_threads, "costs": config.to_dict(costs)}
+    write_atomically(out / FILE, json.dumps(content, indent=2) + "\n")
+    return costs
+
+
+def _read(file: Path, keys: Mapping[str, str], device: str) -> dict[str, Cost] | None:
+    if not file.is_file():
+        return None
+    content = json.loads(file.read_text(encoding="utf-8"))
+    if content["keys"] != keys or content["device"] != device:
+        return None
+    return {name: config.from_dict(Cost, cost) for name, cost in content["costs"].items()}
+
+
+def _measure(
+    jobs: Mapping[str, Job], device: torch.device, num_threads: int, progress: Callable[[int, int], None]
+) -> dict[str, Cost]:
+    arms = {name: _Arm(job.recipe, device) for name, job in jobs.items()}
+    for position in range(ROUNDS + 1):  # the first is for warming up
+        for arm in arms.values():
+            arm.take_turn(is_counted=position > 0)
+        progress(position, ROUNDS + 1)
+    peaks = {name: _peak_bytes(job.recipe, device, num_threads) for name, job in jobs.items()}
+    progress(ROUNDS + 1, ROUNDS + 1)
+    return {name: dataclasses.replace(arm.cost(), peak_bytes=peaks[name]) for name, arm in arms.items()}
+
+
+class _Arm:
+    """A fresh model with a batch of its training clips."""
+
+    def __init__(self, recipe: Recipe, device: torch.device) -> None:
+        manifest = read_manifest(recipe.data.path, recipe.data.manifest)
+        protocol = recipe.protocol_for(manifest)
+        torch.manual_seed(recipe.seed)
+        options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
+        self.model: nn.Module = create_model(recipe.model["name"], **options).to(device)
+        data = ClipDataset(manifest.split("train"), protocol, "train", recipe.augment, recipe.seed, recipe.data.decoder)
+        with Loader(data, recipe.training.batch_size, seed=recipe.seed, num_workers=0) as loader:
+            batch = next(iter(loader.train_batches(0)))
+        pixels = normalize(batch.clips.to(device), protocol)
+        self.inputs: Sequence[Tensor] = model_inputs(self.model, pixels, batch.frame_numbers)
+        self.labels = batch.labels.to(device)
+        self.optimizer = make_optimizer(self.model, recipe.optim)
+        self.device, self.shape = device, (protocol.num_channels, protocol.num_frames, *protocol.crop_size)
+        self.step_seconds: list[float] = []
+        self.clip_seconds: list[float] = []
+
+    def take_turn(self, *, is_counted: bool) -> None:
+        seconds = self._timed(self.steps) / STEPS
+        clip_seconds = self._timed(self.look) / len(self.labels)
+        if is_counted:
+            self.step_seconds.append(seconds)
+            self.clip_seconds.append(clip_seconds)
+
+    def steps(self) -> None:
+        for _ in range(STEPS):
+            self.step()
+
+    def step(self) -> None:
+        """One training step with a cross entropy, which costs nothing beside the model."""
+        self.model.train()
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self.model(*self.inputs)
+        F.cross_entropy(logits, self.labels.flatten()[: len(logits)].clamp(min=0)).backward()
+        self.optimizer.step()
+
+    def look(self) -> None:
+        self.model.eval()
+        with torch.inference_mode():
+            self.model(*self.inputs)
+
+    def cost(self) -> Cost:
+        low, middle, high = statistics.quantiles(self.step_seconds, n=4)
+        return Cost(
+            num_parameters=count_parameters(self.model),
+            gmacs=count_macs(self.model, self.shape) / 1e9,
+            step_seconds=middle,
+            step_spread=(low, high),
+            clip_seconds=statistics.median(self.clip_seconds),
+            batch_size=len(self.labels),
+            peak_bytes=None,
+        )
+
+    def _timed(self, work: Callable[[], object]) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        start = time.perf_counter()
+        work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - start
+
+
+def _peak_bytes(recipe: Recipe, device: torch.device, num_threads: int) -> int | None:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_take_steps, recipe, device, num_threads).result()
+
+
+def _take_steps(recipe: Recipe, device: torch.device, num_threads: int) -> int | None:
+    torch.set_num_threads(num_threads)
+    arm = _Arm(recipe, device)
+    arm.steps()
+    return peak_memory_bytes(device)

@@ -1,0 +1,123 @@
+"""What became of a run, kept beside it: finished with its validation metrics, or diverged.
+
+Sweeps and comparisons choose between runs by outcomes. They are measured on the validation split alone; the test split
+is evaluated later, for runs that were chosen. A run with an outcome is never trained again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tubelet import __version__, config
+from tubelet.data.manifest import read_manifest
+from tubelet.errors import ConfigError, DataError, Diverged
+from tubelet.files import write_atomically
+from tubelet.recipe import Recipe
+from tubelet.run import OnBatch, run_recipe
+from tubelet.training.reporter import Reporter
+
+FILE = "outcome.json"
+# Fields of DataConfig that change how fast videos are read, and never what is read.
+_SPEED_ONLY = ("num_workers", "decode_timeout_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The end of one training."""
+
+    key: str  # of its recipe and data, see content_key
+    diverged: str | None  # what the loop said when the loss was no longer finite; none: it finished
+    metrics: dict[str, float | None]  # of the best checkpoint on the validation split; empty where it diverged
+    num_steps: int  # optimizer steps
+    train_seconds: float  # from the first step to the last, validation included
+
+
+def content_key(recipe: Recipe, fingerprint: str) -> str:
+    """16 hex digits that are the same for runs that come to the same weights on one machine."""
+    content = config.to_dict(recipe)
+    content["data"] = {name: value for name, value in content["data"].items() if name not in _SPEED_ONLY}
+    content["data"]["source"] = fingerprint  # wherever it lies
+    versions = [__version__, torch.__version__]
+    return hashlib.sha256(json.dumps([content, versions], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def data_fingerprint(recipe: Recipe) -> str:
+    """Of the data that a recipe names. Raises DataError as ``read_manifest``."""
+    return read_manifest(recipe.data.path, recipe.data.manifest).fingerprint
+
+
+def carry_out(
+    recipe: Recipe,
+    folder: Path,
+    key: str,
+    *,
+    device: torch.device,
+    reporter: Reporter,
+    on_batch: OnBatch = lambda done, total: None,
+    on_file: OnBatch = lambda done, total: None,
+) -> Outcome:
+    """Train in ``folder``, or go on there, or read what became of it.
+
+    Raises:
+        ConfigError: the folder holds a run of another recipe or other data.
+        TubeletError: whatever else ends a run but divergence, which is an outcome.
+    """
+    known = read_outcome(folder)
+    if known is not None:
+        if known.key != key:
+            raise ConfigError(f"{folder}: holds a run of another recipe, other data or another version; give --out")
+        return known
+    try:
+        result = run_recipe(
+            recipe,
+            folder,
+            device=device,
+            reporter=reporter,
+            on_batch=on_batch,
+            on_file=on_file,
+            final_split="val",
+        )
+    except Diverged as error:
+        outcome = Outcome(key=key, diverged=str(error), metrics={}, num_steps=0, train_seconds=0.0)
+    else:
+        outcome = Outcome(
+            key=key,
+            diverged=None,
+            metrics=_figures(result.evaluation.metrics.to_dict()),
+            num_steps=result.progress.step,
+            train_seconds=round(result.progress.seconds, 3),
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / FILE, json.dumps(dataclasses.asdict(outcome), indent=2) + "\n")
+    return outcome
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """What became of the run in ``folder``; none: it is not over.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        return config.from_dict(Outcome, json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ConfigError) as error:
+        raise DataError(f"{file}: cannot be read ({error}); remove {folder} to run it again") from None
+
+
+def _figures(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """The numbers among the metrics, without tables and counts of classes."""
+    return {
+        name: None if value is None else float(value)
+        for name, value in metrics.items()
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    }

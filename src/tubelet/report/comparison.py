@@ -1,0 +1,123 @@
+"""The report of a comparison: one self-contained HTML page and the same in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tubelet import config
+from tubelet.comparison.arms import Comparison
+from tubelet.comparison.results import ArmResult, ProtocolResult, Result
+from tubelet.files import write_atomically
+from tubelet.report import comparison_plots as plots
+from tubelet.report import comparison_tables as views
+from tubelet.report import tables
+from tubelet.report.mistakes import Mistake, mistakes
+from tubelet.report.run import environment, versions
+
+HTML, MARKDOWN = "report.html", "report.md"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What the page shows of one dataset under one protocol."""
+
+    protocol: ProtocolResult
+    shown: tuple[views.Table, ...]  # tables
+    panels: tuple[tuple[str, str, Markup], ...]  # title, description, SVG
+    matrices: tuple[tuple[int, ArmResult, tables.Confusion], ...]
+    mistakes: tuple[Mistake, ...]
+
+
+def write_comparison_report(out: Path, result: Result, comparison: Comparison, *, command: str) -> Path:
+    """Write ``report.html`` and ``report.md`` in the folder of the comparison, and return the first.
+
+    Args:
+        out: folder of the comparison, with its runs.
+        command: that made it, to be printed in it.
+    """
+    found = mistakes(out, result)
+    context: dict[str, Any] = {
+        "result": result,
+        "comparison": comparison,
+        "sections": [_section(result, protocol, found) for protocol in result.protocols],
+        "looks": views.looks(result, comparison),
+        "warnings": list(views.warnings(result)),
+        "settings": config.dump_yaml(config.to_dict(comparison)),
+        "command": command,
+        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "versions": versions(),
+    }
+    html = environment()
+    html.globals.update(glyph=plots.glyph)
+    write_atomically(out / HTML, html.get_template("comparison.html.j2").render(context))
+    text = environment(is_html=False)
+    write_atomically(out / MARKDOWN, text.get_template("comparison.md.j2").render(context))
+    return out / HTML
+
+
+def _section(result: Result, protocol: ProtocolResult, found: Mapping[str, tuple[Mistake, ...]]) -> Section:
+    is_tuned = protocol.protocol == "tuned"
+    shown = [views.results(result, protocol)]
+    if protocol.contrasts:
+        shown.append(views.contrasts(result, protocol))
+    if is_tuned:
+        shown.append(views.convergence(result, protocol))
+    return Section(
+        protocol=protocol,
+        shown=tuple(shown),
+        panels=tuple(_panels(result, protocol)),
+        matrices=tuple(_matrices(result, protocol)) if is_tuned else (),
+        mistakes=found.get(protocol.dataset, ()) if is_tuned else (),
+    )
+
+
+def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str, Markup]]:
+    """Title, description and SVG of each plot."""
+    salt, metric = f"{protocol.dataset}-{protocol.protocol}", result.metric
+    arms = [arm for arm in protocol.arms if any(run.curve for run in arm.runs)]
+    ends = "; ".join(f"{arm.arm}: area {views.interval(arm.area)}" for arm in arms)
+    if not arms:
+        return
+    curve = plots.curves(protocol.arms, metric, y_label=metric, salt=f"{salt}-metric")
+    yield f"Validation {metric}", f"over training steps, mean over seeds with 95 % bands. {ends}", curve
+    curve = plots.curves(protocol.arms, "loss", y_label="nats", salt=f"{salt}-loss")
+    yield "Validation loss", "over training steps, mean over seeds with 95 % bands", curve
+    if protocol.protocol != "tuned":
+        return
+    costs = result.costs[protocol.dataset]
+    for name, unit, of_arm in (
+        ("GMACs", "GMACs per view", {arm.arm: costs[arm.arm].gmacs for arm in arms}),
+        ("training time", "seconds per run", {a.arm: views.training_seconds(a, costs[a.arm]) for a in arms}),
+    ):
+        points = [
+            plots.Point(series=series, cost=of_arm[arm.arm], value=found.mean, low=found.low, high=found.high)
+            for series, arm in enumerate(protocol.arms)
+            if arm.arm in of_arm and (found := arm.test.get(metric)) is not None
+        ]
+        said = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
+        svg = plots.accuracy_against_cost(points, x_label=unit, y_label=metric, salt=f"{salt}-{name}")
+        yield f"Test {metric} against {name}", said, svg
+    times = {arm.arm: _step_times(result, protocol, arm) for arm in protocol.arms}
+    said = "; ".join(f"{name}: {value:.1f} ms" for name, (value, _, _) in times.items())
+    yield "Time of a training step", said, plots.bars(times, x_label="milliseconds", salt=f"{salt}-times")
+
+
+def _step_times(result: Result, protocol: ProtocolResult, arm: ArmResult) -> tuple[float, float, float]:
+    """Milliseconds: median and quartiles of the rounds."""
+    cost = result.costs[protocol.dataset][arm.arm]
+    return 1000 * cost.step_seconds, 1000 * cost.step_spread[0], 1000 * cost.step_spread[1]
+
+
+def _matrices(result: Result, protocol: ProtocolResult) -> Iterator[tuple[int, ArmResult, tables.Confusion]]:
+    """The confusion matrix of each arm, all its runs together."""
+    for series, arm in enumerate(protocol.arms):
+        each = [run.confusion for run in arm.runs if run.confusion]
+        if each:
+            rows = [[sum(cells) for cells in zip(*of_row, strict=True)] for of_row in zip(*each, strict=True)]
+            yield series, arm, tables.confusion({"labels": result.classes[protocol.dataset], "confusion": rows})

@@ -1,0 +1,169 @@
+"""The tables of a comparison's report, as texts: the same for HTML and Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from tubelet.comparison.arms import Comparison
+from tubelet.comparison.results import ArmResult, ProtocolResult, Result
+from tubelet.comparison.statistics import Interval
+from tubelet.comparison.timing import Cost
+from tubelet.report import numbers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table whose first column names the row; ``about`` explains it under its name."""
+
+    title: str
+    note: str  # what the numbers are
+    columns: tuple[str, ...]  # without the first
+    rows: tuple[tuple[str, str, tuple[str, ...]], ...]  # name, about, cells
+
+
+def results(result: Result, protocol: ProtocolResult) -> Table:
+    """What each arm reaches on the test split and what it costs."""
+    costs = result.costs[protocol.dataset]
+    other = "top1" if result.metric != "top1" else "auroc"
+    has_other = all(other in arm.test for arm in protocol.arms)
+    columns = (
+        *("setting", f"test {result.metric}", *([f"test {other}"] if has_other else [])),
+        *("runs", "diverged", "parameters", "GMACs", "training", "ms per clip", "peak memory"),
+    )
+    rows = []
+    for arm in protocol.arms:
+        cost = costs[arm.arm]
+        tests = [interval(arm.test.get(result.metric)), *([interval(arm.test.get(other))] if has_other else [])]
+        peak = "–" if cost.peak_bytes is None else f"{cost.peak_bytes / 1e6:,.0f}{numbers.SPACE}MB"
+        cells = (
+            *(arm.setting, *tests, str(arm.num_runs), str(arm.num_diverged)),
+            *(
+                numbers.parameters(cost.num_parameters),
+                f"{cost.gmacs:.4g}",
+                numbers.duration(training_seconds(arm, cost)),
+            ),
+            *(f"{1000 * cost.clip_seconds:.2f}", peak),
+        )
+        rows.append((arm.arm, arm.about, cells))
+    return Table(
+        title="Results",
+        note=(
+            "Mean over seeds, in brackets its 95 % interval. GMACs of one view. Training: steps of a run times the "
+            "time of a step in a pass of its own, one arm at a time in turn, without reading data and validation; ms "
+            "per clip without gradients, from the same pass. Peak memory of a whole process that takes training steps."
+        ),
+        columns=columns,
+        rows=tuple(rows),
+    )
+
+
+def convergence(result: Result, protocol: ProtocolResult) -> Table:
+    """How fast each arm gets where."""
+    levels = list(protocol.arms[0].steps_to)
+    columns = [f"area under validation {result.metric}"]
+    columns += [f"to {level}: {what}" for level in levels for what in ("steps", "seconds")]
+    rows = []
+    for arm in protocol.arms:
+        step_seconds = result.costs[protocol.dataset][arm.arm].step_seconds
+        cells = [interval(arm.area)]
+        for level in levels:
+            steps, reached = _steps(arm.steps_to[level])
+            cells += [reached, "–" if steps is None else numbers.duration(steps * step_seconds)]
+        rows.append((arm.arm, "", tuple(cells)))
+    return Table(
+        title="Convergence",
+        note=(
+            "Area: mean height of the validation curve over training steps. Steps and seconds to the first validation "
+            "that reaches a value: median over the runs that do, and how many do."
+        ),
+        columns=tuple(columns),
+        rows=tuple(rows),
+    )
+
+
+def contrasts(result: Result, protocol: ProtocolResult) -> Table:
+    """The pairs that are judged, with their numbers."""
+    rows = []
+    for found in protocol.contrasts:
+        items = "–" if found.item_low is None else f"{found.item_low:+.3f} to {found.item_high:+.3f}"
+        d = found.difference
+        cells = (
+            *(found.verdict, f"{d.mean:+.3f}", "–" if math.isnan(d.low) else f"{d.low:+.3f} to {d.high:+.3f}", items),
+            *(numbers.decimal(found.p_value), numbers.decimal(found.corrected), f"{found.superiority:.2f}"),
+        )
+        rows.append((f"{found.first} against {found.second}", "", cells))
+    return Table(
+        title="Contrasts",
+        note=(
+            f"Difference of test {result.metric}, paired by seed, with its 95 % interval over seeds (t) and over test "
+            "items (bootstrap). p is the larger of the two; corrected by Holm for all contrasts of this table. Better "
+            "or worse: corrected p below 0.05. Superiority: chance that a run of the first beats one of the second."
+        ),
+        columns=("verdict", "difference", "over seeds", "over items", "p", "p corrected", "superiority"),
+        rows=tuple(rows),
+    )
+
+
+def looks(result: Result, comparison: Comparison) -> Table:
+    """What tuning took, and where it ended."""
+    rows = []
+    for look in result.looks:
+        edge = f"yes: {', '.join(look.at_edge)}" if look.at_edge else "no"
+        name = look.arm if len(comparison.datasets) == 1 else f"{look.arm} on {look.dataset}"
+        cells = (look.setting, numbers.decimal(look.score), str(look.num_runs), str(look.num_diverged), edge)
+        rows.append((name, "", cells))
+    grids = "; ".join(
+        f"{dataset}: " + ", ".join(f"{key} {' '.join(f'{v:g}' for v in values)}" for key, values in grid.items())
+        for dataset, grid in result.grids.items()
+    )
+    return Table(
+        title="Tuning",
+        note=(
+            f"The same for each arm: every setting of the grid ({grids}) with {comparison.tuning.num_seeds} seed(s), "
+            f"judged by validation {result.metric}. Looks: how many runs that choice saw, each of them the best of its "
+            "own validations. At edge: the best value is the last that was tried, so that a better one may lie beyond."
+        ),
+        columns=("best setting", f"validation {result.metric}", "looks", "diverged", "at edge"),
+        rows=tuple(rows),
+    )
+
+
+def warnings(result: Result) -> Iterator[str]:
+    """What stands between the tables and a right conclusion."""
+    for protocol in result.protocols:
+        for arm in protocol.arms:
+            where = f"{arm.arm} on {protocol.dataset} ({protocol.protocol})"
+            if arm.num_diverged:
+                yield f"{where}: {arm.num_diverged} of {arm.num_runs} final runs diverged and are in no mean."
+            elif arm.num_runs < 2:
+                yield f"{where}: a single seed; nothing is concluded from it."
+    for look in result.looks:
+        if look.at_edge:
+            edges = ", ".join(look.at_edge)
+            yield f"{look.arm} on {look.dataset}: the best {edges} lies at the edge of the grid; more may lie beyond."
+
+
+def training_seconds(arm: ArmResult, cost: Cost) -> float:
+    """Of one run: its steps times the time of a step."""
+    steps = [run.num_steps for run in arm.runs if run.diverged is None]
+    return max(steps) * cost.step_seconds if steps else math.nan
+
+
+def interval(found: Interval | None) -> str:
+    """``0.812 (0.790 to 0.834)``."""
+    if found is None or math.isnan(found.mean):
+        return "–"
+    if math.isnan(found.low):
+        return f"{found.mean:.3f}"
+    return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+
+def _steps(steps: Sequence[int | None]) -> tuple[int | None, str]:
+    """The median of the runs that get there, and it with their number as text."""
+    reached = sorted(step for step in steps if step is not None)
+    if not reached:
+        return None, f"none of {len(steps)}"
+    median = reached[(len(reached) - 1) // 2]
+    return median, f"{median:,} ({len(reached)} of {len(steps)})"

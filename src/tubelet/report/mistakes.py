@@ -1,0 +1,106 @@
+"""Test clips that one arm gets wrong where the others are right: what an arm fails to see.
+
+Each clip is shown as the model gets it: sampled, resized and cropped by the arm's own protocol, before normalization.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubelet.comparison.items import Scores, read_scores
+from tubelet.comparison.jobs import TEST
+from tubelet.comparison.results import ArmResult, ProtocolResult, Result
+from tubelet.data.dataset import ClipDataset
+from tubelet.data.manifest import read_manifest
+from tubelet.recipe import load_recipe
+from tubelet.report.plots import jpeg
+
+PER_ARM = 2
+MAX_FRAMES = 8  # of a filmstrip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mistake:
+    """A test clip and the arm that gets it wrong."""
+
+    series: int
+    arm: str
+    name: str  # of the file, and of the entry in it
+    true_label: str
+    said: str  # what the arm's runs answer most often
+    num_wrong: int  # runs of the arm
+    num_runs: int
+    others_right: float  # share of the other arms' runs
+    images: tuple[tuple[str, str], ...]  # (alternative text, data address)
+
+
+def mistakes(out: Path, result: Result) -> dict[str, tuple[Mistake, ...]]:
+    """The most telling mistakes of each arm, by dataset, at its own best setting.
+
+    Args:
+        out: folder of the comparison, which holds the runs.
+    """
+    return {p.dataset: tuple(_of(out, p)) for p in result.protocols if p.protocol == "tuned"}
+
+
+def _of(out: Path, protocol: ProtocolResult) -> Iterator[Mistake]:
+    scores = {arm.arm: _scores(out, arm) for arm in protocol.arms}
+    wrong = {arm: np.mean([_is_wrong(s) for s in of_arm], axis=0) for arm, of_arm in scores.items() if of_arm}
+    for series, arm in enumerate(protocol.arms):
+        others = [share for name, share in wrong.items() if name != arm.arm]
+        if arm.arm not in wrong or not others:
+            continue
+        excess = wrong[arm.arm] - np.mean(others, axis=0)
+        for item in np.argsort(-excess, kind="stable")[:PER_ARM]:
+            if wrong[arm.arm][item] >= 0.5 and excess[item] > 0:
+                right = float(1 - np.mean([share[item] for share in others]))
+                yield _mistake(out, series, arm, scores[arm.arm], int(item), right)
+
+
+def _mistake(out: Path, series: int, arm: ArmResult, scores: list[Scores], item: int, others_right: float) -> Mistake:
+    answers = [int(of_run.probs[item].argmax()) for of_run in scores]
+    label, classes = int(scores[0].labels[item]), scores[0].classes
+    wrong = [answer for answer in answers if answer != label]
+    folder = out / next(run.folder for run in arm.runs if run.diverged is None)
+    return Mistake(
+        series=series,
+        arm=arm.arm,
+        name=Path(scores[0].names[item]).name,
+        true_label=classes[label],
+        said=classes[max(set(wrong), key=wrong.count)],
+        num_wrong=len(wrong),
+        num_runs=len(answers),
+        others_right=others_right,
+        images=tuple(_images(folder, scores[0].names[item])),
+    )
+
+
+def _images(run: Path, name: str) -> Iterator[tuple[str, str]]:
+    """Frames of the middle view of a test clip, by the protocol of a run."""
+    recipe = load_recipe(str(run / "recipe.yaml"))
+    manifest = read_manifest(recipe.data.path, recipe.data.manifest).split("test")
+    names = [s.path if s.entry is None else f"{s.path}:{s.entry}" for s in manifest.samples]
+    dataset = ClipDataset(manifest, recipe.protocol_for(manifest), "views", decoder=recipe.data.decoder)
+    pixels = dataset.read(names.index(name)).pixels
+    clip = pixels if pixels.ndim == 4 else pixels[len(pixels) // 2]  # C T H W
+    frames: NDArray[np.uint8] = clip.permute(1, 2, 3, 0).numpy()
+    if frames.shape[-1] == 1:
+        frames = np.repeat(frames, 3, axis=-1)
+    chosen = np.linspace(0, len(frames) - 1, min(MAX_FRAMES, len(frames))).round().astype(int)
+    for index in chosen:
+        yield f"frame {index + 1} of {len(frames)}", jpeg(np.ascontiguousarray(frames[index]))
+
+
+def _scores(out: Path, arm: ArmResult) -> list[Scores]:
+    files = [out / run.folder / TEST.with_name("scores.csv") for run in arm.runs if run.diverged is None]
+    return [read_scores(file) for file in files]
+
+
+def _is_wrong(scores: Scores) -> NDArray[np.bool_]:
+    wrong: NDArray[np.bool_] = scores.probs.argmax(axis=1) != scores.labels
+    return wrong

@@ -1,0 +1,55 @@
+"""``tubelet compare`` as a user meets it before anything runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from support import error_of
+from tiny_comparison import write_comparison
+from tubelet import cli
+from tubelet.commands.compare import Options, chosen
+
+
+def test_without_a_name_the_comparisons_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["compare"]) == 0
+    assert capsys.readouterr().out.startswith("tokenizers      Is tubelet embedding better")
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["tokenizer"], "did you mean 'tokenizers'"),
+        (["tokenizers", "--quick", "--full"], "exclude each other"),
+        (["tokenizers", "--jobs", "0"], "--jobs must be at least 1, got 0"),
+        (["tokenizers", "--seeds", "0"], "num_seeds must be at least 1, got 0"),
+        (["tokenizers", "--data", "organmnist3d"], "tubelet data get medmnist3d/organmnist3d"),
+        (["tokenizers", "--data", "adrenal"], "did you mean 'adrenalmnist3d'"),
+    ],
+)
+def test_what_cannot_run_is_refused_before_anything_is_written(
+    argv: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert message in error_of(["compare", *argv, "--device", "cpu"], capsys)
+    assert not any(tmp_path.iterdir())
+
+
+def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "letter.txt").write_text("dear")
+    file = str(write_comparison(tmp_path))
+    assert "give another --out" in error_of(["compare", file, "--out", str(tmp_path / "out")], capsys)
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["letter.txt"]
+
+
+def test_data_are_chosen_by_name_or_by_file(tmp_path: Path) -> None:
+    volumes = tmp_path / "vesselmnist3d.npz"
+    volumes.write_bytes(b"")
+    comparison = chosen(Options(name="tokenizers", data=("adrenalmnist3d", str(volumes)), seeds=2))
+    assert list(comparison.datasets) == ["adrenalmnist3d", "vesselmnist3d"]
+    recipe = comparison.recipe("vesselmnist3d", "tubelets", {}, 0)
+    assert recipe.data.source == str(volumes)
+    assert recipe.data.manifest.class_names == {"label": ("vessel", "aneurysm")}
+    assert comparison.num_seeds == 2

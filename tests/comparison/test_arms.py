@@ -1,0 +1,76 @@
+"""Comparison files are strict, and what they ship fits together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiny_comparison import CONTENT, load, write_comparison
+from tubelet.comparison.arms import list_comparisons, load_comparison
+from tubelet.errors import ConfigError
+from tubelet.evaluation.cost import count_macs, count_parameters
+from tubelet.models import create_model
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"arm": {}}, "unknown key 'arm'; did you mean 'arms'"),
+        ({"arms": {"one": {"about": "", "fields": {}}}}, "at least two arms"),
+        ({"contrasts": [["tubelets", "averagin"]]}, "no arm 'averagin'; did you mean 'averaging'"),
+        ({"contrasts": [["tubelets", "tubelets"]]}, "two different arms"),
+        ({"tuning": {"grid": {"optim.lr": [1e-4, 1e-3, 1e-2]}}}, "at least 4 values of optim.lr, got 3"),
+        ({"tuning": {"grid": {"optim.lr": [1e-3, 1e-4, 1e-2, 1.0]}}}, "must be ascending"),
+        ({"metric": "accuracy"}, "'metric' must be one of top1, auroc"),
+        ({"fields": {"optim.lrr": 1}}, "arm 'tubelets' on 'volumes': .* unknown key 'optim.lrr'; did you mean 'lr'"),
+        ({"arms": CONTENT["arms"] | {"a/b": {"about": "", "fields": {}}}}, "names folders"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        load(tmp_path, **changes)
+    assert "\n" not in str(caught.value)
+
+
+def test_sizes_replace_parts_and_a_size_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    file = str(write_comparison(tmp_path))
+    quick = load_comparison(file, size="quick", overrides=[("num_seeds", 7)])
+    assert quick.num_seeds == 7
+    assert quick.tuning.grid == {"optim.lr": (0.001, 0.002, 0.003, 0.004)}
+    with pytest.raises(ConfigError, match="has no section 'full'; run it without --full"):
+        load_comparison(file, size="full")
+
+
+def test_an_unknown_name_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="no comparison 'tokenizer'; did you mean 'tokenizers'"):
+        load_comparison("tokenizer")
+
+
+def test_what_stands_later_wins(tmp_path: Path) -> None:
+    comparison = load(tmp_path)
+    recipe = comparison.recipe("volumes", "averaging", {"optim.lr": 0.5}, 3)
+    assert recipe.model["tubelet_frames"] == "averaged"
+    assert (recipe.optim.lr, recipe.seed, recipe.training.num_epochs) == (0.5, 3, 2)
+    assert recipe.training.best_metric == "auroc"  # of the base
+
+
+@pytest.mark.parametrize("name", list_comparisons())
+@pytest.mark.parametrize("size", [None, "quick", "full"])
+def test_shipped_comparisons_load_with_every_arm(name: str, size: str | None) -> None:
+    comparison = load_comparison(name, size=size)
+    assert comparison.judged
+    assert all(arm.about for arm in comparison.arms.values())
+
+
+def test_tokenizers_match_where_they_say_so() -> None:
+    comparison, models = load_comparison("tokenizers"), {}
+    for arm in comparison.running:
+        recipe = comparison.recipe("adrenalmnist3d", arm, {}, 0)
+        models[arm] = create_model(recipe.model["name"], **recipe.model_options(2))
+    assert {tuple(model.config.grid) for model in models.values()} == {(4, 4, 4)}  # equal tokens
+    macs = {arm: count_macs(model, (1, 28, 28, 28)) for arm, model in models.items()}
+    assert macs["sampling_gmacs"] == pytest.approx(macs["tubelets"], rel=0.005)
+    assert macs["sampling"] < 0.95 * macs["tubelets"]
+    assert count_parameters(models["averaging"]) == count_parameters(models["sampling"])

@@ -1,0 +1,199 @@
+"""A comparison from its file to its report: balanced, resumable, and blind to the test split while it tunes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny_comparison import load, made_up_costs
+from tubelet.comparison.arms import Comparison
+from tubelet.comparison.execute import Executed, execute
+from tubelet.comparison.jobs import TEST, Job
+from tubelet.comparison.results import Result, gather
+from tubelet.comparison.timing import measure_costs
+from tubelet.comparison.workers import Shares, Workers
+from tubelet.outcome import FILE, Outcome, carry_out
+from tubelet.report.comparison import write_comparison_report
+from tubelet.run import run_recipe
+from tubelet.training.reporter import NoReporter
+
+CPU = torch.device("cpu")
+# A comparison on one process of its own, as the command runs it.
+SCRIPT = """
+import sys
+from pathlib import Path
+from tubelet.comparison.arms import load_comparison
+from tubelet.comparison.execute import execute
+from tubelet.comparison.workers import Workers
+if __name__ == "__main__":
+    with Workers(["cpu"], 1, lambda: None) as workers:
+        execute(load_comparison(sys.argv[1]), Path(sys.argv[2]), workers, lambda *_: None, lambda _: None)
+"""
+
+
+class InThisProcess(Workers):
+    """Makes the runs one after another, here; remembers their order."""
+
+    def __init__(self) -> None:
+        super().__init__(["cpu"], 1, lambda: None)
+        self.made: list[Job] = []
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        on_done: Callable[[Job, Outcome], None],
+        on_share: Callable[[Shares], None] = lambda shares: None,
+    ) -> None:
+        for job in jobs:
+            outcome = carry_out(job.recipe, job.folder, job.key, device=CPU, reporter=NoReporter())
+            if job.is_tested and not job.is_done:
+                run_recipe(job.recipe, job.folder, device=CPU, reporter=NoReporter())
+            self.made.append(job)
+            on_share({job.name: 0.5})
+            on_done(job, outcome)
+
+
+def carried_out(comparison: Comparison, out: Path) -> tuple[Executed, InThisProcess, list[str]]:
+    workers, told = InThisProcess(), list[str]()
+    return execute(comparison, out, workers, lambda done, total, text: told.append(text), lambda _: None), workers, told
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path, Executed, InThisProcess, list[str]]:
+    folder = tmp_path_factory.mktemp("comparison")
+    comparison = load(folder)
+    return comparison, folder / "out", *carried_out(comparison, folder / "out")
+
+
+Finished = tuple[Comparison, Path, Executed, InThisProcess, list[str]]
+
+
+def result_of(finished: Finished) -> Result:
+    comparison, _, executed, _, _ = finished
+    return gather(comparison, executed, made_up_costs(comparison))
+
+
+def test_arms_take_turns_and_only_final_runs_see_the_test_split(finished: Finished) -> None:
+    _, _, executed, workers, _ = finished
+    tuning = [job for job in workers.made if not job.is_tested]
+    assert [job.arm for job in tuning] == ["tubelets", "averaging"] * 4
+    final = [job for job in workers.made if job.is_tested]
+    assert [job.seed for job in final] == sorted(job.seed for job in final)
+    assert {job.seed for job in tuning}.isdisjoint(job.seed for job in final)
+    assert not any((job.folder / "evaluation" / "test").exists() for job in tuning)
+    assert all((job.folder / TEST).is_file() for job in final)
+    assert {job.arm for job in executed.final} == {"tubelets", "averaging"}
+
+
+def test_a_run_that_two_protocols_share_is_made_once(finished: Finished) -> None:
+    _, _, executed, workers, _ = finished
+    folders = [job.folder for job in workers.made]
+    assert len(set(folders)) == len(folders)
+    assert {job.folder for job in (*executed.final, *executed.one_setting)} <= set(folders)
+
+
+def test_divergence_is_counted_and_never_chosen(finished: Finished) -> None:
+    result = result_of(finished)
+    assert [look.num_diverged for look in result.looks] == [1, 1]
+    assert result.num_diverged == 2
+    assert all("1e+30" not in look.setting for look in result.looks)
+    assert [look.num_runs for look in result.looks] == [4, 4]
+
+
+def test_progress_says_how_long_it_will_take(finished: Finished) -> None:
+    told = finished[-1]
+    assert any("left" in text for text in told)
+    assert told[0].startswith("tuning: tubelets on volumes, lr=0.0003, seed 1000")
+
+
+def test_finished_runs_are_read_and_not_made_again(finished: Finished) -> None:
+    comparison, out, executed, _, _ = finished
+    again, workers, _ = carried_out(comparison, out)
+    assert workers.made == []
+    assert again == executed
+
+
+def test_another_content_is_another_run(finished: Finished, tmp_path: Path) -> None:
+    _, _, executed, _, _ = finished
+    other = load(tmp_path, fields={**load(tmp_path).fields, "model.embed_dim": 8})
+    recipe = other.recipe("volumes", "tubelets", {}, 0)
+    assert recipe.model["embed_dim"] == 8
+    keys = {job.key for job in executed.final}
+    assert len(keys) == len(executed.final)
+
+
+def test_killed_it_goes_on_to_the_same_numbers_and_leaves_no_process(finished: Finished, tmp_path: Path) -> None:
+    comparison = load(tmp_path)
+    out = tmp_path / "out"
+    (tmp_path / "script.py").write_text(SCRIPT)
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(tmp_path / "script.py"), str(tmp_path / "tiny.yaml"), str(out)]
+    process = subprocess.Popen(command, env=environment, start_new_session=True)
+    while len(list(out.glob(f"runs/*/*/*/{FILE}"))) < 3:
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)  # not to its workers, which must see it
+    process.wait()
+    while is_group_alive(process.pid):
+        time.sleep(0.05)
+    executed, workers, _ = carried_out(comparison, out)
+    assert 0 < len(workers.made) < len(finished[3].made)
+    costs = made_up_costs(comparison)
+    assert gather(comparison, executed, costs) == result_of(finished)
+
+
+def is_group_alive(group: int) -> bool:
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_costs_are_measured_once_for_the_same_recipes(finished: Finished, tmp_path: Path) -> None:
+    _, _, executed, _, _ = finished
+    jobs = {"tubelets": executed.final[0]}
+    costs = measure_costs(jobs, tmp_path, device=CPU, num_threads=1)
+    assert costs["tubelets"].num_parameters > 0
+    low, high = costs["tubelets"].step_spread
+    assert 0 < low <= costs["tubelets"].step_seconds <= high
+    assert (costs["tubelets"].peak_bytes or 0) > 10**8
+    assert measure_costs(jobs, tmp_path, device=CPU, num_threads=1) == costs
+
+
+def test_the_report_says_what_was_found_and_needs_nothing_else(finished: Finished) -> None:
+    comparison, out, _, _, _ = finished
+    result = result_of(finished)
+    page = write_comparison_report(out, result, comparison, command="tubelet compare tiny.yaml").read_text()
+    text = (out / "report.md").read_text()
+    tuned, same = result.protocols
+    assert [p.protocol for p in result.protocols] == ["tuned", "one setting"]
+    for sentence in (*tuned.sentences, *same.sentences):
+        assert sentence in text
+    for words in ("Do means of slices suffice?", "every slice has weights", "one setting for all arms", "at edge"):
+        assert words in page
+        assert words in text
+    assert page.count("<svg") == 7  # two curves and three costs of the tuned, two curves of the other
+    assert page.count('class="matrix') == 2
+    assert "http" not in page.replace("http://www.w3.org", "")
+    assert "<script" not in page
+
+
+def test_a_result_is_plain_data(finished: Finished) -> None:
+    from tubelet import config
+
+    json.dumps(config.to_dict(result_of(finished)))

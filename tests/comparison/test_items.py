@@ -1,0 +1,74 @@
+"""Resampled test sets: weights stand for repeats, and the metrics are those of the evaluation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tubelet.comparison.convergence import area_under_curve, steps_to
+from tubelet.comparison.items import Metric, Scores, draw_weights, read_scores, resampled_metric
+from tubelet.data.manifest import Sample
+from tubelet.errors import DataError
+from tubelet.evaluation.metrics import compute_metrics
+from tubelet.evaluation.scores import scores_csv
+
+
+def scores_of(num_items: int, num_classes: int) -> Scores:
+    rng = np.random.default_rng(num_classes)
+    # Two digits: some scores are equal.
+    first = rng.integers(1, 40, (num_items, num_classes)) / 100
+    probs = first / first.sum(axis=1, keepdims=True)
+    return Scores(
+        names=tuple(map(str, range(num_items))),
+        classes=tuple(f"class {i}" for i in range(num_classes)),
+        labels=np.arange(num_items) % num_classes,
+        probs=probs,
+    )
+
+
+@pytest.mark.parametrize("num_classes", [2, 3])
+@pytest.mark.parametrize("metric", ["top1", "auroc"])
+def test_a_resampled_set_has_the_metric_of_the_items_it_repeats(metric: Metric, num_classes: int) -> None:
+    scores, weights = scores_of(40, num_classes), draw_weights(40, 5)
+    found = resampled_metric([scores], metric, np.vstack([np.ones(40), weights]))
+    for value, row in zip(found, [np.ones(40), *weights], strict=True):
+        rows = np.repeat(np.arange(40), row.astype(int))
+        probs, labels = torch.from_numpy(scores.probs[rows]), torch.from_numpy(scores.labels[rows])
+        expected = compute_metrics(probs, labels, scores.classes)
+        assert value == pytest.approx(getattr(expected, metric), abs=1e-6)
+
+
+def test_a_set_without_a_class_has_no_area() -> None:
+    weights = np.where(scores_of(40, 2).labels == 1, 0.0, 1.0)[None]
+    assert np.isnan(resampled_metric([scores_of(40, 2)], "auroc", weights)).all()
+
+
+def test_scores_are_read_as_the_evaluation_wrote_them(tmp_path: Path) -> None:
+    samples = [Sample(path="a.npz", entry=f"test_images[{i}]", labels=(i % 2,), split="test") for i in range(4)]
+    probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.7, 0.3]])
+    (tmp_path / "scores.csv").write_text(scores_csv(samples, probs, {"label": ("x, y", "z")}))
+    scores = read_scores(tmp_path / "scores.csv")
+    assert scores.classes == ("x, y", "z")
+    assert scores.names[3] == "a.npz:test_images[3]"
+    assert scores.labels.tolist() == [0, 1, 0, 1]
+    np.testing.assert_allclose(scores.probs, probs, atol=1e-6)
+
+
+def test_scores_of_several_heads_are_refused(tmp_path: Path) -> None:
+    samples = [Sample(path="a.mp4", labels=(0, 1), split="test")]
+    names = {"noun": ("a", "b"), "verb": ("c", "d")}
+    (tmp_path / "scores.csv").write_text(scores_csv(samples, torch.rand(1, 4), names))
+    with pytest.raises(DataError, match="expected scores of one head"):
+        read_scores(tmp_path / "scores.csv")
+
+
+def test_convergence_of_a_known_curve() -> None:
+    steps, values = [10.0, 20.0, 40.0], [0.5, 0.7, 0.7]
+    assert area_under_curve(steps, values) == pytest.approx((0.6 * 10 + 0.7 * 20) / 30)
+    assert area_under_curve([10.0], [0.4]) == 0.4
+    assert steps_to(steps, values, 0.7, is_lower_better=False) == 20
+    assert steps_to(steps, values, 0.9, is_lower_better=False) is None
+    assert steps_to(steps, values, 0.6, is_lower_better=True) == 10
