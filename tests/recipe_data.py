@@ -117,10 +117,12 @@ def shrunk(name: str, source: Path) -> list[tuple[str, str]]:
         small = {"backbone_fields": narrow if "resnet" in fields["backbone"] else vit, "depth": 1, "num_heads": 2}
         small |= {"hidden_dim": 16, "head_dim": 16}
     changed = {f"model.{field}": value for field, value in small.items() if field in fields}
-    changed |= {"protocol.num_frames": max(4, 2 * time), "protocol.resize_short_side": 18}
-    changed |= {"protocol.crop_size": [16, 16], "protocol.num_temporal_views": 1, "protocol.num_spatial_crops": 1}
+    # A ResNet halves 32 pixels to one; of fewer, oneDNN's gradient in bf16 (3 x 3 on one pixel) may not be finite.
+    crop = 32 if "resnet" in fields.get("backbone", "") else 16
+    changed |= {"protocol.num_frames": max(4, 2 * time), "protocol.resize_short_side": crop + 2}
+    changed |= {"protocol.crop_size": [crop, crop], "protocol.num_temporal_views": 1, "protocol.num_spatial_crops": 1}
     if recipe.augment.short_side_jitter:
-        changed["augment.short_side_jitter"] = [18, 20]
+        changed["augment.short_side_jitter"] = [crop + 2, crop + 4]
     changed |= {"training.num_epochs": 2, "training.batch_size": 2, "training.validate_every_epochs": 2}
     changed |= {"data.source": str(source), "data.num_workers": 0, "init": None}
     return [(key, json.dumps(value)) for key, value in changed.items()]

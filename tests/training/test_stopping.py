@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,17 @@ class Signals(Notes):
 def step_of(run: Path) -> int:
     step: int = torch.load(run / STATE, weights_only=True)["progress"]["step"]
     return step
+
+
+@pytest.fixture(autouse=True)
+def _listening() -> Iterator[None]:
+    """Signals as a terminal has them: a suite started in the background inherits SIGINT ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
