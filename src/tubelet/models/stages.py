@@ -8,6 +8,7 @@ A model whose class says ``takes_frame_numbers = True`` takes the numbers of the
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from jaxtyping import Float, Int
@@ -37,10 +38,16 @@ def model_inputs(
 def frame_features(
     model: nn.Module, clip: Float[Tensor, "B *clip"], frame_numbers: Int[Tensor, "B T"] | None
 ) -> FrameFeatures:
-    """The per-frame stage of a model that has the two stages; arguments as of ``model_inputs``."""
+    """The per-frame stage of a model that has the two stages; arguments as of ``model_inputs``.
+
+    The result holds no more memory than its values, so that it can be kept: the vector that a ViT pools is a row of the
+    tokens of its frame, and a film of them would keep every token.
+    """
     two_stages: Any = model
     features: FrameFeatures = two_stages.encode_frames(*model_inputs(model, clip, frame_numbers))
-    return features
+    return dataclasses.replace(
+        features, vectors=_alone(features.vectors), tokens=tuple(_alone(layer) for layer in features.tokens)
+    )
 
 
 def encode_time(model: nn.Module, features: FrameFeatures) -> Float[Tensor, "B K"]:
@@ -55,3 +62,9 @@ def takes_frame_numbers(model: nn.Module) -> bool:
     while isinstance(model, DistributedDataParallel):
         model = model.module
     return bool(getattr(model, "takes_frame_numbers", False))
+
+
+def _alone(values: Tensor) -> Tensor:
+    """The same values, copied if they are a part of something larger."""
+    is_part = values.untyped_storage().nbytes() > values.numel() * values.element_size()
+    return values.clone() if is_part else values
