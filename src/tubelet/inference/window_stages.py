@@ -25,6 +25,7 @@ from tubelet.types import FrameFeatures
 
 # Through the temporal stage together: so many windows, of so many values of the per-frame stage at most.
 _WINDOWS_AT_ONCE, _VALUES_AT_ONCE = 16, 8_000_000
+_PARTS_AT_ONCE = 16  # results of the per-frame stage that may lie apart in memory
 _EARLY_SAMPLES = 256  # kept of a source that may turn out shorter than its window: 38 MB at 224 x 224
 
 Scored = list[tuple[int, Float[Tensor, " K"]]]  # first sample of a window, its logits
@@ -100,6 +101,8 @@ class SharedFrames:
         if not whole:
             return []
         self.parts.append(self._features(self.pending[:whole]))
+        if len(self.parts) == _PARTS_AT_ONCE:  # small pieces between large passing ones keep the heap from shrinking
+            self.parts = [join_in_time(self.parts)]
         self.count += whole // self.tubelet
         del self.pending[:whole]
         if self.count >= self.length:
