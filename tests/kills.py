@@ -22,6 +22,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import tiny_recipe
 from support import Notes
 from tubelet.inference.device import choose_device
 from tubelet.recipe import load_recipe
@@ -30,24 +31,8 @@ from tubelet.training.resume import FILE as STATE
 from tubelet.weights.checkpoint import load_checkpoint
 
 RECIPE = {
-    "model": {
-        "name": "vivit_ti16x2_fe",
-        "tubelet_size": [2, 8, 8],
-        "embed_dim": 32,
-        "depth": 2,
-        "num_heads": 2,
-        "temporal_depth": 1,
-        "drop_rate": 0.1,
-        "drop_path_rate": 0.2,
-    },
-    "protocol": {
-        "num_frames": 4,
-        "frame_stride": 1,
-        "resize_short_side": 18,
-        "crop_size": [16, 16],
-        "num_temporal_views": 1,
-        "num_spatial_crops": 1,
-    },
+    "model": tiny_recipe.RECIPE["model"],
+    "protocol": {**tiny_recipe.RECIPE["protocol"], "num_frames": 4, "num_temporal_views": 1},
     "augment": {"volume_flips": True, "mix": {"mixup": 0.3}},
     "optim": {"lr": 0.003, "warmup_epochs": 0.5, "weight_decay": 0.05},
     "training": {

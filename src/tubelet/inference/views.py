@@ -47,9 +47,10 @@ def predict_views(
     num_videos, num_views = clips.shape[:2]
     flat = clips.flatten(0, 1)  # (B V) C T H W
     chunk = max(1, CHUNK_VALUES // flat[0].numel())
-    numbers = [None] * len(flat) if frame_numbers is None else frame_numbers.flatten(0, 1).split(chunk)
+    parts = flat.split(chunk)
+    numbers = [None] * len(parts) if frame_numbers is None else frame_numbers.flatten(0, 1).split(chunk)
     logits = []
-    for part, of_part in zip(flat.split(chunk), numbers, strict=False):
+    for part, of_part in zip(parts, numbers, strict=True):
         with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
             if mode == "chunked" and part.dtype == torch.uint8:
                 features = features_in_chunks(model, part, of_part, protocol, device)
