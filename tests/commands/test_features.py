@@ -49,6 +49,13 @@ def steps_of(run: Path) -> list[dict[str, str]]:
     return [{key: value for key, value in row.items() if key not in TIMES} for row in rows]
 
 
+def assert_same_weights(one: Path, other: Path) -> None:
+    for kind in ("best", "last"):
+        ours, theirs = (load_file(folder / kind / "model.safetensors") for folder in (one, other))
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
 def test_training_from_features_is_training_on_the_videos_bit_by_bit(
     run: Path, recipe: Path, store: Path, tmp_path: Path
 ) -> None:
@@ -56,10 +63,7 @@ def test_training_from_features_is_training_on_the_videos_bit_by_bit(
     assert steps_of(stored) == steps_of(run)
     assert len(steps_of(stored)) == 4
     assert rows_of(stored / "validation.csv") == rows_of(run / "validation.csv")
-    for kind in ("best", "last"):
-        ours, theirs = (load_file(folder / kind / "model.safetensors") for folder in (stored, run))
-        assert ours.keys() == theirs.keys()
-        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+    assert_same_weights(stored, run)
 
 
 def test_a_run_on_features_goes_on_from_its_state(recipe: Path, store: Path, tmp_path: Path) -> None:
@@ -126,8 +130,9 @@ def test_what_would_not_be_the_same_training_is_refused_and_leaves_nothing(
     assert content_of(store) == before
 
 
-def test_freezing_by_name_serves_as_well(recipe: Path, store: Path, tmp_path: Path) -> None:
-    train(recipe, store, tmp_path / "run", "--model.freeze_backbone", "false", "--freeze", "backbone")
+def test_freezing_by_name_serves_as_well(run: Path, recipe: Path, store: Path, tmp_path: Path) -> None:
+    named = train(recipe, store, tmp_path / "run", "--model.freeze_backbone", "false", "--freeze", "backbone")
+    assert_same_weights(named, run)
 
 
 def test_evaluation_refuses_features_of_other_weights(
