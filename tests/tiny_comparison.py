@@ -55,7 +55,7 @@ def write_volumes(path: Path) -> Path:
 def write_comparison(folder: Path, **changes: Any) -> Path:
     """``tiny.yaml`` with its volumes beside it."""
     volumes = write_volumes(folder / "volumes.npz")
-    content = {**CONTENT, "datasets": {"volumes": {"data.source": str(volumes)}}, **changes}
+    content = {**CONTENT, "datasets": {"volumes": {"fields": {"data.source": str(volumes)}}}, **changes}
     (folder / "tiny.yaml").write_text(config.dump_yaml(content))
     return folder / "tiny.yaml"
 

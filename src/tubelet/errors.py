@@ -25,6 +25,10 @@ class VideoError(DataError):
     """One video cannot be decoded as asked."""
 
 
+class ScoresNotFinite(DataError):
+    """A model gives scores that are no numbers."""
+
+
 class CheckpointError(TubeletError):
     """A checkpoint folder is incomplete, damaged, or does not fit its model."""
 

@@ -25,6 +25,7 @@ from tubelet.data.loader import Loader
 from tubelet.data.manifest import Manifest, read_manifest
 from tubelet.data.source import check_decoder
 from tubelet.data.transforms import to_input
+from tubelet.errors import Diverged, ScoresNotFinite
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.files import write_atomically
 from tubelet.inference.frame_stage import check_store_training
@@ -195,18 +196,21 @@ class _Validation:
     def __call__(self, model: nn.Module) -> Mapping[str, Any]:
         if self.loader is None:
             self.loader = _views_loader(self.recipe, self.manifest.split("val"), self.protocol, self.world)
-        result = evaluate(
-            model,
-            self.loader,
-            self.protocol,
-            split="val",
-            device=self.device,
-            precision=self.recipe.training.precision,
-            failure_budget=self.recipe.data.failure_budget,
-            note=self._note_once,
-            on_batch=self.on_batch,
-            gather=self.world.gather,
-        )
+        try:
+            result = evaluate(
+                model,
+                self.loader,
+                self.protocol,
+                split="val",
+                device=self.device,
+                precision=self.recipe.training.precision,
+                failure_budget=self.recipe.data.failure_budget,
+                note=self._note_once,
+                on_batch=self.on_batch,
+                gather=self.world.gather,
+            )
+        except ScoresNotFinite as error:  # after a step whose own loss was still finite
+            raise Diverged(f"validation: {error}; lower optim.lr") from None
         return result.to_dict()
 
     def _note_once(self, line: str) -> None:
@@ -233,22 +237,54 @@ def _test(
 ) -> Evaluation:
     """The best checkpoint, read back from disk, on the test split with all views of the protocol."""
     split = next((name for name in (final_split, "val", "train") if name in manifest.splits), "train")
+    return _evaluate_best(
+        recipe, manifest, folder, folder / "evaluation" / split, split, device=device, on_batch=on_batch, world=world
+    )
+
+
+def evaluate_run(
+    recipe: Recipe, folder: Path, out: Path, *, device: torch.device, num_temporal_views: int
+) -> Evaluation:
+    """The best checkpoint of a finished run on the test split, with another number of temporal views than its own.
+
+    Args:
+        out: folder for ``metrics.json`` and ``scores.csv``.
+    """
+    manifest = read_manifest(recipe.data.path, recipe.data.manifest)
+    return _evaluate_best(recipe, manifest, folder, out, "test", device=device, num_temporal_views=num_temporal_views)
+
+
+def _evaluate_best(
+    recipe: Recipe,
+    manifest: Manifest,
+    folder: Path,
+    out: Path,
+    split: str,
+    *,
+    device: torch.device,
+    num_temporal_views: int | None = None,
+    on_batch: OnBatch = lambda done, total: None,
+    world: World = SINGLE,
+) -> Evaluation:
     model, record = open_checkpoint(folder / "best")
-    with _views_loader(recipe, manifest.split(split), record.protocol, world) as loader:
+    protocol = record.protocol
+    if num_temporal_views is not None:
+        protocol = dataclasses.replace(protocol, num_temporal_views=num_temporal_views)
+    with _views_loader(recipe, manifest.split(split), protocol, world) as loader:
         result = evaluate(
             model.to(device),
             loader,
-            record.protocol,
+            protocol,
             split=split,
             device=device,
             train=manifest.split("train"),
             failure_budget=recipe.data.failure_budget,
-            out=folder / "evaluation" / split if world.is_main else None,
+            out=out if world.is_main else None,
             on_batch=on_batch,
             gather=world.gather,
         )
     if world.is_main:
-        write_evaluation(result, folder / "evaluation" / split)
+        write_evaluation(result, out)
     return result
 
 

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from tiny_comparison import CONTENT, load, write_comparison
 from tubelet.comparison.arms import list_comparisons, load_comparison
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model
+from tubelet.start import read_start, start_model
+from tubelet.training.reporter import NoReporter
+from tubelet.weights.checkpoint import Record, save_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -74,3 +80,42 @@ def test_tokenizers_match_where_they_say_so() -> None:
     assert macs["sampling_gmacs"] == pytest.approx(macs["tubelets"], rel=0.005)
     assert macs["sampling"] < 0.95 * macs["tubelets"]
     assert count_parameters(models["averaging"]) == count_parameters(models["sampling"])
+
+
+def test_families_cost_the_same() -> None:
+    comparison = load_comparison("families")
+    costs = {}
+    for arm in comparison.running:
+        recipe = comparison.recipe("adrenalmnist3d", arm, {}, 0)
+        protocol = recipe.protocol
+        with torch.device("meta"):
+            model = create_model(recipe.model["name"], **recipe.model_options(2))
+        costs[arm] = count_macs(model, (protocol.num_channels, protocol.num_frames, *protocol.crop_size))
+    middle = statistics.median(costs.values())
+    assert all(cost == pytest.approx(middle, rel=0.08) for cost in costs.values()), costs
+
+
+@pytest.mark.parametrize("name", ["initialisation", "vtn"])
+def test_image_models_of_shipped_comparisons_fit_the_arms_that_start_from_them(name: str, tmp_path: Path) -> None:
+    comparison = load_comparison(name)
+    for dataset in comparison.datasets:
+        start = comparison.start_recipe(dataset, "image")
+        options = start.model_options(5)
+        labels = {"label": ("a", "b", "c", "d", "e")}
+        record = Record(
+            model_name=start.model["name"],
+            model_config=options,
+            protocol=dataclasses.replace(start.protocol, labels=labels),
+        )
+        save_checkpoint(tmp_path / dataset, create_model(start.model["name"], **options), record)
+        for arm in comparison.running:
+            recipe = comparison.recipe(dataset, arm, {}, 0)
+            if recipe.init is None:
+                continue
+            recipe = dataclasses.replace(recipe, init=dataclasses.replace(recipe.init, source=str(tmp_path / dataset)))
+            begun = read_start(recipe, None, False, NoReporter())
+            model = create_model(recipe.model["name"], **begun.recipe.model_options(2))
+            started = start_model(model, begun, recipe.protocol, NoReporter())
+            assert started.account is not None
+            blocks = [row for row in started.account["rows"] if "blocks" in str(row)]
+            assert sum(row["count"] for row in blocks) >= 2 * 12  # two blocks of the image model, 12 tensors each

@@ -8,25 +8,21 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 
+from in_this_process import CPU, InThisProcess, carried_out
 from tiny_comparison import load, made_up_costs
 from tubelet.comparison.arms import Comparison
-from tubelet.comparison.execute import Executed, execute
-from tubelet.comparison.jobs import TEST, Job
+from tubelet.comparison.execute import Executed
+from tubelet.comparison.jobs import TEST
 from tubelet.comparison.results import Result, gather
 from tubelet.comparison.timing import measure_costs
-from tubelet.comparison.workers import Shares, Workers
-from tubelet.outcome import FILE, Outcome, carry_out
+from tubelet.outcome import FILE
 from tubelet.report.comparison import write_comparison_report
-from tubelet.run import run_recipe
-from tubelet.training.reporter import NoReporter
 
-CPU = torch.device("cpu")
 # A comparison on one process of its own, as the command runs it.
 SCRIPT = """
 import sys
@@ -38,33 +34,6 @@ if __name__ == "__main__":
     with Workers(["cpu"], 1, lambda: None) as workers:
         execute(load_comparison(sys.argv[1]), Path(sys.argv[2]), workers, lambda *_: None, lambda _: None)
 """
-
-
-class InThisProcess(Workers):
-    """Makes the runs one after another, here; remembers their order."""
-
-    def __init__(self) -> None:
-        super().__init__(["cpu"], 1, lambda: None)
-        self.made: list[Job] = []
-
-    def run(
-        self,
-        jobs: Sequence[Job],
-        on_done: Callable[[Job, Outcome], None],
-        on_share: Callable[[Shares], None] = lambda shares: None,
-    ) -> None:
-        for job in jobs:
-            outcome = carry_out(job.recipe, job.folder, job.key, device=CPU, reporter=NoReporter())
-            if job.is_tested and not job.is_done:
-                run_recipe(job.recipe, job.folder, device=CPU, reporter=NoReporter())
-            self.made.append(job)
-            on_share({job.name: 0.5})
-            on_done(job, outcome)
-
-
-def carried_out(comparison: Comparison, out: Path) -> tuple[Executed, InThisProcess, list[str]]:
-    workers, told = InThisProcess(), list[str]()
-    return execute(comparison, out, workers, lambda done, total, text: told.append(text), lambda _: None), workers, told
 
 
 @pytest.fixture(scope="module", autouse=True)

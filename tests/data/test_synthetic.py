@@ -12,7 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tubelet.data.synthetic import CLASSES, PARAMETERS_FILE, encode_h264, motion_clip, opposite, write_motion_set
+from tubelet.data.synthetic import (
+    CLASSES,
+    PARAMETERS_FILE,
+    SHAPES,
+    encode_h264,
+    motion_clip,
+    opposite,
+    shape_clip,
+    write_motion_set,
+    write_shape_set,
+)
 from tubelet.errors import DataError
 
 SEEDS = st.integers(0, 2**32 - 1)
@@ -191,3 +201,37 @@ def test_parameters_out_of_range_write_nothing(tmp_path, counts, options):
     with pytest.raises(DataError, match="motion set"):
         write_motion_set(tmp_path / "set", counts, **options)
     assert not (tmp_path / "set").exists()
+
+
+@QUICK
+@given(seed=SEEDS)
+def test_a_clip_of_the_shape_set_is_one_of_the_motion_set_under_another_label(seed):
+    """With the shape that the motion set draws itself, it is the clip of one of the eight classes."""
+    clips = [clip_of(name, seed) for name in CLASSES]
+    shown = [shape_clip(shape, np.random.default_rng(seed)) for shape in SHAPES]
+    same = [(s, c) for s, one in enumerate(shown) for c, other in enumerate(clips) if np.array_equal(one, other)]
+    assert len(same) == 1
+    (middle,) = {clip.shape[0] // 2 for clip in shown}
+    assert len({clip[middle].tobytes() for clip in shown}) == len(SHAPES)
+
+
+def test_every_motion_occurs_in_the_shape_set():
+    ways = set()
+    for seed in range(60):
+        clips = {name: clip_of(name, seed) for name in CLASSES}
+        for shape in SHAPES:
+            shown = shape_clip(shape, np.random.default_rng(seed))
+            ways |= {name for name, clip in clips.items() if np.array_equal(shown, clip)}
+    assert ways == set(CLASSES)
+
+
+def test_the_shape_set_is_written_by_shape_and_is_no_motion_set(tmp_path):
+    write_shape_set(tmp_path / "set", {"train": 10, "val": 5}, size_pixels=32, num_frames=8)
+    assert {p.name for p in (tmp_path / "set" / "train").iterdir()} == set(SHAPES)
+    assert len(list(tmp_path.rglob("*.mp4"))) == 15
+    with pytest.raises(DataError, match="holds a motion set made with"):
+        write_motion_set(tmp_path / "set", {"train": 8}, size_pixels=32, num_frames=8)
+    with pytest.raises(DataError, match="positive multiple of 5 clips, got 8"):
+        write_shape_set(tmp_path / "other", {"train": 8})
+    with pytest.raises(DataError, match=r"no shape 'bat'.*bar"):
+        shape_clip("bat", np.random.default_rng(0))

@@ -71,6 +71,7 @@ def test_multiply_adds_of_a_whole_video_are_those_of_its_frames_and_little_more(
         {"positions": "fixed"},
         {"positions": "none"},
         {"encoder": "full"},
+        {"encoder": "uniform", "attn_drop_rate": 0.0},
         {"head_dim": None},
         {"depth": 2, "attention_window": (4, 8)},
         {"freeze_backbone": True},
@@ -98,9 +99,9 @@ def test_frames_and_size_come_from_the_clip(size: tuple[int, int], num_frames: i
     assert tiny()(torch.randn(2, 3, num_frames, *size)).shape == (2, 5)
 
 
-@pytest.mark.parametrize("encoder", ["longformer", "full"])
+@pytest.mark.parametrize("encoder", ["longformer", "full", "uniform"])
 def test_a_short_video_in_a_padded_batch_gets_the_logits_it_gets_alone(encoder: str) -> None:
-    model = tiny(encoder=encoder).eval()
+    model = tiny(encoder=encoder, attn_drop_rate=0.0).eval()
     long, short = torch.randn(1, 9, 24), torch.randn(1, 4, 24)
     number = torch.arange(9)[None] * 3
     padded = torch.cat([long, torch.cat([short, torch.full((1, 5, 24), 1e3)], dim=1)])
@@ -171,6 +172,7 @@ def test_the_last_layer_does_no_dead_work() -> None:
         ({"attention_window": (3,)}, "attention_window must be positive and even"),
         ({"attention_window": (4, 4)}, "attention_window has 2 values; expected one, or one for each of 3 layers"),
         ({"num_positions": 2}, "num_positions must be 3 or more"),
+        ({"encoder": "uniform"}, "encoder 'uniform' has no attention weights to drop"),
         ({"backbone_fields": {"depht": 2}}, "does not take backbone_fields"),
     ],
 )

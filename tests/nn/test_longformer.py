@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from tubelet.nn import longformer
-from tubelet.nn.longformer import FullAttention, LongformerAttention, PostNormLayer
+from tubelet.nn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 
 WIDTH, HEADS = 24, 3
 
@@ -58,11 +58,17 @@ def test_equals_a_masked_full_attention(
         torch.testing.assert_close(attn.frames(x, 1, 1 + num_frames, mask), reference[:, 1:])
 
 
-@pytest.mark.parametrize("kind", ["window", "full"])
+KINDS = {
+    "window": lambda: attention(8),
+    "full": lambda: FullAttention(WIDTH, HEADS),
+    "uniform": lambda: UniformAttention(WIDTH),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_rows_at_a_time_give_the_same_layer(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(1)
-    attn = attention(8) if kind == "window" else FullAttention(WIDTH, HEADS)
-    layer = PostNormLayer(attn, WIDTH, 40).double().eval()
+    layer = PostNormLayer(KINDS[kind](), WIDTH, 40).double().eval()
     x = torch.randn(2, 97, WIDTH, dtype=torch.float64)
     valid = torch.rand(2, 97) > 0.3
     valid[:, 0] = True
@@ -71,6 +77,19 @@ def test_rows_at_a_time_give_the_same_layer(kind: str, monkeypatch: pytest.Monke
         monkeypatch.setattr(longformer, "ROWS", rows)
         torch.testing.assert_close(layer(x, valid), whole)
     torch.testing.assert_close(layer.class_token(x, valid), whole[:, 0])
+
+
+def test_uniform_attention_is_full_attention_whose_scores_are_equal() -> None:
+    full, uniform = FullAttention(WIDTH, HEADS).double(), UniformAttention(WIDTH).double()
+    torch.nn.init.zeros_(full.qkv.weight[: 2 * WIDTH])
+    torch.nn.init.zeros_(full.qkv.bias[: 2 * WIDTH])
+    uniform.value.load_state_dict({"weight": full.qkv.weight[2 * WIDTH :], "bias": full.qkv.bias[2 * WIDTH :]})
+    x = torch.randn(2, 9, WIDTH, dtype=torch.float64)
+    valid = torch.ones(2, 9, dtype=torch.bool)
+    valid[1, 5:] = False
+    for mask in (None, valid):
+        torch.testing.assert_close(uniform.class_token(x, mask), full.class_token(x, mask))
+        torch.testing.assert_close(uniform.frames(x, 2, 7, mask), full.frames(x, 2, 7, mask))
 
 
 def test_every_parameter_of_the_class_token_takes_part_in_the_gradient() -> None:

@@ -17,7 +17,7 @@ from rich.table import Table
 from tubelet import config
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
-from tubelet.comparison.arms import Comparison, Fields, list_comparisons, load_comparison
+from tubelet.comparison.arms import Comparison, Dataset, Fields, list_comparisons, load_comparison
 from tubelet.comparison.execute import Executed, execute
 from tubelet.comparison.results import Result, gather
 from tubelet.comparison.timing import Cost, measure_costs
@@ -40,6 +40,7 @@ Killed at any time, the same command goes on and comes to the same numbers. In t
 
   report.html, report.md, result.json    what was found
   runs/DATASET/ARM/...                   the runs; tensorboard --logdir OUT/runs shows the arms by name
+  data/, starts/                         clips that it generated and models that it trained for the arms to start from
 
 NAME is a shipped comparison (without a name they are listed), or a YAML file such as those in the package's
 recipes/comparisons.
@@ -69,7 +70,7 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "compare", DESCRIPTION)
     if options.name is None:
         for name, question in list_comparisons().items():
-            print(f"{name:<16}{question}")
+            print(f"{name:<24}{question}")
         return 0
     comparison, devices = chosen(options), _devices(options)
     out = options.out or Path("comparisons") / _folder_name(options)
@@ -102,7 +103,8 @@ def chosen(options: Options) -> Comparison:
     assert options.name is not None
     if options.data:
         known = load_comparison(options.name, size=size).datasets
-        overrides.append(("datasets", dict(_dataset(word, known) for word in options.data)))
+        chosen = dict(_dataset(word, known) for word in options.data)
+        overrides.append(("datasets", config.to_dict(chosen)))
     return load_comparison(options.name, size=size, overrides=overrides)
 
 
@@ -155,14 +157,16 @@ def _devices(options: Options) -> list[str]:
     return [device.type] * (options.jobs or (cores if device.type == "cpu" else 1))
 
 
-def _dataset(word: str, known: dict[str, Fields]) -> tuple[str, Fields]:
+def _dataset(word: str, known: dict[str, Dataset]) -> tuple[str, Dataset]:
     if word in known:
         return word, known[word]
     path = Path(word)
     if path.exists():
         names = MEDMNIST3D[path.stem].class_names if path.stem in MEDMNIST3D else None
         fields: Fields = {"data.source": str(path.resolve())}
-        return path.stem, fields | ({} if names is None else {"data.manifest.class_names": {"label": list(names)}})
+        if names is not None:
+            fields["data.manifest.class_names"] = {"label": list(names)}
+        return path.stem, Dataset(fields=fields)
     if word in MEDMNIST3D:
         raise ConfigError(
             f"--data {word}: get it with `tubelet data get medmnist3d/{word}`, and give the path of its .npz file"
@@ -187,14 +191,14 @@ def print_result(result: Result) -> None:
     """A row per arm, then a sentence per contrast."""
     console = output_console()
     for protocol in result.protocols:
-        table = Table(title=f"{protocol.dataset}, {protocol.protocol}: test {result.metric}, mean and 95 % interval")
+        table = Table(title=f"{protocol.dataset}, {protocol.protocol}: test {protocol.metric}, mean and 95 % interval")
         for heading in ("arm", "setting"):
             table.add_column(heading)
-        for heading in (result.metric, "interval", "top1", "runs", "diverged", "GMACs", "ms per step"):
+        for heading in (protocol.metric, "interval", "top1", "runs", "diverged", "GMACs", "ms per step"):
             table.add_column(heading, justify="right")
         for arm in protocol.arms:
             cost = result.costs[protocol.dataset][arm.arm]
-            value, top1 = arm.test.get(result.metric), arm.test.get("top1")
+            value, top1 = arm.test.get(protocol.metric), arm.test.get("top1")
             table.add_row(
                 *(arm.arm, arm.setting),
                 *(("–", "–") if value is None else (f"{value.mean:.3f}", f"{value.low:.3f} to {value.high:.3f}")),

@@ -2,7 +2,10 @@
 
 One YAML file per comparison, shipped under ``recipes/comparisons`` or the user's own. Fields of recipes are written
 with dots, as on the command line: ``model.tubelet_size: [7, 7, 7]``. What stands later wins: base recipe, dataset,
-``fields`` of the comparison, arm, tuned value, seed.
+``fields`` of the comparison, arm, the arm's fields for the dataset, tuned value, seed.
+
+A comparison makes what it stands on itself (``tubelet.comparison.materials``): ``data.source: generated:NAME`` is a set
+of clips that it generates, ``init.source: start:NAME`` the best checkpoint of a model that it trains first.
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tubelet import config
 from tubelet.comparison.items import Metric
@@ -24,7 +27,9 @@ Fields = dict[str, Any]  # dotted recipe field: value
 RATE = "optim.lr"
 MIN_RATES = 4
 # Seeds of tuning and of final runs do not meet: no final run is one that was chosen for its luck.
-FIRST_TUNING_SEED, FIRST_SEED = 1000, 0
+FIRST_TUNING_SEED, FIRST_SEED, START_SEED = 1000, 0, 2000
+# Sources that the comparison makes.
+GENERATED, START = "generated:", "start:"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +38,54 @@ class Arm:
 
     about: str  # what it is, in one line
     fields: Fields  # how it differs from the base recipe
+    datasets: dict[str, Fields] = field(default_factory=dict)  # further fields on one dataset, by its name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """What the arms are compared on."""
+
+    base: str | None = None  # recipe that the arms differ from here; none: that of the comparison
+    fields: Fields = field(default_factory=dict)  # of the recipe, that choose the data
+    metric: Metric | None = None  # in place of the comparison's
+    levels: tuple[float, ...] | None = None  # in place of the comparison's
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generated:
+    """Clips that the comparison writes before it begins (``tubelet.data.synthetic``)."""
+
+    counts: dict[str, int]  # clips of each split
+    classes: Literal["motions", "shapes"] = "motions"  # what their labels tell
+    size_pixels: int = 64  # height and width
+    num_frames: int = 24  # of a file
+    seed: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A model that the comparison trains before its arms, for them to start from; one for each dataset."""
+
+    about: str  # what it is, in one line
+    fields: Fields  # how it differs from the base recipe
+    datasets: dict[str, Fields] = field(default_factory=dict)  # further fields on one dataset, by its name
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A table of published figures that stands beside the result."""
+
+    title: str
+    source: str  # where it was published
+    columns: tuple[str, ...]
+    rows: dict[str, tuple[str, ...]]  # cells of each named row
+
+    def __post_init__(self) -> None:
+        for name, cells in self.rows.items():
+            if len(cells) != len(self.columns):
+                raise ConfigError(
+                    f"published '{self.title}': row '{name}' has {len(cells)} cells, not {len(self.columns)}"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +119,7 @@ class Comparison:
 
     question: str  # what it is to answer
     base: str  # recipe that the arms differ from
-    datasets: dict[str, Fields]  # fields of the recipe that choose each, by the name it goes by
+    datasets: dict[str, Dataset]  # by the name it goes by
     arms: dict[str, Arm]
     contrasts: tuple[tuple[str, str], ...]  # pairs of arms that are judged, the first against the second
     tuning: Tuning
@@ -77,6 +130,10 @@ class Comparison:
     one_setting_arms: tuple[str, ...] = ()  # the arms that run it; none: all
     levels: tuple[float, ...] = ()  # values of the metric on the validation split whose steps and seconds are told
     chosen_arms: tuple[str, ...] = ()  # the arms that run; none: all
+    test_views: tuple[int, ...] = ()  # numbers of temporal views that final runs are tested with beside their own
+    generated: dict[str, Generated] = field(default_factory=dict)  # data that it makes, for ``generated:NAME``
+    starts: dict[str, Start] = field(default_factory=dict)  # models that it trains first, for ``start:NAME``
+    published: tuple[Published, ...] = ()  # tables that stand beside the result
     notes: tuple[str, ...] = ()  # what a reader of the result must know, one paragraph each
 
     def __post_init__(self) -> None:
@@ -90,7 +147,9 @@ class Comparison:
             raise ConfigError("a contrast needs two different arms")
         if self.num_seeds < 1:
             raise ConfigError(f"num_seeds must be at least 1, got {self.num_seeds}")
-        for name in (*self.arms, *self.datasets):
+        if any(number < 1 for number in self.test_views):
+            raise ConfigError(f"test_views must be positive, got {self.test_views}")
+        for name in (*self.arms, *self.datasets, *self.starts, *self.generated):
             if not name.replace("_", "").replace("-", "").isalnum():
                 raise ConfigError(f"'{name}' names folders: use letters, digits, _ and -")
 
@@ -109,17 +168,37 @@ class Comparison:
         """The arms that also run at the setting that is the same for all."""
         return [name for name in self.running if not self.one_setting_arms or name in self.one_setting_arms]
 
+    def metric_on(self, dataset: str) -> Metric:
+        """What decides and is judged on a dataset."""
+        return self.datasets[dataset].metric or self.metric
+
+    def levels_on(self, dataset: str) -> tuple[float, ...]:
+        """The values of that metric whose steps and seconds are told."""
+        levels = self.datasets[dataset].levels
+        return self.levels if levels is None else levels
+
     def recipe(self, dataset: str, arm: str, setting: Mapping[str, Any], seed: int) -> Recipe:
-        """The recipe of one run.
+        """The recipe of one run; sources that the comparison makes go by their names in it.
 
         Raises:
             ConfigError: a field that no recipe has, or a value that does not fit.
         """
-        fields = {**self.datasets[dataset], **self.fields, **self.arms[arm].fields, **setting, "seed": seed}
+        return self._recipe(f"arm '{arm}'", dataset, self.arms[arm], {**setting, "seed": seed})
+
+    def start_recipe(self, dataset: str, start: str) -> Recipe:
+        """The recipe of a model that arms start from. Raises ConfigError as ``recipe``."""
+        return self._recipe(f"start '{start}'", dataset, self.starts[start], {"seed": START_SEED})
+
+    def _recipe(self, name: str, dataset: str, what: Arm | Start, last: Fields) -> Recipe:
+        of_data = self.datasets[dataset]
+        fields = {**of_data.fields, **self.fields, **what.fields, **what.datasets.get(dataset, {}), **last}
         try:
-            return load_recipe(self.base, [(key, json.dumps(_whole(value))) for key, value in fields.items()])
+            recipe = load_recipe(of_data.base or self.base, [(k, json.dumps(_whole(v))) for k, v in fields.items()])
+            _check_made("generated", recipe.data.source, GENERATED, self.generated)
+            _check_made("starts", "" if recipe.init is None else recipe.init.source, START, self.starts)
         except ConfigError as error:
-            raise ConfigError(f"arm '{arm}' on '{dataset}': {error}") from None
+            raise ConfigError(f"{name} on '{dataset}': {error}") from None
+        return recipe
 
 
 def load_comparison(source: str, *, size: str | None = None, overrides: Sequence[tuple[str, Any]] = ()) -> Comparison:
@@ -134,6 +213,7 @@ def load_comparison(source: str, *, size: str | None = None, overrides: Sequence
     """
     data = config.load_yaml(_find(source))
     sizes = {name: data.pop(name, None) for name in ("quick", "full")}
+    named = data.get("datasets")  # before a size or the caller leaves some out
     try:
         if size is not None and not isinstance(sizes[size], Mapping):
             raise ConfigError(f"has no section '{size}'; run it without --{size}")
@@ -141,10 +221,13 @@ def load_comparison(source: str, *, size: str | None = None, overrides: Sequence
         for key, value in [*changes, *overrides]:
             data = config.override(data, key, json.dumps(value))
         comparison = config.from_dict(Comparison, data)
+        _check_datasets(comparison, named if isinstance(named, Mapping) else {})
         for dataset in comparison.datasets:
             for arm in comparison.running:
                 comparison.recipe(dataset, arm, {key: values[0] for key, values in comparison.tuning.grid.items()}, 0)
                 comparison.recipe(dataset, arm, comparison.one_setting or {}, 0)
+            for start in comparison.starts:
+                comparison.start_recipe(dataset, start)
     except ConfigError as error:
         raise ConfigError(f"comparison {source}: {error}") from None
     return comparison
@@ -169,6 +252,21 @@ def _find(source: str) -> Path:
 def _shipped() -> dict[str, Traversable]:
     folder = resources.files("tubelet").joinpath("recipes", COMPARISONS)
     return {file.name.removesuffix(".yaml"): file for file in folder.iterdir() if file.name.endswith(".yaml")}
+
+
+def _check_datasets(comparison: Comparison, named: Mapping[str, Any]) -> None:
+    """Fields for a dataset that the file never names would do nothing."""
+    known = {*named, *comparison.datasets}
+    owners: list[Arm | Start] = [*comparison.arms.values(), *comparison.starts.values()]
+    for name in (name for owner in owners for name in owner.datasets):
+        if name not in known:
+            raise ConfigError(f"no dataset '{name}'{nearest(name, known)}")
+
+
+def _check_made(kind: str, source: str, prefix: str, known: Mapping[str, Any]) -> None:
+    name = source.removeprefix(prefix)
+    if source.startswith(prefix) and name not in known:
+        raise ConfigError(f"'{source}' is not in {kind} of the comparison{nearest(name, known)}")
 
 
 def _whole(value: Any) -> Any:

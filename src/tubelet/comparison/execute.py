@@ -1,5 +1,6 @@
 """Carrying a comparison out: the same tuning for every arm, then the final runs, in an order that stays balanced.
 
+First comes what the runs stand on (``materials``): generated clips, and models to start from.
 Tuning goes seed by seed through all settings, datasets and arms, and final runs seed by seed through all datasets and
 arms, so that whatever is done at a stop is about equally much for each arm. Everything is read back from the folders of
 the runs: a comparison that goes on after a stop makes the runs that are missing and comes to the same numbers.
@@ -13,11 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.comparison.arms import FIRST_SEED, FIRST_TUNING_SEED, Comparison
-from tubelet.comparison.jobs import Job, make_job
+from tubelet.comparison.jobs import Job, make_job, start_job
+from tubelet.comparison.materials import Materials
 from tubelet.comparison.tuning import Choice, Grid, Setting, choose, extended, settings_of
 from tubelet.comparison.workers import Shares, Workers
-from tubelet.errors import ConfigError
-from tubelet.outcome import Outcome, data_fingerprint
+from tubelet.errors import ConfigError, Diverged
+from tubelet.outcome import Outcome
 
 OnRuns = Callable[[float, int, str], None]  # runs done, runs in all as far as known, what is going on
 Note = Callable[[str], None]
@@ -32,6 +34,7 @@ class Executed:
     choices: dict[str, dict[str, Choice]]  # by dataset and arm
     final: tuple[Job, ...]  # at the best setting of each arm
     one_setting: tuple[Job, ...]  # at the setting that is the same for all
+    starts: tuple[Job, ...] = ()  # the models that arms start from
 
 
 def execute(comparison: Comparison, out: Path, workers: Workers, on_runs: OnRuns, note: Note) -> Executed:
@@ -45,15 +48,14 @@ def execute(comparison: Comparison, out: Path, workers: Workers, on_runs: OnRuns
 
 class _Execution:
     def __init__(self, comparison: Comparison, out: Path, workers: Workers, on_runs: OnRuns, note: Note) -> None:
-        self.comparison, self.out, self.workers = comparison, out, workers
+        self.comparison, self.workers = comparison, workers
         self.on_runs, self.note = on_runs, note
-        arm = next(iter(comparison.running))
-        self.fingerprints = {
-            name: data_fingerprint(comparison.recipe(name, arm, {}, FIRST_SEED)) for name in comparison.datasets
-        }
+        self.materials = Materials(comparison, out)
         self.num_done, self.num_made, self.began = 0, 0, time.monotonic()
 
     def execute(self) -> Executed:
+        starts = self.prepare()
+        fingerprints = {name: self.materials.fingerprint(name) for name in self.comparison.datasets}
         grids, choices = self.tune()
         chosen = {(dataset, arm): c.setting for dataset, of in choices.items() for arm, c in of.items()}
         final = list(self.final_jobs(chosen))
@@ -64,12 +66,25 @@ class _Execution:
         num_tuned = sum(choice.num_runs for of_arms in choices.values() for choice in of_arms.values())
         self.make(by_seed, num_before=num_tuned, num_later=0, phase="final runs")
         return Executed(
-            fingerprints=self.fingerprints,
+            fingerprints=fingerprints,
             grids=grids,
             choices=choices,
             final=tuple(final),
             one_setting=tuple(at_one),
+            starts=tuple(starts),
         )
+
+    def prepare(self) -> list[Job]:
+        """Generate clips and train the models to start from. Raises Diverged where one of these does."""
+        self.materials.generate(lambda name, done, total: self.on_runs(done, total, f"generating clips: {name}"))
+        needed = ((dataset, self.materials.needed_starts(dataset)) for dataset in self.comparison.datasets)
+        starts = [start_job(self.materials, dataset, name) for dataset, names in needed for name in names]
+        self.make(starts, num_before=0, num_later=0, phase="models to start from")
+        for job in starts:
+            assert job.outcome is not None  # just made
+            if job.outcome.diverged is not None:
+                raise Diverged(f"{job.name}: {job.outcome.diverged}; set its optim.lr in starts.{job.arm}.fields")
+        return starts
 
     def tune(self) -> tuple[dict[str, Grid], dict[str, dict[str, Choice]]]:
         """Grids as they have grown, and the best setting of each arm on each dataset."""
@@ -104,16 +119,17 @@ class _Execution:
                 yield self.job(dataset, arm, setting, seed, is_tested=True)
 
     def job(self, dataset: str, arm: str, setting: Setting, seed: int, *, is_tested: bool) -> Job:
-        return make_job(self.comparison, self.fingerprints, self.out, dataset, arm, setting, seed, is_tested=is_tested)
+        return make_job(self.comparison, self.materials, dataset, arm, setting, seed, is_tested=is_tested)
 
     def choices(self, jobs: Sequence[Job], dataset: str, grid: Grid) -> dict[str, Choice]:
+        metric = self.comparison.metric_on(dataset)
         scores: dict[str, dict[Setting, list[float | None]]] = {arm: {} for arm in self.comparison.running}
         for job in (job for job in jobs if job.dataset == dataset):
             outcome = job.outcome
             assert outcome is not None  # just made
-            value = outcome.metrics.get(self.comparison.metric)
+            value = outcome.metrics.get(metric)
             if value is None and outcome.diverged is None:
-                raise ConfigError(f"{job.name}: the validation split does not have the metric {self.comparison.metric}")
+                raise ConfigError(f"{job.name}: the validation split does not have the metric {metric}")
             scores[job.arm].setdefault(job.setting, []).append(value)
         return {arm: choose(grid, of_arm) for arm, of_arm in scores.items()}
 
@@ -130,8 +146,11 @@ class _Execution:
 
         def done(job: Job, outcome: Outcome) -> None:
             self.num_done, self.num_made = self.num_done + 1, self.num_made + 1
-            value = outcome.metrics.get(self.comparison.metric)
-            said = "diverged" if value is None else f"validation {self.comparison.metric} {value:.3f}"
+            metric = self.comparison.metric_on(job.dataset)
+            value = outcome.metrics.get(metric)
+            said = (
+                f"validation {metric} {value:.3f}" if value is not None else "diverged" if outcome.diverged else "done"
+            )
             self.note(f"[{self.num_done}/{total}] {job.name}: {said}, {outcome.train_seconds:.0f} s")
 
         self.workers.run(missing, done, tell)

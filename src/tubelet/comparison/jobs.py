@@ -8,17 +8,21 @@ of an arm lie under its name, which is what TensorBoard shows: ``tensorboard --l
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.comparison.arms import Comparison
+from tubelet.comparison.materials import Materials
 from tubelet.comparison.tuning import Setting, text_of
-from tubelet.outcome import Outcome, content_key, read_outcome
+from tubelet.outcome import Outcome, read_outcome
 from tubelet.recipe import Recipe
 
 TEST = Path("evaluation") / "test" / "metrics.json"
+
+
+def views_file(number: int) -> Path:
+    """The metrics of a final run on the test split with another number of temporal views, below its folder."""
+    return Path("evaluation") / f"test-{number}-views" / "metrics.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +37,13 @@ class Job:
     folder: Path
     key: str
     is_tested: bool  # the test split is evaluated, once, when it is trained
+    test_views: tuple[int, ...] = ()  # then also with these numbers of temporal views
 
     @property
     def name(self) -> str:
         """As a person reads it."""
+        if not self.setting:
+            return f"{self.arm} to start from, on {self.dataset}"
         return f"{self.arm} on {self.dataset}, {text_of(self.setting)}, seed {self.seed}"
 
     @property
@@ -48,15 +55,15 @@ class Job:
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
         outcome = self.outcome
-        return outcome is not None and (
-            not self.is_tested or outcome.diverged is not None or (self.folder / TEST).is_file()
-        )
+        if outcome is None or not self.is_tested or outcome.diverged is not None:
+            return outcome is not None
+        files = [TEST, *map(views_file, self.test_views)]
+        return all((self.folder / file).is_file() for file in files)
 
 
 def make_job(
     comparison: Comparison,
-    fingerprints: Mapping[str, str],
-    out: Path,
+    materials: Materials,
     dataset: str,
     arm: str,
     setting: Setting,
@@ -64,28 +71,33 @@ def make_job(
     *,
     is_tested: bool,
 ) -> Job:
-    """The run of an arm at a setting.
-
-    Args:
-        fingerprints: of the data of each dataset.
-        out: folder of the comparison.
-    """
-    recipe = comparison.recipe(dataset, arm, dict(setting), seed)
-    key = content_key(recipe, fingerprints[dataset])
+    """The run of an arm at a setting."""
+    placed = materials.place(dataset, comparison.recipe(dataset, arm, dict(setting), seed))
     # TensorBoard, tables and people read the first half; the key alone decides.
-    folder = out / "runs" / dataset / arm / f"{text_of(setting)}-seed{seed}-{key[:8]}"
+    folder = materials.out / "runs" / dataset / arm / f"{text_of(setting)}-seed{seed}-{placed.key[:8]}"
     return Job(
         dataset=dataset,
         arm=arm,
         setting=setting,
         seed=seed,
-        recipe=recipe,
+        recipe=placed.recipe,
         folder=folder,
-        key=key,
+        key=placed.key,
         is_tested=is_tested,
+        test_views=comparison.test_views if is_tested else (),
     )
 
 
-def tested(job: Job) -> Job:
-    """The same run, with the test split in the end."""
-    return dataclasses.replace(job, is_tested=True)
+def start_job(materials: Materials, dataset: str, name: str) -> Job:
+    """The run of a model that arms start from."""
+    folder, placed = materials.start(dataset, name)
+    return Job(
+        dataset=dataset,
+        arm=name,
+        setting=(),
+        seed=placed.recipe.seed,
+        recipe=placed.recipe,
+        folder=folder,
+        key=placed.key,
+        is_tested=False,
+    )

@@ -10,6 +10,7 @@ import csv
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,8 @@ import numpy as np
 from tubelet.comparison.arms import Comparison
 from tubelet.comparison.convergence import area_under_curve, steps_to
 from tubelet.comparison.execute import Executed
-from tubelet.comparison.items import draw_weights, read_scores, resampled_metric
-from tubelet.comparison.jobs import TEST, Job
+from tubelet.comparison.items import Metric, draw_weights, read_scores, resampled_metric
+from tubelet.comparison.jobs import TEST, Job, views_file
 from tubelet.comparison.statistics import Contrast, Interval, Pair, contrast, interval_of, sentence
 from tubelet.comparison.timing import Cost
 from tubelet.comparison.tuning import Choice, text_of
@@ -52,6 +53,7 @@ class ArmResult:
     test: dict[str, Interval]  # of each figure, over the seeds that did not diverge
     area: Interval  # under the validation curve of the metric
     steps_to: dict[str, tuple[int | None, ...]]  # level: steps of each run, none where it is not reached
+    views: dict[str, Interval]  # temporal views: the metric on the test split with so many, over the seeds
     runs: tuple[Run, ...]
 
 
@@ -61,6 +63,7 @@ class ProtocolResult:
 
     dataset: str
     protocol: str  # tuned, or one setting
+    metric: str  # that is judged
     arms: tuple[ArmResult, ...]
     contrasts: tuple[Contrast, ...]
     sentences: tuple[str, ...]  # one per contrast
@@ -73,6 +76,7 @@ class Looks:
     dataset: str
     arm: str
     setting: str
+    metric: str  # that decided
     score: float  # on the validation split, mean over the tuning seeds
     num_runs: int  # settings times seeds: how often the validation split decided between settings
     num_diverged: int
@@ -84,7 +88,6 @@ class Result:
     """Everything a comparison found."""
 
     question: str
-    metric: str
     classes: dict[str, tuple[str, ...]]  # of each dataset
     grids: dict[str, dict[str, tuple[float, ...]]]  # by dataset, as they had grown
     looks: tuple[Looks, ...]
@@ -109,10 +112,13 @@ def gather(comparison: Comparison, executed: Executed, costs: Mapping[str, Mappi
     final = {run.folder: run for p in protocols for arm in p.arms for run in arm.runs}
     return Result(
         question=comparison.question,
-        metric=comparison.metric,
         classes={dataset: _classes(executed, dataset) for dataset in comparison.datasets},
         grids=executed.grids,
-        looks=tuple(_looks(d, arm, choice) for d, of in executed.choices.items() for arm, choice in of.items()),
+        looks=tuple(
+            _looks(dataset, comparison.metric_on(dataset), arm, choice)
+            for dataset, of in executed.choices.items()
+            for arm, choice in of.items()
+        ),
         protocols=tuple(protocols),
         costs={dataset: dict(of) for dataset, of in costs.items()},
         num_diverged=sum(c.num_diverged for c in tuning) + sum(run.diverged is not None for run in final.values()),
@@ -124,29 +130,32 @@ def _protocol(comparison: Comparison, name: str, dataset: str, jobs: Sequence[Jo
     by_arm: dict[str, list[Job]] = {}
     for job in jobs:
         by_arm.setdefault(job.arm, []).append(job)
+    metric = comparison.metric_on(dataset)
     arms = {arm: _arm(comparison, arm, of_arm) for arm, of_arm in by_arm.items()}
     judged = [(a, b) for a, b in comparison.judged if a in arms and b in arms]
-    pairs = [_pair(comparison, by_arm, arms[a], arms[b]) for a, b in judged]
+    pairs = [_pair(metric, by_arm, arms[a], arms[b]) for a, b in judged]
     found = contrast(pairs)
     return ProtocolResult(
         dataset=dataset,
         protocol=name,
+        metric=metric,
         arms=tuple(arms.values()),
         contrasts=tuple(found),
-        sentences=tuple(sentence(one, f"test {comparison.metric}") for one in found),
+        sentences=tuple(sentence(one, f"test {metric}") for one in found),
     )
 
 
 def _arm(comparison: Comparison, arm: str, jobs: Sequence[Job]) -> ArmResult:
-    runs = [_run(job, comparison.metric) for job in jobs]
+    metric = comparison.metric_on(jobs[0].dataset)
+    runs = [_run(job, metric) for job in jobs]
     sound = [run for run in runs if run.diverged is None]
     figures = [name for name in FIGURES if sound and all(run.test.get(name) is not None for run in sound)]
-    areas = [area_under_curve(run.curve["step"], run.curve[comparison.metric]) for run in sound]
+    areas = [area_under_curve(run.curve["step"], run.curve[metric]) for run in sound]
     levels = {
         f"{level:g}": tuple(
-            steps_to(run.curve["step"], run.curve[comparison.metric], level, is_lower_better=False) for run in sound
+            steps_to(run.curve["step"], run.curve[metric], level, is_lower_better=False) for run in sound
         )
-        for level in comparison.levels
+        for level in comparison.levels_on(jobs[0].dataset)
     }
     return ArmResult(
         arm=arm,
@@ -157,8 +166,15 @@ def _arm(comparison: Comparison, arm: str, jobs: Sequence[Job]) -> ArmResult:
         test={name: interval_of(np.array([run.test[name] for run in sound], dtype=np.float64)) for name in figures},
         area=interval_of(np.array(areas, dtype=np.float64)),
         steps_to=levels,
+        views={str(number): _with_views(jobs, runs, number, metric) for number in jobs[0].test_views},
         runs=tuple(runs),
     )
+
+
+def _with_views(jobs: Sequence[Job], runs: Sequence[Run], number: int, metric: str) -> Interval:
+    sound = [job for job, run in zip(jobs, runs, strict=True) if run.diverged is None]
+    values = [_metrics(job, views_file(number))[metric] for job in sound]
+    return interval_of(np.array(values, dtype=np.float64))
 
 
 def _run(job: Job, metric: str) -> Run:
@@ -181,19 +197,19 @@ def _run(job: Job, metric: str) -> Run:
     )
 
 
-def _pair(comparison: Comparison, jobs: Mapping[str, Sequence[Job]], first: ArmResult, second: ArmResult) -> Pair:
+def _pair(metric: Metric, jobs: Mapping[str, Sequence[Job]], first: ArmResult, second: ArmResult) -> Pair:
     """Seeds at which neither arm diverged; both arms on the same resampled test sets."""
     values, scores = {}, {}
     seeds = {r.seed for r in first.runs if r.diverged is None} & {r.seed for r in second.runs if r.diverged is None}
     for arm in (first, second):
         kept = [run for run in arm.runs if run.seed in seeds]
-        values[arm.arm] = np.array([run.test[comparison.metric] for run in kept], dtype=np.float64)
+        values[arm.arm] = np.array([run.test[metric] for run in kept], dtype=np.float64)
         of_arm = [job for job in jobs[arm.arm] if job.seed in seeds]
         scores[arm.arm] = [read_scores(job.folder / TEST.with_name("scores.csv")) for job in of_arm]
     differences = None
     if seeds:
         weights = draw_weights(len(scores[first.arm][0].labels))
-        resampled = [resampled_metric(scores[arm.arm], comparison.metric, weights) for arm in (first, second)]
+        resampled = [resampled_metric(scores[arm.arm], metric, weights) for arm in (first, second)]
         differences = resampled[0] - resampled[1]
         differences = differences[~np.isnan(differences)]
     return Pair(
@@ -205,11 +221,12 @@ def _pair(comparison: Comparison, jobs: Mapping[str, Sequence[Job]], first: ArmR
     )
 
 
-def _looks(dataset: str, arm: str, choice: Choice) -> Looks:
+def _looks(dataset: str, metric: str, arm: str, choice: Choice) -> Looks:
     return Looks(
         dataset=dataset,
         arm=arm,
         setting=text_of(choice.setting),
+        metric=metric,
         score=choice.score,
         num_runs=choice.num_runs,
         num_diverged=choice.num_diverged,
@@ -225,13 +242,18 @@ def _classes(executed: Executed, dataset: str) -> tuple[str, ...]:
 
 
 def _test_metrics(job: Job) -> dict[str, Any]:
-    file = job.folder / TEST
+    content = _metrics(job, TEST)
+    if "confusion" not in content:
+        raise DataError(f"{job.folder / TEST}: comparisons need one head with one label per video")
+    return content
+
+
+def _metrics(job: Job, name: Path) -> dict[str, Any]:
+    file = job.folder / name
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be read ({error}); remove {job.folder} and run the comparison again") from None
-    if "confusion" not in content:
-        raise DataError(f"{file}: comparisons need one head with one label per video")
     return content
 
 

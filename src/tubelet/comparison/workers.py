@@ -22,11 +22,11 @@ from typing import Any
 
 import torch
 
-from tubelet.comparison.jobs import Job
+from tubelet.comparison.jobs import TEST, Job, views_file
 from tubelet.errors import TubeletError
 from tubelet.outcome import Outcome, carry_out
-from tubelet.run import run_recipe
-from tubelet.training.reporter import NoReporter
+from tubelet.run import evaluate_run, run_recipe
+from tubelet.training.reporter import NoReporter, Reporter
 
 _TELL_EVERY_SECONDS = 1.0
 _LISTEN_SECONDS = 0.5  # between looks at whether to stop
@@ -144,9 +144,20 @@ def _listen(connection: Connection, jobs: queue.SimpleQueue[Job]) -> None:
 def _make(job: Job, device: torch.device, connection: Connection) -> Outcome:
     reporter = _Teller(connection)
     outcome = carry_out(job.recipe, job.folder, job.key, device=device, reporter=reporter)
-    if job.is_tested and not job.is_done:
-        run_recipe(job.recipe, job.folder, device=device, reporter=reporter)
+    evaluate_job(job, device, reporter)
     return outcome
+
+
+def evaluate_job(job: Job, device: torch.device, reporter: Reporter) -> None:
+    """Evaluate a trained run on the test split, where that is still to be done."""
+    if not job.is_tested or job.is_done:
+        return
+    if not (job.folder / TEST).is_file():
+        run_recipe(job.recipe, job.folder, device=device, reporter=reporter)
+    for number in job.test_views:
+        if not (job.folder / views_file(number)).is_file():
+            out = (job.folder / views_file(number)).parent
+            evaluate_run(job.recipe, job.folder, out, device=device, num_temporal_views=number)
 
 
 class _Teller(NoReporter):

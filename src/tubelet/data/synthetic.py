@@ -7,17 +7,22 @@ opposite class has for the same draws. So a model that sees frames without their
 its opposite: its accuracy cannot exceed 50 %. Files hold key frames only, at a constant quantizer: each frame is
 coded alone, and the symmetry survives compression.
 
+The shape set shows the same clips under other labels: which shape moves, whichever way. A single frame tells that: an
+image model can learn it, for video models of the motion set to begin with.
+
 T frames, H = W = size_pixels. Lengths are in frame widths, angles in radians with y pointing down.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +35,7 @@ from tubelet.files import write_atomically
 
 # Opposites are neighbors.
 CLASSES = ("left", "right", "up", "down", "clockwise", "counter_clockwise", "growing", "shrinking")
+SHAPES = ("bar", "triangle", "cross", "letter_l", "arrow")
 PARAMETERS_FILE = "motion_set.json"
 VERSION = 1  # goes up when the same parameters give other clips
 
@@ -99,7 +105,26 @@ def motion_clip(
     """
     index = _class_index(class_name)
     _check_size(size_pixels, num_frames)
-    draws = _draw(rng, size_pixels)
+    return _rendered(_draw(rng, size_pixels), index, size_pixels, num_frames)
+
+
+def shape_clip(
+    shape: str, rng: np.random.Generator, *, size_pixels: int = 64, num_frames: int = 24
+) -> UInt8[np.ndarray, "T H W 3"]:
+    """One clip in RGB of a shape that moves in one of the eight ways, drawn too.
+
+    Raises:
+        DataError: no such shape, or a size or length that cannot show its motion.
+    """
+    if shape not in SHAPES:
+        raise DataError(f"no shape '{shape}'{nearest(shape, SHAPES)}")
+    _check_size(size_pixels, num_frames)
+    draws = dataclasses.replace(_draw(rng, size_pixels), shape=SHAPES.index(shape))
+    return _rendered(draws, int(rng.integers(len(CLASSES))), size_pixels, num_frames)
+
+
+def _rendered(draws: _Draws, index: int, size_pixels: int, num_frames: int) -> UInt8[np.ndarray, "T H W 3"]:
+    """A clip of the motion class with this number."""
     sign = 1 if index % 2 else -1
     # Symmetric around 0; rounding is too, so what is computed from a time and its mirror image is equal bit by bit.
     times = [sign * (frame - (num_frames - 1) / 2) / num_frames for frame in range(num_frames)]
@@ -136,27 +161,58 @@ def write_motion_set(
     Raises:
         DataError: a parameter out of range, or ``root`` holds a set with other parameters.
     """
-    _check_size(size_pixels, num_frames)
+    sizes = {"size_pixels": size_pixels, "num_frames": num_frames, "fps": fps, "seed": seed}
+    _write_set(
+        root, counts, CLASSES, partial(motion_clip, size_pixels=size_pixels, num_frames=num_frames), sizes, progress
+    )
+
+
+def write_shape_set(
+    root: Path,
+    counts: Mapping[str, int],
+    *,
+    size_pixels: int = 64,
+    num_frames: int = 24,
+    fps: int = 24,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Write ``root/<split>/<shape>/NNNN.mp4``; the rest as ``write_motion_set``, with five classes for eight."""
+    sizes = {"size_pixels": size_pixels, "num_frames": num_frames, "fps": fps, "seed": seed}
+    _write_set(
+        root, counts, SHAPES, partial(shape_clip, size_pixels=size_pixels, num_frames=num_frames), sizes, progress
+    )
+
+
+def _write_set(
+    root: Path,
+    counts: Mapping[str, int],
+    classes: tuple[str, ...],
+    clip_of: Callable[[str, np.random.Generator], UInt8[np.ndarray, "T H W 3"]],
+    sizes: Mapping[str, int],
+    progress: Callable[[int, int], None] | None,
+) -> None:
+    """Every file of its own random draws, named by its seed, split, class and number."""
+    fps, seed = sizes["fps"], sizes["seed"]
+    _check_size(sizes["size_pixels"], sizes["num_frames"])
     if fps <= 0 or seed < 0:
         raise DataError(f"motion set: fps must be positive and seed 0 or more, got fps={fps} and seed={seed}")
     for split, count in counts.items():
-        if count <= 0 or count % len(CLASSES):
+        if count <= 0 or count % len(classes):
             raise DataError(
-                f"motion set: split '{split}' must have a positive multiple of {len(CLASSES)} clips, got {count}"
+                f"motion set: split '{split}' must have a positive multiple of {len(classes)} clips, got {count}"
             )
-    sizes = {"size_pixels": size_pixels, "num_frames": num_frames, "fps": fps, "seed": seed}
-    _claim(root, {"version": VERSION, "counts": dict(counts), **sizes, "classes": list(CLASSES)})
+    _claim(root, {"version": VERSION, "counts": dict(counts), **sizes, "classes": list(classes)})
     total, done = sum(counts.values()), 0
     for split, count in counts.items():
-        for class_index, class_name in enumerate(CLASSES):
+        for class_index, class_name in enumerate(classes):
             folder = root / split / class_name
             folder.mkdir(parents=True, exist_ok=True)
-            for number in range(count // len(CLASSES)):
+            for number in range(count // len(classes)):
                 path = folder / f"{number:04d}.mp4"
                 if not path.exists():
                     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), class_index, number])
-                    clip = motion_clip(class_name, rng, size_pixels=size_pixels, num_frames=num_frames)
-                    write_atomically(path, encode_h264(clip, fps))
+                    write_atomically(path, encode_h264(clip_of(class_name, rng), fps))
                 done += 1
                 if progress is not None:
                     progress(done, total)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tubelet.data.budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import Manifest, Sample
-from tubelet.errors import DataError
+from tubelet.errors import DataError, ScoresNotFinite
 from tubelet.evaluation.actions import ActionMetrics, compute_action_metrics
 from tubelet.evaluation.metrics import Metrics, compute_metrics
 from tubelet.evaluation.multi_label import MultiLabelMetrics, compute_multi_label_metrics
@@ -110,6 +110,7 @@ def evaluate(
             then has the metrics of the whole split, every video counted once.
 
     Raises:
+        ScoresNotFinite: the model gives NaN.
         DataError: no video of the split could be read, or more could not than the failure budget allows; or the
             data have other heads or classes than the protocol.
     """
@@ -141,6 +142,11 @@ def evaluate(
     if not len(whole.rows):
         lines = "; ".join(list(whole.failed.values())[:4])
         raise DataError(f"none of the {len(manifest)} videos of split '{split}' could be read: {lines}")
+    if num_wrong := int((~whole.probs.isfinite()).any(dim=1).sum()):
+        raise ScoresNotFinite(
+            f"{num_wrong} of {len(whole.rows)} videos of split '{split}' have scores that are not finite; the weights "
+            "of the model are damaged, or its training diverged"
+        )
     return Evaluation(
         metrics=_metrics(whole.probs, whole.labels, protocol, train),
         samples=tuple(manifest.samples[row] for row in whole.rows),

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tubelet.errors import ConfigError, nearest
-from tubelet.nn.longformer import FullAttention, LongformerAttention, PostNormLayer
+from tubelet.nn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 from tubelet.nn.position import FixedFramePositions, FramePositionTable, NoFramePositions
 from tubelet.types import FrameFeatures
 
@@ -38,7 +38,8 @@ class VTNConfig:
     backbone_fields: dict[str, Any] = field(default_factory=dict)  # arguments of that network other than timm's own
     freeze_backbone: bool = False  # eval mode, no gradient, no activation kept
     embed_dim: int | None = None  # width of the encoder; none: the backbone's, without a projection between them
-    encoder: Literal["longformer", "full"] = "longformer"  # neighbors and class token, or attention to every frame
+    # Attention to neighbors and class token, to every frame, or the mean of all frames (nothing to learn in weighing).
+    encoder: Literal["longformer", "full", "uniform"] = "longformer"
     depth: int = 3  # layers of the encoder
     num_heads: int = 12  # attention heads per layer
     attention_window: tuple[int, ...] = (18,)  # neighbors a frame sees, both sides together; one for all, or per layer
@@ -63,6 +64,8 @@ class VTNConfig:
             )
         if any(w <= 0 or w % 2 for w in self.attention_window):
             raise ConfigError(f"attention_window must be positive and even, got {self.attention_window}")
+        if self.encoder == "uniform" and self.attn_drop_rate:
+            raise ConfigError("encoder 'uniform' has no attention weights to drop: set attn_drop_rate to 0")
         if self.num_positions < 3:
             raise ConfigError(f"num_positions must be 3 or more (frame, class, padding), got {self.num_positions}")
         if not timm.is_model(self.backbone):
@@ -202,10 +205,16 @@ def make_positions(config: VTNConfig, width: int) -> FramePositionTable | FixedF
             return NoFramePositions()
 
 
-def make_attention(config: VTNConfig, width: int, window: int) -> LongformerAttention | FullAttention:
-    if config.encoder == "full":
-        return FullAttention(width, config.num_heads, config.attn_drop_rate)
-    return LongformerAttention(width, config.num_heads, window, config.attn_drop_rate)
+def make_attention(
+    config: VTNConfig, width: int, window: int
+) -> LongformerAttention | FullAttention | UniformAttention:
+    match config.encoder:
+        case "longformer":
+            return LongformerAttention(width, config.num_heads, window, config.attn_drop_rate)
+        case "full":
+            return FullAttention(width, config.num_heads, config.attn_drop_rate)
+        case "uniform":
+            return UniformAttention(width)
 
 
 def make_head(config: VTNConfig, width: int) -> nn.Module:

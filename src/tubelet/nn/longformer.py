@@ -143,12 +143,39 @@ class FullAttention(nn.Module):
         return rearrange(out, "b heads n hd -> b n (heads hd)")
 
 
+class UniformAttention(nn.Module):
+    """The paper's ablation of attention: every token takes the mean of all values, the same weight for each.
+
+    Source: VTN section 4.3, which asks what learned weights are worth; heads have nothing to divide here.
+    """
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.value = nn.Linear(embed_dim, embed_dim)
+        self.proj = nn.Linear(embed_dim, embed_dim)
+
+    def class_token(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B 1 D"]:
+        return self.value(self._mean(x, valid))
+
+    def frames(
+        self, x: Float[Tensor, "B L D"], start: int, stop: int, valid: Bool[Tensor, "B L"] | None
+    ) -> Float[Tensor, "B rows D"]:
+        return self.value(self._mean(x, valid)).expand(-1, stop - start, -1)
+
+    def _mean(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B 1 D"]:
+        """Of the tokens: the mean of their values is the value of it."""
+        if valid is None:
+            return x.mean(1, keepdim=True)
+        weights = valid.unsqueeze(-1).to(x.dtype)  # B L 1
+        return (x * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+
+
 class PostNormLayer(nn.Module):
     """``norm(x + attention(x))``, then ``norm(x + mlp(x))``, with the exact GELU (the order of BERT)."""
 
     def __init__(
         self,
-        attention: LongformerAttention | FullAttention,
+        attention: LongformerAttention | FullAttention | UniformAttention,
         embed_dim: int,
         hidden_dim: int,
         drop_rate: float = 0.0,

@@ -47,6 +47,7 @@ def write_comparison_report(out: Path, result: Result, comparison: Comparison, *
         "comparison": comparison,
         "sections": [_section(result, protocol, found) for protocol in result.protocols],
         "looks": views.looks(result, comparison),
+        "published": [views.published(found) for found in comparison.published],
         "warnings": list(views.warnings(result)),
         "settings": config.dump_yaml(config.to_dict(comparison)),
         "command": command,
@@ -68,6 +69,8 @@ def _section(result: Result, protocol: ProtocolResult, found: Mapping[str, tuple
         shown.append(views.contrasts(result, protocol))
     if is_tuned:
         shown.append(views.convergence(result, protocol))
+        if protocol.arms[0].views:
+            shown.append(views.test_views(result, protocol))
     return Section(
         protocol=protocol,
         shown=tuple(shown),
@@ -79,7 +82,7 @@ def _section(result: Result, protocol: ProtocolResult, found: Mapping[str, tuple
 
 def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str, Markup]]:
     """Title, description and SVG of each plot."""
-    salt, metric = f"{protocol.dataset}-{protocol.protocol}", result.metric
+    salt, metric = f"{protocol.dataset}-{protocol.protocol}", protocol.metric
     arms = [arm for arm in protocol.arms if any(run.curve for run in arm.runs)]
     ends = "; ".join(f"{arm.arm}: area {views.interval(arm.area)}" for arm in arms)
     if not arms:
@@ -103,9 +106,20 @@ def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str
         said = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
         svg = plots.accuracy_against_cost(points, x_label=unit, y_label=metric, salt=f"{salt}-{name}")
         yield f"Test {metric} against {name}", said, svg
+    if points := list(_points_of_views(result, protocol)):
+        said = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
+        svg = plots.accuracy_against_cost(points, x_label="GMACs per video", y_label=metric, salt=f"{salt}-views")
+        yield f"Test {metric} with more temporal views", said, svg
     times = {arm.arm: _step_times(result, protocol, arm) for arm in protocol.arms}
     said = "; ".join(f"{name}: {value:.1f} ms" for name, (value, _, _) in times.items())
     yield "Time of a training step", said, plots.bars(times, x_label="milliseconds", salt=f"{salt}-times")
+
+
+def _points_of_views(result: Result, protocol: ProtocolResult) -> Iterator[plots.Point]:
+    for series, arm in enumerate(protocol.arms):
+        gmacs = result.costs[protocol.dataset][arm.arm].gmacs
+        for number, found in arm.views.items():
+            yield plots.Point(series=series, cost=gmacs * int(number), value=found.mean, low=found.low, high=found.high)
 
 
 def _step_times(result: Result, protocol: ProtocolResult, arm: ArmResult) -> tuple[float, float, float]:

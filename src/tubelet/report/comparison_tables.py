@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tubelet.comparison.arms import Comparison
+from tubelet.comparison.arms import Comparison, Published
 from tubelet.comparison.results import ArmResult, ProtocolResult, Result
 from tubelet.comparison.statistics import Interval
 from tubelet.comparison.timing import Cost
@@ -26,16 +26,16 @@ class Table:
 def results(result: Result, protocol: ProtocolResult) -> Table:
     """What each arm reaches on the test split and what it costs."""
     costs = result.costs[protocol.dataset]
-    other = "top1" if result.metric != "top1" else "auroc"
+    other = "top1" if protocol.metric != "top1" else "auroc"
     has_other = all(other in arm.test for arm in protocol.arms)
     columns = (
-        *("setting", f"test {result.metric}", *([f"test {other}"] if has_other else [])),
+        *("setting", f"test {protocol.metric}", *([f"test {other}"] if has_other else [])),
         *("runs", "diverged", "parameters", "GMACs", "training", "ms per clip", "peak memory"),
     )
     rows = []
     for arm in protocol.arms:
         cost = costs[arm.arm]
-        tests = [interval(arm.test.get(result.metric)), *([interval(arm.test.get(other))] if has_other else [])]
+        tests = [interval(arm.test.get(protocol.metric)), *([interval(arm.test.get(other))] if has_other else [])]
         peak = "–" if cost.peak_bytes is None else f"{cost.peak_bytes / 1e6:,.0f}{numbers.SPACE}MB"
         cells = (
             *(arm.setting, *tests, str(arm.num_runs), str(arm.num_diverged)),
@@ -62,7 +62,7 @@ def results(result: Result, protocol: ProtocolResult) -> Table:
 def convergence(result: Result, protocol: ProtocolResult) -> Table:
     """How fast each arm gets where."""
     levels = list(protocol.arms[0].steps_to)
-    columns = [f"area under validation {result.metric}"]
+    columns = [f"area under validation {protocol.metric}"]
     columns += [f"to {level}: {what}" for level in levels for what in ("steps", "seconds")]
     rows = []
     for arm in protocol.arms:
@@ -83,6 +83,28 @@ def convergence(result: Result, protocol: ProtocolResult) -> Table:
     )
 
 
+def test_views(result: Result, protocol: ProtocolResult) -> Table:
+    """The metric with each number of temporal views."""
+    numbers_of_views = list(protocol.arms[0].views)
+    rows = []
+    for arm in protocol.arms:
+        gmacs = result.costs[protocol.dataset][arm.arm].gmacs
+        cells = [f"{interval(found)} at {gmacs * int(number):.3g}" for number, found in arm.views.items()]
+        rows.append((arm.arm, "", tuple(cells)))
+    return Table(
+        title="Temporal views",
+        note=f"Test {protocol.metric} of the same runs with so many temporal views, at so many GMACs per video.",
+        columns=tuple("1 view" if number == "1" else f"{number} views" for number in numbers_of_views),
+        rows=tuple(rows),
+    )
+
+
+def published(found: Published) -> Table:
+    """Figures that others have published."""
+    rows = tuple((name, "", cells) for name, cells in found.rows.items())
+    return Table(title=found.title, note=f"Source: {found.source}.", columns=found.columns, rows=rows)
+
+
 def contrasts(result: Result, protocol: ProtocolResult) -> Table:
     """The pairs that are judged, with their numbers."""
     rows = []
@@ -97,9 +119,10 @@ def contrasts(result: Result, protocol: ProtocolResult) -> Table:
     return Table(
         title="Contrasts",
         note=(
-            f"Difference of test {result.metric}, paired by seed, with its 95 % interval over seeds (t) and over test "
-            "items (bootstrap). p is the larger of the two; corrected by Holm for all contrasts of this table. Better "
-            "or worse: corrected p below 0.05. Superiority: chance that a run of the first beats one of the second."
+            f"Difference of test {protocol.metric}, paired by seed, with its 95 % interval over seeds (t) and over "
+            "test items (bootstrap). p is the larger of the two; corrected by Holm for all contrasts of this table. "
+            "Better or worse: corrected p below 0.05. Superiority: chance that a run of the first beats one of the "
+            "second."
         ),
         columns=("verdict", "difference", "over seeds", "over items", "p", "p corrected", "superiority"),
         rows=tuple(rows),
@@ -112,7 +135,13 @@ def looks(result: Result, comparison: Comparison) -> Table:
     for look in result.looks:
         edge = f"yes: {', '.join(look.at_edge)}" if look.at_edge else "no"
         name = look.arm if len(comparison.datasets) == 1 else f"{look.arm} on {look.dataset}"
-        cells = (look.setting, numbers.decimal(look.score), str(look.num_runs), str(look.num_diverged), edge)
+        cells = (
+            look.setting,
+            f"{look.metric} {numbers.decimal(look.score)}",
+            str(look.num_runs),
+            str(look.num_diverged),
+            edge,
+        )
         rows.append((name, "", cells))
     grids = "; ".join(
         f"{dataset}: " + ", ".join(f"{key} {' '.join(f'{v:g}' for v in values)}" for key, values in grid.items())
@@ -122,10 +151,10 @@ def looks(result: Result, comparison: Comparison) -> Table:
         title="Tuning",
         note=(
             f"The same for each arm: every setting of the grid ({grids}) with {comparison.tuning.num_seeds} seed(s), "
-            f"judged by validation {result.metric}. Looks: how many runs that choice saw, each of them the best of its "
+            f"judged on the validation split. Looks: how many runs that choice saw, each of them the best of its "
             "own validations. At edge: the best value is the last that was tried, so that a better one may lie beyond."
         ),
-        columns=("best setting", f"validation {result.metric}", "looks", "diverged", "at edge"),
+        columns=("best setting", "on validation", "looks", "diverged", "at edge"),
         rows=tuple(rows),
     )
 

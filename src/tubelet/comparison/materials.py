@@ -1,0 +1,106 @@
+"""What the runs of a comparison stand on and it makes itself: generated clips, and models that arms start from.
+
+    data/NAME/                    clips, for ``data.source: generated:NAME``
+    starts/DATASET/NAME-KEY/      the run of a model, whose best checkpoint is ``init.source: start:NAME``
+
+Recipes of comparisons hold the names; the recipe of a run holds the paths. The key of a run is of the names and of what
+they stand for, so that a comparison may be moved and a start with another content makes other runs.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from tubelet.comparison.arms import FIRST_SEED, GENERATED, START, Comparison, Generated
+from tubelet.data.synthetic import write_motion_set, write_shape_set
+from tubelet.outcome import content_key, data_fingerprint
+from tubelet.recipe import Recipe
+
+_WRITERS = {"motions": write_motion_set, "shapes": write_shape_set}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Placed:
+    """A recipe with paths in place of names, and the key of its content."""
+
+    recipe: Recipe
+    key: str
+
+
+class Materials:
+    """Knows where everything lies below ``out``, and what is in it."""
+
+    def __init__(self, comparison: Comparison, out: Path) -> None:
+        self.comparison, self.out = comparison, out.absolute()
+        self._fingerprints: dict[tuple[str, str], str] = {}
+        self._starts: dict[tuple[str, str], tuple[Path, str]] = {}
+
+    def generate(self, progress: Callable[[str, int, int], None] = lambda name, done, total: None) -> None:
+        """Write the clips that are missing. ``progress`` is told the set, the clips done and all."""
+        for name, made in self.comparison.generated.items():
+            _WRITERS[made.classes](
+                self._folder(name),
+                made.counts,
+                size_pixels=made.size_pixels,
+                num_frames=made.num_frames,
+                seed=made.seed,
+                progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
+            )
+
+    def fingerprint(self, dataset: str) -> str:
+        """Of the data that the arms see."""
+        arm = next(iter(self.comparison.running))
+        return self._fingerprint(self.comparison.recipe(dataset, arm, {}, FIRST_SEED))
+
+    def needed_starts(self, dataset: str) -> list[str]:
+        """The models that arms of this session start from."""
+        recipes = (self.comparison.recipe(dataset, arm, {}, FIRST_SEED) for arm in self.comparison.running)
+        return sorted({name for recipe in recipes if (name := _start_of(recipe)) is not None})
+
+    def start(self, dataset: str, name: str) -> tuple[Path, Placed]:
+        """Where a start lies, and how it is made."""
+        placed = self.place(dataset, self.comparison.start_recipe(dataset, name))
+        return self.out / "starts" / dataset / f"{name}-{placed.key[:8]}", placed
+
+    def place(self, dataset: str, recipe: Recipe) -> Placed:
+        """The recipe as it runs here."""
+        fingerprint, start = self._fingerprint(recipe), _start_of(recipe)
+        key_of = recipe
+        if start is not None and recipe.init is not None:
+            if (dataset, start) not in self._starts:
+                folder, made = self.start(dataset, start)
+                self._starts[dataset, start] = folder, made.key
+            folder, start_key = self._starts[dataset, start]
+            key_of = dataclasses.replace(recipe, init=dataclasses.replace(recipe.init, source=START + start_key))
+            recipe = dataclasses.replace(recipe, init=dataclasses.replace(recipe.init, source=str(folder / "best")))
+        return Placed(recipe=self._with_data(recipe), key=content_key(key_of, fingerprint))
+
+    def _fingerprint(self, recipe: Recipe) -> str:
+        asked = recipe.data.source, str(recipe.data.manifest)
+        if asked not in self._fingerprints:
+            self._fingerprints[asked] = data_fingerprint(self._with_data(recipe))
+        return self._fingerprints[asked]
+
+    def _with_data(self, recipe: Recipe) -> Recipe:
+        source = recipe.data.source
+        if not source.startswith(GENERATED):
+            return recipe
+        folder = self._folder(source.removeprefix(GENERATED))
+        return dataclasses.replace(recipe, data=dataclasses.replace(recipe.data, source=str(folder)))
+
+    def _folder(self, name: str) -> Path:
+        return self.out / "data" / f"{name}-{_content_of(self.comparison.generated[name])}"
+
+
+def _start_of(recipe: Recipe) -> str | None:
+    source = "" if recipe.init is None else recipe.init.source
+    return source.removeprefix(START) if source.startswith(START) else None
+
+
+def _content_of(made: Generated) -> str:
+    """The sizes of a set, for the name of its folder: a comparison whose sets change makes them beside the old ones."""
+    counts = "-".join(str(count) for count in made.counts.values())
+    return f"{counts}-{made.size_pixels}x{made.num_frames}-{made.seed}"

@@ -1,0 +1,182 @@
+"""A comparison generates its clips, trains the models to start from, and tests with more views, all by itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from in_this_process import carried_out
+from tiny_comparison import load, made_up_costs
+from tubelet.comparison.arms import Comparison
+from tubelet.comparison.execute import Executed
+from tubelet.comparison.jobs import views_file
+from tubelet.comparison.materials import Materials
+from tubelet.comparison.results import gather
+from tubelet.errors import ConfigError, Diverged
+from tubelet.report.comparison import write_comparison_report
+from tubelet.weights.open import open_checkpoint
+
+CHANGES: dict[str, Any] = {
+    "base": "motion/tubelets_avgpool",
+    "metric": "top1",
+    "datasets": {"motion": {"fields": {"data.source": "generated:motion"}}},
+    "generated": {
+        "motion": {"counts": {"train": 16, "val": 8, "test": 8}, "size_pixels": 32, "num_frames": 8},
+        "shapes": {"counts": {"train": 10, "val": 5}, "size_pixels": 32, "num_frames": 8, "classes": "shapes"},
+    },
+    "fields": {
+        "data.num_workers": 0,
+        "training.num_epochs": 1,
+        "training.batch_size": 8,
+        "optim.warmup_epochs": 0,
+        "model.name": "vivit_ti16x2_joint",
+        "model.tubelet_size": [2, 16, 16],
+        "model.embed_dim": 12,
+        "model.depth": 1,
+        "model.num_heads": 1,
+        "protocol.num_frames": 4,
+        "protocol.resize_short_side": 32,
+        "protocol.crop_size": [32, 32],
+        "protocol.num_temporal_views": 1,
+    },
+    "starts": {
+        "image": {
+            "about": "an image ViT",
+            "fields": {
+                "data.source": "generated:shapes",
+                "model.tubelet_size": [1, 16, 16],
+                "protocol.num_frames": 1,
+            },
+        }
+    },
+    "arms": {
+        "random": {"about": "random", "fields": {}},
+        "central": {
+            "about": "from the image model",
+            "fields": {"init.source": "start:image"},
+            "datasets": {"motion": {"init.tokenizer": "central_frame"}},
+        },
+    },
+    "contrasts": [["central", "random"]],
+    "tuning": {"grid": {"optim.lr": [0.0003, 0.001, 0.002, 0.003]}, "max_extensions": 0},
+    "num_seeds": 2,
+    "one_setting": None,
+    "levels": [],
+    "test_views": [1, 2],
+    "published": [{"title": "A table", "source": "a paper", "columns": ["top-1"], "rows": {"central": ["79.2"]}}],
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+Finished = tuple[Comparison, Path, Executed]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("materials")
+    comparison = load(folder, **CHANGES)
+    return comparison, folder / "out", carried_out(comparison, folder / "out")[0]
+
+
+def test_clips_are_generated_and_every_run_reads_them(finished: Finished) -> None:
+    _, out, executed = finished
+    (motion, shapes) = sorted((out / "data").iterdir())
+    assert len(list(motion.rglob("*.mp4"))) == 32
+    assert {p.name for p in (shapes / "train").iterdir()} == {"bar", "triangle", "cross", "letter_l", "arrow"}
+    assert {job.recipe.data.source for job in executed.final} == {str(motion)}
+    assert [job.recipe.data.source for job in executed.starts] == [str(shapes)]
+
+
+def test_arms_start_from_the_model_that_was_trained_for_them(finished: Finished) -> None:
+    _, _, executed = finished
+    (start,) = executed.starts
+    for job in executed.final:
+        account = json.loads((job.folder / "run.json").read_text()).get("init")
+        if job.arm == "random":
+            assert job.recipe.init is None
+            assert account is None
+        else:
+            assert job.recipe.init is not None
+            assert job.recipe.init.tokenizer == "central_frame"
+            assert account["source"] == str(start.folder / "best")
+    image, _ = open_checkpoint(start.folder / "best")
+    assert image.config.tubelet_size == (1, 16, 16)
+
+
+def test_a_comparison_may_be_moved_and_what_a_start_is_made_of_makes_other_runs(
+    finished: Finished, tmp_path: Path
+) -> None:
+    comparison, out, executed = finished
+    shutil.copytree(out / "data", tmp_path / "data")
+
+    def keys(comparison: Comparison) -> dict[str, str]:
+        materials = Materials(comparison, tmp_path)
+        return {
+            arm: materials.place("motion", comparison.recipe("motion", arm, dict(setting), 0)).key
+            for arm, setting in settings.items()
+        }
+
+    settings = {job.arm: job.setting for job in executed.final}
+    assert keys(comparison) == {job.arm: job.key for job in executed.final if job.seed == 0}
+    longer = dataclasses.replace(
+        comparison.starts["image"], fields={**comparison.starts["image"].fields, "optim.lr": 0.01}
+    )
+    other = keys(dataclasses.replace(comparison, starts={"image": longer}))
+    assert other["random"] == keys(comparison)["random"]
+    assert other["central"] != keys(comparison)["central"]
+
+
+def test_final_runs_are_tested_with_every_number_of_views(finished: Finished) -> None:
+    comparison, out, executed = finished
+    for job in executed.final:
+        for number in (1, 2):
+            content = json.loads((job.folder / views_file(number)).read_text())
+            assert (content["views"], content["num_videos"]) == (f"{number}x1", 8)
+    result = gather(comparison, executed, made_up_costs(comparison))
+    (tuned,) = result.protocols
+    assert all(list(arm.views) == ["1", "2"] for arm in tuned.arms)
+    write_comparison_report(out, result, comparison, command="tubelet compare tiny.yaml")
+    for file in ("report.html", "report.md"):
+        text = (out / file).read_text()
+        assert "Temporal views" in text
+        assert "Published figures" in text
+        assert "79.2" in text
+
+
+def test_a_start_that_diverges_ends_the_comparison_and_names_what_to_set(tmp_path: Path) -> None:
+    starts = {"image": {**CHANGES["starts"]["image"]}}
+    starts["image"]["fields"] = {**starts["image"]["fields"], "optim.lr": 1e30}
+    comparison = load(tmp_path, **{**CHANGES, "starts": starts})
+    with pytest.raises(Diverged, match=r"image to start from, on motion: .* set its optim.lr in starts.image.fields"):
+        carried_out(comparison, tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"datasets": {"motion": {"fields": {"data.source": "generated:motions"}}}}, "did you mean 'motion'"),
+        ({"starts": {}}, "'start:image' is not in starts of the comparison"),
+        ({"test_views": [0]}, "test_views must be positive"),
+        (
+            {"arms": {**CHANGES["arms"], "random": {"about": "", "fields": {}, "datasets": {"motoin": {}}}}},
+            "no dataset 'motoin'; did you mean 'motion'",
+        ),
+        (
+            {"published": [{"title": "A", "source": "b", "columns": ["c"], "rows": {"d": []}}]},
+            "row 'd' has 0 cells, not 1",
+        ),
+    ],
+)
+def test_names_that_stand_for_nothing_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load(tmp_path, **{**CHANGES, **changes})

@@ -1,0 +1,43 @@
+"""Comparisons carried out in the process of the test, which sees the order of the runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from tubelet.comparison.arms import Comparison
+from tubelet.comparison.execute import Executed, execute
+from tubelet.comparison.jobs import Job
+from tubelet.comparison.workers import Shares, Workers, evaluate_job
+from tubelet.outcome import Outcome, carry_out
+from tubelet.training.reporter import NoReporter
+
+CPU = torch.device("cpu")
+
+
+class InThisProcess(Workers):
+    """Makes the runs one after another, here; remembers their order."""
+
+    def __init__(self) -> None:
+        super().__init__(["cpu"], 1, lambda: None)
+        self.made: list[Job] = []
+
+    def run(
+        self,
+        jobs: Sequence[Job],
+        on_done: Callable[[Job, Outcome], None],
+        on_share: Callable[[Shares], None] = lambda shares: None,
+    ) -> None:
+        for job in jobs:
+            outcome = carry_out(job.recipe, job.folder, job.key, device=CPU, reporter=NoReporter())
+            evaluate_job(job, CPU, NoReporter())
+            self.made.append(job)
+            on_share({job.name: 0.5})
+            on_done(job, outcome)
+
+
+def carried_out(comparison: Comparison, out: Path) -> tuple[Executed, InThisProcess, list[str]]:
+    workers, told = InThisProcess(), list[str]()
+    return execute(comparison, out, workers, lambda done, total, text: told.append(text), lambda _: None), workers, told
