@@ -34,6 +34,7 @@ from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.run_folder import FACTS, account_of_init, begun_or_undone, check_shared, open_folder
 from tubelet.start import Start, read_start, start_model
+from tubelet.training.allocator import keep_freed_memory
 from tubelet.training.distributed import SINGLE, World
 from tubelet.training.engine import Task, fit
 from tubelet.training.reporter import NoReporter, Reporter
@@ -113,6 +114,8 @@ def _train(
     stopping: Stopping,
 ) -> Progress:
     recipe = start.recipe
+    if device.type == "cpu":
+        keep_freed_memory()
     protocol = recipe.protocol_for(manifest)
     options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
     torch.manual_seed(recipe.seed)
