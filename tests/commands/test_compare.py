@@ -46,6 +46,19 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["letter.txt"]
 
 
+def test_a_set_of_medmnist_is_found_by_name_where_it_was_downloaded_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("fracturemnist3d.npz").write_bytes(b"")
+    Path("vesselmnist3d_64.npz").write_bytes(b"")
+    comparison = chosen(Options(name="tokenizers", data=("fracturemnist3d", "vesselmnist3d_64.npz")))
+    recipes = [comparison.recipe(name, "tubelets", {}, 0) for name in ("fracturemnist3d", "vesselmnist3d_64")]
+    assert recipes[0].data.source == str(tmp_path / "fracturemnist3d.npz")
+    assert len(recipes[0].data.manifest.class_names["label"]) == 3
+    assert recipes[1].data.manifest.class_names == {"label": ("vessel", "aneurysm")}
+
+
 def test_data_are_chosen_by_name_or_by_file(tmp_path: Path) -> None:
     volumes = tmp_path / "vesselmnist3d.npz"
     volumes.write_bytes(b"")

@@ -49,7 +49,8 @@ examples:
   tubelet compare
   tubelet compare tokenizers --quick
   tubelet compare tokenizers --data adrenalmnist3d --jobs 2
-  tubelet compare tokenizers --data downloads/organmnist3d.npz --seeds 10 --out runs/organs
+  tubelet data get medmnist3d/organmnist3d && tubelet compare tokenizers --data organmnist3d adrenalmnist3d
+  tubelet compare tokenizers --data downloads/organmnist3d_64.npz --seeds 10 --out runs/organs
   tubelet compare my_comparison.yaml --json > result.json"""
 
 
@@ -160,16 +161,17 @@ def _devices(options: Options) -> list[str]:
 def _dataset(word: str, known: dict[str, Dataset]) -> tuple[str, Dataset]:
     if word in known:
         return word, known[word]
-    path = Path(word)
+    path = Path(f"{word}.npz") if word in MEDMNIST3D else Path(word)  # where `tubelet data get` puts it
     if path.exists():
-        names = MEDMNIST3D[path.stem].class_names if path.stem in MEDMNIST3D else None
+        published = MEDMNIST3D.get(path.stem.removesuffix("_64"))
+        names = None if published is None else published.class_names
         fields: Fields = {"data.source": str(path.resolve())}
         if names is not None:
             fields["data.manifest.class_names"] = {"label": list(names)}
         return path.stem, Dataset(fields=fields)
     if word in MEDMNIST3D:
         raise ConfigError(
-            f"--data {word}: get it with `tubelet data get medmnist3d/{word}`, and give the path of its .npz file"
+            f"--data {word}: no {path} here; get it with `tubelet data get medmnist3d/{word}`, or give the file's path"
         )
     raise ConfigError(f"--data {word}: neither a dataset of the comparison{nearest(word, known)} nor a file")
 
