@@ -15,7 +15,7 @@ from support import COUNTS, PROTOCOL, rows_of
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
-from tubelet.errors import DataError
+from tubelet.errors import DataError, ScoresNotFinite
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.inference.predictor import load
 
@@ -204,3 +204,24 @@ def test_segments_of_a_file_are_rows_of_their_own(videos: Path, checkpoint: Path
     rows = rows_of(tmp_path / "scores.csv")
     assert [(row["start_seconds"], row["end_seconds"]) for row in rows] == [("0.0", "0.5"), ("0.25", "0.75"), ("", "")]
     assert len({row["growing"] for row in rows}) == 3
+
+
+def test_scores_that_are_no_numbers_are_refused_and_counted(videos: Path, checkpoint: Path) -> None:
+    """A model may be ruined for some clips alone; metrics of the others would say nothing."""
+    test = read_manifest(videos).split("test")
+
+    class Ruined(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.calls = load(checkpoint, "cpu").model, 0
+
+        def forward(self, clip: Tensor) -> Tensor:
+            self.calls += 1
+            logits: Tensor = self.inner(clip)
+            return logits * torch.nan if self.calls == 1 else logits
+
+    message = (
+        f"of {COUNTS['test']} videos of split 'test' have scores that are not finite; the weights of the model are"
+    )
+    with Loader(ClipDataset(test, PROTOCOL, "views"), 3) as loader, pytest.raises(ScoresNotFinite, match=message):
+        evaluate(Ruined().eval(), loader, PROTOCOL, split="test", device=torch.device("cpu"))
