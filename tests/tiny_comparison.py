@@ -38,6 +38,57 @@ CONTENT: dict[str, Any] = {
     "quick": {"num_seeds": 1, "tuning.grid": {"optim.lr": [0.001, 0.002, 0.003, 0.004]}},
 }
 
+# The same on clips that it generates, with an image model that one arm starts from, and a sweep of views.
+WITH_MATERIALS: dict[str, Any] = {
+    "base": "motion/tubelets_avgpool",
+    "metric": "top1",
+    "datasets": {"motion": {"fields": {"data.source": "generated:motion"}}},
+    "generated": {
+        "motion": {"counts": {"train": 16, "val": 8, "test": 8}, "size_pixels": 32, "num_frames": 8},
+        "shapes": {"counts": {"train": 10, "val": 5}, "size_pixels": 32, "num_frames": 8, "classes": "shapes"},
+    },
+    "fields": {
+        "data.num_workers": 0,
+        "training.num_epochs": 1,
+        "training.batch_size": 8,
+        "optim.warmup_epochs": 0,
+        "model.name": "vivit_ti16x2_joint",
+        "model.tubelet_size": [2, 16, 16],
+        "model.embed_dim": 12,
+        "model.depth": 1,
+        "model.num_heads": 1,
+        "protocol.num_frames": 4,
+        "protocol.resize_short_side": 32,
+        "protocol.crop_size": [32, 32],
+        "protocol.num_temporal_views": 1,
+    },
+    "starts": {
+        "image": {
+            "about": "an image ViT",
+            "fields": {
+                "data.source": "generated:shapes",
+                "model.tubelet_size": [1, 16, 16],
+                "protocol.num_frames": 1,
+            },
+        }
+    },
+    "arms": {
+        "random": {"about": "random", "fields": {}},
+        "central": {
+            "about": "from the image model",
+            "fields": {"init.source": "start:image"},
+            "datasets": {"motion": {"init.tokenizer": "central_frame"}},
+        },
+    },
+    "contrasts": [["central", "random"]],
+    "tuning": {"grid": {"optim.lr": [0.0003, 0.001, 0.002, 0.003]}, "max_extensions": 0},
+    "num_seeds": 2,
+    "one_setting": None,
+    "levels": [],
+    "test_views": [1, 2],
+    "published": [{"title": "A table", "source": "a paper", "columns": ["top-1"], "rows": {"central": ["79.2"]}}],
+}
+
 
 def write_volumes(path: Path) -> Path:
     """Noise, and in every second volume a brighter cube."""

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from in_this_process import carried_out
-from tiny_comparison import load, made_up_costs
+from tiny_comparison import WITH_MATERIALS, load, made_up_costs
 from tubelet.comparison.arms import Comparison
 from tubelet.comparison.execute import Executed
 from tubelet.comparison.jobs import views_file
@@ -21,56 +21,6 @@ from tubelet.comparison.results import gather
 from tubelet.errors import ConfigError, Diverged
 from tubelet.report.comparison import write_comparison_report
 from tubelet.weights.open import open_checkpoint
-
-CHANGES: dict[str, Any] = {
-    "base": "motion/tubelets_avgpool",
-    "metric": "top1",
-    "datasets": {"motion": {"fields": {"data.source": "generated:motion"}}},
-    "generated": {
-        "motion": {"counts": {"train": 16, "val": 8, "test": 8}, "size_pixels": 32, "num_frames": 8},
-        "shapes": {"counts": {"train": 10, "val": 5}, "size_pixels": 32, "num_frames": 8, "classes": "shapes"},
-    },
-    "fields": {
-        "data.num_workers": 0,
-        "training.num_epochs": 1,
-        "training.batch_size": 8,
-        "optim.warmup_epochs": 0,
-        "model.name": "vivit_ti16x2_joint",
-        "model.tubelet_size": [2, 16, 16],
-        "model.embed_dim": 12,
-        "model.depth": 1,
-        "model.num_heads": 1,
-        "protocol.num_frames": 4,
-        "protocol.resize_short_side": 32,
-        "protocol.crop_size": [32, 32],
-        "protocol.num_temporal_views": 1,
-    },
-    "starts": {
-        "image": {
-            "about": "an image ViT",
-            "fields": {
-                "data.source": "generated:shapes",
-                "model.tubelet_size": [1, 16, 16],
-                "protocol.num_frames": 1,
-            },
-        }
-    },
-    "arms": {
-        "random": {"about": "random", "fields": {}},
-        "central": {
-            "about": "from the image model",
-            "fields": {"init.source": "start:image"},
-            "datasets": {"motion": {"init.tokenizer": "central_frame"}},
-        },
-    },
-    "contrasts": [["central", "random"]],
-    "tuning": {"grid": {"optim.lr": [0.0003, 0.001, 0.002, 0.003]}, "max_extensions": 0},
-    "num_seeds": 2,
-    "one_setting": None,
-    "levels": [],
-    "test_views": [1, 2],
-    "published": [{"title": "A table", "source": "a paper", "columns": ["top-1"], "rows": {"central": ["79.2"]}}],
-}
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -84,7 +34,7 @@ Finished = tuple[Comparison, Path, Executed]
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
     folder = tmp_path_factory.mktemp("materials")
-    comparison = load(folder, **CHANGES)
+    comparison = load(folder, **WITH_MATERIALS)
     return comparison, folder / "out", carried_out(comparison, folder / "out")[0]
 
 
@@ -154,9 +104,9 @@ def test_final_runs_are_tested_with_every_number_of_views(finished: Finished) ->
 
 
 def test_a_start_that_diverges_ends_the_comparison_and_names_what_to_set(tmp_path: Path) -> None:
-    starts = {"image": {**CHANGES["starts"]["image"]}}
+    starts = {"image": {**WITH_MATERIALS["starts"]["image"]}}
     starts["image"]["fields"] = {**starts["image"]["fields"], "optim.lr": 1e30}
-    comparison = load(tmp_path, **{**CHANGES, "starts": starts})
+    comparison = load(tmp_path, **{**WITH_MATERIALS, "starts": starts})
     with pytest.raises(Diverged, match=r"image to start from, on motion: .* set its optim.lr in starts.image.fields"):
         carried_out(comparison, tmp_path / "out")
 
@@ -168,7 +118,7 @@ def test_a_start_that_diverges_ends_the_comparison_and_names_what_to_set(tmp_pat
         ({"starts": {}}, "'start:image' is not in starts of the comparison"),
         ({"test_views": [0]}, "test_views must be positive"),
         (
-            {"arms": {**CHANGES["arms"], "random": {"about": "", "fields": {}, "datasets": {"motoin": {}}}}},
+            {"arms": {**WITH_MATERIALS["arms"], "random": {"about": "", "fields": {}, "datasets": {"motoin": {}}}}},
             "no dataset 'motoin'; did you mean 'motion'",
         ),
         (
@@ -179,4 +129,4 @@ def test_a_start_that_diverges_ends_the_comparison_and_names_what_to_set(tmp_pat
 )
 def test_names_that_stand_for_nothing_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load(tmp_path, **{**CHANGES, **changes})
+        load(tmp_path, **{**WITH_MATERIALS, **changes})

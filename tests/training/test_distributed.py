@@ -9,9 +9,12 @@ import csv
 import dataclasses
 import json
 import os
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import distributed_workers as workers
@@ -19,13 +22,14 @@ import pytest
 import torch
 
 from support import Notes
+from tubelet import cli
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
 from tubelet.training.checks import check_portions
-from tubelet.training.distributed import SINGLE, World, own_device
+from tubelet.training.distributed import SINGLE, World, launched_command, own_device
 from tubelet.training.spread import spread
 from tubelet.weights.open import open_checkpoint
 
@@ -37,6 +41,21 @@ def torchrun(num_processes: int, *arguments: str) -> subprocess.CompletedProcess
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
     return subprocess.run([*command, *arguments], env=environment, capture_output=True, text=True, check=False)
+
+
+def stopped_after_first_step(num_processes: int, run: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """``torchrun``, which gets a SIGTERM as from a scheduler when the log of ``run`` has its first line."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={num_processes}"]
+    process = subprocess.Popen(
+        [*command, *arguments], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    while not (run / "log.csv").is_file() or not log_of(run):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    out, errors = process.communicate()
+    return subprocess.CompletedProcess(command, process.returncode, out, errors)
 
 
 def log_of(run: Path) -> list[dict[str, str]]:
@@ -122,12 +141,20 @@ def test_shards_of_the_last_state_alone_are_kept(folder: Path, killed: subproces
     assert "model" not in state
 
 
-def test_three_processes_evaluate_ten_videos_as_one_does_and_one_of_them_speaks(
+def test_stopped_by_the_scheduler_three_processes_go_on_and_evaluate_as_one_does_and_one_of_them_speaks(
     tmp_path: Path, recipe_file: Path, volumes: Path
 ) -> None:
     run, alone = tmp_path / "run", tmp_path / "alone"
-    options = ("--training.num_epochs", "1", "--device", "cpu", "--json", "--strategy", "fsdp")
-    done = torchrun(3, "-m", "tubelet", "train", str(recipe_file), "--out", str(run), *options)
+    options = ("--training.num_epochs", "6", "--device", "cpu", "--json", "--strategy", "fsdp")
+    stopped = stopped_after_first_step(3, run, "-m", "tubelet", "train", str(recipe_file), "--out", str(run), *options)
+    assert stopped.returncode != 0
+    assert 0 < len(log_of(run)) < 54
+    (line,) = error_lines(stopped.stderr)
+    command = shlex.join(["torchrun", "--nproc-per-node", "3", "-m", "tubelet", "train", "--resume", str(run)])
+    assert line.endswith(f"{run}: stopped by SIGTERM; go on with `{command} --device cpu`")
+
+    words = shlex.split(command)
+    done = torchrun(3, *words[words.index("-m") :], "--device", "cpu", "--json")
     assert done.returncode == 0, done.stderr
     manifest = read_manifest(volumes, ManifestConfig())
     model, record = open_checkpoint(run / "best")
@@ -142,7 +169,7 @@ def test_three_processes_evaluate_ten_videos_as_one_does_and_one_of_them_speaks(
     (printed,) = json.loads(done.stdout)
     assert printed["num_videos"] == 10
     assert done.stderr.count("run: test: ") == done.stderr.count("validation top-1") == 1
-    assert len(log_of(run)) == 9
+    assert len(log_of(run)) == 54
     (shards,) = run.glob("shards-*")
     assert {path.name for path in run.iterdir()} == {
         *("recipe.yaml", "run.json", "log.csv", "validation.csv", "tensorboard", "resume.pt", shards.name),
@@ -170,6 +197,21 @@ def test_a_batch_too_small_for_the_processes_is_refused() -> None:
 def test_shards_need_a_launcher() -> None:
     with pytest.raises(ConfigError, match="torchrun --nproc-per-node"):
         spread(torch.nn.Linear(1, 1), SINGLE, "fsdp", CPU)
+
+
+def test_of_launched_processes_the_first_plans_and_commands_name_the_launcher(
+    recipe_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert launched_command(["train", "--resume", "my run"]) == "tubelet train --resume 'my run'"
+    known = {"RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"}
+    for name, value in {**known, "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert launched_command(["train"]) == "torchrun --nnodes 2 --nproc-per-node 2 -m tubelet train"
+    assert cli.main(["train", str(recipe_file), "--dry-run", "--device", "cpu"]) == 0
+    assert capsys.readouterr().out == ""
+    monkeypatch.setenv("RANK", "0")
+    assert cli.main(["train", str(recipe_file), "--dry-run", "--device", "cpu"]) == 0
+    assert "nothing found that would stop this run" in capsys.readouterr().out
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ from tubelet.run import RunResult, run_recipe
 from tubelet.run_folder import resume_recipe
 from tubelet.sweep import Values
 from tubelet.training.config import Strategy
-from tubelet.training.distributed import World, is_launched, open_world, own_device
+from tubelet.training.distributed import World, is_launched, is_main_process, launched_command, open_world, own_device
 from tubelet.weights.image_init import InitConfig
 from tubelet.weights.init_source import read_source, resolve_source
 from tubelet.weights.suggest import suggested_recipe
@@ -117,7 +117,8 @@ def main(argv: list[str]) -> int:
     if options.dry_run:
         if options.sweep:
             raise ConfigError("--dry-run plans one run: leave --sweep out, and set the field to one of its values")
-        return dry_run(recipe, folder, options.device, as_json=options.json)
+        # Of processes that torchrun started, one plans for all.
+        return dry_run(recipe, folder, options.device, as_json=options.json) if is_main_process() else 0
     if options.sweep:
         if is_launched():
             raise ConfigError("--sweep trains one run after the other in one process: start it without torchrun")
@@ -167,7 +168,7 @@ def saying_how_to_go_on(run: Path, argv: list[str] | None, device: Device) -> It
     except Stopped as stop:
         on_device = [] if device == "auto" else ["--device", device]
         again = ["--resume", str(run), *on_device] if argv is None else argv
-        command = shlex.join(["tubelet", "train", *again])
+        command = launched_command(["train", *again])
         raise Stopped(f"{run}: {stop}; go on with `{command}`", stop.signal_number) from None
 
 

@@ -13,9 +13,10 @@ from __future__ import annotations
 import itertools
 import logging
 import os
+import shlex
 import signal
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
@@ -117,6 +118,24 @@ SINGLE = World()
 def is_launched() -> bool:
     """Whether this process is one of several that a launcher has started."""
     return all(name in os.environ for name in _LAUNCHED)
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks: it is alone, or the first of those that a launcher has started."""
+    return not is_launched() or os.environ["RANK"] == "0"
+
+
+def launched_command(words: Sequence[str]) -> str:
+    """The shell command of this program with ``words`` as arguments, started as this process was.
+
+    Of several machines, what they meet by (``--rdzv-endpoint`` and the like) is the launcher's own and is left out.
+    """
+    command = shlex.join(["tubelet", *words])
+    if not is_launched():
+        return command
+    size, local = int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    machines = [] if size == local else ["--nnodes", str(size // local)]
+    return shlex.join(["torchrun", *machines, "--nproc-per-node", str(local), "-m"]) + f" {command}"
 
 
 def own_device(device: torch.device) -> torch.device:

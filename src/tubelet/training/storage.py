@@ -14,6 +14,7 @@ from pathlib import Path
 
 from tubelet.errors import TubeletError
 from tubelet.files import remove_leftovers
+from tubelet.training.distributed import launched_command
 from tubelet.training.keep import FOLDER
 from tubelet.training.resume import FILE
 from tubelet.weights.checkpoint import recover_checkpoint
@@ -41,7 +42,8 @@ def explaining_storage(run: Path) -> Iterator[None]:
         reason = (error.strerror or "").lower()
         how = "then start the run again"
         if (run / FILE).exists():
-            how = f"then go on with `tubelet train --resume {run}` (the last state and the checkpoints are whole)"
+            command = launched_command(["train", "--resume", str(run)])
+            how = f"then go on with `{command}` (the last state and the checkpoints are whole)"
         raise TubeletError(f"{error.filename}: cannot be written ({reason}); {remedy}, {how}") from error
 
 

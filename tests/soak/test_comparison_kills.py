@@ -1,0 +1,102 @@
+"""A comparison that is killed ten times at random moments: `make soak`.
+
+python -m pytest -m soak tests/soak/test_comparison_kills.py -s
+
+The command itself, on two processes: it generates clips, trains a model to start from, tunes, makes final runs and
+writes its report. SIGKILL goes to the whole process group; where it came to its end before the tenth kill, it begins
+anew in another folder. Writes docs/results/comparison_kills.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tiny_comparison import WITH_MATERIALS, write_comparison
+
+RESULTS = Path(__file__).parents[2] / "docs" / "results" / "comparison_kills.json"
+NUM_KILLS = 10
+IMPORTS_SECONDS, MOST_SECONDS = 4.0, 20.0
+
+pytestmark = pytest.mark.soak
+
+
+def command_in(folder: Path, file: Path) -> list[str]:
+    words = ["compare", str(file), "--out", str(folder), "--jobs", "2", "--device", "cpu"]
+    return [sys.executable, "-m", "tubelet", *words]
+
+
+def start(folder: Path, file: Path) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        command_in(folder, file),
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def result_in(folder: Path) -> Any:
+    """Everything that was found, measured times and the command aside."""
+    content = json.loads((folder / "result.json").read_text())
+    assert set(content.pop("costs")) == {"motion"}
+    content.pop("command")
+    return content
+
+
+def num_runs(folder: Path) -> int:
+    return len(list(folder.glob("runs/*/*/*/outcome.json")))
+
+
+def killed_at_random(folder: Path, file: Path, rng: random.Random) -> dict[str, Any] | None:
+    """One session and what stood there when it was killed; none: it came to its end."""
+    process, seconds = start(folder, file), rng.uniform(IMPORTS_SECONDS, MOST_SECONDS)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return {"after_seconds": round(seconds, 2), "finished_runs": num_runs(folder)}
+    assert process.returncode == 0
+    return None
+
+
+def test_killed_ten_times_it_ends_with_the_numbers_of_the_uninterrupted_one(tmp_path: Path) -> None:
+    file, rng = write_comparison(tmp_path, **WITH_MATERIALS), random.Random(0)
+    begin = time.monotonic()
+    assert start(tmp_path / "whole", file).wait() == 0
+    whole_seconds, expected = time.monotonic() - begin, result_in(tmp_path / "whole")
+    kills: list[dict[str, Any]] = []
+    folders = [tmp_path / "killed0"]
+    while len(kills) < NUM_KILLS:
+        kill = killed_at_random(folders[-1], file, rng)
+        if kill is None:
+            folders.append(tmp_path / f"killed{len(folders)}")
+        else:
+            kills.append(kill)
+            print(f"comparison: kill {len(kills)} of {NUM_KILLS}: {kill}", flush=True)
+    assert start(folders[-1], file).wait() == 0
+    differing = [folder.name for folder in folders if result_in(folder) != expected]
+    content = {
+        "command": "python -m pytest -m soak tests/soak/test_comparison_kills.py -s",
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {"torch": version("torch")},
+        "runs": num_runs(tmp_path / "whole"),
+        "uninterrupted_seconds": round(whole_seconds, 1),
+        "comparisons": len(folders),
+        "kills": kills,
+        "comparisons_with_other_numbers": len(differing),
+    }
+    RESULTS.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    assert differing == []
