@@ -86,7 +86,7 @@ WITH_MATERIALS: dict[str, Any] = {
     "one_setting": None,
     "levels": [],
     "test_views": [1, 2],
-    "published": [{"title": "A table", "source": "a paper", "columns": ["top-1"], "rows": {"central": ["79.2"]}}],
+    "published": ["arXiv 2103.15691v1 Table 1"],
 }
 
 

@@ -21,6 +21,7 @@ from typing import Any, Literal
 from tubelet import config
 from tubelet.comparison.items import Metric
 from tubelet.errors import ConfigError, nearest
+from tubelet.published import published_results
 from tubelet.recipe import COMPARISONS, Recipe, load_recipe
 
 Fields = dict[str, Any]  # dotted recipe field: value
@@ -72,23 +73,6 @@ class Start:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
-    """A table of published figures that stands beside the result."""
-
-    title: str
-    source: str  # where it was published
-    columns: tuple[str, ...]
-    rows: dict[str, tuple[str, ...]]  # cells of each named row
-
-    def __post_init__(self) -> None:
-        for name, cells in self.rows.items():
-            if len(cells) != len(self.columns):
-                raise ConfigError(
-                    f"published '{self.title}': row '{name}' has {len(cells)} cells, not {len(self.columns)}"
-                )
-
-
-@dataclass(frozen=True, kw_only=True)
 class Tuning:
     """What each arm may try on the validation split; the same for all."""
 
@@ -133,7 +117,7 @@ class Comparison:
     test_views: tuple[int, ...] = ()  # numbers of temporal views that final runs are tested with beside their own
     generated: dict[str, Generated] = field(default_factory=dict)  # data that it makes, for ``generated:NAME``
     starts: dict[str, Start] = field(default_factory=dict)  # models that it trains first, for ``start:NAME``
-    published: tuple[Published, ...] = ()  # tables that stand beside the result
+    published: tuple[str, ...] = ()  # sources of ``published.csv`` whose rows stand beside the result
     notes: tuple[str, ...] = ()  # what a reader of the result must know, one paragraph each
 
     def __post_init__(self) -> None:
@@ -147,6 +131,10 @@ class Comparison:
             raise ConfigError("a contrast needs two different arms")
         if self.num_seeds < 1:
             raise ConfigError(f"num_seeds must be at least 1, got {self.num_seeds}")
+        sources = {row.source for row in published_results()}
+        for source in self.published:
+            if source not in sources:
+                raise ConfigError(f"published: no rows from '{source}'{nearest(source, sources)}")
         if any(number < 1 for number in self.test_views):
             raise ConfigError(f"test_views must be positive, got {self.test_views}")
         for name in (*self.arms, *self.datasets, *self.starts, *self.generated):

@@ -47,7 +47,7 @@ def write_comparison_report(out: Path, result: Result, comparison: Comparison, *
         "comparison": comparison,
         "sections": [_section(result, protocol, found) for protocol in result.protocols],
         "looks": views.looks(result, comparison),
-        "published": [views.published(found) for found in comparison.published],
+        "published": [views.published(source) for source in comparison.published],
         "warnings": list(views.warnings(result)),
         "settings": config.dump_yaml(config.to_dict(comparison)),
         "command": command,

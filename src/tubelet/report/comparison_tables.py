@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tubelet.comparison.arms import Comparison, Published
+from tubelet.comparison.arms import Comparison
 from tubelet.comparison.results import ArmResult, ProtocolResult, Result
 from tubelet.comparison.statistics import Interval
 from tubelet.comparison.timing import Cost
+from tubelet.published import published_results
 from tubelet.report import numbers
 
 
@@ -99,10 +100,20 @@ def test_views(result: Result, protocol: ProtocolResult) -> Table:
     )
 
 
-def published(found: Published) -> Table:
-    """Figures that others have published."""
-    rows = tuple((name, "", cells) for name, cells in found.rows.items())
-    return Table(title=found.title, note=f"Source: {found.source}.", columns=found.columns, rows=rows)
+def published(source: str) -> Table:
+    """The rows of ``published.csv`` from one source: accuracies by dataset, and what they cost."""
+    found = [row for row in published_results() if row.source == source]
+    scores = list(dict.fromkeys((row.dataset, row.head) for row in found))
+    rows = []
+    for title in dict.fromkeys(row.title for row in found):
+        of_title = [row for row in found if row.title == title]
+        by_score = {(row.dataset, row.head): row.accuracy_text for row in of_title}
+        gmacs, params = ({getattr(row, name) for row in of_title} - {None} for name in ("gmacs", "params_m"))
+        costs = ("–" if not values else f"{min(values):g}" for values in (gmacs, params))
+        rows.append((title, "", (*(by_score.get(score, "–") for score in scores), *costs)))
+    columns = (f"{dataset}{f' {head}' if head else ''} top-1, %" for dataset, head in scores)
+    note = "GMACs as the source counts them. Unverified: from memory or second hand."
+    return Table(title=source, note=note, columns=(*columns, "GMACs", "parameters, M"), rows=tuple(rows))
 
 
 def contrasts(result: Result, protocol: ProtocolResult) -> Table:
