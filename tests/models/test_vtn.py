@@ -66,7 +66,11 @@ def test_multiply_adds_of_a_whole_video_are_those_of_its_frames_and_little_more(
     [
         {},
         {"backbone": "resnet50", "backbone_fields": TINY_RESNET},
-        {"backbone": "convnext_atto", "backbone_fields": {"dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1)}},
+        {
+            "backbone": "convnext_atto",
+            "backbone_fields": {"dims": (8, 8, 16, 16), "depths": (1, 1, 1, 1)},
+            "image_size": (32, 32),
+        },
         {"embed_dim": 32},
         {"positions": "fixed"},
         {"positions": "none"},

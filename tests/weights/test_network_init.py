@@ -22,6 +22,7 @@ from tubelet.weights.suggest import suggested_recipe
 from weights.image_models import randomized
 
 VIT: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 4}
+CAIT: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
 BEIT: dict[str, Any] = {**VIT}
 RESNET: dict[str, Any] = {"layers": [1, 1, 1, 1], "channels": [8, 8, 8, 8], "stem_width": 8}
 CONVNEXT: dict[str, Any] = {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 24]}
@@ -73,6 +74,7 @@ def frames_of(clip: Tensor) -> Tensor:
     [
         ("vit_base_patch16_224", VIT, "head."),
         ("beit_base_patch16_224", BEIT, "head."),
+        ("cait_xxs24_224", CAIT, "head."),  # takes img_size; no class token among its positions
         (CLIP, VIT, "head."),
         ("resnet50", RESNET, "fc."),
         ("convnext_tiny", CONVNEXT, "head.fc."),

@@ -21,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tubelet.errors import ConfigError, nearest
+from tubelet.models.image_backbone import make_backbone
 from tubelet.nn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 from tubelet.nn.position import FixedFramePositions, FramePositionTable, NoFramePositions
 from tubelet.types import FrameFeatures
@@ -83,10 +84,12 @@ class VTN(nn.Module):
     def __init__(self, config: VTNConfig) -> None:
         super().__init__()
         self.config = config
-        self.backbone = make_backbone(config)
-        width = config.embed_dim or self.backbone.num_features
-        same = width == self.backbone.num_features
-        self.proj: nn.Module = nn.Identity() if same else nn.Linear(self.backbone.num_features, width)
+        self.backbone: Any
+        self.backbone, given = make_backbone(
+            config.backbone, config.in_channels, config.image_size, config.backbone_fields
+        )
+        width = config.embed_dim or given
+        self.proj: nn.Module = nn.Identity() if width == given else nn.Linear(given, width)
         self.temporal_encoder = TemporalEncoder(config, width)
         self.head = make_head(config, width)
         if config.freeze_backbone:
@@ -137,7 +140,10 @@ class TemporalEncoder(nn.Module):
     def __init__(self, config: VTNConfig, width: int) -> None:
         super().__init__()
         if width % config.num_heads:
-            raise ConfigError(f"the encoder's width {width} is not divisible by num_heads {config.num_heads}")
+            raise ConfigError(
+                f"the encoder's width {width} is not divisible by num_heads {config.num_heads}: set num_heads to a "
+                "divisor of it, or embed_dim to a multiple of num_heads"
+            )
         windows = config.attention_window * (config.depth // len(config.attention_window))
         self.cls_token = nn.Parameter(torch.empty(width))
         self.type_embed = nn.Parameter(torch.empty(2, width))  # of frames, of the class token
@@ -182,17 +188,6 @@ class TemporalEncoder(nn.Module):
 
 def with_class_token(valid: Bool[Tensor, "B T"] | None) -> Bool[Tensor, "B L"] | None:
     return None if valid is None else nn.functional.pad(valid, (1, 0), value=True)
-
-
-def make_backbone(config: VTNConfig) -> Any:
-    """The image network without its classifier; vision transformers accept other sizes than they were made for."""
-    fields = dict(config.backbone_fields)
-    if "vit" in config.backbone or "deit" in config.backbone:
-        fields = {"img_size": config.image_size, "dynamic_img_size": True, **fields}
-    try:
-        return timm.create_model(config.backbone, num_classes=0, in_chans=config.in_channels, **fields)
-    except TypeError as error:
-        raise ConfigError(f"timm's {config.backbone} does not take backbone_fields {fields}: {error}") from None
 
 
 def make_positions(config: VTNConfig, width: int) -> FramePositionTable | FixedFramePositions | NoFramePositions:

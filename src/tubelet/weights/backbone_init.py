@@ -41,8 +41,7 @@ def backbone_fields(source: ImageNetwork, given: Mapping[str, Any]) -> dict[str,
         return {}
     fields: dict[str, Any] = {"backbone": source.architecture}
     options = dict(source.options)
-    if any(kind in source.architecture for kind in ("vit", "deit")):
-        options.pop("img_size", None)  # VTN makes these for the frames of the clip
+    options.pop("img_size", None)  # VTN makes every network that takes it for the frames of the clip
     # Weights that were trained with the mean of the tokens have another norm than those with a class token.
     if "fc_norm.weight" in source.tensors and getattr(source.made(), "global_pool", None) == "token":
         options["global_pool"] = "avg"
@@ -98,8 +97,8 @@ def _positions(source: ImageNetwork, backbone: Any, notes: list[str]) -> dict[st
     own = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
     if table is None or table.ndim != 3 or own is None:
         return {}
-    prefix = 0 if getattr(backbone, "no_embed_class", False) else getattr(backbone, "num_prefix_tokens", 1)
     new = (own[0], own[1])
+    prefix = backbone.pos_embed.shape[1] - new[0] * new[1]  # rows of tokens without a place: not every network has any
     old = grid_of_table(table.shape[1], prefix, new, source.image_grid)
     if old == new:
         return {}

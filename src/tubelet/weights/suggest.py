@@ -58,7 +58,7 @@ def _vtn(source: ImageNetwork) -> dict[str, Any]:
     """Of the named models the one with this backbone, or the first, with heads for its width."""
     fields: dict[str, Any] = {"backbone": source.architecture}
     name = nearest_name(VTN, fields)
-    width, heads = source.made().num_features, model_config(name).num_heads
+    width, heads = source.made().head_hidden_size, model_config(name).num_heads
     if width % heads:
         fields["num_heads"] = math.gcd(width, width // _HEAD_DIM) if width >= _HEAD_DIM else 1
     return {"name": name, **{key: value for key, value in fields.items() if key == "num_heads"}}
