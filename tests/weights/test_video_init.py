@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-from support import PROTOCOL, assert_one_line, tiny_model
+from support import MODEL, PROTOCOL, assert_one_line, tiny_model
 from tiny_vivit import KINDS, tiny
+from tubelet.commands.inspect import summary
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
 from tubelet.nn.position import resize_positions
+from tubelet.report.model_card import model_card
+from tubelet.weights.checkpoint import Record, save_checkpoint
 from tubelet.weights.image_init import InitConfig
+from tubelet.weights.init_source import read_source
 from tubelet.weights.initialize import initialize
 from tubelet.weights.video_init import VideoSource, from_video
 
@@ -31,6 +37,27 @@ def test_equal_shapes_are_copied_to_the_bit_and_only_the_head_is_fresh(kind: str
     kept, report = from_video(source_of(old), tiny(kind), keep_head=True)
     assert all(kept[name].equal(tensor) for name, tensor in old.state_dict().items())
     assert not report.fresh
+
+
+@pytest.mark.parametrize("generations", [1, 2])
+def test_the_license_of_the_weights_goes_to_what_is_trained_from_them(tmp_path: Path, generations: int) -> None:
+    """Also to a model of a model, to its card, and to what HuggingFace's folder of it says."""
+    old, config = tiny_model()
+    record = Record(model_name=MODEL, model_config=config, protocol=PROTOCOL, provenance={"license": "cc-by-nc-4.0"})
+    for generation in range(generations):
+        path = tmp_path / str(generation)
+        save_checkpoint(path, old, record)
+        init = InitConfig(source=str(path))
+        account = initialize(old, read_source(init), init, PROTOCOL)
+        assert account["license"] == "cc-by-nc-4.0"
+        assert any(note.startswith("license: cc-by-nc-4.0") for note in account["notes"])
+        record = dataclasses.replace(record, provenance={"init": account})
+    assert summary(record)["license"] == "cc-by-nc-4.0"
+    card = model_card(record, None, "me/x")
+    assert "license: cc-by-nc-4.0" in card
+    assert str(tmp_path) not in card
+    for stated in ({}, {"license": "unknown: not stated"}):
+        assert dataclasses.replace(record, provenance=stated).license is None
 
 
 @pytest.mark.parametrize("kind", KINDS)

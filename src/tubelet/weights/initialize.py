@@ -29,8 +29,8 @@ def initialize(model: nn.Module, source: InitSource, init: InitConfig, protocol:
         protocol: of the new model; its labels are those that the classifier is made for.
 
     Returns:
-        The account for a checkpoint's provenance: ``source``, ``sha256`` of the source's tensors, ``config``, the
-        mapping report (``summary``, ``notes``, ``rows``) and the names left ``fresh``.
+        The account for a checkpoint's provenance: ``source``, ``sha256`` of the source's tensors and its ``license``
+        (or "unknown"), ``config``, the mapping report (``summary``, ``notes``, ``rows``) and the names left ``fresh``.
 
     Raises:
         CheckpointError: the source does not fit; the model is as it was.
@@ -42,10 +42,12 @@ def initialize(model: nn.Module, source: InitSource, init: InitConfig, protocol:
     state, report = _mapped(model, source, init)
     model.load_state_dict(state)
     account = report.to_dict()
-    account["notes"] += [_head_note(init, labels), *_pixel_notes(source, protocol)]
+    license_note = [f"license: {source.license}, of {source.name}, holds for this model too"] if source.license else []
+    account["notes"] += [_head_note(init, labels), *license_note, *_pixel_notes(source, protocol)]
     return {
         "source": source.name,
         "sha256": source.sha256,
+        "license": source.license or "unknown",
         "config": config_io.to_dict(init),
         "fresh": [*report.fresh, *_partly_fresh(source, model)],
         **account,

@@ -37,6 +37,7 @@ class VideoSource:
     model_config: Mapping[str, Any]
     protocol: Protocol  # its labels are those of the head
     name: str  # where it came from, as messages and records say it
+    license: str | None = None  # of its weights, which binds what is made from them; none: not stated
 
     @property
     def sha256(self) -> str:
