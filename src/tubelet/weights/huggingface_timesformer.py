@@ -207,9 +207,7 @@ def read_processor(path: Path, config: TimeSformerConfig) -> tuple[Protocol, lis
         mean, std = pixel_range(content, config.in_channels)
         crop, resize = crop_and_resize(content, config.image_size, notes)
         if protocol.channel_order == "bgr":
-            notes.append(
-                "channel_order=rgb all the same: HuggingFace's processor reads RGB, and its folder is followed"
-            )
+            notes.append("channel_order=rgb all the same: HuggingFace's processor reads RGB, its folder is followed")
         changed = dataclasses.replace(
             protocol,
             mean=tuple(mean),
@@ -267,9 +265,7 @@ def huggingface_folder(model: TimeSformer, record: Record) -> tuple[dict[str, An
             "deviation are turned around, so that the same frames get the same logits"
         )
     if config.drop_path_rate:
-        notes.append(
-            f"drop_path_rate {config.drop_path_rate} stays behind: HuggingFace's config takes whole numbers only"
-        )
+        notes.append(f"drop_path_rate {config.drop_path_rate} stays behind: HuggingFace's config takes integers only")
     if kind == "space_only":
         notes.append("HuggingFace's space-only model returns a row of logits per frame; here a video has one")
     return content, processor, notes

@@ -28,6 +28,7 @@ from tubelet.weights.image_formats import image_vit
 from tubelet.weights.image_init import COME_ALONG, InitConfig
 from tubelet.weights.image_network import ImageNetwork, network_of_tensors, network_of_timm, network_of_vit
 from tubelet.weights.image_vit import ImageViT, NoPlainViTError, image_of_vivit
+from tubelet.weights.open_clip import is_open_clip, network_of_open_clip
 from tubelet.weights.plain import open_plain
 from tubelet.weights.read import read_weights
 from tubelet.weights.trunk_init import holds_trunk, style_fields
@@ -151,6 +152,10 @@ def _licensed_folder(folder: Path, name: str, init: InitConfig, whole: bool) -> 
 def _image_folder(folder: Path, name: str, init: InitConfig, whole: bool) -> ImageViT | ImageNetwork:
     """A folder as timm or transformers saves an image model; without ``config.json``, its weights alone."""
     content = _config_of(folder)
+    if "architecture" not in content and is_open_clip(folder):
+        if not whole:
+            raise NoPlainViTError(f"{name}: a CLIP of open_clip is no plain ViT; a UniFormerV2 takes it (--model)")
+        return network_of_open_clip(folder, name, init)
     if whole and "architecture" in content:
         return network_of_timm(read_weights(folder), name, content, init)
     if whole and not content:
