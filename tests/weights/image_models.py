@@ -69,3 +69,27 @@ def pictures(batch: int = 2, channels: int = 3) -> Tensor:
 def still(pictures: Tensor, num_frames: int) -> Tensor:
     """Clips [B, C, T, H, W] in which nothing moves."""
     return pictures.unsqueeze(2).expand(-1, -1, num_frames, -1, -1)
+
+
+def clip_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """timm's CLIP tower under OpenAI's names, which are also those of open_clip."""
+    names = {
+        "patch_embed.proj.weight": "conv1.weight",
+        "norm_pre.": "ln_pre.",
+        "norm.": "ln_post.",
+        "blocks.": "transformer.resblocks.",
+        "attn.qkv.": "attn.in_proj_",
+        "attn.proj.": "attn.out_proj.",
+        "norm1.": "ln_1.",
+        "norm2.": "ln_2.",
+        "mlp.fc1.": "mlp.c_fc.",
+        "mlp.fc2.": "mlp.c_proj.",
+    }
+    renamed = {"class_embedding": state["cls_token"].flatten(), "positional_embedding": state["pos_embed"][0]}
+    for name, tensor in state.items():
+        if name in ("cls_token", "pos_embed") or name.startswith("head."):
+            continue
+        for old, new in names.items():
+            name = name.replace(old, new) if not (old == "norm." and "norm_pre" in name) else name
+        renamed[name] = tensor
+    return {**renamed, "proj": torch.randn(48, 8)}

@@ -16,7 +16,6 @@ from tubelet.data.dataset import read_views
 from tubelet.data.transforms import normalize
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
-from tubelet.weights.checkpoint import Record
 from tubelet.weights.open import open_checkpoint
 from tubelet.weights.parity import measure_parity
 from tubelet.weights.source import ConvertOptions
@@ -165,10 +164,22 @@ def test_another_kind_of_attention_than_the_folder_s_is_refused(tmp_path: Path) 
         convert(tmp_path, ConvertOptions(model={"depth": 3}))
 
 
-def test_a_model_that_wants_bgr_has_no_place_there(tmp_path: Path) -> None:
+def test_a_model_that_wants_bgr_answers_the_same_there_on_rgb_frames(tmp_path: Path) -> None:
+    """Kernel, mean and deviation are turned around; the license goes along."""
     saved(tmp_path / "in", "divided_space_time")
-    converted = convert(tmp_path / "in", ConvertOptions(protocol={"channel_order": "bgr"}))
-    record: Record = converted.record
-    with pytest.raises(CheckpointError, match="this model wants BGR"):
-        write_huggingface(converted.model, record, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
+    pixels = {"mean": [0.1, 0.4, 0.6], "std": [0.2, 0.3, 0.4], "crop_size": [32, 32], "resize_short_side": 32}
+    plain = {"target_fps": None, "frame_stride": 1, "num_spatial_crops": 1}
+    (tmp_path / "in" / "README.md").write_text("---\nlicense: cc-by-nc-4.0\n---\n", encoding="utf-8")
+    converted = convert(tmp_path / "in", ConvertOptions(protocol={**plain, **pixels, "channel_order": "bgr"}))
+    model, record = converted.model, converted.record
+    notes = write_huggingface(model, record, tmp_path / "out")
+    assert any("reads BGR" in note for note in notes)
+    frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)  # RGB
+    back = TimesformerForVideoClassification.from_pretrained(tmp_path / "out").eval()
+    pixel_values = VideoMAEImageProcessor.from_pretrained(tmp_path / "out")(list(frames), return_tensors="pt")
+    ours = normalize(read_views(frames, record.protocol).pixels[0], record.protocol)
+    with torch.inference_mode():
+        torch.testing.assert_close(model(ours[None]), back(**pixel_values).logits, rtol=1e-5, atol=1e-5)
+    again = convert(tmp_path / "out", ConvertOptions(protocol=plain)).record
+    assert (again.protocol.channel_order, again.protocol.mean) == ("rgb", (0.6, 0.4, 0.1))
+    assert again.provenance["license"] == "cc-by-nc-4.0"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model
 from tubelet.weights.image_trunk import from_image_model, trunk_fields
+from weights.image_models import clip_names
 
 # Pretraining of the paper's table -> the timm model that has it.
 PRETRAININGS = {
@@ -110,30 +111,6 @@ def test_another_image_size_interpolates_positions_and_says_so(pretraining: str)
     assert video(torch.randn(1, 3, 2, 48, 80)).isfinite().all()
 
 
-def clip_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """timm's CLIP tower under OpenAI's names, which are also those of open_clip."""
-    names = {
-        "patch_embed.proj.weight": "conv1.weight",
-        "norm_pre.": "ln_pre.",
-        "norm.": "ln_post.",
-        "blocks.": "transformer.resblocks.",
-        "attn.qkv.": "attn.in_proj_",
-        "attn.proj.": "attn.out_proj.",
-        "norm1.": "ln_1.",
-        "norm2.": "ln_2.",
-        "mlp.fc1.": "mlp.c_fc.",
-        "mlp.fc2.": "mlp.c_proj.",
-    }
-    renamed = {"class_embedding": state["cls_token"].flatten(), "positional_embedding": state["pos_embed"][0]}
-    for name, tensor in state.items():
-        if name in ("cls_token", "pos_embed") or name.startswith("head."):
-            continue
-        for old, new in names.items():
-            name = name.replace(old, new) if not (old == "norm." and "norm_pre" in name) else name
-        renamed[name] = tensor
-    return {**renamed, "proj": torch.randn(48, 8)}
-
-
 @pytest.mark.parametrize("whole", [False, True])
 def test_clip_by_its_own_names_is_the_same_trunk(whole: bool) -> None:
     name = PRETRAININGS["CLIP"]
@@ -147,6 +124,22 @@ def test_clip_by_its_own_names_is_the_same_trunk(whole: bool) -> None:
     assert set(report.dropped) == {"proj", "ln_post.weight", "ln_post.bias"}
     for key, tensor in expected.items():
         assert torch.equal(state[key], tensor), key
+
+
+def test_openai_s_mixture_of_half_and_full_precision_is_read_and_said() -> None:
+    """Linear layers and convolutions in half, norms and embeddings in full, as OpenAI's code leaves them."""
+    name = PRETRAININGS["CLIP"]
+    video = video_model(name)
+    tower = clip_names(image_model(name).state_dict())
+    mixed = {k: t if "ln_" in k or "embedding" in k else t.half() for k, t in tower.items()}
+    text = {"text_projection": torch.randn(8, 8).half(), "input_resolution": torch.tensor(48)}
+    state, report = from_image_model({**{f"visual.{k}": t for k, t in mixed.items()}, **text}, video)
+    expected, plain = from_image_model({k: t.float() for k, t in mixed.items()}, video)
+    for key, tensor in expected.items():
+        assert torch.equal(state[key], tensor), key
+    assert [note for note in report.notes if note not in plain.notes] == [
+        "torch.float16 and torch.float32 side by side, as OpenAI's CLIP is kept: all converted to torch.float32"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from tubelet.weights.image_init import InitConfig
 from tubelet.weights.init_source import model_fields, read_source
 from tubelet.weights.initialize import initialize
 from tubelet.weights.suggest import suggested_recipe
-from weights.image_models import randomized
+from weights.image_models import clip_names, randomized
 
 VIT: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 4}
 CAIT: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
@@ -29,7 +29,8 @@ CONVNEXT: dict[str, Any] = {"depths": [1, 1, 1, 1], "dims": [8, 8, 16, 24]}
 # What of a VTN is not the backbone, small.
 VTN: dict[str, Any] = {"name": "vtn_vit_b16", "num_heads": 2, "hidden_dim": 32, "head_dim": 16, "depth": 1}
 TRUNK: dict[str, Any] = {"name": "uniformerv2_b16", "embed_dim": 24, "depth": 2, "num_heads": 4, "patch_size": 8}
-CLIP = "vit_base_patch16_clip_quickgelu_224"
+CLIP, LAION = "vit_base_patch16_clip_quickgelu_224", "vit_base_patch16_clip_224"  # QuickGELU, GELU
+TRUNKS = ("vit_base_patch16_224", "deit3_base_patch16_224", "beit_base_patch16_224")
 
 
 def image_network(architecture: str, **options: Any) -> Any:
@@ -121,14 +122,15 @@ def test_weights_alone_fit_the_named_backbone_and_counters_may_be_missing(tmp_pa
     assert_one_line(caught, "weights do not fit VTN: backbone.cls_token needs cls_token, which the source lacks")
 
 
-@pytest.mark.parametrize("architecture", ["vit_base_patch16_224", "beit_base_patch16_224", CLIP])
+@pytest.mark.parametrize("architecture", [*TRUNKS, CLIP, LAION])
 @pytest.mark.parametrize("wiring", ["", "_ssv2"])
 def test_tokens_of_a_uniformerv2_are_the_image_models(tmp_path: Path, architecture: str, wiring: str) -> None:
     """The style of the trunk comes along, whatever the named model's own is."""
     image = image_network(architecture, **VIT)
     folder = folder_of(tmp_path / "net", architecture, image, **VIT)
     model, account = started(folder, {**TRUNK, "name": f"uniformerv2_b16{wiring}", "global_layers": 1})
-    assert model.config.trunk.pre_norm == (architecture == CLIP)
+    assert model.config.trunk.pre_norm == (architecture not in TRUNKS)
+    assert (model.config.trunk.activation == "quick_gelu") == (architecture == CLIP)
     assert {name.split(".")[0] for name in account["fresh"]} <= {"trunk", "fusion", "pool", "norm", "head"}
     assert all(".local" in name for name in account["fresh"] if name.startswith("trunk."))
     clip = torch.randn(1, 3, 4, 32, 32)
@@ -146,8 +148,8 @@ def test_a_file_alone_says_its_trunk_but_not_its_activation(tmp_path: Path) -> N
     model, account = started(file, {**TRUNK, "global_layers": 1})
     assert vars(model.config.trunk) == vars(type(model.config.trunk)())  # CLIP's
     assert account["notes"][0] == (
-        "activation=quick_gelu, norm_eps=1e-05 taken for granted, not in the weights: --model.trunk.activation sets "
-        "another"
+        "activation=quick_gelu, norm_eps=1e-05 taken for granted, not in the weights: so OpenAI's CLIP was trained; "
+        "what open_clip trained itself (LAION, DataComp) mostly needs --model.trunk.activation gelu"
     )
     assert account["notes"][1] == "num_heads is not in the image model's weights: 4 of the video model"
     other, account = started(file, {**TRUNK, "global_layers": 1, "trunk": {"activation": "gelu"}})
@@ -165,6 +167,59 @@ def test_clip_weights_that_timm_has_under_two_names_compute_with_quick_gelu(tmp_
     other = folder_of(tmp_path / "other", plain, image_network(plain, **VIT), "laion2b", **VIT)
     model, account = started(other, {**TRUNK, "global_layers": 1})
     assert model.config.trunk.activation == "gelu"
+
+
+@pytest.mark.parametrize("quick", [None, True, False])
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+def test_a_folder_of_open_clip_says_its_activation(tmp_path: Path, name: str, quick: bool | None) -> None:
+    """Under open_clip's own names, text tower and all; without ``quick_gelu`` in its config it computes with GELU."""
+    architecture = CLIP if quick else CLIP.replace("_quickgelu", "")
+    image = image_network(architecture, **VIT)
+    tower = {f"visual.{key}": tensor.contiguous() for key, tensor in clip_names(image.state_dict()).items()}
+    tower |= {
+        "positional_embedding": torch.randn(77, 8),
+        "logit_scale": torch.ones(()),
+        "text_projection": torch.ones(2),
+    }
+    (save_file if name.endswith("safetensors") else torch.save)(tower, tmp_path / name)
+    vision = {"image_size": 32, "layers": 2, "width": 24, "head_width": 6, "patch_size": 8}
+    content: dict[str, Any] = {"model_cfg": {"embed_dim": 8, "vision_cfg": vision}}
+    content["model_cfg"] |= {} if quick is None else {"quick_gelu": quick}
+    content["preprocess_cfg"] = {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2]}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(content), encoding="utf-8")
+    model, account = started(tmp_path, {**TRUNK, "global_layers": 1})
+    assert model.config.trunk.activation == ("quick_gelu" if quick else "gelu")
+    assert not any("taken for granted" in note for note in account["notes"])
+    assert any("trained with mean 0.4,0.4,0.4" in note for note in account["notes"])
+    clip = torch.randn(1, 3, 2, 32, 32)
+    image.norm = nn.Identity()
+    with torch.inference_mode():
+        (ours,), _, _ = model.trunk(clip, (1,))
+        theirs = image.forward_features(frames_of(clip)).unflatten(0, (1, -1))
+    torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
+    suggested, _ = suggested_recipe(read_source(InitConfig(source=str(tmp_path))))
+    assert suggested["name"] == "uniformerv2_ti16"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ({"model_cfg": {}}, "does not describe a CLIP of open_clip (KeyError('vision_cfg'))"),
+        (
+            {"model_cfg": {"vision_cfg": {"timm_model_name": "convnext_base"}}},
+            "its image tower is timm's convnext_base",
+        ),
+        ([], "does not describe a CLIP"),
+    ],
+)
+def test_a_folder_of_open_clip_that_holds_something_else_is_one_line(
+    tmp_path: Path, content: Any, message: str
+) -> None:
+    save_file({"visual.conv1.weight": torch.ones(1)}, tmp_path / "open_clip_model.safetensors")
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(CheckpointError) as caught:
+        started(tmp_path, TRUNK)
+    assert_one_line(caught, message)
 
 
 def test_one_channel_and_another_size_of_a_trunk_are_said(tmp_path: Path) -> None:

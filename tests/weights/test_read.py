@@ -143,6 +143,17 @@ def test_a_pickle_with_a_payload_is_refused_by_the_name_of_what_it_calls_and_cre
     assert created.exists()
 
 
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_a_torchscript_archive_is_said_to_hold_code_and_how_its_tensors_are_had(tmp_path: Path) -> None:
+    """OpenAI's ViT-B-16.pt is one."""
+    file = tmp_path / "ViT-B-16.pt"
+    torch.jit.trace(torch.nn.Linear(2, 2), torch.ones(1, 2)).save(str(file))
+    said = refusal(file)
+    assert "is a TorchScript archive, which holds code; nothing of it was run" in said
+    assert "--init vit_base_patch16_clip_quickgelu_224.openai" in said
+    assert "damaged" not in said
+
+
 def test_an_npz_with_a_pickled_array_is_refused_by_name_and_creates_nothing(tmp_path: Path) -> None:
     created = tmp_path / "created"
     with (tmp_path / "evil.npz").open("wb") as stream:

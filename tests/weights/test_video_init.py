@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
-from support import PROTOCOL, assert_one_line, tiny_model
+from support import MODEL, PROTOCOL, assert_one_line, tiny_model
 from tiny_vivit import KINDS, tiny
+from tubelet.commands.inspect import summary
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
 from tubelet.nn.position import resize_positions
+from tubelet.protocol import Protocol
+from tubelet.report.model_card import model_card
+from tubelet.weights.checkpoint import Record, save_checkpoint
 from tubelet.weights.image_init import InitConfig
+from tubelet.weights.init_source import read_source
 from tubelet.weights.initialize import initialize
-from tubelet.weights.video_init import VideoSource, from_video
+from tubelet.weights.video_init import VideoSource, from_video, rows_by_name
 
 
 def source_of(model: Any, name: str = "vivit_b16x2") -> VideoSource:
@@ -31,6 +39,27 @@ def test_equal_shapes_are_copied_to_the_bit_and_only_the_head_is_fresh(kind: str
     kept, report = from_video(source_of(old), tiny(kind), keep_head=True)
     assert all(kept[name].equal(tensor) for name, tensor in old.state_dict().items())
     assert not report.fresh
+
+
+@pytest.mark.parametrize("generations", [1, 2])
+def test_the_license_of_the_weights_goes_to_what_is_trained_from_them(tmp_path: Path, generations: int) -> None:
+    """Also to a model of a model, to its card, and to what HuggingFace's folder of it says."""
+    old, config = tiny_model()
+    record = Record(model_name=MODEL, model_config=config, protocol=PROTOCOL, provenance={"license": "cc-by-nc-4.0"})
+    for generation in range(generations):
+        path = tmp_path / str(generation)
+        save_checkpoint(path, old, record)
+        init = InitConfig(source=str(path))
+        account = initialize(old, read_source(init), init, PROTOCOL)
+        assert account["license"] == "cc-by-nc-4.0"
+        assert any(note.startswith("license: cc-by-nc-4.0") for note in account["notes"])
+        record = dataclasses.replace(record, provenance={"init": account})
+    assert summary(record)["license"] == "cc-by-nc-4.0"
+    card = model_card(record, None, "me/x")
+    assert "license: cc-by-nc-4.0" in card
+    assert str(tmp_path) not in card
+    for stated in ({}, {"license": "unknown: not stated"}):
+        assert dataclasses.replace(record, provenance=stated).license is None
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -105,15 +134,62 @@ def test_the_account_says_head_pixels_and_what_is_fresh() -> None:
     assert notes[-1] == "pixels: the weights were trained on rgb frames: --protocol.channel_order rgb"
 
 
-def test_a_head_is_kept_only_for_the_same_classes() -> None:
+def with_labels(labels: dict[str, tuple[str, ...]]) -> Protocol:
+    return dataclasses.replace(PROTOCOL, labels=labels)
+
+
+def test_a_head_is_kept_only_for_classes_that_the_checkpoint_has() -> None:
     old, _ = tiny_model()
     new, _ = tiny_model()
     assert initialize(new, source_of(old), InitConfig(source="old", keep_head=True), PROTOCOL)["fresh"] == []
     assert new.get_parameter("head.weight").equal(old.get_parameter("head.weight"))
-    names = tuple(f"class{i}" for i in range(8))
-    other = type(PROTOCOL)(**{**vars(PROTOCOL), "labels": {"label": names}})
-    with pytest.raises(ConfigError, match=r"tells clockwise, .* apart; the data have class0, class1"):
-        initialize(new, source_of(old), InitConfig(source="old", keep_head=True), other)
+    names = ("left", *(f"class{i}" for i in range(7)))
+    with pytest.raises(ConfigError) as caught:
+        initialize(new, source_of(old), InitConfig(source="old", keep_head=True), with_labels({"label": names}))
+    assert_one_line(
+        caught, "tells clockwise,", "lacks 7 of the data's 8 classes: class0, class1", "leave init.keep_head"
+    )
+
+
+@pytest.mark.parametrize("name", ["uniformerv2_ti16", "timesformer_ti16_joint", "torchvision/mvit_v2_s", "vtn_vit_b16"])
+def test_a_head_gives_the_rows_of_the_classes_that_the_data_have_whatever_their_order(name: str) -> None:
+    """As Kinetics-400 starts from Kinetics-710; the logits are the checkpoint's own of these classes."""
+    kinds: dict[str, dict[str, Any]] = {
+        "uniformerv2_ti16": {"depth": 1, "global_layers": 1},
+        "timesformer_ti16_joint": {"depth": 1},
+        "torchvision/mvit_v2_s": {},
+        "vtn_vit_b16": {"head_dim": 8, "depth": 1},  # a hidden layer as wide as the classifier has classes
+    }
+    with torch.device("meta"):
+        old, new = (create_model(name, num_classes=k, **kinds[name]) for k in (8, 3))
+    for last in (m for m in old.modules() if isinstance(m, nn.Linear) and m.out_features == 8):
+        last.to_empty(device="cpu")
+        nn.init.normal_(last.weight)
+        nn.init.normal_(last.bias)
+    wanted = with_labels({"action": ("up", "left", "clockwise")})
+    rows, absent = rows_by_name(PROTOCOL, wanted)
+    assert (rows, absent) == ([7, 4, 0], [])
+    state, report = from_video(source_of(old, name), new, keep_head=True, head_rows=rows)
+    assert not report.fresh
+    changed = [tensor for tensor in report.filled if tensor.rule.operation.name == "3 rows by class name"]
+    assert [tensor.target.rpartition(".")[2] for tensor in changed] == ["weight", "bias"]
+    for tensor in changed:
+        assert state[tensor.target].equal(old.state_dict()[tensor.target][[7, 4, 0]])
+
+
+def test_classes_of_several_heads_are_told_apart_by_head_and_the_account_counts_the_rows() -> None:
+    theirs = with_labels({"noun": ("cut", "pan"), "verb": ("cut", "wash")})
+    assert rows_by_name(theirs, with_labels({"noun": ("pan", "cut"), "verb": ("cut",)})) == ([1, 0, 2], [])
+    assert rows_by_name(theirs, with_labels({"verb": ("wash", "pan")})) == ([3], ["pan"])
+    old, _ = tiny_model()
+    new, _ = tiny_model(2)
+    init = InitConfig(source="old", keep_head=True)
+    account = initialize(new, source_of(old), init, with_labels({"label": ("right", "up")}))
+    assert account["notes"] == ["head: taken along by class name, 2 of 8 rows, for 2 classes (right, up)"]
+    clip = torch.randn(1, 3, 4, 16, 16)
+    names = PROTOCOL.labels["label"]
+    with torch.inference_mode():
+        torch.testing.assert_close(new(clip), old(clip)[:, [names.index("right"), names.index("up")]])
 
 
 def test_options_of_image_models_are_refused_for_video_models() -> None:

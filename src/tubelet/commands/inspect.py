@@ -50,13 +50,14 @@ def main(argv: list[str]) -> int:
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """Plain data about a checkpoint: model, parameters, model_config, protocol, labels, provenance."""
+    """Plain data about a checkpoint: model, license, parameters, model_config, protocol, labels, provenance."""
     with torch.device("meta"):
         model = create_model(record.model_name, **record.model_config)
     protocol = to_dict(record.protocol)
     labels = protocol.pop("labels")
     return {
         "model": record.model_name,
+        "license": record.license or "unknown",
         "parameters": count_parameters(model),
         "model_config": dict(record.model_config),
         "protocol": protocol,

@@ -27,7 +27,7 @@ def model_card(record: Record, metrics: Mapping[str, Any] | None, repo: str, lic
         license_name: in place of the one in the record.
     """
     heads = record.protocol.labels
-    known = license_name or record.provenance.get("license") or "unknown"
+    known = license_name or record.license or "unknown"
     front = {
         "library_name": "tubelet",
         "pipeline_tag": "video-classification",
@@ -118,6 +118,11 @@ def _provenance(provenance: Mapping[str, Any]) -> str:
     if "source" in provenance:
         lines.append(f"Converted from {provenance.get('original', provenance['source'])} ({provenance.get('path')}).")
         lines.append(f"{provenance['mapping']['summary']}.")
+    if "init" in provenance:
+        init = provenance["init"]
+        source = Path(init["source"])
+        name = source.name if source.is_absolute() else init["source"]
+        lines.append(f"Trained from {name}, whose license is {init.get('license', 'unknown')}.")
     parity = provenance.get("parity")
     if parity and parity["measured"]:
         lines.append(f"Logits differ from the original's by at most {parity['max_abs_difference']:.1e}.")

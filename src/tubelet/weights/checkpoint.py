@@ -57,6 +57,12 @@ class Record:
         """Class names in the order of the logits; of several heads, one after the other."""
         return tuple(name for head in self.protocol.labels.values() for name in head)
 
+    @property
+    def license(self) -> str | None:
+        """Of the weights: their own, or that of those that they were trained from; none: not stated."""
+        own = self.provenance.get("license") or self.provenance.get("init", {}).get("license")
+        return None if own is None or own.startswith("unknown") else str(own)
+
 
 def save_checkpoint(path: Path, model: nn.Module, record: Record) -> None:
     """Write the folder beside its final name, then move it there, so that ``path`` is never half a checkpoint.

@@ -30,6 +30,8 @@ ANSWER_SECONDS = 5.0  # how long the hub may take to answer the first request
 _TEXTS = ("tubelet.json", "config.json", "preprocessor_config.json", "video_preprocessor_config.json", "README.md")
 _SAFE = (*_TEXTS, "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
 _PICKLED = (*_TEXTS, "pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin")
+# Asked for last: repositories that have these files beside timm's or transformers' hold the same weights twice.
+_OPEN_CLIP = (*_TEXTS, "open_clip_config.json", "open_clip_model.safetensors")
 _PART = r"[A-Za-z0-9][\w.\-]*"
 
 _log = logging.getLogger(__name__)
@@ -74,6 +76,8 @@ def local_folder(source: str | Path) -> Path:
         folder = _fetch(name, _SAFE, online)
         if not any(folder.glob("*.safetensors")):
             folder = _fetch(name, _PICKLED, online)
+        if not any(any(folder.glob(kind)) for kind in ("*.safetensors", "*.bin")):
+            folder = _fetch(name, _OPEN_CLIP, online)
     except LocalEntryNotFoundError:
         raise CheckpointError(_offline_message(source, name, online)) from None
     except GatedRepoError:

@@ -41,6 +41,7 @@ from tubelet.weights.source import Converted, ConvertOptions, as_converted, choo
 from tubelet.weights.timesformer import TABLE, TOKEN
 from tubelet.weights.timesformer_config import protocol_of
 
+_KERNEL = "timesformer.embeddings.patch_embeddings.projection.weight"
 # Attention types by the name that both the official code and HuggingFace give them.
 CLASSES: dict[str, type[TimeSformer]] = {
     "divided_space_time": TimeSformerDivided,
@@ -122,13 +123,20 @@ def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[di
     return map_weights(source, model, huggingface_rules())
 
 
-def to_huggingface(model: nn.Module) -> dict[str, Tensor]:
+def to_huggingface(model: nn.Module, channel_order: str = "rgb") -> dict[str, Tensor]:
     """HuggingFace's tensors from a tubelet TimeSformer.
+
+    Args:
+        channel_order: of the frames that the model was trained on. HuggingFace's processor reads RGB: the patch kernel
+            of a "bgr" model has its input channels turned around, which gives the same tokens for the same frames.
 
     Raises:
         CheckpointError: a model that HuggingFace does not have.
     """
-    return map_back(model.state_dict(), huggingface_rules())
+    state = map_back(model.state_dict(), huggingface_rules())
+    if channel_order == "bgr":
+        state[_KERNEL] = state[_KERNEL].flip(1)
+    return state
 
 
 def huggingface_rules() -> list[Rule]:
@@ -199,9 +207,7 @@ def read_processor(path: Path, config: TimeSformerConfig) -> tuple[Protocol, lis
         mean, std = pixel_range(content, config.in_channels)
         crop, resize = crop_and_resize(content, config.image_size, notes)
         if protocol.channel_order == "bgr":
-            notes.append(
-                "channel_order=rgb all the same: HuggingFace's processor reads RGB, and its folder is followed"
-            )
+            notes.append("channel_order=rgb all the same: HuggingFace's processor reads RGB, its folder is followed")
         changed = dataclasses.replace(
             protocol,
             mean=tuple(mean),
@@ -216,14 +222,9 @@ def read_processor(path: Path, config: TimeSformerConfig) -> tuple[Protocol, lis
 
 
 def huggingface_folder(model: TimeSformer, record: Record) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """The content of ``config.json`` and of ``preprocessor_config.json``, and what they cannot hold.
-
-    Raises:
-        CheckpointError: a model or a protocol that HuggingFace has not.
-    """
+    """The content of ``config.json`` and of ``preprocessor_config.json``, and what they cannot hold."""
     config, protocol = model.config, record.protocol
-    if protocol.channel_order != "rgb":
-        raise CheckpointError("HuggingFace's processor reads RGB; this model wants BGR")
+    turned = slice(None, None, -1 if protocol.channel_order == "bgr" else 1)
     kind = next(name for name, model_class in CLASSES.items() if isinstance(model, model_class))
     height, width = config.image_size
     content = {
@@ -253,15 +254,18 @@ def huggingface_folder(model: TimeSformer, record: Record) -> tuple[dict[str, An
         **_PROCESSOR_DEFAULTS,
         "size": {"shortest_edge": protocol.resize_short_side},
         "crop_size": {"height": protocol.crop_size[0], "width": protocol.crop_size[1]},
-        "image_mean": list(protocol.mean),
-        "image_std": list(protocol.std),
+        "image_mean": list(protocol.mean[turned]),
+        "image_std": list(protocol.std[turned]),
     }
     del processor["offset"]
     notes = []
-    if config.drop_path_rate:
+    if protocol.channel_order == "bgr":
         notes.append(
-            f"drop_path_rate {config.drop_path_rate} stays behind: HuggingFace's config takes whole numbers only"
+            "the model reads BGR, HuggingFace's processor RGB: the input channels of the patch kernel, mean and "
+            "deviation are turned around, so that the same frames get the same logits"
         )
+    if config.drop_path_rate:
+        notes.append(f"drop_path_rate {config.drop_path_rate} stays behind: HuggingFace's config takes integers only")
     if kind == "space_only":
         notes.append("HuggingFace's space-only model returns a row of logits per frame; here a video has one")
     return content, processor, notes

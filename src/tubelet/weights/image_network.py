@@ -41,6 +41,7 @@ class ImageNetwork:
     notes: tuple[str, ...] = ()  # what was taken for granted
     mean: tuple[float, ...] | None = None  # pixels it was trained on: (x / 255 - mean) / std
     std: tuple[float, ...] | None = None
+    license: str | None = None  # of the weights, which binds what is made from them; none: not stated
 
     @property
     def sha256(self) -> str:
@@ -123,6 +124,7 @@ def network_of_vit(image: ImageViT) -> ImageNetwork:
         notes=image.notes,
         mean=image.mean,
         std=image.std,
+        license=image.license,
     )
 
 

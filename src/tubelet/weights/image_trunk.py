@@ -9,6 +9,7 @@ classifiers of the image model are dropped; what it has no counterpart of stays 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import timm
@@ -111,12 +112,23 @@ def from_image_model(
         rules = timm_rules("blocks.0.attn.q_bias" in source)
         return _mapped(source, model, rules, _DROPPED_OF_TIMM, "pos_embed", image_grid)
     tower = image_tower(source)
+    tower, mixed = _one_format(tower)
     if "class_embedding" not in tower or "conv1.weight" not in tower:
         raise CheckpointError(
             "no image ViT: expected names of timm (patch_embed.proj.weight) or of CLIP (visual.conv1.weight), "
             f"found {', '.join(list(source)[:3])}"
         )
-    return _mapped(tower, model, clip_rules(), _DROPPED_OF_CLIP, "positional_embedding", image_grid)
+    state, report = _mapped(tower, model, clip_rules(), _DROPPED_OF_CLIP, "positional_embedding", image_grid)
+    return state, replace(report, notes=(*mixed, *report.notes))
+
+
+def _one_format(tower: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """OpenAI's CLIP keeps linear layers and convolutions in half, norms and embeddings in full precision."""
+    formats = sorted({str(t.dtype) for t in tower.values() if t.is_floating_point()})
+    if len(formats) < 2:
+        return dict(tower), []
+    whole = {name: t.float() if t.is_floating_point() else t for name, t in tower.items()}
+    return whole, [f"{' and '.join(formats)} side by side, as OpenAI's CLIP is kept: all converted to torch.float32"]
 
 
 def image_tower(source: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ class ImageViT:
     mean: tuple[float, ...] | None = None  # pixels it was trained on: (x / 255 - mean) / std
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] | None = None  # class names of its head, where they are known
+    license: str | None = None  # of the weights, which binds what is made from them; none: not stated
 
     @property
     def grid(self) -> tuple[int, int]:

@@ -23,10 +23,12 @@ from tubelet.models.vtn import VTN, VTNConfig
 from tubelet.weights.backbone_init import backbone_fields
 from tubelet.weights.checkpoint import RECORD, read_record
 from tubelet.weights.hub import local_folder, parse_hub_name
+from tubelet.weights.huggingface import license_of
 from tubelet.weights.image_formats import image_vit
 from tubelet.weights.image_init import COME_ALONG, InitConfig
 from tubelet.weights.image_network import ImageNetwork, network_of_tensors, network_of_timm, network_of_vit
 from tubelet.weights.image_vit import ImageViT, NoPlainViTError, image_of_vivit
+from tubelet.weights.open_clip import is_open_clip, network_of_open_clip
 from tubelet.weights.plain import open_plain
 from tubelet.weights.read import read_weights
 from tubelet.weights.trunk_init import holds_trunk, style_fields
@@ -82,7 +84,7 @@ def _read(init: InitConfig, whole: bool) -> InitSource:
             return network_of_tensors(weights, path.name, init)
         return image_vit(weights, path.name, image_grid=init.image_grid)
     if timm_name is not None and not path.is_dir():
-        return _image_folder(local_folder(_on_hub(timm_name)), timm_name, init, whole)
+        return _licensed_folder(local_folder(_on_hub(timm_name)), timm_name, init, whole)
     if not path.is_dir() and parse_hub_name(init.source) is None:
         raise CheckpointError(
             f"{init.source}: no such file or folder, no model of timm (such as vit_base_patch16_224.augreg_in21k) and "
@@ -93,7 +95,7 @@ def _read(init: InitConfig, whole: bool) -> InitSource:
         return _of_checkpoint(init)
     if any((folder / name / RECORD).is_file() for name in ("best", "last")):
         read_record(folder)  # says which checkpoint of the run to give
-    return _image_folder(folder, init.source, init, whole)
+    return _licensed_folder(folder, init.source, init, whole)
 
 
 def _timm_name(source: str) -> str | None:
@@ -128,19 +130,32 @@ def _of_checkpoint(init: InitConfig) -> ImageViT | VideoSource:
     if isinstance(model, ViViTJoint | ViViTAveragePool) and config.grid[0] == config.tubelet_size[0] == 1:
         image = image_of_vivit(config, model.state_dict(), init.source)
         known = {"mean": record.protocol.mean, "std": record.protocol.std, "labels": record.labels}
-        return ImageViT(**{**vars(image), **known})
+        return ImageViT(**{**vars(image), **known, "license": record.license})
     return VideoSource(
         model=model,
         model_name=record.model_name,
         model_config=record.model_config,
         protocol=record.protocol,
         name=init.source,
+        license=record.license,
+    )
+
+
+def _licensed_folder(folder: Path, name: str, init: InitConfig, whole: bool) -> ImageViT | ImageNetwork:
+    """The image model of a folder, with the license that its model card names."""
+    found = license_of(folder)
+    return dataclasses.replace(
+        _image_folder(folder, name, init, whole), license=None if found.startswith("unknown") else found
     )
 
 
 def _image_folder(folder: Path, name: str, init: InitConfig, whole: bool) -> ImageViT | ImageNetwork:
     """A folder as timm or transformers saves an image model; without ``config.json``, its weights alone."""
     content = _config_of(folder)
+    if "architecture" not in content and is_open_clip(folder):
+        if not whole:
+            raise NoPlainViTError(f"{name}: a CLIP of open_clip is no plain ViT; a UniFormerV2 takes it (--model)")
+        return network_of_open_clip(folder, name, init)
     if whole and "architecture" in content:
         return network_of_timm(read_weights(folder), name, content, init)
     if whole and not content:

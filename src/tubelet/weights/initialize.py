@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ from tubelet.weights.image_init import InitConfig, from_image, position_table, p
 from tubelet.weights.image_network import ImageNetwork
 from tubelet.weights.image_vit import ImageViT
 from tubelet.weights.init_source import InitSource
-from tubelet.weights.video_init import VideoSource, from_video
+from tubelet.weights.video_init import VideoSource, from_video, rows_by_name
 
 
 def initialize(model: nn.Module, source: InitSource, init: InitConfig, protocol: Protocol) -> dict[str, Any]:
@@ -29,35 +30,42 @@ def initialize(model: nn.Module, source: InitSource, init: InitConfig, protocol:
         protocol: of the new model; its labels are those that the classifier is made for.
 
     Returns:
-        The account for a checkpoint's provenance: ``source``, ``sha256`` of the source's tensors, ``config``, the
-        mapping report (``summary``, ``notes``, ``rows``) and the names left ``fresh``.
+        The account for a checkpoint's provenance: ``source``, ``sha256`` of the source's tensors and its ``license``
+        (or "unknown"), ``config``, the mapping report (``summary``, ``notes``, ``rows``) and the names left ``fresh``.
 
     Raises:
         CheckpointError: the source does not fit; the model is as it was.
         ConfigError: an option that means nothing for this source or model.
     """
     labels = tuple(name for head in protocol.labels.values() for name in head)
-    if init.keep_head and not isinstance(source, ImageNetwork):
+    rows = None
+    if init.keep_head and isinstance(source, ImageViT):
         _check_labels(source, labels)
-    state, report = _mapped(model, source, init)
+    elif init.keep_head and isinstance(source, VideoSource):
+        rows = _rows_of(source, protocol)
+    state, report = _mapped(model, source, init, rows)
     model.load_state_dict(state)
     account = report.to_dict()
-    account["notes"] += [_head_note(init, labels), *_pixel_notes(source, protocol)]
+    license_note = [f"license: {source.license}, of {source.name}, holds for this model too"] if source.license else []
+    account["notes"] += [_head_note(init, labels, source, rows), *license_note, *_pixel_notes(source, protocol)]
     return {
         "source": source.name,
         "sha256": source.sha256,
+        "license": source.license or "unknown",
         "config": config_io.to_dict(init),
         "fresh": [*report.fresh, *_partly_fresh(source, model)],
         **account,
     }
 
 
-def _mapped(model: nn.Module, source: InitSource, init: InitConfig) -> tuple[dict[str, Tensor], MappingReport]:
+def _mapped(
+    model: nn.Module, source: InitSource, init: InitConfig, head_rows: list[int] | None
+) -> tuple[dict[str, Tensor], MappingReport]:
     """The state dict by the way that the kinds of the two ask for."""
     match source, model:
         case VideoSource(), _:
             _check_is_for_video(init, source)
-            return from_video(source, model, init.keep_head)
+            return from_video(source, model, init.keep_head, head_rows)
         case ImageNetwork(), VTN():
             return backbone_init.from_network(source, model, init)
         case ImageNetwork(), UniFormerV2() | UniFormerV2Local():
@@ -80,17 +88,34 @@ def _partly_fresh(source: InitSource, model: nn.Module) -> list[str]:
     return [f"{name}.table"] if position_table(model).num_prefix else []
 
 
-def _check_labels(source: ImageViT | VideoSource, labels: tuple[str, ...]) -> None:
-    if isinstance(source, ImageViT):
-        theirs = source.labels
-    else:
-        theirs = tuple(name for head in source.protocol.labels.values() for name in head)
-    if theirs != labels:
-        known = "does not say its classes" if theirs is None else f"tells {', '.join(theirs[:5])}, ... apart"
+def _check_labels(source: ImageViT, labels: tuple[str, ...]) -> None:
+    if source.labels != labels:
+        known = "does not say its classes" if source.labels is None else f"tells {_first(source.labels)} apart"
         raise ConfigError(
             f"init.keep_head takes the classifier of {source.name} along, which {known}; the data have "
-            f"{', '.join(labels[:5])}, ...: leave init.keep_head out"
+            f"{_first(labels)}: leave init.keep_head out"
         )
+
+
+def _rows_of(source: VideoSource, protocol: Protocol) -> list[int] | None:
+    """The rows of the checkpoint's classifier that the data's classes ask for; none: all, in their order.
+
+    Raises:
+        ConfigError: a class of the data that the checkpoint does not have.
+    """
+    theirs = [name for head in source.protocol.labels.values() for name in head]
+    rows, absent = rows_by_name(source.protocol, protocol)
+    if absent:
+        raise ConfigError(
+            f"init.keep_head takes the classifier of {source.name} along by class name, which tells {_first(theirs)} "
+            f"apart and lacks {len(absent)} of the data's {len(rows) + len(absent)} classes: {_first(absent)}; leave "
+            "init.keep_head out, or give the checkpoint its class names (tubelet convert --labels)"
+        )
+    return None if rows == list(range(len(theirs))) else rows
+
+
+def _first(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
 
 
 def _check_is_for_video(init: InitConfig, source: VideoSource) -> None:
@@ -101,9 +126,11 @@ def _check_is_for_video(init: InitConfig, source: VideoSource) -> None:
             raise ConfigError(f"init.{name} is for image models; {source.name} is a video model: leave it out")
 
 
-def _head_note(init: InitConfig, labels: tuple[str, ...]) -> str:
+def _head_note(init: InitConfig, labels: tuple[str, ...], source: InitSource, rows: list[int] | None) -> str:
     named = ", ".join(labels[:4]) + (", ..." if len(labels) > 4 else "")
     how = "taken along" if init.keep_head else "made fresh"
+    if rows is not None and isinstance(source, VideoSource):
+        how += f" by class name, {len(rows)} of {sum(map(len, source.protocol.labels.values()))} rows,"
     return f"head: {how} for {len(labels)} classes ({named})"
 
 

@@ -27,7 +27,7 @@ from tubelet.weights.flax_file import read_flax
 # What a folder may hold, in the order in which it is looked for.
 _IN_FOLDER = (
     *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
-    *("checkpoint", "flax_model.msgpack"),
+    *("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "checkpoint", "flax_model.msgpack"),
 )
 # Where training code puts the state dict inside the object that it pickles; torchvision and timm pickle it alone.
 _WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
@@ -81,6 +81,7 @@ def _reader_of(file: Path) -> Callable[[Path], dict[str, Tensor]]:
     with file.open("rb") as stream:
         start = stream.read(16)
     if start[:4] == b"PK\x03\x04":
+        _refuse_torchscript(file)
         return _read_npz if _is_npz(file) else _read_pickle
     if start[8:9] == b"{" or (file.suffix == ".safetensors"):  # 8 bytes of length, then a JSON header
         return _read_safetensors
@@ -92,6 +93,21 @@ def _reader_of(file: Path) -> Callable[[Path], dict[str, Tensor]]:
         f"{file}: expected weights as safetensors, .npz, .pth/.pt/.pyth/.bin of torch, or a flax msgpack file; "
         f"its first bytes are {start[:8]!r}"
     )
+
+
+def _refuse_torchscript(file: Path) -> None:
+    """OpenAI publishes CLIP so, for example: a program beside its tensors, which only running it would give."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            inside = {name.partition("/")[2] for name in archive.namelist()}
+    except zipfile.BadZipFile:  # its reader says so
+        return
+    if "constants.pkl" in inside and any(name.startswith("code/") for name in inside):
+        raise CheckpointError(
+            f"{file}: is a TorchScript archive, which holds code; nothing of it was run. If you trust its source, save "
+            "its tensors alone: torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), OUT); of OpenAI's "
+            "CLIP, --init vit_base_patch16_clip_quickgelu_224.openai gives the same weights"
+        )
 
 
 def _is_npz(file: Path) -> bool:

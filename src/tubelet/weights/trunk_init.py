@@ -120,13 +120,22 @@ def from_network(
     return state, dataclasses.replace(report, notes=notes)
 
 
+def _alternative(style: TrunkStyle, assumed: list[str]) -> str:
+    if assumed[0] == "activation" and style.pre_norm and style.activation == "quick_gelu":
+        return (
+            "so OpenAI's CLIP was trained; what open_clip trained itself (LAION, DataComp) mostly needs "
+            "--model.trunk.activation gelu"
+        )
+    return f"--model.trunk.{assumed[0]} sets another"
+
+
 def _notes(source: ImageNetwork, fields: Mapping[str, Any], model: UniFormerV2 | UniFormerV2Local) -> list[str]:
     style: TrunkStyle = model.config.trunk
     notes = []
     assumed = [n for n in _OF_CLIP if n not in source.known] if source.architecture is None else []
     if assumed:
         told = ", ".join(f"{name}={getattr(style, name)}" for name in assumed)
-        notes.append(f"{told} taken for granted, not in the weights: --model.trunk.{assumed[0]} sets another")
+        notes.append(f"{told} taken for granted, not in the weights: {_alternative(style, assumed)}")
     if "num_heads" not in fields:
         notes.append(f"num_heads is not in the image model's weights: {model.config.num_heads} of the video model")
     for name, value in fields["trunk"].items():

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,14 +37,21 @@ class VideoSource:
     model_config: Mapping[str, Any]
     protocol: Protocol  # its labels are those of the head
     name: str  # where it came from, as messages and records say it
+    license: str | None = None  # of its weights, which binds what is made from them; none: not stated
 
     @property
     def sha256(self) -> str:
         return tensors_sha256(self.model.state_dict())
 
 
-def from_video(source: VideoSource, model: nn.Module, keep_head: bool) -> tuple[dict[str, Tensor], MappingReport]:
+def from_video(
+    source: VideoSource, model: nn.Module, keep_head: bool, head_rows: Sequence[int] | None = None
+) -> tuple[dict[str, Tensor], MappingReport]:
     """The state dict of ``model`` that starts from a checkpoint, and the report of the mapping.
+
+    Args:
+        keep_head: the classifier comes along too; else it keeps the model's first values.
+        head_rows: for each class of ``model`` the row of the checkpoint's classifier; none: all, in their order.
 
     Raises:
         CheckpointError: another kind of model, or one of another width or depth.
@@ -59,7 +66,8 @@ def from_video(source: VideoSource, model: nn.Module, keep_head: bool) -> tuple[
     tensors = old.state_dict()
     notes: list[str] = []
     templates = dict.fromkeys(map(_template, model.state_dict()))  # equal blocks share a rule
-    rules = [*_resized(old, model, notes), *(Rule(name, (name,)) for name in templates)]
+    picked = [] if head_rows is None or not keep_head else _head_rules(model, head_rows)
+    rules = [*_resized(old, model, notes), *picked, *(Rule(name, (name,)) for name in templates)]
     head = rf"{re.escape(head_name(model))}\..*"
     fresh = {} if keep_head else {head: "classifier: made for the new classes"}
     dropped = {} if keep_head else {head: "classifier of the checkpoint's own classes"}
@@ -67,6 +75,34 @@ def from_video(source: VideoSource, model: nn.Module, keep_head: bool) -> tuple[
         return map_weights(tensors, model, rules, dropped, fresh, notes)
     except CheckpointError as error:
         raise CheckpointError(f"{source.name}: {error}") from None
+
+
+def rows_by_name(theirs: Protocol, ours: Protocol) -> tuple[list[int], list[str]]:
+    """For each of our classes the row of their classifier, and the names of those that they do not have (no row).
+
+    Classes are told apart by head where there are several, so that a verb is no noun of the same name.
+    """
+    several = len(theirs.labels) > 1 or len(ours.labels) > 1
+    row_of = {name: row for row, name in enumerate(_by_head(theirs, several))}
+    wanted = _by_head(ours, several)
+    return [row_of[name] for name in wanted if name in row_of], [name for _, name in wanted if (_, name) not in row_of]
+
+
+def _by_head(protocol: Protocol, several: bool) -> list[tuple[str, str]]:
+    return [(head if several else "", name) for head, names in protocol.labels.items() for name in names]
+
+
+def _head_rules(model: nn.Module, rows: Sequence[int]) -> list[Rule]:
+    """The last layer of the classifier gives a row per class; what lies before it stays as it is."""
+    name = head_name(model)
+    layers = [
+        (inner, layer)
+        for inner, layer in model.get_submodule(name).named_modules(prefix=name)
+        if isinstance(layer, nn.Linear | nn.Conv3d)
+    ]
+    last, layer = layers[-1]
+    operation = Operation(f"{len(rows)} rows by class name", lambda x: x[list(rows)])
+    return [Rule(f"{last}.{part}", (f"{last}.{part}",), operation) for part, _ in layer.named_parameters()]
 
 
 def _resized(old: nn.Module, new: nn.Module, notes: list[str]) -> list[Rule]:

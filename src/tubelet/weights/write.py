@@ -14,6 +14,8 @@ import numpy as np
 from safetensors.torch import save_file
 from torch import nn
 
+from tubelet import __version__
+from tubelet.config import dump_yaml
 from tubelet.errors import CheckpointError
 from tubelet.files import written_atomically
 from tubelet.models.timesformer import TimeSformer
@@ -30,7 +32,7 @@ _ACTIVATION = {"gelu_tanh": "gelu_fast", "gelu": "gelu"}
 
 def write_huggingface(model: nn.Module, record: Record, out: Path) -> list[str]:
     """``config.json``, ``model.safetensors`` and ``preprocessor_config.json`` of a VivitForVideoClassification,
-    or of a TimesformerForVideoClassification.
+    or of a TimesformerForVideoClassification, and a ``README.md`` that names the license.
 
     Raises:
         CheckpointError: a model or a protocol that HuggingFace has not.
@@ -42,17 +44,19 @@ def write_huggingface(model: nn.Module, record: Record, out: Path) -> list[str]:
         )
     if isinstance(model, TimeSformer):
         config, processor, left_behind = huggingface_timesformer.huggingface_folder(model, record)
-        state = huggingface_timesformer.to_huggingface(model)
+        state = huggingface_timesformer.to_huggingface(model, record.protocol.channel_order)
     else:
         config, processor, left_behind = huggingface_config(model, record), write_preprocessor(record.protocol), []
         state = to_huggingface(model)
     files = {CONFIG: config, PREPROCESSOR: processor}
+    card = _card(record)
     new = out.with_name(f".{out.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     try:
         new.mkdir(parents=True)
         for name, content in files.items():
             (new / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        (new / "README.md").write_text(card, encoding="utf-8")
         save_file(state, new / "model.safetensors", metadata={"format": "pt"})  # transformers asks for the metadata
         new.rename(out)
     except BaseException:
@@ -66,6 +70,16 @@ def write_huggingface(model: nn.Module, record: Record, out: Path) -> list[str]:
         f"HuggingFace's files hold no sampling and no views: choose the frames yourself ({sampling}, {p.num_frames} "
         f"frames) and average {p.views_text} views to get the same answers",
     ]
+
+
+def _card(record: Record) -> str:
+    """``README.md`` with the front matter that the hub, and a conversion back, read the license from."""
+    front = {"library_name": "transformers", "pipeline_tag": "video-classification"}
+    if record.license:
+        front["license"] = record.license
+    told = record.license or "unknown; find it out before you share these weights"
+    text = f"{record.model_name}, {len(record.labels)} classes, written by tubelet {__version__}. License: {told}.\n"
+    return f"---\n{dump_yaml(front)}---\n\n{text}"
 
 
 def huggingface_config(model: nn.Module, record: Record) -> dict[str, Any]:
