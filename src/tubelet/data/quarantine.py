@@ -1,9 +1,9 @@
 """Quarantine: the list of videos that are left out, with the reason for each, as a CSV file that people can edit.
 
 Columns: path (relative to the root of the dataset, or absolute; what lies in an .npz file or a tar shard as
-``file.npz:entry``, ``file.tar:entry``), reason, and optionally split, start_seconds and end_seconds. An empty cell stands for any: a line with a path and
-nothing else leaves out every row of that file. ``tubelet data scan`` writes the list, ``ManifestConfig.quarantine``
-names it.
+``file.npz:entry``, ``file.tar:entry``), reason, and optionally split, start_seconds and end_seconds. An empty cell
+stands for any: a line with a path and nothing else leaves out every row of that file. ``tubelet data scan`` writes
+the list, ``ManifestConfig.quarantine`` names it.
 """
 
 from __future__ import annotations
