@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -36,5 +37,6 @@ def memory_by_pass(clips: Sequence[Path], num_passes: int, num_workers: int) -> 
         for epoch in range(num_passes):
             for _ in loader.train_batches(epoch):
                 pass
+            gc.collect()  # what waits for the collector is not kept
             workers = [child.pid for child in multiprocessing.active_children() if child.name == "tubelet-reader"]
             yield resident_bytes(), sum(resident_bytes(pid) for pid in workers if pid is not None)

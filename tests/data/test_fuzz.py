@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from fuzzing import BAD, GOOD, FuzzJob, Outcome, mutate
+import pytest
+
+import fuzzing
+from fuzzing import BAD, GOOD, FuzzJob, Outcome, mutate, read_whole
+from tubelet.data.video import VideoReader
 from tubelet.data.workers import WorkerPool
 
 SMALL = 45  # of the 2,000 files that tests/soak/test_damaged_files.py reads
@@ -24,6 +28,25 @@ def test_the_same_seed_damages_the_same_way_and_another_differently() -> None:
         "header swapped",
         "block zeroed",
     }
+
+
+@pytest.mark.parametrize("at_once", [0, fuzzing.MAX_PIXELS_BYTES])
+def test_a_reader_that_loses_a_frame_is_noticed_however_large_the_file(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fuzzing, "MAX_PIXELS_BYTES", at_once)
+    assert read_whole(FIXTURES / "h264_10bits.mp4") == ("read", "", 30)
+    monkeypatch.setattr(fuzzing, "VideoReader", Forgetful)
+    outcome, detail, _ = read_whole(FIXTURES / "h264_10bits.mp4")
+    assert (outcome, detail) == ("silent wrong count", "29 frames, a plain decode gives 30 (None)")
+
+
+class Forgetful(VideoReader):
+    """Knows nothing of a file's last frame."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.timestamps = self.timestamps[:-1]
 
 
 def test_damaged_files_are_read_right_or_refused_by_name() -> None:

@@ -12,13 +12,16 @@ import av
 import numpy as np
 import pytest
 
+from support import write_csv
+from tubelet.data.dataset import ClipDataset
 from tubelet.data.decoder import DISCARDED, KEY
 from tubelet.data.index_dataset import index_files, index_manifest, video_files
 from tubelet.data.index_store import STORE_NAME, IndexStore
-from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.manifest import Manifest, ManifestConfig, Sample, read_manifest
 from tubelet.data.packet_index import PacketIndex
 from tubelet.data.video import VideoReader
 from tubelet.errors import DataError
+from tubelet.protocol import Protocol
 
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"
 READABLE = sorted(path.name for path in CLIPS.iterdir() if path.suffix != ".md")
@@ -155,6 +158,57 @@ def test_a_manifest_is_indexed_once_and_a_folder_that_cannot_be_written_costs_on
     index_manifest(manifest, 0, notes.append, lambda *counts: pytest.fail("worked for nothing") if counts[0] else None)
     (note,) = notes
     assert "cannot be written" in note
+
+
+@pytest.fixture
+def read_only(tmp_path: Path, clips: list[Path]) -> Manifest:
+    """A manifest in a folder of its own, of videos in a folder where no store can be written."""
+    rows = [("path", "label", "split"), *((str(clip), "ab"[i % 2], "train") for i, clip in enumerate(clips[:2]))]
+    (tmp_path / "lists").mkdir()
+    table = write_csv(tmp_path / "lists" / "rows.csv", rows)
+    (tmp_path / STORE_NAME).mkdir()
+    return read_manifest(table, ManifestConfig(root=tmp_path, val_fraction=0.0, test_fraction=0.0))
+
+
+def test_where_the_data_cannot_be_written_indices_are_kept_beside_the_manifest(
+    read_only: Manifest, tmp_path: Path, clips: list[Path]
+) -> None:
+    index_manifest(read_only.split("train"), 0, pytest.fail)
+    assert (tmp_path / "lists" / STORE_NAME).is_file()
+    store = pickle.loads(pickle.dumps(IndexStore.of(read_only)))
+    assert all(store.get(clip) is not None for clip in clips[:2])
+
+
+def test_where_nothing_can_be_written_a_process_indexes_a_file_once(
+    read_only: Manifest, tmp_path: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lists" / STORE_NAME).mkdir()
+    notes: list[str] = []
+    index_manifest(read_only, 0, notes.append)
+    assert len(notes) == 1
+    assert str(tmp_path / "lists" / STORE_NAME) in notes[0]
+    protocol = Protocol(num_frames=2, resize_short_side=32, crop_size=(32, 32))
+    dataset, opened = ClipDataset(read_only, protocol), list[Path]()
+    made = PacketIndex.of
+    monkeypatch.setattr(PacketIndex, "of", lambda path, part=None: opened.append(Path(path)) or made(path, part))
+    for epoch in range(3):
+        for row in range(len(dataset)):
+            dataset.read(row, epoch)
+    assert sorted(opened) == sorted(clips[:2])
+    clips[0].touch()
+    dataset.read(0)
+    assert opened[2:] == [clips[0]]
+
+
+def test_what_a_process_remembers_is_bounded(
+    store: IndexStore, clips: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indices = {clip: PacketIndex.of(clip) for clip in clips}
+    sizes = [index.pts.nbytes + index.keys.nbytes + index.packets.nbytes for index in indices.values()]
+    monkeypatch.setattr("tubelet.data.index_store._REMEMBERED_BYTES", sum(sizes) - 1)
+    for clip in (clips[0], *clips):
+        store.remember(clip, indices[clip])
+    assert [store.get(clip) is not None for clip in clips] == [False, True, True]
 
 
 def test_data_without_videos_gets_no_store(tmp_path: Path) -> None:

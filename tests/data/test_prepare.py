@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from tubelet.data.dataset import ClipDataset
 from tubelet.data.index_store import IndexStore
 from tubelet.data.manifest import Manifest, ManifestConfig, Sample, read_manifest
 from tubelet.data.pack import pack
-from tubelet.data.prepare import PrepareConfig, prepare
+from tubelet.data.prepare import PrepareConfig, PrepareJob, prepare
 from tubelet.data.shards import member_place, read_member
 from tubelet.data.transcode import Encoding, transcode
 from tubelet.data.video import VideoReader
@@ -221,6 +222,33 @@ def test_sources_that_fail_are_named_and_their_rows_left_out(manifest: Manifest,
     assert len(prepared) == 3
     assert any("1 rows left out: 1 files" in note for note in prepared.notes)
     assert not (tmp_path / "out" / "b" / "three.MOV.mp4").exists()
+
+
+class Hanging(PrepareJob):
+    """A decoder that hangs in some files, on opening one and on decoding another."""
+
+    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> dict[str, Any]:
+        name = self.files[index].source.name
+        with pytest.MonkeyPatch.context() as patch:
+            if name == "one.avi.mp4":
+                patch.setattr("tubelet.data.packet_index.VideoContainer", lambda *_: threading.Event().wait())
+            if name == "two.mp4":
+                patch.setattr("tubelet.data.transcode.VideoContainer", lambda *_: threading.Event().wait())
+            return super().run(index, epoch, allow)
+
+
+def test_a_decoder_that_hangs_is_killed_when_it_takes_far_too_long_for_its_file(
+    manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare_module, "PrepareJob", Hanging)
+    monkeypatch.setattr(prepare_module, "_START_SECONDS", 3.0)
+    done = prepare(manifest, tmp_path / "out", SMALL)
+    assert list(done.failures) == ["a/one.avi.mp4", "b/two.mp4"]
+    opening, decoding = done.failures.values()
+    assert "one.avi.mp4: not read within 3.0" in opening
+    assert "two.mp4: not read within 3.6" in decoding  # 12 frames
+    assert opening.endswith("its process was killed; check that the file plays, or leave it out")
+    assert [row.path for row in read_manifest(done.manifest, is_checked=False).samples] == ["b/three.MOV.mp4"]
 
 
 def test_volumes_and_bad_settings_are_refused(manifest: Manifest, tmp_path: Path) -> None:

@@ -250,7 +250,7 @@ def test_a_second_scan_decodes_only_what_changed(footage: Path, tmp_path: Path, 
     results = out / RESULTS
     lines = results.read_text(encoding="utf-8").splitlines()
     kept = [line for line in lines if "train/b/2.mp4" not in line]
-    results.write_text("\n".join(kept) + '\n{"version": 1, "path": "train/b/2.m', encoding="utf-8")  # killed there
+    results.write_text("\n".join(kept) + '\n{"version": 2, "path": "train/b/2.m', encoding="utf-8")  # killed there
     second = scanned(footage, out)
     assert second.num_reused == 3
     assert list(second.facts) == list(first.facts)

@@ -26,6 +26,12 @@ Part = tuple[int, int]  # of a file that holds others: offset of the first byte,
 NO_SKIPPING = frozenset({"mpeg4"})
 
 
+def url_of(path: Path, part: Part | None = None) -> str:
+    """The address under which FFmpeg opens a file, or the part of it that holds a video."""
+    url = f"file:{path}"  # keeps a name with a colon or a leading dash from being taken for a protocol or an option
+    return url if part is None else f"subfile,,start,{part[0]},end,{sum(part)},,:{url}"
+
+
 def file_error(path: Path, what: str) -> VideoError:
     """One line that names the file and what to do with it."""
     return VideoError(f"{path}: {what}; replace the file or leave it out")
@@ -103,11 +109,7 @@ class VideoContainer:
         if (self.path.stat().st_size if self.part is None else self.part[1]) == 0:
             raise VideoError(f"{self.path}: the file is empty (0 bytes); replace it or leave it out")
         with reporting(self.path, "open"):
-            # "file:" keeps a name with a colon or a leading dash from being taken for a protocol or an option.
-            url = f"file:{self.path}"
-            if self.part is not None:
-                url = f"subfile,,start,{self.part[0]},end,{sum(self.part)},,:{url}"
-            container = av.open(url, metadata_errors="replace")
+            container = av.open(url_of(self.path, self.part), metadata_errors="replace")
             stream = container.streams.best("video")
             cover = stream is not None and bool(stream.disposition & Disposition.attached_pic)
             if not isinstance(stream, VideoStream) or cover or stream.codec_context is None:
@@ -126,7 +128,7 @@ def container_seconds(path: Path) -> float | None:
     Raises:
         VideoError: the file cannot be opened.
     """
-    with reporting(path, "open"), av.open(f"file:{path}", metadata_errors="replace") as container:
+    with reporting(path, "open"), av.open(url_of(path), metadata_errors="replace") as container:
         stream = container.streams.best("video")
         if stream is not None and stream.duration is not None and stream.time_base is not None:
             return float(stream.duration * stream.time_base)

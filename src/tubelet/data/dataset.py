@@ -84,7 +84,7 @@ class ClipDataset:
         self.manifest, self.protocol, self.mode, self.seed = manifest, protocol, mode, seed
         self.augment = augment or AugmentConfig()
         check_decoder(decoder, manifest)
-        self._decoder, self._indices = decoder, IndexStore.beside(manifest.root)
+        self._decoder, self._indices = decoder, IndexStore.of(manifest)
         self._mirrored = _mirrored_labels(manifest, self.augment)
         self.augment.check_protocol(protocol)
         if self.augment.for_volumes_only:

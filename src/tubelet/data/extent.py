@@ -15,40 +15,44 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
+from tubelet.data.container import Part
+
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"uuid")
 
 
-def missing_bytes(path: Path) -> int:
-    """By how many bytes a file is shorter than its container says; 0 where it is not or does not say."""
+def missing_bytes(path: Path, part: Part | None = None) -> int:
+    """By how many bytes a file, or the video in a ``part`` of it, is shorter than its container says; 0 where it is
+    not or does not say."""
     if not path.is_file():
         return 0  # a pipe would be waited for
-    size = path.stat().st_size
+    begin, size = part or (0, path.stat().st_size)
     with path.open("rb") as file:
-        start = file.read(8)
-        file.seek(0)
+        file.seek(begin)
+        start = file.read(min(8, size))
+        file.seek(begin)
         if start[:4] == b"RIFF":
-            end = 8 + int.from_bytes(start[4:8], "little")
+            end = begin + 8 + int.from_bytes(start[4:8], "little")
         elif start[:4] == _EBML:
             end = _end_of_segment(file)
         elif start[4:8] in _FIRST_BOXES:
-            end = _end_of_boxes(file, size)
+            end = _end_of_boxes(file, begin, begin + size)
         else:
-            end = 0
-    return max(0, end - size)
+            end = begin
+    return max(0, end - (begin + size))
 
 
-def _end_of_boxes(file: BinaryIO, size: int) -> int:
+def _end_of_boxes(file: BinaryIO, begin: int, stop: int) -> int:
     """Where the last box ends; a box whose type is no text ends the walk."""
-    position = 0
-    while position + 8 <= size:
+    position = begin
+    while position + 8 <= stop:
         file.seek(position)
         header = file.read(16)
         length = int.from_bytes(header[:4], "big")
         if not header[4:8].isascii() or not header[4:8].decode("ascii").isprintable():
             return position
         if length == 0:
-            return size
+            return stop
         if length == 1:
             length = int.from_bytes(header[8:16], "big")
         if length < 8:
@@ -58,7 +62,7 @@ def _end_of_boxes(file: BinaryIO, size: int) -> int:
 
 
 def _end_of_segment(file: BinaryIO) -> int:
-    file.seek(len(_EBML))
+    file.seek(len(_EBML), os.SEEK_CUR)
     header = _variable_integer(file)
     if header is None:
         return 0

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -81,10 +80,7 @@ class FrameChunkJob:
     root: Path
     sources: tuple[Source, ...]
     protocol: Protocol
-
-    @cached_property
-    def _indices(self) -> IndexStore:
-        return IndexStore.beside(self.root)
+    indices: IndexStore  # of the videos' packets
 
     def name(self, index: int) -> str:
         """The source as messages name it."""
@@ -97,7 +93,7 @@ class FrameChunkJob:
         path = self.root / source.path
         with (
             naming_file(path, self.name(index)),
-            open_source(path, source.entry, self.protocol, source.fps, self._indices) as reader,
+            open_source(path, source.entry, self.protocol, source.fps, self.indices) as reader,
         ):
             ranges = [range(*segment(reader.timestamps, *times)) for times in source.segments]
             wanted = sorted(set(itertools.chain.from_iterable(ranges)))

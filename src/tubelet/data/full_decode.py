@@ -7,7 +7,6 @@ promises, how many packets it has, how many frames come out, and what they show.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
+
+from tubelet.data.container import Part, url_of
 
 _SECONDS_SLACK, _SHARE_SLACK = 0.5, 0.02  # streams end a little before their container: by so much it means nothing
 
@@ -43,12 +44,12 @@ class FullDecode:
         return None
 
 
-def decode_fully(path: Path, on_frame: Callable[[], None] = lambda: None) -> FullDecode:
-    """Decodes all of a video file. What goes wrong is part of the result, not raised."""
+def decode_fully(path: Path, part: Part | None = None) -> FullDecode:
+    """Decodes all of a video file, or of the ``part`` of a file. What goes wrong is part of the result, not raised."""
     counts, digest = _Counts(), hashlib.blake2b(digest_size=16)
     error = None
     try:
-        with av.open(f"file:{path}", metadata_errors="replace") as container:
+        with av.open(url_of(path, part), metadata_errors="replace") as container:
             stream = container.streams.best("video")
             if not isinstance(stream, VideoStream):
                 raise ValueError("no video stream")
@@ -62,7 +63,6 @@ def decode_fully(path: Path, on_frame: Callable[[], None] = lambda: None) -> Ful
                     counts.frames += 1
                     counts.damaged += bool(frame.is_corrupt)
                     digest.update(f"{frame.width}x{frame.height}".encode() + _first_plane(frame))
-                    on_frame()
     except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as problem:
         reason = problem.strerror if isinstance(problem, av.FFmpegError) else str(problem)
         error = " ".join(str(reason or type(problem).__name__).split())

@@ -110,8 +110,9 @@ def index_manifest(
 ) -> None:
     """Indexes the videos of a manifest in parallel before they are read many times.
 
-    Reading works without: where nothing can be kept beside the data, ``note`` is told so once and every read finds
-    the packets of its file anew. Files that cannot be indexed are left to the reader, which counts and names them.
+    Reading works without: where nothing can be kept beside the data nor beside the manifest, ``note`` is told so once
+    and every process that reads finds the packets of its files for itself. Files that cannot be indexed are left to
+    the reader, which counts and names them.
 
     Args:
         manifest: the rows that will be read; those that are no videos need no index.
@@ -124,9 +125,9 @@ def index_manifest(
     if not files:
         return
     try:
-        index_files(IndexStore.beside(manifest.root), files, max(1, num_workers), on_file, timeout_seconds)
+        index_files(IndexStore.of(manifest), files, max(1, num_workers), on_file, timeout_seconds)
     except DataError as error:
-        note(f"videos are indexed again whenever they are read, which costs time: {error}")
+        note(f"every process that reads videos indexes them for itself, which costs time: {error}")
 
 
 def _results(job: IndexJob, num_workers: int, timeout_seconds: float) -> Iterator[tuple[Video, PacketIndex | Failure]]:

@@ -1,5 +1,8 @@
 """The packet indices of a dataset's files, kept beside the data from run to run.
 
+Where the folder of the data cannot be written, they are kept in that of the manifest; where that cannot be written
+either, a process remembers those it has made itself.
+
 One SQLite file, because many processes read it at once, a few rows at a time, and one that writes it may be killed.
 A row counts only while its file has the size and time of change that it had when it was indexed, and while its own
 checksum holds; whatever else is wrong with the store, its files are indexed anew. Deleting it costs time alone.
@@ -17,22 +20,23 @@ from contextlib import closing
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from tubelet.data.decoder import PACKET, Codec
+from tubelet.data.manifest import Manifest
 from tubelet.data.packet_index import PacketIndex
 from tubelet.data.scaling import Orientation
 from tubelet.errors import DataError
 
 Video = Path | tuple[Path, str]  # a file, or a tar shard and the address of its member (``tubelet.data.shards``)
 
-STORE_NAME = ".tubelet-packets.sqlite"  # in the folder that the paths of a manifest are relative to
+STORE_NAME = ".tubelet-packets.sqlite"
 
 _VERSION = 1  # goes up when a row means something else
 _TABLE = "CREATE TABLE packets (path TEXT PRIMARY KEY, header TEXT, arrays BLOB, checksum INTEGER)"
+_REMEMBERED_BYTES = 64 * 2**20  # of arrays, in each process; a minute of film takes about 50 KB
 _WAIT_SECONDS = 30.0  # for another process that writes the same store
 _UNREADABLE = (sqlite3.Error, zlib.error, ValueError, KeyError, TypeError)
 
@@ -44,32 +48,47 @@ class IndexStore:
 
     Args:
         file: where it is kept. A store that is not there yet has no index.
+        other: where it is kept if ``file`` cannot be written.
     """
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, other: Path | None = None) -> None:
         self.file = file
-        self._connection: tuple[int, sqlite3.Connection] | None = None  # of the process with this number
+        self._files = (file,) if other is None or other.absolute() == file.absolute() else (file, other)
+        self._connections: dict[Path, tuple[int, sqlite3.Connection]] = {}  # of the process with this number
+        self._remembered: dict[Video, PacketIndex] = {}
+        self._remembered_bytes = 0
 
     @classmethod
     def beside(cls, root: Path) -> IndexStore:
         """The store of a dataset whose paths are relative to ``root``."""
         return cls(root / STORE_NAME)
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"file": self.file, "_connection": None}
+    @classmethod
+    def of(cls, manifest: Manifest) -> IndexStore:
+        """The store of a manifest's videos: beside them, or beside the file that the manifest was read from."""
+        return cls(manifest.root / STORE_NAME, manifest.folder / STORE_NAME if manifest.folder else None)
+
+    def __reduce__(self) -> tuple[type[IndexStore], tuple[Path, Path]]:
+        return IndexStore, (self._files[0], self._files[-1])
 
     def get(self, video: Video) -> PacketIndex | None:
         """The index of a video; None where there is none that can be trusted."""
-        try:
-            row = self._open().execute(
-                "SELECT header, arrays, checksum FROM packets WHERE path = ?", [self._key(video)]
-            )
-            found = row.fetchone()
-            index = _decode(*found) if found else None
-        except _UNREADABLE:
-            return None
         path = video if isinstance(video, Path) else video[0]
-        return index if index is not None and index.fits(path) else None
+        if (remembered := self._remembered.get(video)) is not None and remembered.fits(path):
+            return remembered
+        for file in self._files:
+            index = self._read(file, video)
+            if index is not None and index.fits(path):
+                return index
+        return None
+
+    def remember(self, video: Video, index: PacketIndex) -> None:
+        """Keeps an index for the life of this process, or until newer ones need the room."""
+        self._forget(video)
+        self._remembered[video] = index
+        self._remembered_bytes += _num_bytes(index)
+        while self._remembered_bytes > _REMEMBERED_BYTES:
+            self._forget(next(iter(self._remembered)))
 
     def put(self, indices: Mapping[Path, PacketIndex] | Mapping[Video, PacketIndex]) -> None:
         """Keeps the indices of these videos. A store that is damaged or of another version is begun anew.
@@ -77,48 +96,73 @@ class IndexStore:
         Raises:
             DataError: the file cannot be written.
         """
-        rows = [(self._key(video), *_encode(index)) for video, index in indices.items()]
-        try:
+        encoded = {video: _encode(index) for video, index in indices.items()}
+        self.close()
+        problems = []
+        for file in self._files:
+            rows = [(_key(file, video), *row) for video, row in encoded.items()]
             try:
-                self._write(rows)
-            except sqlite3.DatabaseError as error:
-                if isinstance(error, sqlite3.OperationalError):
-                    raise
-                self.file.unlink()
-                self._write(rows)
-        except (sqlite3.Error, OSError) as error:
-            raise DataError(f"{self.file}: cannot be written ({error}); make its folder writable") from None
+                try:
+                    self._write(file, rows)
+                except sqlite3.DatabaseError as error:
+                    if isinstance(error, sqlite3.OperationalError):
+                        raise
+                    file.unlink()
+                    self._write(file, rows)
+                return
+            except (sqlite3.Error, OSError) as error:
+                problems.append(f"{file}: cannot be written ({error})")
+        raise DataError(f"{', '.join(problems)}; make its folder writable")
 
     def close(self) -> None:
         """Closes the file; it opens again by itself."""
-        if self._connection is not None and self._connection[0] == os.getpid():
-            self._connection[1].close()
-        self._connection = None
+        for process, connection in self._connections.values():
+            if process == os.getpid():
+                connection.close()
+        self._connections = {}
 
-    def _open(self) -> sqlite3.Connection:
-        if self._connection is None or self._connection[0] != os.getpid():
-            address = f"file:{quote(str(self.file.absolute()))}?mode=ro"
+    def _forget(self, video: Video) -> None:
+        if (index := self._remembered.pop(video, None)) is not None:
+            self._remembered_bytes -= _num_bytes(index)
+
+    def _read(self, file: Path, video: Video) -> PacketIndex | None:
+        select = "SELECT header, arrays, checksum FROM packets WHERE path = ?"
+        try:
+            found = self._open(file).execute(select, [_key(file, video)]).fetchone()
+            return _decode(*found) if found else None
+        except _UNREADABLE:
+            return None
+
+    def _open(self, file: Path) -> sqlite3.Connection:
+        opened = self._connections.get(file)
+        if opened is None or opened[0] != os.getpid():
+            address = f"file:{quote(str(file.absolute()))}?mode=ro"
             connection = sqlite3.connect(address, _WAIT_SECONDS, uri=True, check_same_thread=False)
             if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
                 connection.close()
                 raise ValueError("another version")
-            self._connection = os.getpid(), connection
-        return self._connection[1]
+            opened = self._connections[file] = os.getpid(), connection
+        return opened[1]
 
-    def _write(self, rows: list[tuple[str, str, bytes, int]]) -> None:
-        self.close()
-        with closing(sqlite3.connect(self.file, _WAIT_SECONDS)) as connection, connection:
+    @staticmethod
+    def _write(file: Path, rows: list[tuple[str, str, bytes, int]]) -> None:
+        with closing(sqlite3.connect(file, _WAIT_SECONDS)) as connection, connection:
             if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
                 connection.execute("DROP TABLE IF EXISTS packets")
                 connection.execute(_TABLE)
                 connection.execute(f"PRAGMA user_version = {_VERSION}")
             connection.executemany("INSERT OR REPLACE INTO packets VALUES (?, ?, ?, ?)", rows)
 
-    def _key(self, video: Video) -> str:
-        """Relative to the store's folder where it lies below it, so that a dataset may move."""
-        path, entry = (video, "") if isinstance(video, Path) else (video[0], f":{video[1]}")
-        path, folder = path.absolute(), self.file.absolute().parent
-        return (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)) + entry
+
+def _key(file: Path, video: Video) -> str:
+    """Relative to the store's folder where it lies below it, so that a dataset may move."""
+    path, entry = (video, "") if isinstance(video, Path) else (video[0], f":{video[1]}")
+    path, folder = path.absolute(), file.absolute().parent
+    return (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)) + entry
+
+
+def _num_bytes(index: PacketIndex) -> int:
+    return index.pts.nbytes + index.keys.nbytes + index.packets.nbytes
 
 
 def _encode(index: PacketIndex) -> tuple[str, bytes, int]:

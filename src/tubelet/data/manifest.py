@@ -53,6 +53,7 @@ class Manifest:
     notes: tuple[str, ...] = ()  # what the reader decided and the user should know, one line each
     missing: tuple[str, ...] = field(default=(), compare=False)  # what annotations name and is not there: no row
     multi_label: bool = False  # one head, and a video may have several of its classes, or none
+    folder: Path | None = field(default=None, compare=False)  # of the file it was read from; none: from no file
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -183,6 +184,7 @@ def manifest_of(source: Path, reading: Reading, config: ManifestConfig, *, is_ch
         notes=tuple(dict.fromkeys(notes)),
         missing=missing,
         multi_label=several,
+        folder=source.parent if source.is_file() else None,
     )
     if is_checked and reading.splits_decided and source.suffix.lower() == ".csv":
         manifest = _compared_with_written(source, manifest, config)
@@ -193,8 +195,7 @@ def _compared_with_written(source: Path, manifest: Manifest, config: ManifestCon
     """The manifest, with a note where the files are not those that its file was written for."""
     if config.class_names or config.quarantine or config.label_columns != ManifestConfig().label_columns:
         return manifest  # then it differs because the user asked for other rows or classes
-    written = written_fingerprint(source)
-    if written == manifest.fingerprint:
+    if (written := written_fingerprint(source)) == manifest.fingerprint:
         return manifest
     note = f"the files changed since {source} was written (fingerprint {written}, now {manifest.fingerprint})"
     return replace(manifest, notes=(*manifest.notes, note))
@@ -287,8 +288,7 @@ def _check_classes(
             raise DataError(
                 f"{source}: the train split shows one class only, '{known[min(trained)]}'; expected at least two"
             )
-        unseen = {label: split for labels, split in found for label in labels if label not in trained}
-        if not unseen:
+        if not (unseen := {label: split for labels, split in found for label in labels if label not in trained}):
             continue
         label, split = min(unseen.items())
         more = f" (and {len(unseen) - 1} more classes)" if len(unseen) > 1 else ""

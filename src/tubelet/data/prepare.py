@@ -29,6 +29,7 @@ from tubelet.data.index_store import IndexStore
 from tubelet.data.manifest import Manifest, Sample
 from tubelet.data.manifest_file import write_manifest
 from tubelet.data.pack import pack
+from tubelet.data.packet_index import PacketIndex
 from tubelet.data.scan_file import fingerprint
 from tubelet.data.shards import is_shard, member_place
 from tubelet.data.transcode import Encoding, transcode
@@ -41,8 +42,9 @@ from tubelet.files import write_atomically
 MANIFEST, LEDGER = "manifest.csv", "prepared.jsonl"
 _CRF = {"standard": 23, "high": 20}
 _VERSION = 1  # goes up when the same settings give other files
-_LONGEST_SECONDS = 6 * 3600.0  # for one file, after which its process is taken to hang
-_START_SECONDS = 120.0  # for a file until it is known how long it is
+# After so long a file's process is taken to hang, ten times what a slow core needs. First for opening and indexing:
+_START_SECONDS, _SECONDS_PER_MEGABYTE = 120.0, 1.0  # of the file
+_SECONDS_PER_FRAME, _SECONDS_PER_MEGAPIXEL = 0.05, 0.25  # then in addition, of all frames of the source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +115,7 @@ def prepare(
     with (out / LEDGER).open("a", encoding="utf-8") as ledger:
         for path, result in _results(todo, config):
             if isinstance(result, Failure):
-                failures[path] = result.line
+                failures[path] = _line(result)
             else:
                 done[path] = {"path": path, "mark": todo[path].mark, **result}
                 _append(ledger, [done[path]])
@@ -143,6 +145,7 @@ class PrepareJob:
 
     files: tuple[_File, ...]
     encoding: Encoding
+    start_seconds: float  # for a file of no bytes, until it is known what it holds
 
     def name(self, index: int) -> str:
         """The file as messages name it."""
@@ -150,10 +153,16 @@ class PrepareJob:
 
     def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> dict[str, Any]:
         """Transcodes one file."""
-        allow(_LONGEST_SECONDS)
         file = self.files[index]
+        seconds = self.start_seconds + _SECONDS_PER_MEGABYTE * file.source.stat().st_size / 1e6
+        allow(seconds)
+
+        def allow_frames(found: PacketIndex) -> None:
+            megapixels = found.codec.height * found.codec.width / 1e6
+            allow(seconds + found.num_frames * (_SECONDS_PER_FRAME + _SECONDS_PER_MEGAPIXEL * megapixels))
+
         file.target.parent.mkdir(parents=True, exist_ok=True)
-        num_frames = transcode(file.source, file.target, self.encoding)
+        num_frames = transcode(file.source, file.target, self.encoding, allow_frames)
         return {"num_frames": num_frames, "bytes": file.target.stat().st_size}
 
 
@@ -168,6 +177,13 @@ def _files(manifest: Manifest, out: Path, config: PrepareConfig) -> dict[str, _F
             mark = hashlib.sha256(f"{fingerprint(source)} {settings}".encode()).hexdigest()[:32]
             files[sample.path] = _File(source, out / _target(sample.path), mark)
     return files
+
+
+def _line(failure: Failure) -> str:
+    """What went wrong with a file, and what can be done here, where nobody sets a time limit."""
+    if failure.kind != "hung":
+        return failure.line
+    return f"{failure.line.partition('; ')[0]}; check that the file plays, or leave it out"
 
 
 def _target(path: str) -> PurePath:
@@ -236,7 +252,7 @@ def _results(files: dict[str, _File], config: PrepareConfig) -> Iterator[tuple[s
     """The ledger's line for each file, in order, a few files ahead."""
     if not files:
         return
-    job = PrepareJob(tuple(files.values()), config.encoding)
+    job = PrepareJob(tuple(files.values()), config.encoding, _START_SECONDS)
     with closing(WorkerPool(job, min(config.num_workers, len(files)), _START_SECONDS)) as pool:
         ahead: deque[tuple[str, Future[dict[str, Any] | Failure]]] = deque()
         for number, path in enumerate(files):

@@ -1,9 +1,9 @@
 """Quarantine: the list of videos that are left out, with the reason for each, as a CSV file that people can edit.
 
-Columns: path (relative to the root of the dataset, or absolute; a volume of an .npz file as ``file.npz:entry``),
-reason, and optionally split, start_seconds and end_seconds. An empty cell stands for any: a line with a path and
-nothing else leaves out every row of that file. ``tubelet data scan`` writes the list, ``ManifestConfig.quarantine``
-names it.
+Columns: path (relative to the root of the dataset, or absolute; what lies in an .npz file or a tar shard as
+``file.npz:entry``, ``file.tar:entry``), reason, and optionally split, start_seconds and end_seconds. An empty cell
+stands for any: a line with a path and nothing else leaves out every row of that file. ``tubelet data scan`` writes
+the list, ``ManifestConfig.quarantine`` names it.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class ManifestRow(Protocol):
 
 
 def row_path(row: ManifestRow) -> str:
-    """A row's file as lists name it, with its address inside an .npz file."""
+    """A row's file as lists name it, with its address inside an .npz file or a tar shard."""
     return row.path if row.entry is None else f"{row.path}:{row.entry}"
 
 

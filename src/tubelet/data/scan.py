@@ -24,7 +24,7 @@ from tubelet.data.workers import WorkerPool
 from tubelet.errors import ConfigError
 
 RESULTS = "results.jsonl"
-_VERSION = 1  # of what a line of the results means; others are not taken over
+_VERSION = 2  # of what a line of the results means; others are not taken over
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from tubelet.data.extent import missing_bytes
 from tubelet.data.full_decode import decode_fully
+from tubelet.data.shards import is_shard, member_name, member_place
 from tubelet.data.source import Reader, open_source
 from tubelet.data.video import VideoReader, is_video_path
 from tubelet.errors import DataError
@@ -30,9 +31,9 @@ _PASSES = 3  # the plain pass, and up to two by the reader
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
-    """What the scan found in one file, or in one volume of an .npz file."""
+    """What the scan found in one file, or in one entry of an .npz file or a tar shard."""
 
-    path: str  # as the manifest names it; volumes as file.npz:entry
+    path: str  # as the manifest names it; what lies inside it as file.npz:entry, file.tar:entry
     fingerprint: str  # of the file when it was decoded
     kind: Kind
     reason: str = ""  # one line, where the kind is not ok
@@ -50,7 +51,7 @@ class ScanFile:
 
     path: str
     file: Path
-    entry: str | None
+    entry: str | None  # inside an .npz file or a tar shard
     fps: float | None = None  # of a frame folder
 
 
@@ -112,18 +113,21 @@ def scan_file(
                 width=reader.width,
                 variable_rate=_variable_rate(reader.timestamps),
             )
-            kind, reason, content = _check_video(reader) if isinstance(reader, VideoReader) else _check_frames(reader)
+            if isinstance(reader, VideoReader):
+                kind, reason, content = _check_video(reader, source)
+            else:
+                kind, reason, content = _check_frames(reader)
     except (DataError, OSError, MemoryError) as error:
-        reason = _without_path(error, source.file)
-        kind = "truncated" if is_video_path(source.file) and missing_bytes(source.file) else "unreadable"
+        reason = _without_path(error, source)
+        kind = "truncated" if _is_cut_short(source) else "unreadable"
         return FileFacts(path=source.path, fingerprint=mark, kind=kind, reason=reason)
     return FileFacts(**(vars(facts) | {"kind": kind, "reason": reason, "content": content}))
 
 
-def _check_video(reader: VideoReader) -> tuple[Kind, str, str | None]:
+def _check_video(reader: VideoReader, source: ScanFile) -> tuple[Kind, str, str | None]:
     """Kind, reason and content of a video that the reader opens."""
-    known, missing = len(reader.timestamps), missing_bytes(reader.path)
-    found = decode_fully(reader.path)
+    known, missing = len(reader.timestamps), missing_bytes(reader.path, reader.part)
+    found = decode_fully(reader.path, reader.part)
     if found.error is not None or found.num_damaged:
         what = found.error or f"{found.num_damaged} damaged frames"
         return ("truncated" if missing else "damaged"), f"{found.num_frames} of {known} frames decode: {what}", None
@@ -136,7 +140,7 @@ def _check_video(reader: VideoReader) -> tuple[Kind, str, str | None]:
     try:
         reader.frames_at([0, known // 2, known - 1])
     except DataError as error:
-        return "damaged", _without_path(error, reader.path), None
+        return "damaged", _without_path(error, source), None
     return "ok", "", found.content
 
 
@@ -161,7 +165,20 @@ def _variable_rate(timestamps: NDArray[np.float64]) -> str:
     return f"{1000 * intervals.min():.0f} to {1000 * intervals.max():.0f} ms between frames, usually {1000 * usual:.0f}"
 
 
-def _without_path(error: BaseException, file: Path) -> str:
+def _is_cut_short(source: ScanFile) -> bool:
+    """Whether the video's container says that it is longer; of what the reader refuses."""
+    if not is_shard(source.file):
+        return is_video_path(source.file) and missing_bytes(source.file) > 0
+    try:
+        place = member_place(source.file, source.entry)
+    except (DataError, OSError):
+        return False
+    return is_video_path(member_name(source.entry or "")) and missing_bytes(source.file, place) > 0
+
+
+def _without_path(error: BaseException, source: ScanFile) -> str:
     """An error's message as one line; the path stands beside it already."""
     line = " ".join(str(error).split()) or type(error).__name__
-    return line.removeprefix(f"{file}: ").removesuffix("; replace the file or leave it out")
+    if is_shard(source.file):
+        line = line.removeprefix(f"{source.file}:{member_name(source.entry or '')}: ")
+    return line.removeprefix(f"{source.file}: ").removesuffix("; replace the file or leave it out")

@@ -58,7 +58,7 @@ def open_source(
         entry: the address inside a file that holds many.
         protocol: how it is read.
         fps: the rate of a frame folder, where known.
-        indices: packet indices of videos, where some are kept.
+        indices: packet indices of videos, where some are kept; it remembers that of a video whose index it lacks.
         decoder: of a video file; ``check_decoder`` says what torchcodec cannot read.
 
     Raises:
@@ -81,7 +81,13 @@ def open_source(
         return FrameFolderReader(path, fps)
     if fps is not None:
         raise DataError(f"{path}: fps={fps:g} is for frame folders; a video carries its own times, leave it out")
-    index = indices.get((path, entry) if entry else path) if indices else None
+    video = (path, entry) if entry else path
+    index = indices.get(video) if indices else None
+    reader: VideoReader
     if is_shard(path):
-        return ShardVideoReader(path, entry, index)
-    return TorchcodecReader(path, index) if decoder == "torchcodec" else VideoReader(path, index)
+        reader = ShardVideoReader(path, entry, index)
+    else:
+        reader = TorchcodecReader(path, index) if decoder == "torchcodec" else VideoReader(path, index)
+    if indices and reader.index is not index:
+        indices.remember(video, reader.index)
+    return reader

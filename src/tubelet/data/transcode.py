@@ -5,7 +5,7 @@ Settings of x264: ``-preset medium -tune fastdecode -g 16 -bf 1 -x264-params b-a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -48,13 +48,22 @@ class Encoding:
         }
 
 
-def transcode(source: Path, target: Path, encoding: Encoding) -> int:
+def transcode(
+    source: Path, target: Path, encoding: Encoding, on_index: Callable[[PacketIndex], None] = lambda index: None
+) -> int:
     """Writes ``target`` (MP4) whole or not at all; returns its number of frames.
+
+    Args:
+        source: the video.
+        target: the copy.
+        encoding: settings.
+        on_index: told what the source holds, before its frames are decoded.
 
     Raises:
         VideoError: the source cannot be read, or a frame of it is damaged.
     """
     index = PacketIndex.of(source)
+    on_index(index)
     ticks, time_base = _ticks(index)
     with written_atomically(target) as new, av.open(str(new), "w", format="mp4") as container:
         stream, pictures = None, _Pictures(index, encoding.short_side)

@@ -52,6 +52,8 @@ class VideoReader:
         part: where the video lies in the file; none: it is all of it.
 
     Attributes:
+        path: the file.
+        part: where the video lies in it; none: it is all of it.
         timestamps: float64 [N], presentation seconds of every shown frame, ascending, the first is 0.
         fps: shown frames per second, averaged over the file.
         duration_seconds: time until the last shown frame leaves the screen.
@@ -61,7 +63,7 @@ class VideoReader:
     """
 
     def __init__(self, path: str | Path, index: PacketIndex | None = None, part: Part | None = None) -> None:
-        self.path, self._part = Path(path), part
+        self.path, self.part = Path(path), part
         self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path, part)
         self.timestamps, self.fps = self.index.timestamps, self.index.fps
         self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
@@ -241,5 +243,5 @@ class VideoReader:
                 self._decoder = PacketDecoder(self.path, self.index.codec, self.index.packets)
             return self._decoder.decode_from(key, needed, np.array(list(needed)))
         if self._container is None:
-            self._container = VideoContainer(self.path, self._part)
+            self._container = VideoContainer(self.path, self.part)
         return self._container.decode_from(key, self.index.keys, needed)

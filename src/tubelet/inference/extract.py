@@ -32,6 +32,7 @@ from tubelet.data.feature_store import (
     write_features,
 )
 from tubelet.data.frame_chunks import FrameChunk, FrameChunkJob, Source, read_chunks, sources_of
+from tubelet.data.index_store import IndexStore
 from tubelet.data.manifest import Manifest
 from tubelet.data.manifest_file import write_manifest
 from tubelet.data.transforms import normalize
@@ -133,7 +134,7 @@ def extract(
     todo = [i for i in chosen if not _is_whole(files[i], store)]
     kept, num_frames = len(chosen) - len(todo), 0
     budget = FailureBudget(manifest, options.failure_budget, "videos", file=out / UNREADABLE)
-    job = FrameChunkJob(manifest.root, sources, store.protocol)
+    job = FrameChunkJob(manifest.root, sources, store.protocol, IndexStore.of(manifest))
     results = read_chunks(job, todo, options.num_workers, options.timeout_seconds)
     on_progress(kept, len(chosen), "")
     for done, (index, chunks) in enumerate(itertools.groupby(results, key=lambda pair: pair[0]), kept):
