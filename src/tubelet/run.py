@@ -97,6 +97,7 @@ def run_recipe(
         recipe = start.recipe
         world.on_main(lambda: open_folder(recipe, manifest, folder, device))
         check_shared(folder)
+        on_file = stopping.asked_by(on_file)
         world.on_main(lambda: index_manifest(manifest, note=reporter.note, on_file=on_file, **_reading(recipe)))
         progress = _train(start, manifest, folder, device, reporter, world, stopping)
         world.on_main(lambda: None)  # which has now written the best checkpoint

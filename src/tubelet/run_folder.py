@@ -20,7 +20,7 @@ import torch
 
 from tubelet import __version__
 from tubelet.data.manifest import Manifest
-from tubelet.errors import ConfigError, DataError, TubeletError
+from tubelet.errors import ConfigError, DataError, Stopped, TubeletError
 from tubelet.files import is_leftover, write_atomically
 from tubelet.recipe import Recipe, load_recipe, save_recipe
 from tubelet.training.resume import FILE as STATE
@@ -42,15 +42,17 @@ def resume_recipe(folder: Path) -> Recipe:
 
 @contextmanager
 def begun_or_undone(folder: Path) -> Iterator[None]:
-    """After an error, a folder that was missing or empty is so again, unless it holds a state to go on from."""
+    """After an error, a folder that was missing or empty is so again, unless it holds a state to go on from; one that
+    was asked to stop goes on by its recipe alone."""
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file, expected a folder; give another --out")
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     is_new = bool(missing) or not any(folder.iterdir())
     try:
         yield
-    except TubeletError:
-        if is_new and not (folder / STATE).exists():
+    except TubeletError as error:
+        goes_on = (folder / (RECIPE if isinstance(error, Stopped) else STATE)).exists()
+        if is_new and not goes_on:
             shutil.rmtree(folder, ignore_errors=True)
             if not missing:
                 folder.mkdir()

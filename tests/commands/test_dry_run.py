@@ -29,6 +29,7 @@ def test_it_tells_rows_steps_rates_parameters_and_costs(
         "head: ",
         "rate x 0.5",
         "GMACs per epoch",
+        "for one device (no launcher): weights",
         "estimated: what autograd keeps",
         "█",
         "nothing found that would stop this run",
@@ -57,7 +58,8 @@ def test_json_is_the_whole_plan(videos: Path, tmp_path: Path, capsys: pytest.Cap
     names = [name for group in plan["model"]["groups"] for name in group["names"]]
     assert "head.weight" in names
     memory = plan["memory_bytes"]
-    assert memory["total"] == sum(memory[p] for p in ("weights", "gradients", "optimizer", "activations", "clips"))
+    parts = ("weights", "gradients", "optimizer", "average", "activations", "clips")
+    assert memory["total"] == sum(memory[part] for part in parts)
     assert plan["problems"] == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,9 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 
-from support import TRAIN_TINY, rows_of
+from support import MODEL, TINY, TRAIN_TINY, Notes, rows_of
 from tubelet import cli
+from tubelet.data.index_store import STORE_NAME, IndexStore
+from tubelet.errors import Stopped
+from tubelet.recipe import load_recipe
+from tubelet.run import run_recipe
 
 
 def test_sigterm_to_the_whole_group_gives_143_and_a_line_and_no_video_counts_as_unreadable(
@@ -44,3 +50,26 @@ def test_sigterm_to_the_whole_group_gives_143_and_a_line_and_no_video_counts_as_
     assert {row["num_failed"] for row in rows_of(out / "log.csv")} == {"0"}
     assert cli.main(["train", "--resume", str(out), "--dry-run"]) == 0
     assert "goes on from its last state" in capsys.readouterr().out
+
+
+def test_sigterm_while_videos_are_indexed_ends_the_run_after_the_file_at_hand(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out, seen = tmp_path / "videos", tmp_path / "run", list[int]()
+    shutil.copytree(videos, root, ignore=shutil.ignore_patterns(STORE_NAME))
+
+    def on_file(done: int, total: int) -> None:
+        seen.append(done)
+        if done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    small = {"model": {"name": MODEL, **TINY}, "data.source": str(root), "data.num_workers": 0}
+    recipe = load_recipe("folder/default", [(name, repr(value)) for name, value in small.items()])
+    with pytest.raises(Stopped) as caught:
+        run_recipe(recipe, out, device=torch.device("cpu"), reporter=Notes(), on_file=on_file)
+    assert caught.value.signal_number == signal.SIGTERM
+    assert seen == [0, 1, 2]
+    store = IndexStore.beside(root)
+    assert sum(store.get(file) is not None for file in root.rglob("*.mp4")) == 3
+    assert cli.main(["train", "--resume", str(out), "--dry-run"]) == 0
+    assert "nothing found that would stop this run" in capsys.readouterr().out

@@ -119,7 +119,11 @@ def test_videos_that_cannot_be_read_are_a_problem(tmp_path: Path) -> None:
         ({"optim__head_lr": 0.1, "freeze": ["head"]}, "optim.head_lr: no head"),
         ({"freeze": ["encodr"]}, "freeze: nothing in ViViTFactorizedEncoder is called 'encodr'"),
         ({"init__source": "no/such/thing/here"}, "no such file or folder"),
-        ({"training__batch_size": TOO_MANY}, f"memory: a step of {TOO_MANY} clips keeps about"),
+        ({"training__batch_size": TOO_MANY, "augment__repeats": TOO_MANY // 16}, "clips keeps about"),
+        (
+            {"training__strategy": "fsdp"},
+            "training.strategy=fsdp shards the model over processes, and this one is alone",
+        ),
     ],
 )
 def test_what_the_run_would_refuse_is_a_problem(
@@ -127,6 +131,49 @@ def test_what_the_run_would_refuse_is_a_problem(
 ) -> None:
     (problem,) = plan(videos, tmp_path, **fields).problems
     assert message in problem
+
+
+def launch(monkeypatch: pytest.MonkeyPatch, num_processes: int) -> None:
+    known = {"RANK": 0, "LOCAL_RANK": 0, "WORLD_SIZE": num_processes, "MASTER_ADDR": "localhost", "MASTER_PORT": 1}
+    for name, value in known.items():
+        monkeypatch.setenv(name, str(value))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"training__strategy": "fsdp", "training__ema_decay": 0.9}, "training.ema_decay averages whole weights"),
+        ({"training__accumulation": 4}, "a batch of 8 clips over 3 processes gives one of them 2, fewer than the 4"),
+    ],
+)
+def test_what_several_processes_would_refuse_is_a_problem(
+    videos: Path, tmp_path: Path, fields: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch(monkeypatch, 3)
+    (problem,) = plan(videos, tmp_path, **fields).problems
+    assert message in problem
+
+
+def test_early_stopping_needs_a_validation_split(tmp_path: Path) -> None:
+    root = motion_videos(tmp_path / "videos")
+    shutil.rmtree(root / "val")
+    fields = {"training__early_stopping_epochs": 2, "data__manifest__val_fraction": 0.0}
+    (problem,) = plan(root, tmp_path, **fields).problems
+    assert problem.startswith("training.early_stopping_epochs waits for a better validation")
+
+
+def test_memory_is_that_of_one_of_the_processes(videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = plan(videos, tmp_path, training__ema_decay=0.9)
+    launch(monkeypatch, 2)
+    whole, shards = plan(videos, tmp_path), plan(videos, tmp_path, training__strategy="fsdp")
+    assert alone.memory is not None
+    assert whole.memory is not None
+    assert shards.memory is not None
+    assert whole.problems == shards.problems == []
+    assert (alone.memory.num_clips, whole.memory.num_clips, shards.memory.num_clips) == (8, 4, 4)
+    assert alone.memory.average == alone.memory.weights == whole.memory.weights == 2 * shards.memory.weights
+    assert whole.disk_bytes == shards.disk_bytes  # the files are of the whole model
+    assert shards.to_dict()["num_processes"] == 2
 
 
 def test_a_folder_that_holds_something_else_is_a_problem(videos: Path, tmp_path: Path) -> None:
@@ -157,11 +204,13 @@ def test_first_weights_that_are_not_to_be_had_are_a_problem(
     assert "not in the local cache, and HF_HUB_OFFLINE is set" in problem
 
 
-def test_accumulation_is_advised_where_the_activations_are_too_many(videos: Path, tmp_path: Path) -> None:
-    (problem,) = plan(videos, tmp_path, training__batch_size=TOO_MANY).problems
+def test_accumulation_is_advised_where_the_activations_are_too_many(tmp_path: Path) -> None:
+    """Of data that are not there yet: a batch is never larger than the rows there are."""
+    nowhere = tmp_path / "nowhere"
+    absent, problem = plan(nowhere, tmp_path, training__batch_size=TOO_MANY).problems
     parts = int(problem.rpartition("--training.accumulation ")[2].split()[0])
     fields = {"training__batch_size": TOO_MANY, "training__accumulation": parts}
-    assert plan(videos, tmp_path, **fields).problems == []
+    assert plan(nowhere, tmp_path, **fields).problems == [absent]
 
 
 def test_gradient_checkpointing_is_in_the_memory_of_a_plan(videos: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from tubelet.data.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
 from tubelet.training.checks import check_portions
-from tubelet.training.distributed import SINGLE, World, launched_command, own_device
+from tubelet.training.distributed import SINGLE, launched_command, own_device
 from tubelet.training.spread import spread
 from tubelet.weights.open import open_checkpoint
 
@@ -191,7 +191,7 @@ def test_another_number_of_processes_goes_on_and_says_that_bits_differ(folder: P
 
 def test_a_batch_too_small_for_the_processes_is_refused() -> None:
     with pytest.raises(ConfigError, match="a batch of 7 clips over 4 processes gives one of them 1, fewer than the 2"):
-        check_portions(7, 2, World(0, 4))
+        check_portions(7, 2, num_processes=4)
 
 
 def test_shards_need_a_launcher() -> None:

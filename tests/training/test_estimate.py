@@ -92,7 +92,7 @@ def test_activations_are_those_that_a_real_pass_keeps(precision: str) -> None:
     assert estimate.num_clips == 6
     assert estimate.activations == pytest.approx(real, rel=0.02)
     assert estimate.total == sum(dataclasses.asdict(estimate)[part] for part in (
-        "weights", "gradients", "optimizer", "activations", "clips"
+        "weights", "gradients", "optimizer", "average", "activations", "clips"
     ))  # fmt: skip
 
 
@@ -107,6 +107,20 @@ def test_with_gradient_checkpointing_it_is_what_a_real_pass_keeps_and_the_inside
     estimate = estimate_memory(model, CLIP, **fields, gradient_checkpointing=True)  # type: ignore[arg-type]
     assert estimate.activations == pytest.approx(real, rel=0.02)
     assert estimate.activations < 0.6 * estimate_memory(model, CLIP, **fields).activations  # type: ignore[arg-type]
+
+
+def test_processes_share_the_clips_and_shards_the_weights() -> None:
+    model, _ = tiny_model()
+    fields = {"batch_size": 14, "accumulation": 2, "precision": "fp32", "optim": OptimizerConfig(), "device": CPU}
+    alone = estimate_memory(model, CLIP, **fields, has_average=True)  # type: ignore[arg-type]
+    assert (alone.num_clips, alone.average) == (7, alone.weights)
+    whole = estimate_memory(model, CLIP, **fields, num_processes=3)  # type: ignore[arg-type]
+    assert (whole.num_clips, whole.average) == (3, 0)  # 5 of 14, in two parts
+    assert (whole.weights, whole.gradients, whole.optimizer) == (alone.weights, alone.gradients, alone.optimizer)
+    shards = estimate_memory(model, CLIP, **fields, num_processes=3, is_sharded=True)  # type: ignore[arg-type]
+    assert (shards.num_clips, shards.activations) == (3, whole.activations)
+    for part in ("weights", "gradients", "optimizer"):
+        assert 3 * getattr(shards, part) == pytest.approx(getattr(whole, part), abs=3)
 
 
 def bytes_kept(module: torch.nn.Module, x: torch.Tensor) -> int:

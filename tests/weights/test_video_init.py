@@ -17,6 +17,7 @@ from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
 from tubelet.nn.position import resize_positions
 from tubelet.protocol import Protocol
+from tubelet.recipe import load_recipe
 from tubelet.report.model_card import model_card
 from tubelet.weights.checkpoint import Record, save_checkpoint
 from tubelet.weights.image_init import InitConfig
@@ -107,12 +108,34 @@ def test_other_channels_and_patches_are_resampled_and_said() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["epic_kitchens/vivit_l16x2_fe", "ssv2/vivit_l16x2_fe"])
+def test_recipes_that_say_so_start_from_the_checkpoint_of_kinetics(name: str) -> None:
+    """At the sizes of the recipes but for the width and the spatial depth."""
+    small = {"embed_dim": 16, "depth": 2, "num_heads": 2, "mlp_ratio": 1.0}
+    models = []
+    for recipe, num_classes in ((load_recipe("kinetics400/vivit_l16x2_fe"), 400), (load_recipe(name), 5)):
+        options = recipe.model_options(num_classes)
+        models.append(create_model(recipe.model["name"], **{**options, **small}))
+    old, new = models
+    state, report = from_video(source_of(old, "vivit_l16x2_fe"), new, keep_head=False)
+    new.load_state_dict(state)
+    assert report.notes[-1] == "temporal blocks: the first 4 of 24 are taken"
+    assert set(report.fresh) == {"head.weight", "head.bias"}
+    theirs, ours = old.get_submodule("temporal_encoder"), new.get_submodule("temporal_encoder")
+    assert all(ours.get_parameter(key).equal(theirs.get_parameter(key)) for key, _ in ours.named_parameters())
+    surplus = {key for key, _ in theirs.named_parameters()} - {key for key, _ in ours.named_parameters()}
+    reasons = {key: why for key, why in report.dropped.items() if "head" not in key}
+    assert reasons == {f"temporal_encoder.{key}": "the model has 4 temporal blocks" for key in surplus}
+    assert len(surplus) == 20 * len(list(theirs.get_submodule("blocks.0").parameters()))
+
+
 @pytest.mark.parametrize(
     ("new", "message"),
     [
         (lambda: tiny("joint"), "a video checkpoint starts a model of its own kind"),
         (lambda: tiny("fe", depth=3), "spatial_encoder.blocks.2.norm1.weight needs spatial_encoder.blocks.2"),
         (lambda: tiny("fe", depth=1), "spatial_encoder.blocks.1.norm1.weight (24,) is not used"),
+        (lambda: tiny("fe", temporal_depth=3), "has 2 temporal blocks, the model to train 3: set model.temporal_depth"),
         (lambda: tiny("fe", embed_dim=12), "tokenizer.proj.weight has shape (12, 3, 2, 4, 4)"),
     ],
 )

@@ -65,7 +65,7 @@ def _lines(plan: Plan) -> list[tuple[str, str]]:
         lines.append(("GMACs per epoch", "not known without data" if epoch is None else
                       f"{epoch:,.0f} training, {validation or 0:,.0f} one validation"))  # fmt: skip
     if plan.memory is not None:
-        lines += _memory_lines(plan.memory, str(plan.device))
+        lines += _memory_lines(plan.memory, str(plan.device), plan.num_processes)
     if plan.disk_bytes is not None:
         lines.append(("disk", f"{_size(plan.disk_bytes)} for checkpoints and state"))
     return lines
@@ -127,16 +127,21 @@ def _model_lines(model: ModelPlan) -> list[tuple[str, str]]:
     return lines
 
 
-def _memory_lines(memory: MemoryEstimate, device: str) -> list[tuple[str, str]]:
+def _memory_lines(memory: MemoryEstimate, device: str, num_processes: int) -> list[tuple[str, str]]:
+    average = f"average of the weights {_size(memory.average)}, " if memory.average else ""
     parts = (
         f"weights {_size(memory.weights)}, gradients {_size(memory.gradients)}, optimizer {_size(memory.optimizer)}, "
-        f"activations of {memory.num_clips} clips {_size(memory.activations)}, clips {_size(memory.clips)}"
+        f"{average}activations of {memory.num_clips} clips {_size(memory.activations)}, clips {_size(memory.clips)}"
     )
     how = (
         "estimated: what autograd keeps, counted by passing tensors without content through the model with the "
         f"kernels of {device}; workspaces and the largest gradient of an activation come on top"
     )
-    return [("memory per device", f"about {_size(memory.total)}: {parts}"), ("", "\n".join(textwrap.wrap(how, 100)))]
+    of = f"for each of {num_processes} processes" if num_processes > 1 else "for one device (no launcher)"
+    return [
+        ("memory per device", f"about {_size(memory.total)} {of}: {parts}"),
+        ("", "\n".join(textwrap.wrap(how, 100))),
+    ]
 
 
 def _size(number: int) -> str:

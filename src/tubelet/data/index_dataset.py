@@ -86,18 +86,20 @@ def index_files(
     done, failures, made, written = len(files) - len(todo), dict[Video, str](), dict[Video, PacketIndex](), 0
     on_file(done, len(files))
     due = time.monotonic() + _WRITE_SECONDS
-    for file, result in _results(IndexJob(todo), num_workers, timeout_seconds):
-        if isinstance(result, Failure):
-            failures[file] = result.line
-        else:
-            made[file] = result
-        done += 1
-        if time.monotonic() > due:
+    try:
+        for file, result in _results(IndexJob(todo), num_workers, timeout_seconds):
+            if isinstance(result, Failure):
+                failures[file] = result.line
+            else:
+                made[file] = result
+            done += 1
+            if time.monotonic() > due:
+                store.put(made)
+                written, made, due = written + len(made), {}, time.monotonic() + _WRITE_SECONDS
+            on_file(done, len(files))
+    finally:  # what is done stays done where ``on_file`` raises, for it is asked to stop
+        if made:
             store.put(made)
-            written, made, due = written + len(made), {}, time.monotonic() + _WRITE_SECONDS
-        on_file(done, len(files))
-    if made:
-        store.put(made)
     return Indexed(num_files=len(files), num_made=written + len(made), failures=failures)
 
 

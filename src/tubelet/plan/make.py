@@ -16,16 +16,21 @@ import torch
 from huggingface_hub import constants
 from torch import nn
 
+from tubelet.data.feature_store import LAYOUT
 from tubelet.data.manifest import Manifest
 from tubelet.evaluation.cost import count_macs, count_parameters
+from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model, model_config
 from tubelet.plan.data import look_at_data
 from tubelet.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
 from tubelet.recipe import Recipe
 from tubelet.run_folder import RECIPE, resume_recipe
 from tubelet.start import Start, read_start, start_model
+from tubelet.training.checks import check_launcher, check_portions, check_wishes
 from tubelet.training.compile import check_compiler
-from tubelet.training.estimate import ClipShape, MemoryEstimate, count_training_macs, estimate_memory
+from tubelet.training.distributed import is_launched, num_launched, num_on_machine
+from tubelet.training.estimate import ClipShape, MemoryEstimate, count_state, count_training_macs, estimate_memory
+from tubelet.training.gradient_checkpointing import check_blocks
 from tubelet.training.health import look_at_labels, look_at_schedule
 from tubelet.training.optim import make_optimizer, make_schedule, parameter_groups
 from tubelet.training.resume import FILE as STATE
@@ -38,12 +43,13 @@ _STEPS_WITHOUT_DATA = 1000  # of an epoch, for the shape of the curve alone
 
 def plan_run(recipe: Recipe, folder: Path, device: torch.device) -> Plan:
     """What ``run_recipe`` with these arguments would do."""
-    plan = Plan(recipe=recipe, folder=folder, device=device)
+    plan = Plan(recipe=recipe, folder=folder, device=device, num_processes=num_launched())
     manifest = look_at_data(plan)
     for line in [] if manifest is None else look_at_labels(manifest.split("train")):
         plan.note(line)
     start = _look_at_first_weights(plan)
     plan.recipe = start.recipe
+    _look_at_wishes(plan)
     with plan.noting_problems():
         model = _started_model(plan, start, manifest)
         _look_at_model(plan, model)
@@ -51,6 +57,24 @@ def plan_run(recipe: Recipe, folder: Path, device: torch.device) -> Plan:
     _look_at_folder(plan)
     plan.notes = list(dict.fromkeys(plan.notes))
     return plan
+
+
+def _look_at_wishes(plan: Plan) -> None:
+    """What a run checks of its configuration before it trains."""
+    training = plan.recipe.training
+    with plan.noting_problems():
+        check_wishes(training, has_validation=plan.data is None or bool(plan.data.rows.get("val")))
+    with plan.noting_problems():
+        check_launcher(training.strategy, has_group=is_launched())
+    with plan.noting_problems():
+        check_portions(_clips_per_step(plan), training.accumulation, plan.num_processes)
+
+
+def _clips_per_step(plan: Plan) -> int:
+    """Of all processes together, repeated ones counted."""
+    batch_size = plan.recipe.training.batch_size
+    rows = (plan.data and plan.data.rows.get("train")) or batch_size
+    return min(rows, batch_size) * plan.recipe.augment.repeats
 
 
 def _look_at_first_weights(plan: Plan) -> Start:
@@ -71,7 +95,9 @@ def _look_at_first_weights(plan: Plan) -> Start:
 def _started_model(plan: Plan, start: Start, manifest: Manifest | None) -> nn.Module:
     """The model as the run has it; where its classes or first weights are not known, with shapes alone."""
     recipe = plan.recipe
-    is_whole = manifest is not None and start.source is not None
+    has_weights = start.source is not None or recipe.init is None
+    is_store = manifest is not None and manifest.layout == LAYOUT
+    is_whole = manifest is not None and (start.source is not None or (is_store and has_weights))
     num_classes = _num_classes(plan)
     with torch.device("cpu" if is_whole else "meta"):
         model = create_model(recipe.model["name"], **recipe.model_options(num_classes))
@@ -81,6 +107,9 @@ def _started_model(plan: Plan, start: Start, manifest: Manifest | None) -> nn.Mo
             plan.note("lora: the adapters are not counted, because data or first weights are not there to look at")
     protocol = recipe.protocol if manifest is None else recipe.protocol_for(manifest)
     started = start_model(model, start, protocol, plan)
+    if manifest is not None and is_whole:
+        has_state = (plan.folder / STATE).exists()
+        check_store_training(model, recipe.model["name"], started.frozen, manifest, has_state=has_state)
     model.train()
     for module in started.frozen:
         module.eval()
@@ -112,22 +141,31 @@ def _look_at_model(plan: Plan, model: nn.Module) -> None:
     plan.memory = estimate_memory(
         model,
         clip,
-        batch_size=training.batch_size * recipe.augment.repeats,
+        batch_size=_clips_per_step(plan),
         accumulation=training.accumulation,
         precision=training.precision,
         optim=recipe.optim,
         device=plan.device,
         gradient_checkpointing=training.gradient_checkpointing,
+        num_processes=plan.num_processes,
+        is_sharded=training.strategy == "fsdp",
+        has_average=training.ema_decay is not None,
     )
+    if training.gradient_checkpointing:
+        with plan.noting_problems():
+            check_blocks(model)
     if training.compile:
         with plan.noting_problems():
             check_compiler(plan.device)
-    checkpoint, state = plan.memory.weights, plan.memory.weights + plan.memory.optimizer
-    if training.ema_decay is not None:
-        plan.note(f"training.ema_decay: the average takes {plan.memory.weights / 2**20:,.1f} MiB beside the weights")
-        state += plan.memory.weights
+    whole = count_state(model, recipe.optim)
+    if training.strategy == "fsdp":
+        plan.note(
+            f"training.strategy=fsdp: the host of every process keeps the weights whole ({whole.weights / 2**20:,.1f} "
+            "MiB); on the device they are whole only while it validates and saves"
+        )
     # best, last and the state, while one of each kind is being replaced; and the latest checkpoints
-    plan.disk_bytes = (3 + training.keep_last_checkpoints) * checkpoint + 2 * state
+    state = whole.weights + whole.optimizer + plan.memory.average
+    plan.disk_bytes = (3 + training.keep_last_checkpoints) * whole.weights + 2 * state
     _check_memory(plan, plan.memory)
 
 
@@ -137,21 +175,22 @@ def _check_memory(plan: Plan, memory: MemoryEstimate) -> None:
         there = torch.cuda.get_device_properties(plan.device).total_memory
     else:
         there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else memory.total
+        there //= num_on_machine()
     if memory.total <= there:
         return
     per_clip = (memory.activations + memory.clips) / memory.num_clips
-    left = there - memory.weights - memory.gradients - memory.optimizer
+    left = there - (memory.total - memory.activations - memory.clips)
     advice = "it needs a smaller model, or less in a clip"
     if left >= per_clip:
         parts = -(-memory.num_clips * plan.recipe.training.accumulation // int(left / per_clip))
         advice = f"--training.accumulation {parts} keeps those of fewer clips"
         if not plan.recipe.training.gradient_checkpointing:
             advice += ", --training.gradient_checkpointing true less of each"
-        if parts > plan.recipe.training.batch_size:
+        if parts > plan.recipe.training.batch_size // plan.num_processes:
             advice = "it needs less in a clip, or a smaller augment.repeats"
     plan.problems.append(
         f"memory: a step of {memory.num_clips} clips keeps about {memory.total / 2**30:.1f} GiB, {plan.device} has "
-        f"{there / 2**30:.1f}; {advice}"
+        f"{there / 2**30:.1f}{' for each process' if num_on_machine() > 1 else ''}; {advice}"
     )
 
 
@@ -174,12 +213,10 @@ def _look_at_schedule(plan: Plan) -> None:
         plan.note(line)
     if training.early_stopping_epochs:
         plan.note(f"training ends early when {training.early_stopping_epochs} epochs bring no better validation")
-        if plan.data is not None and not plan.data.rows.get("val"):
-            plan.problems.append("training.early_stopping_epochs: there is no validation split; leave it out")
     plan.schedule = SchedulePlan(
         steps_per_epoch=steps,
         num_steps=None if steps is None else num_steps,
-        clips_per_step=min(rows or training.batch_size, training.batch_size) * plan.recipe.augment.repeats,
+        clips_per_step=_clips_per_step(plan),
         curve=tuple(curve),
     )
 

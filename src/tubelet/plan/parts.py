@@ -64,6 +64,7 @@ class Plan:
     recipe: Recipe
     folder: Path
     device: torch.device
+    num_processes: int = 1  # that a launcher has started
     data: DataPlan | None = None
     schedule: SchedulePlan | None = None
     model: ModelPlan | None = None
@@ -107,6 +108,7 @@ class Plan:
             "recipe": config_io.to_dict(self.recipe),
             "out": str(self.folder),
             "device": str(self.device),
+            "num_processes": self.num_processes,
             **parts,
             "training_gmacs_per_epoch": self.training_gmacs_per_epoch,
             "validation_gmacs": self.validation_gmacs,

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from tubelet.errors import ConfigError
-from tubelet.training.config import TrainingConfig
-from tubelet.training.distributed import World
+from tubelet.training.config import Strategy, TrainingConfig
 
 
 def check_wishes(training: TrainingConfig, *, has_validation: bool) -> None:
@@ -18,11 +17,20 @@ def check_wishes(training: TrainingConfig, *, has_validation: bool) -> None:
         raise ConfigError("training.ema_decay averages whole weights, and fsdp has shards; use training.strategy ddp")
 
 
-def check_portions(num_clips: int, accumulation: int, world: World) -> None:
+def check_portions(num_clips: int, accumulation: int, num_processes: int) -> None:
     """Of several processes each must have as many portions as every other, for they meet in all of them."""
-    fewest = num_clips // world.size
-    if world.size > 1 and fewest < accumulation:
+    fewest = num_clips // num_processes
+    if num_processes > 1 and fewest < accumulation:
         raise ConfigError(
-            f"a batch of {num_clips} clips over {world.size} processes gives one of them {fewest}, fewer than the "
+            f"a batch of {num_clips} clips over {num_processes} processes gives one of them {fewest}, fewer than the "
             f"{accumulation} portions of training.accumulation; raise training.batch_size, or start fewer processes"
+        )
+
+
+def check_launcher(strategy: Strategy, *, has_group: bool) -> None:
+    """Shards need processes to lie on."""
+    if strategy == "fsdp" and not has_group:
+        raise ConfigError(
+            "training.strategy=fsdp shards the model over processes, and this one is alone: start them with "
+            "`torchrun --nproc-per-node N -m tubelet train ...`"
         )

@@ -120,6 +120,16 @@ def is_launched() -> bool:
     return all(name in os.environ for name in _LAUNCHED)
 
 
+def num_launched() -> int:
+    """The processes of a run: those that a launcher has started, or this one alone."""
+    return int(os.environ["WORLD_SIZE"]) if is_launched() else 1
+
+
+def num_on_machine() -> int:
+    """Those of them on this machine."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])) if is_launched() else 1
+
+
 def is_main_process() -> bool:
     """Whether this process speaks: it is alone, or the first of those that a launcher has started."""
     return not is_launched() or os.environ["RANK"] == "0"
@@ -133,7 +143,7 @@ def launched_command(words: Sequence[str]) -> str:
     command = shlex.join(["tubelet", *words])
     if not is_launched():
         return command
-    size, local = int(os.environ["WORLD_SIZE"]), int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    size, local = num_launched(), num_on_machine()
     machines = [] if size == local else ["--nnodes", str(size // local)]
     return shlex.join(["torchrun", *machines, "--nproc-per-node", str(local), "-m"]) + f" {command}"
 

@@ -113,7 +113,7 @@ class _Engine:
     ) -> None:
         self.task, self.run, self.training, self.optim = task, run, training, optim
         self.seed, self.device, self.reporter, self.world = seed, device, reporter, world
-        check_portions(task.loader.clips_per_step, training.accumulation, world)
+        check_portions(task.loader.clips_per_step, training.accumulation, world.size)
         if training.gradient_checkpointing:
             checkpoint_blocks(task.model)
         self.spread = spread(task.model, world, training.strategy, device)

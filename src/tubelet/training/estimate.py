@@ -11,6 +11,7 @@ to 1.20 times the estimate in float32 (benchmarks/training_memory.py); on a GPU 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -32,18 +33,40 @@ ClipShape = tuple[int, int, int, int]  # channels, frames, height, width
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryEstimate:
-    """Bytes that a training step keeps on its device."""
+    """Bytes that a training step keeps on its device, of several processes each on its own."""
 
-    weights: int  # and buffers
-    gradients: int
-    optimizer: int  # its moments
+    weights: int  # and buffers; of a model in shards, the share of a process
+    gradients: int  # likewise
+    optimizer: int  # its moments, likewise
+    average: int  # of the weights (``training.ema_decay``)
     activations: int  # kept from the forward pass for the backward pass; computed again: the inside of one block
     clips: int  # as uint8 and as floats
     num_clips: int  # that are computed at once; the rest of a batch waits in the memory of the host
 
     @property
     def total(self) -> int:
-        return self.weights + self.gradients + self.optimizer + self.activations + self.clips
+        state = self.weights + self.gradients + self.optimizer + self.average
+        return state + self.activations + self.clips
+
+
+@dataclass(frozen=True, kw_only=True)
+class StateBytes:
+    """Bytes of what a whole model is trained with."""
+
+    weights: int  # and buffers
+    gradients: int
+    optimizer: int  # its moments
+
+
+def count_state(model: nn.Module, optim: OptimizerConfig) -> StateBytes:
+    """From the shapes of parameters and buffers; ``optim`` says how many moments a trained parameter has."""
+    parameters = list(model.parameters())
+    trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
+    return StateBytes(
+        weights=sum(t.numel() * t.element_size() for t in [*parameters, *model.buffers()]),
+        gradients=trained,
+        optimizer=trained * (2 if optim.name == "adamw" else int(optim.momentum > 0)),
+    )
 
 
 def count_training_macs(model: nn.Module, clip_shape: ClipShape) -> int:
@@ -65,8 +88,11 @@ def estimate_memory(
     optim: OptimizerConfig,
     device: torch.device,
     gradient_checkpointing: bool = False,
+    num_processes: int = 1,
+    is_sharded: bool = False,
+    has_average: bool = False,
 ) -> MemoryEstimate:
-    """What a training step keeps.
+    """What a training step keeps on the device of each process.
 
     Args:
         model: in training mode, frozen parts in evaluation mode; on whatever device, with or without content.
@@ -78,18 +104,22 @@ def estimate_memory(
         device: that the run will use, which decides the kernels and so what they keep.
         gradient_checkpointing: of blocks only what enters is kept, and the inside of the largest while its gradient
             is computed.
+        num_processes: that share out the clips of a step.
+        is_sharded: weights, gradients and moments lie in shards on them; the block that is whole for the moment is
+            not counted.
+        has_average: of the weights, beside them.
     """
-    parameters = list(model.parameters())
-    trained = sum(p.numel() * p.element_size() for p in parameters if p.requires_grad)
-    weights = sum(t.numel() * t.element_size() for t in [*parameters, *model.buffers()])
-    num_clips = -(-batch_size // accumulation)
+    state = count_state(model, optim)
+    shards = num_processes if is_sharded else 1
+    num_clips = math.ceil(math.ceil(batch_size / num_processes) / accumulation)
     blocks = tuple(find_blocks(model).values()) if gradient_checkpointing else ()
     kept = [_saved_bytes(model, clip_shape, number, precision, device, blocks) for number in (1, 2)]
     pixels = clip_shape[0] * clip_shape[1] * clip_shape[2] * clip_shape[3]
     return MemoryEstimate(
-        weights=weights,
-        gradients=trained,
-        optimizer=trained * (2 if optim.name == "adamw" else int(optim.momentum > 0)),
+        weights=math.ceil(state.weights / shards),
+        gradients=math.ceil(state.gradients / shards),
+        optimizer=math.ceil(state.optimizer / shards),
+        average=state.weights if has_average else 0,
         activations=kept[0] + (num_clips - 1) * (kept[1] - kept[0]),
         clips=(1 + 4) * pixels * num_clips,
         num_clips=num_clips,

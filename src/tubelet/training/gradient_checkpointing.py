@@ -31,16 +31,20 @@ def find_blocks(model: nn.Module) -> dict[str, nn.Module]:
     return {name: model.get_submodule(name) for name in names}
 
 
+def check_blocks(model: nn.Module) -> None:
+    """Raises ConfigError when the model has no blocks."""
+    if not find_blocks(model):
+        raise ConfigError(f"training.gradient_checkpointing: {type(model).__name__} has no blocks; leave it out")
+
+
 def checkpoint_blocks(model: nn.Module) -> None:
     """Let every block of the model be computed again in the backward pass.
 
     Raises:
         ConfigError: the model has no blocks.
     """
-    blocks = find_blocks(model)
-    if not blocks:
-        raise ConfigError(f"training.gradient_checkpointing: {type(model).__name__} has no blocks; leave it out")
-    for block in blocks.values():
+    check_blocks(model)
+    for block in find_blocks(model).values():
         if not isinstance(block.forward, _Recomputed):
             block.forward = _Recomputed(block)
 

@@ -21,7 +21,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from tubelet.errors import ConfigError
+from tubelet.training.checks import check_launcher
 from tubelet.training.config import Strategy
 from tubelet.training.distributed import World
 from tubelet.training.gradient_checkpointing import find_blocks
@@ -132,12 +132,6 @@ def spread(model: nn.Module, world: World, strategy: Strategy, device: torch.dev
     Raises:
         ConfigError: shards are asked for where there is one process and no launcher.
     """
+    check_launcher(strategy, has_group=world.has_group)
     model = model.to(device)
-    if strategy == "ddp":
-        return Spread(model, world)
-    if not world.has_group:
-        raise ConfigError(
-            "training.strategy=fsdp shards the model over processes, and this one is alone: start them with "
-            "`torchrun --nproc-per-node N -m tubelet train ...`"
-        )
-    return Shards(model, world, device)
+    return Spread(model, world) if strategy == "ddp" else Shards(model, world, device)

@@ -5,6 +5,9 @@ end points aligned, as the original does between two Model 2) and the tubelet ke
 which nothing moves keeps its tokens. The other models interpolate their tables while they run and keep them here.
 
 Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model_utils.py``.
+Deviation: a Model 2 with fewer temporal blocks than the checkpoint takes the first of them; the original, whose
+configurations for EPIC-Kitchens and Something-Something V2 have 4 and start from one of Kinetics, which has 24, fails
+at the first that is too many.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
-from tubelet.models.vivit_config import ViViTConfig
+from tubelet.models.vivit_config import FactorizedEncoderConfig, ViViTConfig
 from tubelet.nn.head import head_name
 from tubelet.nn.position import PositionTable, resize_positions
 from tubelet.protocol import Protocol
@@ -54,7 +57,8 @@ def from_video(
         head_rows: for each class of ``model`` the row of the checkpoint's classifier; none: all, in their order.
 
     Raises:
-        CheckpointError: another kind of model, or one of another width or depth.
+        CheckpointError: another kind of model, or one of another width or depth; of the temporal blocks of a Model 2
+            the checkpoint may have more, and the first are taken.
     """
     old = source.model
     if type(old) is not type(model):
@@ -71,6 +75,7 @@ def from_video(
     head = rf"{re.escape(head_name(model))}\..*"
     fresh = {} if keep_head else {head: "classifier: made for the new classes"}
     dropped = {} if keep_head else {head: "classifier of the checkpoint's own classes"}
+    dropped |= _surplus_blocks(source, model, notes)
     try:
         return map_weights(tensors, model, rules, dropped, fresh, notes)
     except CheckpointError as error:
@@ -120,6 +125,24 @@ def _resized(old: nn.Module, new: nn.Module, notes: list[str]) -> list[Rule]:
     if isinstance(configs[0], ViViTConfig) and isinstance(configs[1], ViViTConfig):
         rules += _kernel_rules(configs[0], configs[1], notes)
     return rules
+
+
+def _surplus_blocks(source: VideoSource, new: nn.Module, notes: list[str]) -> dict[str, str]:
+    """Pattern and reason for temporal blocks of a Model 2 that the new one has no place for."""
+    configs = source.model.config, new.config
+    if not (isinstance(configs[0], FactorizedEncoderConfig) and isinstance(configs[1], type(configs[0]))):
+        return {}
+    before, after = configs[0].temporal_depth, configs[1].temporal_depth
+    if after > before:
+        raise CheckpointError(
+            f"{source.name} has {before} temporal blocks, the model to train {after}: set model.temporal_depth to "
+            f"{before} or less"
+        )
+    if after == before:
+        return {}
+    notes.append(f"temporal blocks: the first {after} of {before} are taken")
+    names = "|".join(map(str, range(after, before)))
+    return {rf"temporal_encoder\.blocks\.({names})\..*": f"the model has {after} temporal blocks"}
 
 
 def _positions(old: PositionTable, new: PositionTable, change: str) -> Operation:
