@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from tubelet.data.sampling import view_clips
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
@@ -99,6 +101,19 @@ def test_the_protocol_is_that_of_the_data_set(name: str, num_classes: int, expec
     protocol, notes = protocol_of(model_config(name, {"num_classes": num_classes}))
     assert (protocol.sampling, protocol.target_fps, protocol.channel_order, protocol.resize_short_side) == expected
     assert any("bgr" in note for note in notes) == (num_classes == 174)
+
+
+def test_a_test_frame_of_a_segment_is_the_original_s_or_its_neighbor() -> None:
+    """Which the note says; the original's bounds are these, and it takes the middle of the two."""
+    protocol, notes = protocol_of(model_config("timesformer_b16_divided", {"num_classes": 174}))
+    assert any("at most one frame from it" in note for note in notes)
+    apart = set()
+    for count in range(8, 400):
+        (clip,) = view_clips(np.arange(count) / 12, protocol)
+        bounds = [round((count - 1) / 8 * i) for i in range(9)]
+        theirs = [(first + last) // 2 for first, last in pairwise(bounds)]
+        apart |= {abs(a - b) for a, b in zip(clip.indices, theirs, strict=True)}
+    assert apart == {0, 1}
 
 
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:

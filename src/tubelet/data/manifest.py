@@ -24,6 +24,7 @@ from tubelet.data.layouts.webdataset import read_webdataset
 from tubelet.data.manifest_file import is_manifest_file, read_manifest_file, written_fingerprint
 from tubelet.data.quarantine import Quarantine, read_quarantine
 from tubelet.data.set_aside import with_all_splits
+from tubelet.data.whole_videos import with_whole_videos
 from tubelet.errors import ConfigError, DataError, nearest
 
 __all__ = ["Manifest", "ManifestConfig", "Sample", "manifest_of", "read_manifest", "read_rows"]
@@ -170,6 +171,7 @@ def manifest_of(source: Path, reading: Reading, config: ManifestConfig, *, is_ch
     notes += _numbered(rows, names, several)
     if not reading.splits_decided:
         rows = with_all_splits(source, rows, config, notes)
+    rows = with_whole_videos(rows, notes, multi_label=several) if config.test_whole_video else rows
     rows = _not_quarantined(rows, reading.root, config.quarantine, notes)
     if is_checked:
         rows, missing = existing_rows(source, reading, rows, may_miss)
@@ -193,7 +195,8 @@ def manifest_of(source: Path, reading: Reading, config: ManifestConfig, *, is_ch
 
 def _compared_with_written(source: Path, manifest: Manifest, config: ManifestConfig) -> Manifest:
     """The manifest, with a note where the files are not those that its file was written for."""
-    if config.class_names or config.quarantine or config.label_columns != ManifestConfig().label_columns:
+    asked = config.class_names or config.quarantine or config.test_whole_video
+    if asked or config.label_columns != ManifestConfig().label_columns:
         return manifest  # then it differs because the user asked for other rows or classes
     if (written := written_fingerprint(source)) == manifest.fingerprint:
         return manifest
@@ -216,9 +219,7 @@ def _not_quarantined(rows: list[Row], root: Path, file: Path | None, notes: list
 def _class_names(rows: list[Row], head: int, multi_label: bool) -> tuple[str, ...]:
     """The names that occur, sorted; numbers are sorted as numbers."""
     found = {name for row in rows for name in labels_of(row.labels, head, multi_label=multi_label)}
-    if all(name.isdecimal() for name in found):
-        return tuple(sorted(found, key=int))
-    return tuple(sorted(found))
+    return tuple(sorted(found, key=int if all(name.isdecimal() for name in found) else str))
 
 
 def _numbered(rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: bool) -> list[str]:

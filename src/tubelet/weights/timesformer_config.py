@@ -88,6 +88,8 @@ def protocol_of(config: TimeSformerConfig) -> tuple[Protocol, list[str]]:
             f"{_SOMETHING_SOMETHING} classes: taken for Something-Something, one frame of each segment",
             "channel_order=bgr: the official loader of Something-Something reads frames with OpenCV and does not "
             "convert them (read in its source, not tested against its weights)",
+            "the middle frame of a segment: the original takes (start + end) // 2, here it is start plus half the "
+            "segment's exact length, at most one frame from it",
         ]
         return Protocol(**common, sampling="sparse", frame_stride=None, channel_order="bgr"), notes
     rate = _RATES.get(config.num_frames, max(1, 256 // config.num_frames))

@@ -63,6 +63,7 @@ class Options:
     val_fraction: float = 0.15  # share of each class set aside for validation where the data has no such split
     test_fraction: float = 0.15  # share of each class set aside for test where the data has no split at all
     split_seed: int = 0  # which files are set aside
+    test_whole_video: bool = False  # outside train a row per video, whole, in place of its annotated segments
     missing: Path | None = None  # text file to write with the name of every missing video
     no_durations: bool = False  # do not open the videos to see how long they are
     num_threads: int = os.cpu_count() or 1  # files opened at a time to see how long they are

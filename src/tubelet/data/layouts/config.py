@@ -47,6 +47,7 @@ class ManifestConfig:
     val_fraction: float = 0.15  # share of each class set aside for validation where the data has no such split
     test_fraction: float = 0.15  # share of each class set aside for test where the data has no split at all
     split_seed: int = 0  # which files are set aside
+    test_whole_video: bool = False  # outside train a row per video, whole, in place of its annotated segments
     class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # head: names in logit order; else sorted
     quarantine: Path | None = None  # CSV list of rows to leave out, as `tubelet data scan` writes it; none: nothing
 

@@ -1,0 +1,67 @@
+"""Validation and test on whole videos where training is on annotated segments.
+
+Source: OpenGVLab/UniFormerV2, commit 722a4344, ``slowfast/datasets`` (ActivityNet and HACS: training draws frames from
+the annotated segment, validation and test from the whole video).
+"""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+
+from tubelet.data.layouts.rows import Row
+
+_Video = tuple[str, str | None, str | None]
+
+
+def with_whole_videos(rows: Sequence[Row], notes: list[str], *, multi_label: bool) -> list[Row]:
+    """One row per video outside train, from its beginning to its end; the rows of train stay as they are.
+
+    Args:
+        notes: gets a line that says how many segments became how many videos, and how many of these had several labels.
+        multi_label: a video has the labels of all its segments; else that of the label with the most seconds.
+    """
+    segments: dict[_Video, list[Row]] = defaultdict(list)
+    for row in rows:
+        if not _trains(row):
+            segments[_video(row)].append(row)
+    whole = {video: _whole(parts, multi_label) for video, parts in segments.items()}
+    count = sum(_is_segment(row) for parts in segments.values() for row in parts)
+    if count:
+        several = sum(len({row.labels for row in parts}) > 1 for parts in segments.values())
+        which = "all of them" if multi_label else "the one with the most seconds"
+        also = f"; {several} videos have segments of several labels and keep {which}" if several else ""
+        notes.append(f"test_whole_video: {count} segments outside train are {len(whole)} whole videos{also}")
+    kept = []
+    for row in rows:
+        if _trains(row):
+            kept.append(row)
+        elif (video := _video(row)) in whole:
+            kept.append(whole.pop(video))
+    return kept
+
+
+def _video(row: Row) -> _Video:
+    return row.path, row.entry, row.split
+
+
+def _trains(row: Row) -> bool:
+    return row.split in (None, "train")  # what has no split is trained on
+
+
+def _is_segment(row: Row) -> bool:
+    return row.start_seconds is not None or row.end_seconds is not None
+
+
+def _whole(parts: Sequence[Row], multi_label: bool) -> Row:
+    seconds: dict[tuple[str, ...], float] = defaultdict(float)
+    for row in parts:
+        end = math.inf if row.end_seconds is None else row.end_seconds
+        seconds[row.labels] += end - (row.start_seconds or 0.0)
+    if multi_label:
+        labels = tuple(dict.fromkeys(name for row in parts for name in row.labels))
+    else:
+        labels = max(seconds, key=lambda names: seconds[names])
+    return replace(parts[0], labels=labels, start_seconds=None, end_seconds=None)
