@@ -49,6 +49,14 @@ def test_json_csv_and_table_say_the_same(
     assert out.count("0:00.40") == 2
 
 
+def test_a_whole_film_is_one_segment(checkpoint: Path, film: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert windows(checkpoint, film, "--window", "whole", "--fps", "7", "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["films"]
+    (segment,) = found["segments"]
+    assert found["frames_per_window"] == 6  # of 7 samples, in tubelets of 2
+    assert (segment["start_seconds"], segment["end_seconds"]) == (0, pytest.approx(6 / 7))
+
+
 def test_merged_segments_cover_the_film_without_overlap(
     checkpoint: Path, film: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +110,7 @@ def test_a_bad_file_is_one_line_and_the_others_are_predicted(
         (("--window", "four"), "--window must be a positive length of time such as 4s, 250ms or 1.5min, got 'four'"),
         (("--window", "4s", "--hop", "0"), "--hop must be a positive length of time"),
         (("--window", "0.05s", "--fps", "10"), "less than one tubelet of 2 frames"),
+        (("--window", "whole", "--hop", "1s"), "--hop has no meaning with --window whole, which is one window"),
         (("--window", "1s", "--num-workers", "2"), "--num-workers has no meaning with --window, which decodes in this"),
         (("--window", "1s", "--plot", "timeline.gif"), "--plot timeline.gif: the name must end in one of .png"),
     ],

@@ -6,16 +6,17 @@ import dataclasses
 import http.server
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from http_server import headers, serving, start_of
 from live_film import FPS, write_film
 
 from support import MODEL, PROTOCOL, tiny_model
@@ -54,44 +55,6 @@ def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def offline(judge: Classifier, film: Path) -> list[Segment]:
     with VideoReader(film) as reader:
         return list(predict_windows(judge, reader, PLAN))
-
-
-@contextmanager
-def serving(answer: Callable[[http.server.BaseHTTPRequestHandler, int], None]) -> Iterator[tuple[str, list[str]]]:
-    """A real HTTP server; ``answer`` is given each request and how many came before. Yields address and requests."""
-    requests: list[str] = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            requests.append(self.headers.get("Range", ""))
-            with suppress(OSError):  # the client went away
-                answer(self, len(requests) - 1)
-
-        def log_message(self, *_: object) -> None: ...
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/film.ts", requests
-    finally:
-        server.shutdown()
-        server.server_close()
-
-
-def headers(request: http.server.BaseHTTPRequestHandler, start: int, total: int, known: bool) -> None:
-    request.send_response(206 if start else 200)
-    request.send_header("Content-Type", "video/mp2t")
-    if known:
-        request.send_header("Accept-Ranges", "bytes")
-        request.send_header("Content-Length", str(total - start))
-        request.send_header("Content-Range", f"bytes {start}-{total - 1}/{total}")
-    request.end_headers()
-
-
-def start_of(request: http.server.BaseHTTPRequestHandler) -> int:
-    wanted = request.headers.get("Range", "bytes=0-")
-    return int(wanted.removeprefix("bytes=").split("-")[0])
 
 
 def watch(judge: Classifier, address: str, **options: object) -> tuple[list[Segment], Watcher, list[str]]:
@@ -223,6 +186,43 @@ def test_a_source_faster_than_the_model_is_dropped_from_or_made_to_wait(
     assert [s.start_seconds for s in found] == sorted(s.start_seconds for s in found)
 
 
+@pytest.mark.parametrize("drop", ["never", "oldest"])
+def test_the_lag_behind_a_source_in_real_time_is_that_of_the_clock(
+    judge: Classifier, film: Path, monkeypatch: pytest.MonkeyPatch, drop: live.Drop
+) -> None:
+    """Two seconds of film arrive in two seconds; the model takes a tenth of a second for every frame of a twentieth."""
+    push = live.StreamingClassifier.push_one
+
+    def slowly(self: object, *arguments: object) -> list[Segment]:
+        time.sleep(0.1)
+        return push(self, *arguments)  # type: ignore[arg-type]
+
+    class RealTime(LiveSource):
+        def frames(self) -> Iterator[LiveFrame]:
+            begin = time.monotonic()
+            for frame in super().frames():
+                if frame.seconds >= 2:
+                    return
+                time.sleep(max(0.0, begin + frame.seconds - time.monotonic()))
+                yield frame
+
+    monkeypatch.setattr(live, "QUEUED_FRAMES", 2)
+    monkeypatch.setattr(live.StreamingClassifier, "push_one", slowly)
+    told: list[str] = []
+    watcher = Watcher(judge, lambda: RealTime(str(film)), lambda fps: PLAN, drop=drop, report=told.append)
+    begin, lags = time.monotonic(), []
+    for segment in watcher.segments():
+        true = time.monotonic() - begin - segment.end_seconds  # and what opening took
+        assert true - 1.0 < watcher.health.lag_seconds <= true
+        lags.append(watcher.health.lag_seconds)
+    behind = [line for line in told if "s behind real time, more than a window of 0.4 s" in line]
+    if drop == "never":
+        assert lags[-1] > 1.5  # 40 frames of a tenth of a second for 2 s
+        assert 1 <= len(behind) <= 3
+    else:
+        assert lags[-1] < 1.5
+
+
 def test_a_long_gap_begins_the_windows_anew(judge: Classifier, film: Path) -> None:
     class Gap(LiveSource):
         def frames(self) -> Iterator[LiveFrame]:
@@ -266,6 +266,16 @@ def test_a_pipe_gives_the_segments_of_the_file_and_a_stalled_one_gives_them_when
     assert_same(found, offline(load(checkpoint, "cpu"), film))
     assert f"{6 * FPS} frames in 1 connections; 0 left out" in err.decode()
     assert "no frame for" in err.decode()
+
+
+def test_a_pipe_that_is_silent_from_the_start_is_told_and_can_be_stopped(checkpoint: Path) -> None:
+    command = [sys.executable, "-m", "tubelet", "stream", str(checkpoint), "-", "--window", "0.4s", "--device", "cpu"]
+    process = subprocess.Popen([*command, "--timeout", "300ms"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stderr is not None
+    assert b"no frame for" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 130
+    process.communicate()
 
 
 def test_a_file_that_is_not_there_is_an_error_at_once(checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,6 +6,7 @@ import dataclasses
 import gc
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -16,12 +17,13 @@ from torch import nn
 from support import PROTOCOL, write_checkpoint
 from tubelet import load
 from tubelet.data.grid import grid_indices
+from tubelet.data.transforms import crop_frames, normalize, resize_frames, view_geometry
 from tubelet.data.video import VideoReader
-from tubelet.errors import VideoError
+from tubelet.errors import ConfigError, VideoError
 from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.stream import StreamingClassifier
-from tubelet.inference.windows import WindowPlan
+from tubelet.inference.windows import WindowPlan, plan_whole
 from tubelet.models import create_model
 from tubelet.types import HeadScores, Segment
 from tubelet.weights.checkpoint import Record
@@ -97,6 +99,36 @@ def test_windows_of_a_file_have_the_scores_they_get_cut_out(film: Path, either: 
             for label, prob in zip(segment.labels, segment.probs, strict=True):
                 assert prob == pytest.approx(expected[label], abs=1e-5)
     assert len({segment.probs for segment in segments}) > 1
+
+
+@pytest.mark.parametrize("fps", [10.0, None])
+def test_the_whole_film_is_one_window_with_the_scores_of_all_its_frames_at_once(film: Path, fps: float | None) -> None:
+    torch.manual_seed(0)
+    fields: dict[str, Any] = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
+    sizes: dict[str, Any] = {"image_size": [16, 16], "num_heads": 2, "hidden_dim": 16, "attention_window": [4]}
+    model = create_model("vtn_vit_b16", num_classes=8, head_dim=None, backbone_fields=fields, **sizes).eval()
+    judge = Classifier(model, Record(model_name="vtn_vit_b16", model_config={}, protocol=PROTOCOL), "cpu")
+    with VideoReader(film) as reader:
+        plan = plan_whole(model, PROTOCOL, reader.timestamps, sample_fps=fps, source_fps=reader.fps)
+        assert plan.seconds_per_sample == pytest.approx(1 / fps if fps else PROTOCOL.frame_stride / reader.fps)  # type: ignore[operator]
+        samples = grid_indices(reader.timestamps, plan.seconds_per_sample).tolist()
+        (segment,) = predict_windows(judge, reader, plan)
+        assert plan.num_frames == len(samples) > 20
+        assert segment.start_seconds == 0
+        assert segment.end_seconds == pytest.approx(reader.duration_seconds, abs=plan.seconds_per_sample)
+        frames = reader.frames_at(samples).pixels
+    geometry = view_geometry(*frames.shape[-2:], PROTOCOL)
+    clip = crop_frames(resize_frames(frames, geometry), geometry)[1].transpose(0, 1)  # the centered one, C T H W
+    with torch.inference_mode():
+        expected = model(normalize(clip[None], PROTOCOL), torch.tensor([samples])).softmax(-1)[0].tolist()
+    found = dict(zip(segment.labels, segment.probs, strict=True))
+    assert [found[label] for label in PROTOCOL.labels["label"]] == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_film_whole_is_refused_where_its_pixels_would_be_kept() -> None:
+    model = create_model("vivit_ti16x2_joint", depth=1)
+    with pytest.raises(ConfigError, match="needs a per-frame stage, ViViTJoint has none; give a length"):
+        plan_whole(model, PROTOCOL, np.arange(10) / 10, sample_fps=10.0)
 
 
 def test_frames_pushed_in_chunks_of_any_size_have_the_segments_of_the_file(film: Path, either: Classifier) -> None:

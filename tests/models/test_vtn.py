@@ -115,6 +115,17 @@ def test_a_short_video_in_a_padded_batch_gets_the_logits_it_gets_alone(encoder: 
     torch.testing.assert_close(both[1:], model.encode_time(FrameFeatures(vectors=short, position=number[:, :4])))
 
 
+def test_a_short_clip_in_a_padded_batch_gets_the_logits_it_gets_alone_whatever_the_pixels_behind_its_end() -> None:
+    model, x = tiny().eval(), clip(num_frames=6)
+    valid = torch.arange(6) < torch.tensor([[6], [4]])
+    number = torch.arange(6).expand(2, -1) * 5
+    both = model(x, number, valid)
+    torch.testing.assert_close(both[:1], model(x[:1], number[:1]))
+    torch.testing.assert_close(both[1:], model(x[1:, :, :4], number[1:, :4]))
+    with pytest.raises(ConfigError, match="give them as fields of FrameFeatures"):
+        model(model.encode_frames(x, number), number, valid)
+
+
 def test_forward_is_the_two_stages_and_stages_may_be_chunked() -> None:
     model, x = tiny().eval(), clip(num_frames=7)
     number = torch.randint(0, 500, (2, 7))

@@ -41,6 +41,7 @@ examples:
   tubelet predict runs/first/best footage/ 'more/*.mkv' --top-k 3 --csv predictions.csv
   tubelet predict runs/first/best clip.mp4 --json
   tubelet predict runs/first/best film.mp4 --window 4s --hop 1s --merge --plot film.png
+  tubelet predict runs/vtn/best film.mp4 --window whole --fps 5
   tubelet predict runs/vtn/best clip.mp4 --mode chunked --protocol.num_frames 250 --protocol.target_fps 25
   tubelet predict google/vivit-b-16x2-kinetics400 clip.mp4
   tubelet predict runs/first/best -- -file-that-begins-with-a-dash.mp4"""
@@ -57,7 +58,9 @@ class Options:
     views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
     protocol: SamplingOptions = field(default_factory=SamplingOptions)
     mode: Mode = "end_to_end"  # chunked: frames part by part, then the temporal stage once over all of a long clip
-    window: str | None = None  # go through each file in windows of this length (4s, 1min), or "clip": one clip's
+    window: str | None = (
+        None  # go through each file in windows of this length (4s, 1min), one clip's ("clip"), or "whole"
+    )
     hop: str | None = None  # from one window to the next, rounded to whole tubelets; by default a window
     fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
     merge: bool = False  # windows: neighbors with the same best label become one segment
@@ -133,6 +136,8 @@ def _check(options: Options, store: Path | None) -> None:
     idle = [name for name, value in for_windows.items() if value]
     if idle and options.window is None:
         raise ConfigError(f"{', '.join(idle)} belongs to --window; give a length, for example --window 4s")
+    if options.window == "whole" and options.hop is not None:
+        raise ConfigError("--hop has no meaning with --window whole, which is one window; leave it out")
     for_clips = {"--views": options.views, "--mode": options.mode != "end_to_end", "a feature store": store}
     idle = [name for name, value in for_clips.items() if value] + ["--protocol"] * (
         options.protocol != SamplingOptions()

@@ -24,7 +24,7 @@ from tubelet.files import write_atomically, written_atomically
 from tubelet.inference.heads import rankings
 from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
-from tubelet.inference.windows import WindowPlan, plan_windows
+from tubelet.inference.windows import WindowPlan, plan_whole, plan_windows
 from tubelet.report.timeline import write_timeline
 from tubelet.types import HeadScores, Segment
 
@@ -35,7 +35,7 @@ _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
 class WindowOptions:
     """What the command line says about windows."""
 
-    window: str | None  # length, "clip" for what one clip spans
+    window: str | None  # length, "clip" for what one clip spans, "whole" for all of a film
     hop: str | None
     fps: float | None
     merge: bool
@@ -86,15 +86,7 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, re
             "give a video file"
         )
     with VideoReader(file) as reader:
-        asked = None if options.window in (None, "clip") else seconds_of(str(options.window), "--window")
-        plan = plan_windows(
-            classifier.model,
-            classifier.protocol,
-            window_seconds=asked,
-            hop_seconds=None if options.hop is None else seconds_of(options.hop, "--hop"),
-            sample_fps=options.fps,
-            source_fps=reader.fps,
-        )
+        plan = _plan(classifier, reader, options)
         reporter.note(f"{file.name}: {plan}")
         short_video = classifier.protocol.short_video
         if reader.duration_seconds < plan.window_seconds and short_video != "error":
@@ -106,9 +98,32 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, re
 
         found = predict_windows(classifier, reader, plan, top_k=options.top_k, on_progress=on_progress)
         segments = list(found)
+        if options.window == "whole":  # the grid's last step may go beyond the end
+            end = reader.duration_seconds
+            segments = [dataclasses.replace(s, end_seconds=min(s.end_seconds, end)) for s in segments]
         merged = merge_neighbors(segments) if options.merge else segments
         best = tuple(_best(segment, options.top_k) for segment in merged)
         return Film(source=str(file), duration_seconds=reader.duration_seconds, plan=plan, segments=best)
+
+
+def _plan(classifier: Classifier, reader: VideoReader, options: WindowOptions) -> WindowPlan:
+    if options.window == "whole":
+        return plan_whole(
+            classifier.model,
+            classifier.protocol,
+            reader.timestamps,
+            sample_fps=options.fps,
+            source_fps=reader.fps,
+        )
+    asked = None if options.window in (None, "clip") else seconds_of(str(options.window), "--window")
+    return plan_windows(
+        classifier.model,
+        classifier.protocol,
+        window_seconds=asked,
+        hop_seconds=None if options.hop is None else seconds_of(options.hop, "--hop"),
+        sample_fps=options.fps,
+        source_fps=reader.fps,
+    )
 
 
 def _best(segment: Segment, top_k: int) -> Segment:

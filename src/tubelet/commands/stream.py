@@ -25,6 +25,11 @@ DESCRIPTION = """Classify a source while it runs: standard input, an http or rts
 Each window is printed as soon as its last frame is there. A source that breaks or stays silent is tried again, with
 longer and longer pauses; what was lost is said on stderr. Ctrl-C ends it.
 
+What happens at the end of the source depends on what it is: a file, a pipe or an answer over HTTP that says its length
+is over; rtsp, udp, rtmp, srt and cameras are connected to again. An http address that does not say how long its answer
+is may be either: it is connected to again, and over if it then begins with the same picture. --live or --no-live says
+which it is.
+
 examples:
   ffmpeg -i film.mkv -c copy -f mpegts - | tubelet stream runs/first/best -
   tubelet stream runs/first/best http://camera.local/video.ts --window 4s --hop 1s --json
@@ -40,6 +45,8 @@ class Options:
     hop: str | None = None  # from one window to the next, rounded to whole tubelets; by default a window
     fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
     drop: Literal["auto", "never", "oldest"] = "auto"  # old frames when the model is slower; auto: of live sources
+    live: bool = False  # the source is live: connect again whenever it ends
+    no_live: bool = False  # the end of the source is the end, whatever it is
     retries: int = 5  # failed attempts to connect in a row before giving up
     timeout: str = "10s"  # without data for so long, a connection is given up and made anew
     input_format: str | None = None  # FFmpeg's name of the format, where it cannot be told (v4l2, mpegts, mjpeg)
@@ -52,11 +59,13 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "stream", DESCRIPTION)
     if options.top_k < 1 or options.retries < 0:
         raise ConfigError("--top-k must be at least 1 and --retries not negative")
+    if options.live and options.no_live:
+        raise ConfigError("--live and --no-live contradict each other; leave one of them out")
     timeout = seconds_of(options.timeout, "--timeout")
     window = None if options.window is None else seconds_of(options.window, "--window")
     hop = None if options.hop is None else seconds_of(options.hop, "--hop")
     classifier = load(options.checkpoint, options.device)
-    live = is_real_time(options.source)
+    real_time = is_real_time(options.source)
 
     def make_plan(source_fps: float | None) -> WindowPlan:
         plan = plan_windows(
@@ -74,9 +83,10 @@ def main(argv: list[str]) -> int:
         classifier,
         partial(LiveSource, options.source, input_format=options.input_format, timeout_seconds=timeout),
         make_plan,
-        drop="oldest" if options.drop == "oldest" or (options.drop == "auto" and live) else "never",
-        retries=options.retries if live or "://" in options.source else 0,  # a file or a pipe does not come back
-        ends=not live,
+        drop="oldest" if options.drop == "oldest" or (options.drop == "auto" and real_time) else "never",
+        # A file or a pipe does not come back by itself.
+        retries=options.retries if options.live or real_time or "://" in options.source else 0,
+        ends=False if options.live else True if options.no_live else None,
         silent_seconds=timeout,
         top_k=min(options.top_k, len(classifier.labels)),
         report=note,
@@ -100,7 +110,7 @@ def main(argv: list[str]) -> int:
 def summary(health: Health) -> str:
     return (
         f"{health.frames} frames in {health.connections} connections; {health.dropped} left out because the model was "
-        f"slower, {health.damaged} damaged; last segment {health.lag_seconds:.1f} s behind the source"
+        f"slower, {health.damaged} damaged; last segment {health.lag_seconds:.1f} s behind real time"
     )
 
 

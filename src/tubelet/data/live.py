@@ -6,6 +6,7 @@ the byte where a connection broke, RTSP runs over TCP.
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,8 @@ class LiveSource:
 
     Attributes:
         fps: frames per second as the source says; none where it does not.
+        has_end: whether it ends by itself; none where only time can tell: an answer over HTTP whose length nobody says
+            is a camera's or a recording's, and where a chunked one is cut off, FFmpeg takes that for its end.
 
     Raises:
         VideoError: the source cannot be opened, or has no video.
@@ -84,6 +87,14 @@ class LiveSource:
         self._stream = stream
         stream.codec_context.thread_count = 1
         self.fps = float(stream.average_rate) if stream.average_rate else None
+        self.has_end = self._has_end()
+
+    def _has_end(self) -> bool | None:
+        if is_real_time(self.source):
+            return False
+        if not self.source.startswith("http") or self._container.duration is not None:
+            return True
+        return True if self._container.size > 0 and self._container.format.name != "hls" else None
 
     def close(self) -> None:
         """Closes the connection. Calling it again does nothing."""
@@ -107,6 +118,8 @@ class LiveSource:
                         previous = time - first
                         yield LiveFrame(seconds=previous, number=count - 1 + self.damaged, decoded=frame)
         except (av.FFmpegError, OSError) as error:
+            if self.has_end is None and error.errno == errno.EIO and count:
+                return  # FFmpeg's word for the end of an answer without a length
             raise self._error("broke off", error) from None
 
     def _decoded(self, packet: av.Packet[VideoStream]) -> list[av.VideoFrame]:

@@ -61,8 +61,16 @@ def join_in_time(parts: Sequence[FrameFeatures]) -> FrameFeatures:
 
 
 def join_in_batch(parts: Sequence[FrameFeatures]) -> FrameFeatures:
-    """One batch of all, which must be equally long."""
-    return parts[0] if len(parts) == 1 else _each(lambda xs: torch.cat(list(xs)), parts)
+    """One batch of all: shorter videos are padded with zeros behind their end, where ``valid`` is then False.
+
+    Each video's logits are those that it gets alone, to rounding. Equally long ones without ``valid`` keep none.
+    """
+    if len(parts) == 1:
+        return parts[0]
+    lengths = [part.vectors.shape[1] for part in parts]
+    if len(set(lengths)) > 1 or any(part.valid is not None for part in parts):
+        parts = [dataclasses.replace(part, valid=_valid(part)) for part in parts]
+    return _each(lambda xs: torch.cat([_padded(x, max(lengths)) for x in xs]), parts)
 
 
 def counted_from_first(features: FrameFeatures) -> FrameFeatures:
@@ -71,6 +79,21 @@ def counted_from_first(features: FrameFeatures) -> FrameFeatures:
         return features
     first = features.position.amin(dim=1, keepdim=True)  # B 1
     return dataclasses.replace(features, position=features.position - first)
+
+
+def _valid(features: FrameFeatures) -> Tensor:
+    """``valid`` written out: B T."""
+    if features.valid is not None:
+        return features.valid
+    return torch.ones(features.vectors.shape[:2], dtype=torch.bool, device=features.vectors.device)
+
+
+def _padded(values: Tensor, length: int) -> Tensor:
+    """``length`` time indices, zeros (or False) behind those that are there."""
+    missing = length - values.shape[1]
+    if not missing:
+        return values
+    return torch.cat([values, values.new_zeros(len(values), missing, *values.shape[2:])], dim=1)
 
 
 def _each(change: Callable[[Sequence[Tensor]], Tensor], parts: Sequence[FrameFeatures]) -> FrameFeatures:

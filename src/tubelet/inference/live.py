@@ -8,7 +8,9 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
+
+from torch import Tensor
 
 from tubelet.data.live import LiveFrame, LiveSource
 from tubelet.errors import DataError, VideoError
@@ -21,6 +23,7 @@ QUEUED_FRAMES = 16  # decoded frames that wait for the model
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0  # before connecting again; doubled each time
 
 Drop = Literal["never", "oldest"]
+Found = TypeVar("Found")
 
 
 @dataclass(kw_only=True)
@@ -31,7 +34,9 @@ class Health:
     dropped: int = 0  # left out because the model was slower than the source
     damaged: int = 0  # left out because the decoder could not make them whole
     connections: int = 0
-    lag_seconds: float = 0.0  # how far the newest segment's end lies behind the newest frame of the source
+    # From the end of the newest segment to now, counted as the source counts from the first frame of the connection:
+    # a source in real time that waits for the model (in a pipe, in the network) is behind as well.
+    lag_seconds: float = 0.0
 
 
 class Watcher:
@@ -43,6 +48,9 @@ class Watcher:
         drop: "oldest" leaves out the oldest waiting frame when the model is slower than the source; "never" lets the
             source wait, which a pipe and a file do.
         retries: attempts to connect in a row that may fail before giving up.
+        ends: whether the end of the source is the end; else it is connected to again. None: as the source says; an
+            answer over HTTP without a length is connected to again, and is over when it then begins with the same
+            picture, as a recording does and a camera does not.
         silent_seconds: without a frame for so long, this is reported.
         report: is told, in one line each, what goes wrong.
     """
@@ -55,7 +63,7 @@ class Watcher:
         *,
         drop: Drop = "never",
         retries: int = 5,
-        ends: bool = True,
+        ends: bool | None = None,
         silent_seconds: float = 10.0,
         top_k: int | None = None,
         report: Callable[[str], None] = lambda line: None,
@@ -65,6 +73,10 @@ class Watcher:
         self.silent_seconds, self.top_k, self.report = silent_seconds, top_k, report
         self.health = Health()
         self._started = time.monotonic()
+        self._told_lag = 0.0  # the lag of which was last told
+        self._first_picture: Tensor | None = (
+            None  # of the connection before, where that decides whether this is the end
+        )
 
     def segments(self) -> Iterator[Segment]:
         """Until the source ends (where it may), or cannot be reached any more.
@@ -76,14 +88,20 @@ class Watcher:
         while True:
             got_frames = self.health.frames
             begin = time.monotonic() - self._started if self.health.connections else 0.0
+            ends = self.ends
             try:
-                source = self.connect()
+                source = self._opened()
+                ends = source.has_end if ends is None else ends
                 self.health.connections += 1
-                yield from self._connection(source, begin)
+                yield from self._connection(source, begin, is_known=ends is not None)
                 broken: VideoError | None = None
             except VideoError as error:
                 broken = error
-            if broken is None and self.ends:
+            except _SamePicture:
+                self.report("connected again, the source begins with the same picture: a recording, which has ended")
+                return
+            if broken is None and ends:
+                self.report("the source ended")
                 return
             failures = 1 if self.health.frames > got_frames else failures + 1
             if failures > self.retries:
@@ -93,14 +111,41 @@ class Watcher:
             self.report(f"{broken or 'the source ended'}; trying again in {pause:g} s")
             time.sleep(pause)
 
-    def _connection(self, source: LiveSource, begin: float) -> Iterator[Segment]:
-        """One connection, its times counted from ``begin``; what is complete is given even where it breaks."""
+    def _opened(self) -> LiveSource:
+        """A new connection; made in a thread, for a pipe that nobody writes into can neither be told of nor stopped
+        while it is being opened.
+
+        Raises:
+            VideoError: it cannot be made.
+        """
+        answer: queue.Queue[LiveSource | Exception] = queue.Queue()
+
+        def connect() -> None:
+            try:
+                answer.put(self.connect())
+            except Exception as error:  # raised where the connection is waited for
+                answer.put(error)
+
+        threading.Thread(target=connect, daemon=True).start()
+        found = self._patiently(lambda timeout: answer.get(timeout=timeout))
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _connection(self, source: LiveSource, begin: float, is_known: bool) -> Iterator[Segment]:
+        """One connection, its times counted from ``begin``; what is complete is given even where it breaks.
+
+        ``is_known`` says whether it is known what the source's end means.
+        """
         plan = self.make_plan(source.fps)
         reader = _Reader(source, self.drop, self.health)
         stream = StreamingClassifier(self.classifier, plan, top_k=self.top_k)
         latest = 0.0
         try:
-            for frame in self._waiting(reader):
+            for frame in iter(lambda: self._patiently(reader.get), None):
+                if not is_known:
+                    self._refuse_same(frame.picture())
+                    is_known = True
                 if frame.seconds - latest > plan.window_seconds and self.health.frames:
                     self.report(f"{frame.seconds - latest:.1f} s without frames: windows begin anew")
                     yield from self._shifted(stream.close(), begin, reader)
@@ -116,28 +161,44 @@ class Watcher:
             reader.stop()
             self.health.damaged += source.damaged
 
-    def _waiting(self, reader: _Reader) -> Iterator[LiveFrame]:
-        silent = 0.0
+    def _refuse_same(self, picture: Tensor) -> None:
+        before, self._first_picture = self._first_picture, picture
+        if before is not None and before.equal(picture):
+            raise _SamePicture
+
+    def _patiently(self, get: Callable[[float], Found]) -> Found:
+        """What ``get(timeout)`` gives in the end; how long nothing has come is told."""
+        step, silent = min(1.0, self.silent_seconds), 0.0
+
         while True:
             try:
-                frame = reader.get(timeout=min(1.0, self.silent_seconds))
+                return get(step)
             except queue.Empty:
-                silent += min(1.0, self.silent_seconds)
+                silent += step
                 if silent >= self.silent_seconds:
                     self.report(f"no frame for {silent:.0f} s; waiting")
                     silent = 0.0
-                continue
-            if frame is None:
-                return
-            silent = 0.0
-            yield frame
 
     def _shifted(self, segments: list[Segment], begin: float, reader: _Reader) -> Iterator[Segment]:
         for segment in segments:
-            self.health.lag_seconds = max(0.0, reader.newest_seconds - segment.end_seconds)
+            self._measure_lag(segment, reader)
             yield dataclasses.replace(
                 segment, start_seconds=begin + segment.start_seconds, end_seconds=begin + segment.end_seconds
             )
+
+    def _measure_lag(self, segment: Segment, reader: _Reader) -> None:
+        """Told when it is more than a window, and again whenever it has doubled."""
+        self.health.lag_seconds = lag = max(0.0, time.monotonic() - reader.first_came - segment.end_seconds)
+        window = segment.end_seconds - segment.start_seconds
+        if lag <= window:
+            self._told_lag = 0.0
+        elif lag >= 2 * self._told_lag:
+            self._told_lag = lag
+            self.report(f"{lag:.1f} s behind real time, more than a window of {window:.1f} s")
+
+
+class _SamePicture(Exception):
+    """A new connection begins as the one before did."""
 
 
 class _Reader:
@@ -147,7 +208,7 @@ class _Reader:
         self._source, self._drop, self._health = source, drop, health
         self._queue: queue.Queue[LiveFrame | DataError | None] = queue.Queue(QUEUED_FRAMES)
         self._stopped = threading.Event()
-        self.newest_seconds = 0.0
+        self.first_came = 0.0  # when the first frame was there, in seconds of the monotonic clock
         # A daemon: a pipe that stays silent cannot be woken, and must not keep the program from ending.
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -173,7 +234,7 @@ class _Reader:
             for frame in self._source.frames():
                 if self._stopped.is_set():
                     break
-                self.newest_seconds = frame.seconds
+                self.first_came = self.first_came or time.monotonic()
                 self._put(frame)
         except DataError as error:
             end = error

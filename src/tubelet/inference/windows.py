@@ -5,8 +5,11 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
+from tubelet.data.grid import grid_indices
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 
@@ -59,8 +62,7 @@ def plan_windows(
         ConfigError: a length that is not positive, a window shorter than a tubelet, or one that cannot be known.
     """
     for name, value in (("window", window_seconds), ("hop", hop_seconds), ("fps", sample_fps)):
-        if value is not None and not (value > 0 and math.isfinite(value)):
-            raise ConfigError(f"{name} must be positive, got {value:g}")
+        _check_positive(name, value)
     tubelet = frames_per_tubelet(model)
     if window_seconds is None:
         window_seconds = _clip_seconds(protocol, source_fps)
@@ -76,6 +78,41 @@ def plan_windows(
     asked = window_seconds if hop_seconds is None else hop_seconds
     hop = max(1, round(asked / step / tubelet)) * tubelet
     return WindowPlan(num_frames=num_frames, hop=hop, seconds_per_sample=step)
+
+
+def plan_whole(
+    model: nn.Module,
+    protocol: Protocol,
+    timestamps: NDArray[np.float64],
+    *,
+    sample_fps: float | None = None,
+    source_fps: float | None = None,
+) -> WindowPlan:
+    """One window over all of a film, whose last tubelet is left out where the film ends inside it.
+
+    Args:
+        timestamps: of the film's frames, in seconds.
+        sample_fps: frames per second that enter the model; none: the protocol's rate.
+        source_fps: rate of the film, which a protocol with ``frame_stride`` needs where no ``sample_fps`` is given.
+
+    Raises:
+        ConfigError: the model has no per-frame stage, so that memory would grow with the film's pixels; a rate that is
+            not positive, or cannot be known.
+    """
+    if getattr(model, "frames_per_feature", None) is None:
+        raise ConfigError(
+            f"a whole film as one window needs a per-frame stage, {type(model).__name__} has none; give a length"
+        )
+    _check_positive("fps", sample_fps)
+    step = _clip_seconds(protocol, source_fps) / protocol.num_frames if sample_fps is None else 1 / sample_fps
+    tubelet = frames_per_tubelet(model)
+    num_frames = max(1, len(grid_indices(timestamps, step)) // tubelet) * tubelet
+    return WindowPlan(num_frames=num_frames, hop=num_frames, seconds_per_sample=step)
+
+
+def _check_positive(name: str, value: float | None) -> None:
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise ConfigError(f"{name} must be positive, got {value:g}")
 
 
 def frames_per_tubelet(model: nn.Module) -> int:

@@ -11,6 +11,7 @@ may be another one: backbone, positions, encoder and head are modules of their o
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -103,13 +104,19 @@ class VTN(nn.Module):
         return self
 
     def forward(
-        self, clip: Float[Tensor, "B C T H W"] | FrameFeatures, position: Int[Tensor, "B T"] | None = None
+        self,
+        clip: Float[Tensor, "B C T H W"] | FrameFeatures,
+        position: Int[Tensor, "B T"] | None = None,
+        valid: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B K"]:
         """``position`` holds the number of each frame in its source, counted from the first frame of the clip; left
-        out, frames are ``frame_step`` apart."""
-        if isinstance(clip, FrameFeatures):  # what the per-frame stage has given before
-            return self.encode_time(clip)
-        return self.encode_time(self.encode_frames(clip, position))
+        out, frames are ``frame_step`` apart. ``valid`` is False where a shorter video of the batch has no frame: the
+        pixels there are not looked at. Features that the per-frame stage has given before bring both themselves."""
+        if not isinstance(clip, FrameFeatures):
+            return self.encode_time(dataclasses.replace(self.encode_frames(clip, position), valid=valid))
+        if position is not None or valid is not None:
+            raise ConfigError("position and valid belong to the features here: give them as fields of FrameFeatures")
+        return self.encode_time(clip)
 
     def encode_frames(
         self, clip: Float[Tensor, "B C T H W"], position: Int[Tensor, "B T"] | None = None
