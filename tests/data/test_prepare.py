@@ -73,6 +73,28 @@ def test_a_prepared_file_has_short_groups_and_one_frame_between_two_that_nothing
     assert "B" not in [types[index] for index in range(0, 15, 2)]
 
 
+@pytest.mark.parametrize("through_container", [False, True])
+def test_frames_that_nothing_depends_on_are_decoded_only_where_they_are_needed(
+    through_container: bool, tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    transcode(write_video(tmp_path / "v.mp4", num_frames=40, size=(64, 80)), tmp_path / "p.mp4", SMALL.encoding)
+    group = range(16, 31)
+    with VideoReader(tmp_path / "p.mp4") as reader:
+        index = reader.index
+        others = {n for n, frame, _ in reader._fetch(np.arange(40)) if PictureType(frame.pict_type).name != "B"}
+        if through_container:
+            reader.index = replace(index, packets=index.packets[:0])
+
+        def decoded(wanted: range) -> list[int]:
+            needed = {int(index.pts[number]): number for number in wanted}
+            pts = [frame.pts for frame, _ in reader._decode_from(int(index.keys[1]), needed)]
+            return [number for number in np.searchsorted(index.pts, pts).tolist() if number in group]
+
+        assert decoded(group) == list(group)
+        assert decoded(group[::2]) == [number for number in group if number in others or number in group[::2]]
+        assert len(decoded(group[::2])) < len(group) - 3
+
+
 def test_a_damaged_source_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(VideoError):
         transcode(CLIPS / "corrupted.mp4", tmp_path / "p.mp4", SMALL.encoding)
