@@ -125,7 +125,8 @@ class TorchvisionReads:
         for index, sample in enumerate(self.dataset.manifest.samples):
             path = self.dataset.manifest.path_of(sample)
             with VideoReader(path, self.indices.get(path)) as reader:
-                plan = random_clip(reader.timestamps, PROTOCOL, keyed_generator(0, self.epoch, index))
+                rng = keyed_generator(0, self.epoch, index)
+                plan = random_clip(reader.timestamps, PROTOCOL, rng, snap=self.dataset.augment.snap_start)
                 frames = reader.frames_at(plan.indices).pixels
             self.transform(Video(frames)).transpose(0, 1).contiguous()
         self.epoch += 1

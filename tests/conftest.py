@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,17 @@ def clips(request: pytest.FixtureRequest) -> tuple[Path, ...]:
     found = sorted((f for f in folder.rglob("*") if f.suffix in VIDEO_SUFFIXES), key=lambda file: file.name)
     assert found, f"no videos below {folder}"
     return tuple(found)
+
+
+@pytest.fixture(scope="session")
+def clips_option(request: pytest.FixtureRequest) -> str:
+    """What a command line says of --clips-dir, so that results name the footage; empty for the default."""
+    folder: Path = request.config.getoption("--clips-dir")
+    if folder == FIXTURES / "clips":
+        return ""
+    root = Path(__file__).parents[1]
+    shown = Path(os.path.relpath(folder, root)) if folder.is_absolute() else folder
+    return f" --clips-dir {shown.as_posix()}"
 
 
 @pytest.fixture(autouse=True)

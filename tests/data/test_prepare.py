@@ -16,12 +16,15 @@ import torch
 from av.video.frame import PictureType
 from torchvision.transforms.v2 import functional
 
+from support import assert_one_line
 from tubelet.data import prepare as prepare_module
+from tubelet.data import prepare_job
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.index_store import IndexStore
 from tubelet.data.manifest import Manifest, ManifestConfig, Sample, read_manifest
 from tubelet.data.pack import pack
-from tubelet.data.prepare import PrepareConfig, PrepareJob, prepare
+from tubelet.data.prepare import PrepareConfig, prepare
+from tubelet.data.prepare_job import PrepareJob
 from tubelet.data.shards import member_place, read_member
 from tubelet.data.transcode import Encoding, transcode
 from tubelet.data.video import VideoReader
@@ -68,6 +71,28 @@ def test_a_prepared_file_has_short_groups_and_one_frame_between_two_that_nothing
         types = {index: PictureType(frame.pict_type).name for index, frame, _ in reader._fetch(np.arange(40))}
     assert [types[index] for index in range(1, 15, 2)] == ["B"] * 7
     assert "B" not in [types[index] for index in range(0, 15, 2)]
+
+
+@pytest.mark.parametrize("through_container", [False, True])
+def test_frames_that_nothing_depends_on_are_decoded_only_where_they_are_needed(
+    through_container: bool, tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    transcode(write_video(tmp_path / "v.mp4", num_frames=40, size=(64, 80)), tmp_path / "p.mp4", SMALL.encoding)
+    group = range(16, 31)
+    with VideoReader(tmp_path / "p.mp4") as reader:
+        index = reader.index
+        others = {n for n, frame, _ in reader._fetch(np.arange(40)) if PictureType(frame.pict_type).name != "B"}
+        if through_container:
+            reader.index = replace(index, packets=index.packets[:0])
+
+        def decoded(wanted: range) -> list[int]:
+            needed = {int(index.pts[number]): number for number in wanted}
+            pts = [frame.pts for frame, _ in reader._decode_from(int(index.keys[1]), needed)]
+            return [number for number in np.searchsorted(index.pts, pts).tolist() if number in group]
+
+        assert decoded(group) == list(group)
+        assert decoded(group[::2]) == [number for number in group if number in others or number in group[::2]]
+        assert len(decoded(group[::2])) < len(group) - 3
 
 
 def test_a_damaged_source_leaves_nothing(tmp_path: Path) -> None:
@@ -240,8 +265,8 @@ class Hanging(PrepareJob):
 def test_a_decoder_that_hangs_is_killed_when_it_takes_far_too_long_for_its_file(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(prepare_module, "PrepareJob", Hanging)
-    monkeypatch.setattr(prepare_module, "_START_SECONDS", 3.0)
+    monkeypatch.setattr(prepare_job, "PrepareJob", Hanging)
+    monkeypatch.setattr(prepare_job, "_START_SECONDS", 3.0)
     done = prepare(manifest, tmp_path / "out", SMALL)
     assert list(done.failures) == ["a/one.avi.mp4", "b/two.mp4"]
     opening, decoding = done.failures.values()
@@ -251,12 +276,18 @@ def test_a_decoder_that_hangs_is_killed_when_it_takes_far_too_long_for_its_file(
     assert [row.path for row in read_manifest(done.manifest, is_checked=False).samples] == ["b/three.MOV.mp4"]
 
 
-def test_volumes_and_bad_settings_are_refused(manifest: Manifest, tmp_path: Path) -> None:
+def test_rows_that_are_no_video_files_are_counted_by_kind_and_named(manifest: Manifest, tmp_path: Path) -> None:
     np.save(manifest.root / "v.npy", np.zeros((4, 8, 8), np.uint8))
-    volumes = Manifest(manifest.root, (Sample(path="v.npy", labels=(0,), split="train"),), manifest.class_names, "csv")
-    with pytest.raises(DataError, match="is no video file"):
-        prepare(volumes, tmp_path / "out", SMALL)
+    (manifest.root / "frames").mkdir()
+    others = tuple(Sample(path=path, labels=(0,), split="train") for path in ("v.npy", "frames", "v.npy"))
+    with pytest.raises(DataError) as caught:
+        prepare(replace(manifest, samples=(*manifest.samples, *others)), tmp_path / "out", SMALL)
+    assert_one_line(caught, "of 7 rows 2 are volumes (first: v.npy), 1 are frame folders (first: frames)")
+    assert_one_line(caught, "prepare a list of the video files alone")
     assert not (tmp_path / "out").exists()
+
+
+def test_bad_settings_are_refused() -> None:
     with pytest.raises(ConfigError, match="short_side must be even"):
         PrepareConfig(short_side=255)
     with pytest.raises(ConfigError, match="shards must be at least 1"):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchvision.transforms.v2 import functional
 
 from tubelet.data.augment import AugmentConfig
 from tubelet.data.dataset import ClipDataset
@@ -60,6 +61,25 @@ def test_crops_of_reduced_frames_are_near(augment: AugmentConfig) -> None:
             (got,) = crop_frames(reader.frames_at([1], window).pixels, rest)
             assert got.shape[-2:] == (112, 112)
             assert psnr(got, crop_frames(resize_frames(whole, geometry), geometry)[0]) > 33
+
+
+def test_random_resized_crops_are_those_of_torchvision_for_the_same_box() -> None:
+    rng, augment = np.random.default_rng(0), AugmentConfig(random_resized_crop=(0.2, 0.8))
+    with VideoReader(NATURAL) as reader:
+        whole = reader.frames_at([1]).pixels
+        for _ in range(8):
+            geometry = random_geometry(568, 320, REDUCED, augment, rng)
+            window, rest = reading_window(geometry, may_round=True)
+            (got,) = crop_frames(reader.frames_at([1], window).pixels, rest)
+            top, left, height, width = geometry.box
+
+            def of_torchvision(box: tuple[int, int, int, int]) -> torch.Tensor:
+                crop: torch.Tensor = functional.resized_crop(whole, *box, size=[112, 112], antialias=True)
+                return crop
+
+            assert crop_frames(resize_frames(whole, geometry), geometry)[0].equal(of_torchvision(geometry.box))
+            assert psnr(got, of_torchvision(geometry.box)) > 38
+            assert psnr(got, of_torchvision((top + 4, left, height, width))) < 30
 
 
 def test_evaluation_and_enlarged_frames_are_scaled_whole() -> None:

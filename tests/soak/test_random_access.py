@@ -1,7 +1,14 @@
-"""Random access on a whole folder of footage: `pytest -m soak tests/soak/test_random_access.py --clips-dir DIR`."""
+"""Random access gives the frames of a full decode: `make soak`; writes docs/results/random_access.json.
+
+python -m pytest -m soak tests/soak/test_random_access.py --clips-dir FOLDER
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import av
@@ -10,19 +17,13 @@ import pytest
 
 from tubelet.data.index_store import IndexStore
 from tubelet.data.packet_index import PacketIndex
-from tubelet.data.video import VideoReader, is_video_path
+from tubelet.data.video import VideoReader
 from tubelet.errors import VideoError
 
 pytestmark = pytest.mark.soak
 
+RESULTS = Path(__file__).parents[2] / "docs" / "results"
 ROUNDS = 20  # of random indices for each file
-
-
-def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    if "file" in metafunc.fixturenames:
-        folder: Path = metafunc.config.getoption("--clips-dir")
-        files = sorted(path for path in folder.rglob("*") if is_video_path(path))
-        metafunc.parametrize("file", files, ids=[str(path.relative_to(folder)) for path in files])
 
 
 def planes(frame: av.VideoFrame) -> bytes:
@@ -44,11 +45,22 @@ def decoded_until_damage(file: Path) -> tuple[list[int], bool]:
     return hashes, True
 
 
-def test_random_access_gives_the_planes_of_a_full_decode(file: Path, tmp_path: Path) -> None:
+@dataclass
+class Compared:
+    """What came of one clip."""
+
+    clip: str
+    num_frames: int  # of the clip, decoded once from its beginning
+    num_compared: int = 0  # frames asked for by index, in rounds of one to eight random ones
+    num_different: int = 0
+    refused: int = 0  # rounds that ended with an error; of a damaged clip alone
+
+
+def compared(file: Path, store: IndexStore) -> Compared:
+    """Every round of random indices of one clip."""
     expected, whole = decoded_until_damage(file)
-    store = IndexStore.beside(tmp_path)
+    found, rng = Compared(clip=file.name, num_frames=len(expected)), np.random.default_rng(0)
     store.put({file: PacketIndex.of(file)})
-    rng, compared = np.random.default_rng(0), 0
     with VideoReader(file, store.get(file)) as reader:
         assert len(reader.timestamps) == len(expected) or not whole
         for _ in range(ROUNDS):
@@ -56,8 +68,28 @@ def test_random_access_gives_the_planes_of_a_full_decode(file: Path, tmp_path: P
             try:
                 for index, frame, damaged in reader._fetch(wanted):
                     if not damaged and (whole or index < len(expected)):
-                        assert hash(planes(frame)) == expected[index], index
-                        compared += 1
+                        found.num_compared += 1
+                        found.num_different += hash(planes(frame)) != expected[index]
             except (VideoError, av.FFmpegError):
                 assert not whole
-    assert compared > 0
+                found.refused += 1
+    return found
+
+
+def test_random_access_gives_the_planes_of_a_full_decode(
+    clips: tuple[Path, ...], clips_option: str, tmp_path: Path
+) -> None:
+    found = [compared(file, IndexStore.beside(tmp_path)) for file in clips]
+    content = {
+        "command": f"python -m pytest -m soak tests/soak/test_random_access.py{clips_option}",
+        "date": datetime.now(UTC).date().isoformat(),
+        "versions": {"av": version("av")},
+        "rounds_per_clip": ROUNDS,
+        "num_clips": len(found),
+        "frames_compared": sum(clip.num_compared for clip in found),
+        "frames_different": sum(clip.num_different for clip in found),
+        "clips": [asdict(clip) for clip in found],
+    }
+    (RESULTS / "random_access.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    assert all(clip.num_compared > 0 for clip in found)
+    assert content["frames_different"] == 0

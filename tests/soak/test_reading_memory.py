@@ -20,12 +20,12 @@ NUM_PASSES, SETTLED = 20, 3
 pytestmark = pytest.mark.soak
 
 
-def test_twenty_passes_take_no_more_memory_than_three(clips: tuple[Path, ...]) -> None:
+def test_twenty_passes_take_no_more_memory_than_three(clips: tuple[Path, ...], clips_option: str) -> None:
     passes = list(memory_by_pass(clips, NUM_PASSES, num_workers=2))
     totals = [main + workers for main, workers in passes]
     growth = totals[-1] / totals[SETTLED - 1] - 1
     content = {
-        "command": "python -m pytest -m soak tests/soak/test_reading_memory.py",
+        "command": f"python -m pytest -m soak tests/soak/test_reading_memory.py{clips_option}",
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {name: version(name) for name in ("av", "torch", "numpy")},
         "num_clips": len(clips),

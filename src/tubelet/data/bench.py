@@ -1,34 +1,39 @@
 """Where the time of reading goes: training clips of a manifest, stage by stage, in one process with one thread.
 
-Stages: *open* (the packet index, and the codec), *decode* (packets to frames), *convert* (crop, scale, YUV to RGB),
-*augment* (what is random in training, on uint8 clips) and *collate* (into one batch). A stage's time is what reading
-takes with it minus what it takes without it, so that stages add up to the whole.
+Stages: *open* (of a video the packet index and the codec; of a volume all of it), *decode* (packets, pictures or
+slices to frames), *convert* (crop, scale, YUV to RGB), *augment* (what is random in training, on uint8 clips), *copy*
+(frames that a clip shows twice, and the order C T H W) and *collate* (into one batch). Each is timed on what
+``ClipDataset.read`` does with the same clip; converting a video is not apart from decoding it there, so that its time
+is what both take minus what decoding alone takes.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass, fields
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset, keyed_generator
-from tubelet.data.index_store import IndexStore
-from tubelet.data.manifest import Manifest
-from tubelet.data.sampling import random_clip, segment
-from tubelet.data.shards import is_shard, is_volume_row
-from tubelet.data.source import open_source
-from tubelet.data.transforms import random_geometry, reading_window
-from tubelet.data.video import VideoReader, is_video_path
+from tubelet.data.dataset import ClipDataset, Drawn, naming_file, read_crops
+from tubelet.data.look import apply_look
+from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.shards import is_shard, read_member
+from tubelet.data.source import Reader
+from tubelet.data.video import VideoReader
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
 T = TypeVar("T")
+
+_READ_BYTES = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +44,13 @@ class Stages:
     decode: float
     convert: float
     augment: float
+    copy: float
     collate: float
 
     @property
     def total(self) -> float:
         """Seconds per clip."""
-        return sum(getattr(self, field.name) for field in fields(self))
+        return float(sum(astuple(self)))
 
     @property
     def bottleneck(self) -> str:
@@ -60,10 +66,10 @@ def measure_stages(
     batch_size: int,
     on_clip: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Stages, dict[str, str]]:
-    """Reads random training clips of videos.
+    """Reads random training clips.
 
     Args:
-        manifest: videos; each row at most once.
+        manifest: videos, frame folders or volumes; each row at most once.
         protocol: sampling and size.
         augment: what else is random.
         num_clips: to read, if the manifest has so many.
@@ -74,66 +80,82 @@ def measure_stages(
         The stages, and the clips that could not be read, each with one line.
 
     Raises:
-        DataError: no row is a video, or none can be read.
+        DataError: no row can be read.
     """
-    videos = [i for i, row in enumerate(manifest.samples) if is_video_path(row.path) or is_shard(row.path)]
-    videos = [i for i in videos if not is_volume_row(manifest.samples[i].path, manifest.samples[i].entry)]
-    videos = [i for i in videos if manifest.path_of(manifest.samples[i]).is_file()]
-    if not videos:
-        raise DataError(f"{manifest.root}: no row is a video file; bench measures how videos are read")
-    rows = np.random.default_rng(0).permutation(videos)[:num_clips].tolist()
-    dataset, store = ClipDataset(manifest, protocol, augment=augment), IndexStore.beside(manifest.root)
-    batch = torch.empty((batch_size, *dataset.item_shape), dtype=torch.uint8)
-    spent, failures, done = np.zeros(5), dict[str, str](), 0
-    _touch(manifest, rows)
+    rows = np.random.default_rng(0).permutation(len(manifest))[:num_clips].tolist()
+    dataset = ClipDataset(manifest, protocol, augment=augment)
+    # The memory of a batch is used again and again: pages are handed out by the system before the first clip.
+    batch = torch.empty((batch_size, *dataset.item_shape), dtype=torch.uint8).fill_(0)
+    found, failures, touched = list[Stages](), dict[str, str](), set[tuple[Path, str | None]]()
     for number, row in enumerate(rows):
+        sample, slot = manifest.samples[row], batch[number % batch_size]
+        path = manifest.path_of(sample)
         try:
-            opened, decoded, converted = _read(manifest, protocol, augment, store, row)
-            item, read = _timed(partial(dataset.read, row))
+            with naming_file(path, dataset.name(row)):
+                _touch(path, sample, touched)
+                if not found:
+                    _stages(dataset, row, slot)  # what is slow the first time only
+                found.append(_stages(dataset, row, slot))
         except DataError as error:
             failures[dataset.name(row)] = str(error)
-            continue
-        _, collated = _timed(partial(batch[number % batch_size].copy_, item.pixels))
-        spent += opened, decoded - opened, converted - decoded, read - converted, collated
-        done += 1
         on_clip(number + 1, len(rows))
-    if not done:
+    if not found:
         raise DataError(f"no clip could be read; the first: {next(iter(failures.values()))}")
-    means = np.maximum(spent / done, 0.0).tolist()
-    names = [field.name for field in fields(Stages)]
-    return Stages(**dict(zip(names, means, strict=True))), failures
+    means = np.mean([astuple(stages) for stages in found], axis=0).tolist()
+    return Stages(**dict(zip((field.name for field in fields(Stages)), means, strict=True))), failures
 
 
-def _read(
-    manifest: Manifest, protocol: Protocol, augment: AugmentConfig, store: IndexStore, row: int
-) -> tuple[float, float, float]:
-    """Seconds to open; to open and decode; to open, decode and convert: the clip that ``ClipDataset.read`` reads."""
-    sample = manifest.samples[row]
-    path, rng = manifest.path_of(sample), keyed_generator(0, 0, row)
-
-    def opened() -> VideoReader:
-        reader = open_source(path, sample.entry, protocol, indices=store)
-        assert isinstance(reader, VideoReader)  # no other row is measured
-        return reader
-
-    reader, seconds_to_open = _timed(opened)
+def _stages(dataset: ClipDataset, row: int, slot: UInt8[Tensor, "C T H W"]) -> Stages:
+    """Seconds of one clip, the one that ``ClipDataset.read`` reads; it is written into ``slot``."""
+    reader, seconds_to_open = _timed(partial(dataset.open, row))
     with reader:
-        first, stop = segment(reader.timestamps, sample.start_seconds, sample.end_seconds)
-        times = reader.timestamps[first:stop]
-        plan = random_clip(times, protocol, rng, first=first, snap=augment.snap_start)
-        geometry = random_geometry(reader.height, reader.width, protocol, augment, rng)
-        indices = sorted({index + first for index in plan.indices})
-        window, _ = reading_window(geometry, may_round=True)
-        _, seconds_to_decode = _timed(lambda: reader.decode_only(indices))
-    with opened() as reader:
-        _, seconds_to_convert = _timed(lambda: reader.frames_at(indices, window))
-    return seconds_to_open, seconds_to_open + seconds_to_decode, seconds_to_open + seconds_to_convert
+        _, seconds_to_decode = _timed(partial(_decode, dataset, reader, row))
+    with dataset.open(row) as reader:
+        (drawn, frames, places), seconds_to_read = _timed(partial(_read, dataset, reader, row))
+    clip, seconds_to_repeat = _timed(lambda: frames[places])
+    clip, seconds_to_augment = _timed(lambda: apply_look(clip, drawn.look))
+    pixels, seconds_to_order = _timed(lambda: clip.transpose(0, 1).contiguous())
+    _, seconds_to_collate = _timed(lambda: slot.copy_(pixels))
+    return Stages(
+        open=seconds_to_open,
+        decode=seconds_to_decode,
+        convert=max(0.0, seconds_to_read - seconds_to_decode),
+        augment=seconds_to_augment,
+        copy=seconds_to_repeat + seconds_to_order,
+        collate=seconds_to_collate,
+    )
 
 
-def _touch(manifest: Manifest, rows: list[int]) -> None:
-    """Reads the files once, so that the disk is not measured for the stage that comes first."""
-    for row in rows:
-        manifest.path_of(manifest.samples[row]).read_bytes()
+def _decode(dataset: ClipDataset, reader: Reader, row: int) -> None:
+    """The frames of the clip as they are; those of a video without their conversion to RGB."""
+    drawn = dataset.draw(reader, row)
+    indices = sorted(set(drawn.plan.indices))
+    if isinstance(drawn.reader, VideoReader):
+        drawn.reader.decode_only(indices)
+    else:
+        drawn.reader.frames_at(indices)
+
+
+def _read(dataset: ClipDataset, reader: Reader, row: int) -> tuple[Drawn, Tensor, Tensor]:
+    """What is drawn, the distinct frames of the clip in its size, and the places in it where they are shown."""
+    drawn = dataset.draw(reader, row)
+    (frames,), (places,) = read_crops(drawn.reader, [drawn.plan], drawn.geometry, may_round=dataset.may_round)
+    return drawn, frames, places
+
+
+def _touch(path: Path, sample: Sample, touched: set[tuple[Path, str | None]]) -> None:
+    """Reads a file once, so that the disk is not measured for the stage that comes first."""
+    place = (path, sample.entry if is_shard(path) else None)
+    if place in touched:
+        return
+    touched.add(place)
+    if is_shard(path):
+        read_member(path, sample.entry)
+        return
+    for file in sorted(path.iterdir()) if path.is_dir() else [path]:
+        with file.open("rb") as stream:
+            while stream.read(_READ_BYTES):
+                pass
 
 
 def _timed(work: Callable[[], T]) -> tuple[T, float]:

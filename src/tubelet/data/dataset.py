@@ -23,8 +23,8 @@ from torch import Tensor
 from tubelet.data.augment import AugmentConfig, jittered_sampling
 from tubelet.data.index_store import IndexStore
 from tubelet.data.labels import mirrored
-from tubelet.data.look import apply_look, random_look
-from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.look import Look, apply_look, random_look
+from tubelet.data.manifest import Manifest
 from tubelet.data.sampling import ClipPlan, row_clip, row_views, seconds_covered
 from tubelet.data.shards import is_volume_row
 from tubelet.data.source import Decoder, Reader, check_decoder, open_source
@@ -53,6 +53,16 @@ class Item:
     seconds_covered: float  # of the source, by all clips together
     frame_numbers: Int[Tensor, " T"] | Int[Tensor, "V T"]  # as ``ClipPlan.frame_numbers``
     notes: tuple[str, ...] = ()  # what the user should know, for example that a short video was looped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A training clip before it is read: everything random in it."""
+
+    reader: Reader  # volumes may be read along another axis
+    plan: ClipPlan
+    geometry: Geometry
+    look: Look
 
 
 class ClipDataset:
@@ -134,25 +144,16 @@ class ClipDataset:
         Raises:
             DataError: the file cannot be read as the protocol asks.
         """
-        repeat, index = divmod(index, len(self))
-        sample = self.manifest.samples[index]
-        path = self.manifest.path_of(sample)
-        with naming_file(path, self.name(index)), self._open(path, sample) as reader:
+        sample = self.manifest.samples[index % len(self)]
+        with naming_file(self.manifest.path_of(sample), self.name(index)), self.open(index) as reader:
             if self.mode == "views":
                 item = _views(reader, self.protocol, sample.start_seconds, sample.end_seconds)
                 return dataclasses.replace(item, labels=sample.labels)
-            rng = keyed_generator(self.seed, epoch, index, *((repeat,) if repeat else ()))
-            sampled = jittered_sampling(self.protocol, self.augment, rng)
-            if self.augment.volume_axis == "random" and isinstance(reader, ArrayReader):
-                reader = reader.along_axis(int(rng.integers(3)))
-            snap, times = self.augment.snap_start and isinstance(reader, VideoReader), reader.timestamps
-            plan = row_clip(times, sample.start_seconds, sample.end_seconds, sampled, rng, snap=snap)
-            geometry = random_geometry(reader.height, reader.width, self.protocol, self.augment, rng)
-            look = random_look(self.augment, self.protocol, rng)
-            may_round = self.augment.crop == "random"
-            (frames,), (rows,) = read_crops(reader, [plan], geometry, may_round=may_round)
-        clip = apply_look(frames[rows], look)
-        labels = mirrored(sample.labels, self._mirrored, self.manifest.multi_label) if look.flip[2] else sample.labels
+            drawn = self.draw(reader, index, epoch)
+            (frames,), (rows,) = read_crops(drawn.reader, [drawn.plan], drawn.geometry, may_round=self.may_round)
+        clip, plan = apply_look(frames[rows], drawn.look), drawn.plan
+        is_mirrored = drawn.look.flip[2]
+        labels = mirrored(sample.labels, self._mirrored, self.manifest.multi_label) if is_mirrored else sample.labels
         pixels = clip.transpose(0, 1).contiguous()
         return Item(
             pixels=pixels,
@@ -162,8 +163,30 @@ class ClipDataset:
             notes=plan.notes,
         )
 
-    def _open(self, path: Path, sample: Sample) -> Reader:
+    def open(self, index: int) -> Reader:
+        """The frames of a row. Raises DataError."""
+        sample = self.manifest.samples[index % len(self)]
+        path = self.manifest.path_of(sample)
         return open_source(path, sample.entry, self.protocol, sample.fps, self._indices, self._decoder)
+
+    def draw(self, reader: Reader, index: int, epoch: int = 0) -> Drawn:
+        """What is random in one training clip, from the opened frames of its row. Raises DataError."""
+        repeat, index = divmod(index, len(self))
+        sample = self.manifest.samples[index]
+        rng = keyed_generator(self.seed, epoch, index, *((repeat,) if repeat else ()))
+        sampled = jittered_sampling(self.protocol, self.augment, rng)
+        if self.augment.volume_axis == "random" and isinstance(reader, ArrayReader):
+            reader = reader.along_axis(int(rng.integers(3)))
+        snap, times = self.augment.snap_start and isinstance(reader, VideoReader), reader.timestamps
+        plan = row_clip(times, sample.start_seconds, sample.end_seconds, sampled, rng, snap=snap)
+        geometry = random_geometry(reader.height, reader.width, self.protocol, self.augment, rng)
+        look = random_look(self.augment, self.protocol, rng)
+        return Drawn(reader=reader, plan=plan, geometry=geometry, look=look)
+
+    @property
+    def may_round(self) -> bool:
+        """Whether a crop may be cut before it is scaled, as in ``reading_window``."""
+        return self.augment.crop == "random"
 
 
 def read_views(

@@ -16,10 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from contextlib import closing
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any, Literal, TextIO
@@ -29,22 +26,20 @@ from tubelet.data.index_store import IndexStore
 from tubelet.data.manifest import Manifest, Sample
 from tubelet.data.manifest_file import write_manifest
 from tubelet.data.pack import pack
-from tubelet.data.packet_index import PacketIndex
+from tubelet.data.prepare_job import SourceFile, line_of, transcoded
+from tubelet.data.quarantine import row_path
 from tubelet.data.scan_file import fingerprint
-from tubelet.data.shards import is_shard, member_place
-from tubelet.data.transcode import Encoding, transcode
+from tubelet.data.shards import is_shard, is_volume_row, member_place
+from tubelet.data.transcode import Encoding
 from tubelet.data.video import is_video_path
 from tubelet.data.worker_process import Failure
-from tubelet.data.workers import WorkerPool
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
 
 MANIFEST, LEDGER = "manifest.csv", "prepared.jsonl"
+_NOTE = "prepared from data with fingerprint"  # in the manifest of prepared files
 _CRF = {"standard": 23, "high": 20}
 _VERSION = 1  # goes up when the same settings give other files
-# After so long a file's process is taken to hang, ten times what a slow core needs. First for opening and indexing:
-_START_SECONDS, _SECONDS_PER_MEGABYTE = 120.0, 1.0  # of the file
-_SECONDS_PER_FRAME, _SECONDS_PER_MEGAPIXEL = 0.05, 0.25  # then in addition, of all frames of the source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,13 +77,6 @@ class Prepared:
     failures: dict[str, str]  # path in the source's manifest: one line
 
 
-@dataclass(frozen=True)
-class _File:
-    source: Path
-    target: Path  # below the output folder
-    mark: str  # of the source's content, and of the settings
-
-
 def prepare(
     manifest: Manifest,
     out: Path,
@@ -104,7 +92,7 @@ def prepare(
         on_file: told how many of how many files are done.
 
     Raises:
-        DataError: a row is no video file, no video could be prepared, or ``out`` cannot be written.
+        DataError: rows are no video files, no video could be prepared, or ``out`` cannot be written.
     """
     files = _files(manifest, out, config)
     out.mkdir(parents=True, exist_ok=True)
@@ -113,9 +101,9 @@ def prepare(
     failures: dict[str, str] = {}
     on_file(len(done), len(files))
     with (out / LEDGER).open("a", encoding="utf-8") as ledger:
-        for path, result in _results(todo, config):
+        for path, result in transcoded(todo, config.encoding, config.num_workers):
             if isinstance(result, Failure):
-                failures[path] = _line(result)
+                failures[path] = line_of(result)
             else:
                 done[path] = {"path": path, "mark": todo[path].mark, **result}
                 _append(ledger, [done[path]])
@@ -139,51 +127,46 @@ def prepare(
     )
 
 
-@dataclass(frozen=True)
-class PrepareJob:
-    """Files to transcode, for a ``WorkerPool``; the result of each is its line in the ledger."""
-
-    files: tuple[_File, ...]
-    encoding: Encoding
-    start_seconds: float  # for a file of no bytes, until it is known what it holds
-
-    def name(self, index: int) -> str:
-        """The file as messages name it."""
-        return str(self.files[index].source)
-
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> dict[str, Any]:
-        """Transcodes one file."""
-        file = self.files[index]
-        seconds = self.start_seconds + _SECONDS_PER_MEGABYTE * file.source.stat().st_size / 1e6
-        allow(seconds)
-
-        def allow_frames(found: PacketIndex) -> None:
-            megapixels = found.codec.height * found.codec.width / 1e6
-            allow(seconds + found.num_frames * (_SECONDS_PER_FRAME + _SECONDS_PER_MEGAPIXEL * megapixels))
-
-        file.target.parent.mkdir(parents=True, exist_ok=True)
-        num_frames = transcode(file.source, file.target, self.encoding, allow_frames)
-        return {"num_frames": num_frames, "bytes": file.target.stat().st_size}
+def is_prepared(manifest: Manifest) -> bool:
+    """Whether these are files that ``prepare`` made."""
+    return any(note.startswith(_NOTE) for note in manifest.notes)
 
 
-def _files(manifest: Manifest, out: Path, config: PrepareConfig) -> dict[str, _File]:
+def _files(manifest: Manifest, out: Path, config: PrepareConfig) -> dict[str, SourceFile]:
+    _refuse_others(manifest)
     settings = json.dumps({"version": _VERSION, **asdict(config.encoding)}, sort_keys=True)
-    files: dict[str, _File] = {}
+    files: dict[str, SourceFile] = {}
     for sample in manifest.samples:
         source = manifest.path_of(sample)
-        if not is_video_path(source) or is_shard(source) or source.is_dir():
-            raise DataError(f"{source}: is no video file; prepare transcodes plain video files")
         if sample.path not in files:
             mark = hashlib.sha256(f"{fingerprint(source)} {settings}".encode()).hexdigest()[:32]
-            files[sample.path] = _File(source, out / _target(sample.path), mark)
+            files[sample.path] = SourceFile(source, out / _target(sample.path), mark)
     return files
 
 
-def _line(failure: Failure) -> str:
-    """What went wrong with a file, and what can be done here, where nobody sets a time limit."""
-    if failure.kind != "hung":
-        return failure.line
-    return f"{failure.line.partition('; ')[0]}; check that the file plays, or leave it out"
+def other_kind(manifest: Manifest, sample: Sample) -> str | None:
+    """What a row is that cannot be prepared; None for a video file of its own."""
+    source = manifest.path_of(sample)
+    if is_volume_row(sample.path, sample.entry):
+        return "volumes"
+    if is_shard(source):
+        return "members of tar shards"
+    if source.is_dir():
+        return "frame folders"
+    return None if is_video_path(source) else "no videos by their names"
+
+
+def _refuse_others(manifest: Manifest) -> None:
+    kinds: dict[str, list[str]] = {}
+    for sample in manifest.samples:
+        if (kind := other_kind(manifest, sample)) is not None:
+            kinds.setdefault(kind, []).append(row_path(sample))
+    if kinds:
+        found = ", ".join(f"{len(paths)} are {kind} (first: {paths[0]})" for kind, paths in kinds.items())
+        raise DataError(
+            f"{manifest.root}: prepare transcodes video files, but of {len(manifest)} rows {found}; prepare a list of "
+            "the video files alone, and train on the other rows as they are"
+        )
 
 
 def _target(path: str) -> PurePath:
@@ -208,7 +191,7 @@ def _ledger(path: Path) -> dict[str, dict[str, Any]]:
     return lines
 
 
-def _is_done(out: Path, file: _File | None, line: dict[str, Any]) -> bool:
+def _is_done(out: Path, file: SourceFile | None, line: dict[str, Any]) -> bool:
     if file is None or line.get("mark") != file.mark:
         return False
     if "shard" not in line:
@@ -221,7 +204,7 @@ def _is_done(out: Path, file: _File | None, line: dict[str, Any]) -> bool:
     return True
 
 
-def _place(out: Path, file: _File, line: dict[str, Any]) -> tuple[str, str | None]:
+def _place(out: Path, file: SourceFile, line: dict[str, Any]) -> tuple[str, str | None]:
     """Path below the output folder, and the address there where it is a shard."""
     return (line["shard"], line["entry"]) if "shard" in line else (file.target.relative_to(out).as_posix(), None)
 
@@ -234,7 +217,7 @@ def _append(ledger: TextIO, lines: Iterable[dict[str, Any]]) -> None:
 def _pack(
     manifest: Manifest,
     out: Path,
-    files: dict[str, _File],
+    files: dict[str, SourceFile],
     done: dict[str, dict[str, Any]],
     ledger: TextIO,
     shard_bytes: int,
@@ -248,29 +231,13 @@ def _pack(
         _append(ledger, (done[path] for path in packed))
 
 
-def _results(files: dict[str, _File], config: PrepareConfig) -> Iterator[tuple[str, dict[str, Any] | Failure]]:
-    """The ledger's line for each file, in order, a few files ahead."""
-    if not files:
-        return
-    job = PrepareJob(tuple(files.values()), config.encoding, _START_SECONDS)
-    with closing(WorkerPool(job, min(config.num_workers, len(files)), _START_SECONDS)) as pool:
-        ahead: deque[tuple[str, Future[dict[str, Any] | Failure]]] = deque()
-        for number, path in enumerate(files):
-            ahead.append((path, pool.submit(number)))
-            if len(ahead) > 4 * config.num_workers:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        for first, future in ahead:
-            yield first, future.result()
-
-
 def _write_manifest(manifest: Manifest, out: Path, places: dict[str, tuple[str, str | None]], num_failed: int) -> None:
     def moved(sample: Sample) -> Sample:
         path, entry = places[sample.path]
         return dataclasses.replace(sample, path=path, entry=entry)
 
     samples = tuple(moved(sample) for sample in manifest.samples if sample.path in places)
-    notes = [f"prepared from data with fingerprint {manifest.fingerprint}"]
+    notes = [f"{_NOTE} {manifest.fingerprint}"]
     if num_failed:
         left_out = len(manifest) - len(samples)
         notes.append(f"{left_out} rows left out: {num_failed} files could not be transcoded")

@@ -14,16 +14,17 @@ from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.data.augment import AugmentConfig
 from tubelet.data.bench import Stages, measure_stages
-from tubelet.data.index_dataset import index_files, video_files
-from tubelet.data.index_store import IndexStore
-from tubelet.data.manifest import ManifestConfig, read_manifest
+from tubelet.data.index_dataset import index_manifest
+from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.data.prepare import is_prepared, other_kind
 from tubelet.protocol import Protocol
 
 DESCRIPTION = """Read random training clips of a dataset and say where the time goes.
 
-One process with one thread reads them, after the files have been touched once, so that the figures are those of a
-worker whose disk is fast enough. The packet index is made first, beside the data, and kept. Clips per second of one
-worker times the number of workers is what a training can read; a training that takes more clips than that waits.
+One process with one thread reads them, whatever they are (videos, members of tar shards, frame folders, volumes),
+after the files have been touched once, so that the figures are those of a worker whose disk is fast enough. The
+packet index of videos is made first, beside the data, and kept. Clips per second of one worker times the number of
+workers is what a training can read; a training that takes more clips than that waits.
 
 examples:
   tubelet data bench my_clips
@@ -31,11 +32,21 @@ examples:
   tubelet data bench my_clips --protocol.num-frames 16 --protocol.frame-stride 4 --json"""
 
 _ADVICE = {
+    "open": "opening files takes longest: use more workers, or longer clips",
+    "decode": "decoding takes longest: use more workers, or fewer frames per clip",
+    "convert": "scaling and colors take longest: store the data in a size nearer to that of training",
+    "augment": "augmentation takes longest: leave out operations that cost more than they help",
+    "copy": "moving pixels takes longest, so that nothing else is worth changing: use more workers",
+    "collate": "putting batches together takes longest: use more workers, or smaller batches",
+}
+_ADVICE_FOR_VIDEOS = _ADVICE | {
     "open": "opening files takes longest: use `tubelet data prepare`, or longer clips",
     "decode": "decoding takes longest: `tubelet data prepare` makes files that decode many times faster",
     "convert": "scaling and colors take longest: `tubelet data prepare` stores the size that training reads",
-    "augment": "augmentation takes longest: leave out operations that cost more than they help",
-    "collate": "putting batches together takes longest: use more workers, or smaller batches",
+}
+_ADVICE_FOR_PREPARED = _ADVICE | {
+    "convert": "scaling and colors take longest: a --short-side of `tubelet data prepare` nearer to the size of "
+    "training takes less",
 }
 
 
@@ -56,8 +67,7 @@ def main(argv: list[str]) -> int:
     manifest = read_manifest(options.data, options.manifest)
     torch.set_num_threads(1)
     with ProgressReporter("bench") as reporter:
-        files = video_files(manifest)
-        index_files(IndexStore.beside(manifest.root), files, options.num_workers, reporter.progress)
+        index_manifest(manifest, options.num_workers, reporter.note, reporter.progress)
         stages, failures = measure_stages(
             manifest, options.protocol, options.augment, options.num_clips, options.batch_size, reporter.progress
         )
@@ -68,15 +78,22 @@ def main(argv: list[str]) -> int:
         content = {"seconds_per_clip": seconds, "bottleneck": stages.bottleneck, "failures": list(failures.values())}
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
-        _show(stages)
+        _show(stages, _advice(manifest)[stages.bottleneck])
     return 0
 
 
-def _show(stages: Stages) -> None:
+def _advice(manifest: Manifest) -> dict[str, str]:
+    """What to do about each stage, for data that can be prepared, that was, and that cannot."""
+    if is_prepared(manifest):
+        return _ADVICE_FOR_PREPARED
+    return _ADVICE_FOR_VIDEOS if all(other_kind(manifest, row) is None for row in manifest.samples) else _ADVICE
+
+
+def _show(stages: Stages, advice: str) -> None:
     table = Table("stage", "ms per clip", "share", "clips/s alone", box=None)
     for name, seconds in asdict(stages).items():
         alone = f"{1 / seconds:.0f}" if seconds > 1e-6 else ""
         table.add_row(name, f"{1000 * seconds:.1f}", f"{seconds / stages.total:.0%}", alone)
     table.add_row("all", f"{1000 * stages.total:.1f}", "100%", f"{1 / stages.total:.1f}")
     output_console().print(table)
-    print(f"One worker reads {1 / stages.total:.1f} clips per second; {_ADVICE[stages.bottleneck]}.")
+    print(f"One worker reads {1 / stages.total:.1f} clips per second; {advice}.")
