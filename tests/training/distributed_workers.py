@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 import signal
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from tubelet.training.distributed import SINGLE, World, open_world
 from tubelet.training.engine import Task, fit
 from tubelet.training.optim import OptimizerConfig
 from tubelet.training.reporter import NoReporter, Reporter
+from tubelet.training.storage import explaining_storage
 
 CLASSES, NUM_VIDEOS, BATCH_SIZE = ("a", "b", "c"), 21, 7  # 3 steps per epoch; of two processes one has 4 rows, one 3
 CPU = torch.device("cpu")
@@ -55,6 +57,8 @@ class Case:
     accumulation: int = 1
     mix: MixConfig = field(default_factory=MixConfig)
     drop_rate: float = 0.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    gradient_checkpointing: bool = False
     checkpoint_every_steps: int = 1000
 
 
@@ -63,6 +67,15 @@ CASES = (
     Case(name="fsdp64", strategy="fsdp"),
     Case(name="ddp32", dtype=torch.float32, num_epochs=2),
     Case(name="fsdp32", strategy="fsdp", dtype=torch.float32, num_epochs=2),
+    Case(name="ddp-bf16", dtype=torch.float32, num_epochs=2, precision="bf16", gradient_checkpointing=True),
+    Case(
+        name="fsdp-bf16",
+        strategy="fsdp",
+        dtype=torch.float32,
+        num_epochs=2,
+        precision="bf16",
+        gradient_checkpointing=True,
+    ),
     Case(name="ddp-mixed", num_epochs=2, accumulation=2, mix=MixConfig(mixup=1.0, partner="reversed")),
     Case(name="fsdp-mixed", strategy="fsdp", num_epochs=2, accumulation=3, mix=MixConfig(mixup=1.0, cutmix=1.0)),
 )
@@ -122,6 +135,8 @@ def train(case: Case, root: Path, run: Path, world: World = SINGLE, reporter: Re
         batch_size=BATCH_SIZE,
         accumulation=case.accumulation,
         strategy=case.strategy if world.has_group else "ddp",
+        precision=case.precision,
+        gradient_checkpointing=case.gradient_checkpointing,
         checkpoint_every_steps=case.checkpoint_every_steps,
     )
     optim = OptimizerConfig(lr=0.003, warmup_epochs=1.0, weight_decay=0.05)
@@ -131,7 +146,24 @@ def train(case: Case, root: Path, run: Path, world: World = SINGLE, reporter: Re
 def compare(folder: Path, world: World) -> None:
     for case in (*CASES, *RESUMED):
         train(case, folder / "videos", folder / case.name, world)
+    fill(folder, world)
     raise ConfigError("every process meets this error")
+
+
+def fill(folder: Path, world: World) -> None:
+    """Process 1 cannot write its shards of a second session; each process leaves the line that it ends with."""
+    run = folder / "full"
+    case = Case(name="full", strategy="fsdp", num_epochs=1)
+    train(case, folder / "videos", run, world)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        if world.rank == 1:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
+        with explaining_storage(run):
+            train(replace(case, num_epochs=2), folder / "videos", run, world)
+    except TubeletError as error:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        (folder / f"full-{world.rank}.txt").write_text(str(error), encoding="utf-8")
 
 
 def kill(folder: Path, world: World) -> None:

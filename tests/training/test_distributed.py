@@ -34,6 +34,7 @@ from tubelet.training.spread import spread
 from tubelet.weights.open import open_checkpoint
 
 CPU = torch.device("cpu")
+BF16 = 5e-3  # of losses of about 1: a sum over fewer rows is rounded to 8 bits elsewhere
 LOST = "another process of the run has ended"
 
 
@@ -91,12 +92,14 @@ def test_two_processes_have_the_losses_of_one(
     folder: Path, compared: subprocess.CompletedProcess[str], case: workers.Case
 ) -> None:
     """Rows are shared out unevenly, two files cannot be read, and mixed clips have partners in the other process."""
-    alone = folder / f"single-{case.dtype}-{case.num_epochs}-{case.accumulation}"  # one of them serves both strategies
+    kind = (case.dtype, case.precision, case.num_epochs, case.accumulation)
+    alone = folder / "-".join(map(str, ("single", *kind)))  # one of them serves both strategies
     if not alone.exists():
         workers.train(case, folder / "videos", alone)
     one, two = log_of(alone), log_of(folder / case.name)
     assert len(one) == len(two) == 3 * case.num_epochs, compared.stderr
     tolerance, steps = (1e-9, 51) if case.dtype is torch.float64 else (1e-5, 5)
+    tolerance = BF16 if case.precision == "bf16" else tolerance
     for ours, theirs in zip(one[:steps], two[:steps], strict=True):
         for name in ("loss", "grad_norm"):
             assert float(ours[name]) == pytest.approx(float(theirs[name]), abs=tolerance), (ours["step"], name)
@@ -104,6 +107,25 @@ def test_two_processes_have_the_losses_of_one(
         assert ours["num_failed"] == theirs["num_failed"]
     assert one[-1]["num_failed"] == "2"
     assert (folder / case.name / "unreadable.csv").read_text() == (alone / "unreadable.csv").read_text()
+
+
+def test_a_disk_that_is_full_for_one_process_is_a_line_with_the_remedy_and_the_state_before_is_whole(
+    folder: Path, compared: subprocess.CompletedProcess[str]
+) -> None:
+    lines = {(folder / f"full-{rank}.txt").read_text(encoding="utf-8") for rank in range(2)}
+    assert len(lines) == 1, compared.stderr
+    (line,) = lines
+    assert "cannot be written (file too large); make room on the disk" in line
+    assert "then go on with `torchrun --nproc-per-node 2 -m tubelet train --resume" in line
+    state = torch.load(folder / "full" / "resume.pt", weights_only=True)
+    assert state["progress"]["step"] == 3
+    assert [path.name for path in (folder / "full").glob("shards-*")] == [state["shards"]]
+
+
+def test_a_model_that_uses_all_its_parameters_makes_torch_say_nothing(
+    compared: subprocess.CompletedProcess[str],
+) -> None:
+    assert "find_unused_parameters" not in compared.stderr
 
 
 def test_an_error_that_all_processes_meet_is_one_line(compared: subprocess.CompletedProcess[str]) -> None:

@@ -14,6 +14,7 @@ from small_runs import ADAMW, Small, scripted, train_small, write_volumes
 from support import Notes
 from tubelet.data.dataset import ClipDataset, Item
 from tubelet.errors import ConfigError
+from tubelet.training import health
 from tubelet.training.optim import OptimizerConfig
 
 
@@ -85,6 +86,22 @@ def test_waiting_for_data_more_than_working(tmp_path: Path, monkeypatch: pytest.
     (line,) = warnings_of(tmp_path, Small(), num_epochs=3)
     assert "of the time went by waiting for data: raise data.num_workers (0)" in line
     assert "`tubelet data bench`" in line
+
+
+def test_waiting_is_said_within_a_long_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    original = ClipDataset.read
+
+    def slow(self: ClipDataset, index: int, epoch: int = 0) -> Item:
+        time.sleep(0.02)
+        return original(self, index, epoch)
+
+    monkeypatch.setattr(ClipDataset, "read", slow)
+    monkeypatch.setattr(health, "EARLY_STEPS", 20)
+    notes, root = Notes(), write_volumes(tmp_path / "data", per_class=16)
+    train_small(root, tmp_path / "run", Small(), notes=notes, batch_size=2)  # 24 steps
+    waiting, epoch = [note for note in notes.notes if "waiting for data" in note]
+    assert waiting.startswith("warning: ")
+    assert epoch.startswith("epoch 1: ")
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ from tubelet.models import create_model
 from tubelet.models.stages import model_inputs
 from tubelet.training.config import Strategy
 from tubelet.training.distributed import World
+from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.spread import full, spread
+from tubelet.training.unused import unused_parameters
 
 CPU = torch.device("cpu")
 VIT: dict[str, Any] = {"embed_dim": 32, "depth": 2, "num_heads": 2, "num_frames": 4, "image_size": (32, 32)}
@@ -56,6 +58,27 @@ def test_every_family_has_the_gradients_of_the_plain_model(name: str, strategy: 
             gradient = found[key].grad
             assert gradient is not None, key
             torch.testing.assert_close(full(gradient), parameter.grad, msg=key)
+
+
+@pytest.mark.parametrize("name", [*MODELS, "torchvision/r3d_18"])
+def test_parameters_without_use_are_known_from_shapes(name: str) -> None:
+    small = MODELS.get(name, {"num_frames": 4, "image_size": (32, 32)})
+    model = create_model(name, num_classes=3, **small).train()
+    model(*model_inputs(model, torch.randn(2, 3, 4, 32, 32), torch.arange(4).expand(2, 4))).sum().backward()
+    without = [key for key, parameter in model.named_parameters() if parameter.grad is None]
+    assert unused_parameters(model) == without
+    assert bool(without) == name.startswith("vtn")
+
+
+def test_blocks_that_are_computed_again_have_their_parameters_in_use() -> None:
+    model = create_model("vivit_b16x2_fe", num_classes=3, **VIT)
+    checkpoint_blocks(model)
+    assert unused_parameters(model) == []
+    assert not any(parameter.is_meta for parameter in model.parameters())
+
+
+def test_of_a_model_without_a_configuration_it_is_not_known() -> None:
+    assert unused_parameters(nn.Linear(1, 1)) is None
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])

@@ -45,7 +45,7 @@ Every field of the recipe can be set behind the others as --GROUP.FIELD VALUE; `
 A run that was killed goes on with --resume and ends with the same weights, to the bit. SIGTERM and SIGINT (Ctrl-C) end
 it after the step at hand: its state is kept, the exit code is 143 or 130 (128 + the signal), and another signal ends it
 at once. Slurm's `--signal=TERM@120 --requeue`, or Kubernetes' grace period, then cost no step. An error such as a full
-disk (exit code 1) leaves the last state and the checkpoints whole.
+disk (exit code 1) leaves the last state and the checkpoints whole. torchrun itself exits with 1 whatever ended the run.
 
 --init X starts from other weights: an image ViT (a model of timm such as vit_base_patch16_224.augreg_in21k, or a file
 or folder of timm, HuggingFace or flax), whose patches become tubelets, or a checkpoint of a video model (a folder, or

@@ -32,7 +32,7 @@ class TrainingConfig:
     checkpoint_every_steps: int = 200  # optimizer steps between states to resume from, beside one per epoch
     early_stopping_epochs: int = 0  # end when best_metric has not improved for so many epochs; 0: never
     keep_last_checkpoints: int = 0  # of the latest validations, in checkpoints/step-N, beside best/ and last/
-    ema_decay: float | None = None  # of an average of the weights that is validated, kept and tested; none: no average
+    ema_decay: float | None = None  # of an average of the weights that is validated, kept and tested; not with fsdp
 
     def __post_init__(self) -> None:
         for name in ("num_epochs", "batch_size", "accumulation", "validate_every_epochs", "checkpoint_every_steps"):

@@ -112,7 +112,7 @@ class _Engine:
         stopping: Stopping,
     ) -> None:
         self.task, self.run, self.training, self.optim = task, run, training, optim
-        self.seed, self.device, self.reporter, self.world = seed, device, reporter, world
+        self.seed, self.device, self.reporter, self.world, self.stopping = seed, device, reporter, world, stopping
         check_portions(task.loader.clips_per_step, training.accumulation, world.size)
         if training.gradient_checkpointing:
             checkpoint_blocks(task.model)
@@ -156,7 +156,6 @@ class _Engine:
             warmup_steps=int(optim.warmup_epochs * self.steps_per_epoch),
             num_workers=task.loader.num_workers,
         )
-        self.stopping = stopping
         self.rows: list[dict[str, Any]] = []
         self.started, self.is_starting = 0.0, True
 
@@ -206,6 +205,7 @@ class _Engine:
             waited, clock = waited_now, now
             if self.is_starting:  # the first batch of a session waits for reader processes to start
                 steady, self.is_starting = (waited, clock), False
+            self.health.look_early(waited - steady[0], clock - steady[1])
             self.progress.step, self.progress.seconds = row["step"], row["seconds"]
             self.rows.append(row)
             end_of_epoch = self.progress.step % self.steps_per_epoch == 0

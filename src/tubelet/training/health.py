@@ -19,6 +19,7 @@ from tubelet.training.config import TrainingConfig
 from tubelet.training.optim import OptimizerConfig
 
 WAITING_SHARE = 0.5  # of an epoch; more is said
+EARLY_STEPS = 100  # of a session, after which waiting is looked at for the first time: an epoch may last for hours
 _NO_RATE = 1e-12  # a step this small leaves every float32 weight of usual size as it is
 _STEPS_WITHOUT_GRADIENT = 10  # in a row
 
@@ -81,6 +82,7 @@ class Health:
         self.warmup_steps, self.num_workers = warmup_steps, num_workers
         self._said = set[str]()
         self._without_gradient = 0
+        self._steps = 0  # of this session
 
     def look_at_start(self, train: Manifest) -> None:
         """What the labels and the configuration tell."""
@@ -117,6 +119,12 @@ class Health:
         if (epoch + 1) & epoch == 0:
             share = waited / seconds if seconds > 0 else 0.0
             self.note(f"epoch {epoch + 1}: {seconds:.1f} s, {share:.0%} of it waiting for data")
+
+    def look_early(self, waited: float, seconds: float) -> None:
+        """``look_at_waiting`` once within the first epoch, where that is long; called after every step."""
+        self._steps += 1
+        if self._steps == EARLY_STEPS:
+            self.look_at_waiting(waited, seconds)
 
     def look_at_waiting(self, waited: float, seconds: float) -> None:
         """The same, without what comes once: the start of the processes that read."""

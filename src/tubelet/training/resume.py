@@ -62,8 +62,8 @@ def save_state(
     """Write the state; every process takes part.
 
     Raises:
-        TubeletError: a shard cannot be written; the state before is untouched.
-        OSError: the file cannot be written; the state before is untouched.
+        OSError: the file, or a shard, cannot be written; the state before is untouched.
+        TubeletError: a shard cannot be written for another reason; likewise.
     """
     state: dict[str, Any] = {"progress": asdict(progress)}
     if spread.is_sharded:
@@ -122,9 +122,20 @@ def _save_shards(folder: Path, spread: Spread, optimizer: torch.optim.Optimizer,
     try:
         dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(folder / name), save_distributed=True))
     except dcp.CheckpointException as error:
-        reason = " ".join(str(next(iter(error.failures.values()))[0]).split())[:200]
-        raise TubeletError(f"{folder / name}: the state cannot be written ({reason}); the one before is kept") from None
+        if spread.world.is_main:
+            shutil.rmtree(folder / name, ignore_errors=True)  # all processes have ended their part
+        raise _as_of_storage(error, folder / name) from None
     return name
+
+
+def _as_of_storage(error: dcp.CheckpointException, path: Path) -> Exception:
+    """What a shard could not be written for: the error of the system, which names no file, or a line."""
+    failures = [failure for failure, _ in error.failures.values()]
+    for failure in failures:
+        if isinstance(failure, OSError) and failure.errno is not None:
+            return OSError(failure.errno, failure.strerror, str(path))
+    reason = " ".join(str(failures[0]).split())[:200]
+    return TubeletError(f"{path}: the state cannot be written ({reason}); the one before is kept")
 
 
 def _load_shards(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

@@ -8,7 +8,6 @@ rest. They average gradients over the processes where a loss that is a sum of th
 from __future__ import annotations
 
 import copy
-import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import isfunction
@@ -25,6 +24,7 @@ from tubelet.training.checks import check_launcher
 from tubelet.training.config import Strategy
 from tubelet.training.distributed import World
 from tubelet.training.gradient_checkpointing import find_blocks
+from tubelet.training.unused import unused_parameters
 
 
 class Spread:
@@ -42,10 +42,9 @@ class Spread:
         self.model, self.world, self.scale = model, world, world.size
         self.module: nn.Module = model
         if world.has_group:
-            # A parameter without a gradient (what VTN's last layer would need for rows that nobody reads) is no error
-            # here either; that all have one is no news.
-            warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")
-            self.module = DistributedDataParallel(model, find_unused_parameters=True)
+            # A parameter without a gradient is no error here either. Of a model of which it is not known DDP looks.
+            has_unused = unused_parameters(model) != []
+            self.module = DistributedDataParallel(model, find_unused_parameters=has_unused)
 
     def gathering(self, is_last: bool) -> AbstractContextManager[None]:
         """Around the forward and backward pass of a part of a batch; gradients travel with the last one."""
