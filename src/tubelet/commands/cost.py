@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tubelet.commands import cost_table, parse
+from tubelet.commands.backbone_option import check_backbone
 from tubelet.commands.console import output_console
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters, measure_latency, peak_memory_bytes
@@ -28,6 +29,7 @@ every model beside the figures of its papers (tubelet cost --table --help).
 examples:
   tubelet cost vivit_b16x2_fe --no-measure
   tubelet cost vivit_ti16x2_fe --frames 64 --size 160 160 --threads 1
+  tubelet cost vtn_vit_b16 --backbone convnext_tiny --no-measure
   tubelet cost vivit_l16x2_joint --device cuda --batch 8 --json
   tubelet cost --table --filter vivit_b16x2"""
 
@@ -35,6 +37,7 @@ examples:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]  # a name of `tubelet models`
+    backbone: str | None = None  # VTN's image network, any name of timm; none: the model's own
     frames: int | None = None  # frames of a clip; none: as the model is made for
     size: tuple[int, int] | None = None  # height and width in pixels; none: as the model is made for
     num_classes: int | None = None  # width of the logits; none: as the model is made for
@@ -108,7 +111,9 @@ def measured(options: Options) -> dict[str, Any]:
 
 def _fields(options: Options) -> dict[str, Any]:
     """Model fields named on the command line."""
-    named = {"num_frames": options.frames, "image_size": options.size, "num_classes": options.num_classes}
+    check_backbone(options.name, options.backbone)
+    named: dict[str, Any] = {"backbone": options.backbone}
+    named |= {"num_frames": options.frames, "image_size": options.size, "num_classes": options.num_classes}
     return {field: value for field, value in named.items() if value is not None}
 
 

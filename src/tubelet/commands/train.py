@@ -8,18 +8,16 @@ import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Annotated
 
 import torch
-import tyro
 from rich.table import Table
 
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.commands.dry_run import dry_run
+from tubelet.commands.train_options import DEFAULT_RECIPE, Options, of_options, run_name
 from tubelet.commands.train_sweep import Request, sweep
 from tubelet.config import describe
 from tubelet.errors import ConfigError, Stopped
@@ -30,11 +28,7 @@ from tubelet.report.run import write_run_report
 from tubelet.run import RunResult, run_recipe
 from tubelet.run_folder import resume_recipe
 from tubelet.sweep import Values
-from tubelet.training.config import Strategy
 from tubelet.training.distributed import World, is_launched, is_main_process, launched_command, open_world, own_device
-from tubelet.weights.image_init import InitConfig
-from tubelet.weights.init_source import read_source, resolve_source
-from tubelet.weights.suggest import suggested_recipe
 
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
 
@@ -55,7 +49,7 @@ A VTN keeps any network of timm as its backbone (resnet50.a1_in1k, for example),
 (CLIP, MAE, DINO, DeiT III, BEiT); which backbone, and which kind of trunk, come along with X.
 
 --dry-run trains and writes nothing: it prints the resolved recipe, what is found and missing, steps, learning rate,
-parameters, GMACs, an estimate of the memory, and a line for everything that would stop the run (then exit code 1).
+size, an estimate of the memory, and a line for everything that would stop the run (then exit code 1).
 
 Several label columns give a model several heads: --data.manifest.label_columns noun,verb. An action is then one class
 of each, scored by the product of their probabilities; a cell may be empty where a label is not known. Several labels
@@ -75,6 +69,7 @@ examples:
   tubelet train adrenalmnist3d/vivit_ti_joint --seeds 3
   tubelet train kinetics400/vivit_b16x2_fe --data k400 --dry-run
   tubelet train --data my_clips --init vit_base_patch16_224.augreg_in21k --optim.layer_decay 0.75
+  tubelet train --data my_clips --model vtn_vit_b16 --backbone convnext_tiny
   tubelet train --data my_clips --init vit_base_patch16_clip_quickgelu_224.openai --model uniformerv2_b16
   tubelet train --data my_clips --init runs/first/best --freeze tokenizer 'spatial_encoder.blocks.[0-5]'
   tubelet train --data my_clips --init google/vivit-b-16x2-kinetics400 --lora rank=16
@@ -84,27 +79,7 @@ examples:
   torchrun --nproc-per-node 8 -m tubelet train kinetics400/vivit_b16x2_fe --data k400
   tubelet train --resume runs/first"""
 
-DEFAULT_RECIPE = "folder/default"
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
-    data: str | None = None  # folder, .csv or .npz file, or feature store; in place of the recipe's data
-    model: str | None = None  # model name (`tubelet models`); in place of the recipe's model
-    init: str | None = None  # first weights: timm model, file, checkpoint folder, or owner/name on huggingface.co
-    freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
-    lora: str | None = None  # rank=16[,alpha=32]: train low-rank adapters and the head alone (extra lora)
-    out: Path | None = None  # run folder; by default runs/NAME
-    resume: Path | None = None  # run folder to go on with, instead of a recipe
-    strategy: Strategy | None = None  # of several processes (torchrun): ddp, the model on each; fsdp, in shards
-    dry_run: bool = False  # print what would happen and what would stop it; train and write nothing
-    seeds: int = 1  # train so many times, with seeds from the recipe's seed on, and print mean and spread
-    sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # FIELD=VALUE,VALUE,...: try these, choose on validation
-    device: Device = "auto"  # auto: CUDA, else MPS, else CPU
-    fields: bool = False  # list every recipe field with type, default and meaning, and the shipped recipes
-    json: bool = False  # print the test metrics, or the plan of --dry-run, as JSON on stdout
 
 
 def main(argv: list[str]) -> int:
@@ -148,7 +123,7 @@ def main(argv: list[str]) -> int:
 
 def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
     """Try the settings of ``--sweep`` in ``folder``."""
-    chosen = [*_of_options(options), *overrides]
+    chosen = [*of_options(options), *overrides]
 
     def make(values: Values, seed: int) -> Recipe:
         return load_recipe(options.recipe or DEFAULT_RECIPE, [*chosen, *values, ("seed", str(seed))])
@@ -177,49 +152,23 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
     if options.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, got {options.seeds}")
     if options.resume is not None:
-        given = (options.recipe, options.data, options.model, options.init, options.freeze, options.lora, options.out)
-        if any(given) or options.strategy or overrides or options.seeds > 1 or options.sweep:
+        given = (options.recipe, options.data, options.model, options.backbone, options.init, options.freeze)
+        if (
+            any((*given, options.lora, options.out))
+            or options.strategy
+            or overrides
+            or options.seeds > 1
+            or options.sweep
+        ):
             raise ConfigError("--resume goes on with a run as its recipe says: give the run folder and nothing else")
         return resume_recipe(options.resume), options.resume
     if options.recipe is None and options.data is None:
         raise ConfigError(
             f"nothing to train on: give --data FOLDER, or a recipe ({', '.join(list_recipes())}, or a YAML file)"
         )
-    chosen = [*_of_options(options), *overrides]
+    chosen = [*of_options(options), *overrides]
     recipe = load_recipe(options.recipe or DEFAULT_RECIPE, chosen)
     return recipe, options.out or Path("runs") / run_name(options, recipe)
-
-
-def _of_options(options: Options) -> list[tuple[str, str]]:
-    """The command's own options as fields of the recipe."""
-    chosen: list[tuple[str, str]] = []
-    if options.data:
-        chosen.append(("data.source", json.dumps(str(Path(options.data).resolve()))))
-    if options.model:
-        chosen.append(("model", json.dumps({"name": options.model})))
-    if options.init:
-        source = resolve_source(options.init)
-        chosen.append(("init.source", json.dumps(source)))
-        if not options.model and not options.recipe:
-            model, protocol = suggested_recipe(read_source(InitConfig(source=source)))
-            chosen.append(("model", json.dumps(model)))
-            chosen += [(f"protocol.{name}", json.dumps(value)) for name, value in protocol.items()]
-    if options.strategy:
-        chosen.append(("training.strategy", options.strategy))
-    if options.freeze:
-        chosen.append(("freeze", json.dumps(options.freeze)))
-    for part in options.lora.split(",") if options.lora else ():
-        name, equals, value = part.partition("=")
-        if not equals:
-            raise ConfigError(f"--lora {options.lora}: expected rank=16, or rank=16,alpha=32")
-        chosen.append((f"lora.{name}", value))
-    return chosen
-
-
-def run_name(options: Options, recipe: Recipe) -> str:
-    data = Path(options.data).resolve().stem if options.data else ""
-    name = options.recipe.removesuffix(".yaml") if options.recipe else recipe.model["name"]
-    return "-".join(part for part in (data, Path(name).parent.name, Path(name).name) if part)
 
 
 def train_one(recipe: Recipe, folder: Path, device: torch.device, world: World) -> RunResult:

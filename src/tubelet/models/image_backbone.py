@@ -47,7 +47,8 @@ def size_fields(network: nn.Module, image_size: tuple[int, int]) -> dict[str, An
     """Those of timm's arguments about the image size that the class of ``network``, or one it is made of, has."""
     known = {"img_size": image_size, "dynamic_img_size": True}
     # A distilled network hands everything on to the class of the plain one.
-    taken = {field for part in type(network).__mro__ for field in inspect.signature(part.__init__).parameters}
+    makers = [vars(part)["__init__"] for part in type(network).__mro__ if "__init__" in vars(part)]
+    taken = {field for make in makers for field in inspect.signature(make).parameters}
     return {field: value for field, value in known.items() if field in taken}
 
 

@@ -1,0 +1,77 @@
+"""What the command line of ``tubelet train`` says, and the fields of the recipe that it stands for."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from tubelet.commands.backbone_option import check_backbone, vtn_with
+from tubelet.errors import ConfigError
+from tubelet.inference.device import Device
+from tubelet.recipe import Recipe, load_recipe
+from tubelet.training.config import Strategy
+from tubelet.weights.image_init import InitConfig
+from tubelet.weights.init_source import read_source, resolve_source
+from tubelet.weights.suggest import suggested_recipe
+
+DEFAULT_RECIPE = "folder/default"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
+    data: str | None = None  # folder, .csv or .npz file, or feature store; in place of the recipe's data
+    model: str | None = None  # model name (`tubelet models`); in place of the recipe's model
+    backbone: str | None = None  # VTN's image network, any name of timm; without --model and recipe, of a VTN
+    init: str | None = None  # first weights: timm model, file, checkpoint folder, or owner/name on huggingface.co
+    freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
+    lora: str | None = None  # rank=16[,alpha=32]: train low-rank adapters and the head alone (extra lora)
+    out: Path | None = None  # run folder; by default runs/NAME
+    resume: Path | None = None  # run folder to go on with, instead of a recipe
+    strategy: Strategy | None = None  # of several processes (torchrun): ddp, the model on each; fsdp, in shards
+    dry_run: bool = False  # print what would happen and what would stop it; train and write nothing
+    seeds: int = 1  # train so many times, with seeds from the recipe's seed on, and print mean and spread
+    sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # FIELD=VALUE,VALUE,...: try these, choose on validation
+    device: Device = "auto"  # auto: CUDA, else MPS, else CPU
+    fields: bool = False  # list every recipe field with type, default and meaning, and the shipped recipes
+    json: bool = False  # print the test metrics, or the plan of --dry-run, as JSON on stdout
+
+
+def of_options(options: Options) -> list[tuple[str, str]]:
+    """The command's own options as fields of the recipe."""
+    chosen: list[tuple[str, str]] = []
+    if options.data:
+        chosen.append(("data.source", json.dumps(str(Path(options.data).resolve()))))
+    asked = vtn_with(options.backbone) if options.backbone and not options.recipe else None
+    if model_name := options.model or asked:
+        chosen.append(("model", json.dumps({"name": model_name})))
+    if options.backbone:
+        check_backbone(model_name or load_recipe(str(options.recipe)).model["name"], options.backbone)
+        chosen.append(("model.backbone", json.dumps(options.backbone)))
+    if options.init:
+        source = resolve_source(options.init)
+        chosen.append(("init.source", json.dumps(source)))
+        if not model_name and not options.recipe:
+            model, protocol = suggested_recipe(read_source(InitConfig(source=source)))
+            chosen.append(("model", json.dumps(model)))
+            chosen += [(f"protocol.{name}", json.dumps(value)) for name, value in protocol.items()]
+    if options.strategy:
+        chosen.append(("training.strategy", options.strategy))
+    if options.freeze:
+        chosen.append(("freeze", json.dumps(options.freeze)))
+    for part in options.lora.split(",") if options.lora else ():
+        name, equals, value = part.partition("=")
+        if not equals:
+            raise ConfigError(f"--lora {options.lora}: expected rank=16, or rank=16,alpha=32")
+        chosen.append((f"lora.{name}", value))
+    return chosen
+
+
+def run_name(options: Options, recipe: Recipe) -> str:
+    data = Path(options.data).resolve().stem if options.data else ""
+    name = options.recipe.removesuffix(".yaml") if options.recipe else recipe.model["name"]
+    return "-".join(part for part in (data, Path(name).parent.name, Path(name).name) if part)
