@@ -29,6 +29,8 @@ def unused_parameters(model: nn.Module) -> list[str] | None:
     clips = torch.empty(_CLIPS, channels, num_frames, height, width, device="meta", dtype=dtype)  # B C T H W
     shapes = _without_content(model)
     trained = {name: parameter for name, parameter in shapes.named_parameters() if parameter.requires_grad}
+    if not trained:
+        return []
     gradients = torch.autograd.grad(shapes(clips).sum(), list(trained.values()), allow_unused=True)
     return [name for name, gradient in zip(trained, gradients, strict=True) if gradient is None]
 
