@@ -4,7 +4,7 @@ Nothing is computed: tensors without content pass through the model (torch's met
 largest models take seconds on any machine. Weights, gradients and optimizer state follow from the parameters; kept
 activations are those that autograd saves in a forward pass, in the precision of the run. What is only there for a
 moment (the largest gradient of an activation, workspaces, fragmentation) is not counted. A process on a CPU, which
-keeps freed blocks for itself, takes more than it has in use, with gradient checkpointing up to twice as much and more:
+keeps freed blocks for itself, takes more than it has in use, with gradient checkpointing up to twice as much:
 benchmarks/training_memory.py measures both against the estimate. On a GPU it has not been measured.
 
     C, T, H, W  channels, frames and pixels of a clip
