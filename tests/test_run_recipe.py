@@ -77,7 +77,7 @@ def test_a_run_goes_on_where_no_index_can_be_kept(recipe_file: Path, tmp_path: P
     data, notes = motion_videos(tmp_path / "videos"), Notes()
     (data / STORE_NAME).mkdir()
     run(recipe(recipe_file, training__num_epochs="1", data__source=str(data)), tmp_path / "run", notes)
-    assert ["indexed again" in note for note in notes.notes].count(True) == 1
+    assert ["indexes them for itself" in note for note in notes.notes].count(True) == 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
