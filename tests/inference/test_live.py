@@ -270,7 +270,13 @@ def test_a_pipe_gives_the_segments_of_the_file_and_a_stalled_one_gives_them_when
 
 def test_a_pipe_that_is_silent_from_the_start_is_told_and_can_be_stopped(checkpoint: Path) -> None:
     command = [sys.executable, "-m", "tubelet", "stream", str(checkpoint), "-", "--window", "0.4s", "--device", "cpu"]
-    process = subprocess.Popen([*command, "--timeout", "300ms"], stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*command, "--timeout", "300ms"],
+        stdin=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        # A suite started in the background inherits SIGINT ignored, and would pass it on.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     assert b"no frame for" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
