@@ -21,7 +21,6 @@ from tubelet.data.synthetic import (
     opposite,
     shape_clip,
     write_motion_set,
-    write_shape_set,
 )
 from tubelet.errors import DataError
 
@@ -226,12 +225,12 @@ def test_every_motion_occurs_in_the_shape_set():
 
 
 def test_the_shape_set_is_written_by_shape_and_is_no_motion_set(tmp_path):
-    write_shape_set(tmp_path / "set", {"train": 10, "val": 5}, size_pixels=32, num_frames=8)
+    write_motion_set(tmp_path / "set", {"train": 10, "val": 5}, labels="shapes", size_pixels=32, num_frames=8)
     assert {p.name for p in (tmp_path / "set" / "train").iterdir()} == set(SHAPES)
     assert len(list(tmp_path.rglob("*.mp4"))) == 15
     with pytest.raises(DataError, match="holds a motion set made with"):
         write_motion_set(tmp_path / "set", {"train": 8}, size_pixels=32, num_frames=8)
     with pytest.raises(DataError, match="positive multiple of 5 clips, got 8"):
-        write_shape_set(tmp_path / "other", {"train": 8})
+        write_motion_set(tmp_path / "other", {"train": 8}, labels="shapes")
     with pytest.raises(DataError, match=r"no shape 'bat'.*bar"):
         shape_clip("bat", np.random.default_rng(0))

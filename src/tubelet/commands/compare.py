@@ -104,8 +104,8 @@ def chosen(options: Options) -> Comparison:
     assert options.name is not None
     if options.data:
         known = load_comparison(options.name, size=size).datasets
-        chosen = dict(_dataset(word, known) for word in options.data)
-        overrides.append(("datasets", config.to_dict(chosen)))
+        datasets = dict(_dataset(word, known) for word in options.data)
+        overrides.append(("datasets", config.to_dict(datasets)))
     return load_comparison(options.name, size=size, overrides=overrides)
 
 

@@ -64,12 +64,8 @@ class Generated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class Start(Arm):
     """A model that the comparison trains before its arms, for them to start from; one for each dataset."""
-
-    about: str  # what it is, in one line
-    fields: Fields  # how it differs from the base recipe
-    datasets: dict[str, Fields] = field(default_factory=dict)  # further fields on one dataset, by its name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,7 +173,7 @@ class Comparison:
         """The recipe of a model that arms start from. Raises ConfigError as ``recipe``."""
         return self._recipe(f"start '{start}'", dataset, self.starts[start], {"seed": START_SEED})
 
-    def _recipe(self, name: str, dataset: str, what: Arm | Start, last: Fields) -> Recipe:
+    def _recipe(self, name: str, dataset: str, what: Arm, last: Fields) -> Recipe:
         of_data = self.datasets[dataset]
         fields = {**of_data.fields, **self.fields, **what.fields, **what.datasets.get(dataset, {}), **last}
         try:
@@ -245,7 +241,7 @@ def _shipped() -> dict[str, Traversable]:
 def _check_datasets(comparison: Comparison, named: Mapping[str, Any]) -> None:
     """Fields for a dataset that the file never names would do nothing."""
     known = {*named, *comparison.datasets}
-    owners: list[Arm | Start] = [*comparison.arms.values(), *comparison.starts.values()]
+    owners: list[Arm] = [*comparison.arms.values(), *comparison.starts.values()]
     for name in (name for owner in owners for name in owner.datasets):
         if name not in known:
             raise ConfigError(f"no dataset '{name}'{nearest(name, known)}")

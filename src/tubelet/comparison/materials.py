@@ -15,11 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.comparison.arms import FIRST_SEED, GENERATED, START, Comparison, Generated
-from tubelet.data.synthetic import write_motion_set, write_shape_set
+from tubelet.data.synthetic import write_motion_set
 from tubelet.outcome import content_key, data_fingerprint
 from tubelet.recipe import Recipe
-
-_WRITERS = {"motions": write_motion_set, "shapes": write_shape_set}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +39,10 @@ class Materials:
     def generate(self, progress: Callable[[str, int, int], None] = lambda name, done, total: None) -> None:
         """Write the clips that are missing. ``progress`` is told the set, the clips done and all."""
         for name, made in self.comparison.generated.items():
-            _WRITERS[made.classes](
+            write_motion_set(
                 self._folder(name),
                 made.counts,
+                labels=made.classes,
                 size_pixels=made.size_pixels,
                 num_frames=made.num_frames,
                 seed=made.seed,
@@ -101,6 +100,6 @@ def _start_of(recipe: Recipe) -> str | None:
 
 
 def _content_of(made: Generated) -> str:
-    """The sizes of a set, for the name of its folder: a comparison whose sets change makes them beside the old ones."""
+    """What a set is made of, for the name of its folder: one that changes is made beside the old one."""
     counts = "-".join(str(count) for count in made.counts.values())
-    return f"{counts}-{made.size_pixels}x{made.num_frames}-{made.seed}"
+    return f"{made.classes}-{counts}-{made.size_pixels}x{made.num_frames}-{made.seed}"

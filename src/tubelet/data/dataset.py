@@ -89,8 +89,7 @@ class ClipDataset:
         seed: int = 0,
         decoder: Decoder = "pyav",
     ) -> None:
-        if mode == "views" and augment is not None:
-            raise ConfigError("augmentation is for training; leave it out where views are read")
+        check_mode(mode, augment)
         self.manifest, self.protocol, self.mode, self.seed = manifest, protocol, mode, seed
         self.augment = augment or AugmentConfig()
         check_decoder(decoder, manifest)
@@ -235,6 +234,12 @@ def naming_file(path: Path, name: str) -> Iterator[None]:
         if isinstance(error, DataError) and str(path) in line:
             raise
         raise DataError(f"{name}: {line}") from error
+
+
+def check_mode(mode: str, augment: AugmentConfig | None) -> None:
+    """Raises ConfigError where views are to be augmented."""
+    if mode == "views" and augment is not None:
+        raise ConfigError("augmentation is for training; leave it out where views are read")
 
 
 def keyed_generator(seed: int, *key: int) -> np.random.Generator:

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from tubelet.data.augment import AugmentConfig, jittered_sampling
-from tubelet.data.dataset import ClipDataset, Item, keyed_generator
+from tubelet.data.dataset import ClipDataset, Item, check_mode, keyed_generator
 from tubelet.data.feature_store import LAYOUT, FeatureFile, check_augment, check_pixels, read_store
 from tubelet.data.manifest import Manifest, Sample
 from tubelet.data.sampling import row_clip, row_views, seconds_covered
 from tubelet.data.source import Decoder
-from tubelet.errors import ConfigError, DataError
+from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
 
@@ -40,8 +40,7 @@ class FeatureDataset:
         augment: AugmentConfig | None = None,
         seed: int = 0,
     ) -> None:
-        if mode == "views" and augment is not None:
-            raise ConfigError("augmentation is for training; leave it out where views are read")
+        check_mode(mode, augment)
         self.manifest, self.protocol, self.mode, self.seed = manifest, protocol, mode, seed
         self.augment = augment or AugmentConfig(crop="center")
         check_augment(self.augment, manifest.root)

@@ -22,9 +22,8 @@ import math
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import av
 import numpy as np
@@ -138,6 +137,7 @@ def write_motion_set(
     root: Path,
     counts: Mapping[str, int],
     *,
+    labels: Literal["motions", "shapes"] = "motions",
     size_pixels: int = 64,
     num_frames: int = 24,
     fps: int = 24,
@@ -151,7 +151,8 @@ def write_motion_set(
 
     Args:
         root: folder of the set; made if missing.
-        counts: clips per split, each a positive multiple of the eight classes.
+        counts: clips per split, each a positive multiple of the classes: eight motions, or five shapes.
+        labels: what the labels tell; ``shapes`` makes it the shape set.
         size_pixels: height and width, even, at least 32.
         num_frames: frames of every file, at least 8.
         fps: frames per second of every file.
@@ -161,47 +162,16 @@ def write_motion_set(
     Raises:
         DataError: a parameter out of range, or ``root`` holds a set with other parameters.
     """
-    sizes = {"size_pixels": size_pixels, "num_frames": num_frames, "fps": fps, "seed": seed}
-    _write_set(
-        root, counts, CLASSES, partial(motion_clip, size_pixels=size_pixels, num_frames=num_frames), sizes, progress
-    )
-
-
-def write_shape_set(
-    root: Path,
-    counts: Mapping[str, int],
-    *,
-    size_pixels: int = 64,
-    num_frames: int = 24,
-    fps: int = 24,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
-    """Write ``root/<split>/<shape>/NNNN.mp4``; the rest as ``write_motion_set``, with five classes for eight."""
-    sizes = {"size_pixels": size_pixels, "num_frames": num_frames, "fps": fps, "seed": seed}
-    _write_set(
-        root, counts, SHAPES, partial(shape_clip, size_pixels=size_pixels, num_frames=num_frames), sizes, progress
-    )
-
-
-def _write_set(
-    root: Path,
-    counts: Mapping[str, int],
-    classes: tuple[str, ...],
-    clip_of: Callable[[str, np.random.Generator], UInt8[np.ndarray, "T H W 3"]],
-    sizes: Mapping[str, int],
-    progress: Callable[[int, int], None] | None,
-) -> None:
-    """Every file of its own random draws, named by its seed, split, class and number."""
-    fps, seed = sizes["fps"], sizes["seed"]
-    _check_size(sizes["size_pixels"], sizes["num_frames"])
+    _check_size(size_pixels, num_frames)
     if fps <= 0 or seed < 0:
         raise DataError(f"motion set: fps must be positive and seed 0 or more, got fps={fps} and seed={seed}")
+    classes, clip_of = (CLASSES, motion_clip) if labels == "motions" else (SHAPES, shape_clip)
     for split, count in counts.items():
         if count <= 0 or count % len(classes):
             raise DataError(
                 f"motion set: split '{split}' must have a positive multiple of {len(classes)} clips, got {count}"
             )
+    sizes = {"size_pixels": size_pixels, "num_frames": num_frames, "fps": fps, "seed": seed}
     _claim(root, {"version": VERSION, "counts": dict(counts), **sizes, "classes": list(classes)})
     total, done = sum(counts.values()), 0
     for split, count in counts.items():
@@ -212,7 +182,8 @@ def _write_set(
                 path = folder / f"{number:04d}.mp4"
                 if not path.exists():
                     rng = np.random.default_rng([seed, zlib.crc32(split.encode()), class_index, number])
-                    write_atomically(path, encode_h264(clip_of(class_name, rng), fps))
+                    clip = clip_of(class_name, rng, size_pixels=size_pixels, num_frames=num_frames)
+                    write_atomically(path, encode_h264(clip, fps))
                 done += 1
                 if progress is not None:
                     progress(done, total)
