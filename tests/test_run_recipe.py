@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from safetensors.torch import load_file
 
@@ -78,6 +79,19 @@ def test_a_run_goes_on_where_no_index_can_be_kept(recipe_file: Path, tmp_path: P
     (data / STORE_NAME).mkdir()
     run(recipe(recipe_file, training__num_epochs="1", data__source=str(data)), tmp_path / "run", notes)
     assert ["indexes them for itself" in note for note in notes.notes].count(True) == 1
+
+
+def test_augmenting_on_the_device_trains_the_same_weights(recipe_file: Path, tmp_path: Path) -> None:
+    augment = {"augment__hue": "0.3", "augment__mix__mixup": "0.8", "training__num_epochs": "1"}
+    weights = []
+    for place in ("readers", "device", "auto"):  # on a CPU, auto leaves it to the readers
+        run(recipe(recipe_file, **augment, data__augment_on=place), tmp_path / place)
+        weights.append(load_file(tmp_path / place / "last" / "model.safetensors"))
+    run(recipe(recipe_file, training__num_epochs="1"), tmp_path / "plain")
+    plain = load_file(tmp_path / "plain" / "last" / "model.safetensors")
+    for name, value in weights[0].items():
+        assert all(torch.equal(other[name], value) for other in weights[1:]), name
+    assert not all(torch.equal(plain[name], value) for name, value in weights[0].items())
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])

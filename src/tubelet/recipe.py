@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tubelet import config as config_io
 from tubelet.data.augment import AugmentConfig
@@ -44,6 +44,7 @@ class DataConfig:
     source: str  # folder, .csv or .npz file; "embedded:adrenalmnist3d" is shipped with the package
     num_workers: int = 2  # processes that decode; 0 decodes in the training process
     decoder: Decoder = "pyav"  # of video files in training, validation and test; torchcodec needs its extra and FFmpeg
+    augment_on: Literal["auto", "readers", "device"] = "auto"  # flips, colors, erasing; auto: a GPU, where there is one
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one video for longer is killed
     failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
@@ -56,6 +57,10 @@ class DataConfig:
                 "decode_timeout_seconds must be positive and failure_budget in [0, 1], "
                 f"got {self.decode_timeout_seconds:g} and {self.failure_budget:g}"
             )
+
+    def augments_on(self, device_type: str) -> bool:
+        """Whether training clips are augmented on this device, after the reading processes cropped them."""
+        return device_type != "cpu" if self.augment_on == "auto" else self.augment_on == "device"
 
     @property
     def path(self) -> Path:

@@ -134,7 +134,15 @@ def _train(
         provenance = {"recipe": to_dict(recipe), **facts}
         save_checkpoint(path, model, dataclasses.replace(record, provenance=provenance))
 
-    train = make_dataset(manifest.split("train"), protocol, "train", recipe.augment, recipe.seed, recipe.data.decoder)
+    train = make_dataset(
+        manifest.split("train"),
+        protocol,
+        "train",
+        recipe.augment,
+        recipe.seed,
+        recipe.data.decoder,
+        look_later=recipe.data.augments_on(device.type),
+    )
     with (
         Loader(
             train,

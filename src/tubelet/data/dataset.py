@@ -53,6 +53,7 @@ class Item:
     seconds_covered: float  # of the source, by all clips together
     frame_numbers: Int[Tensor, " T"] | Int[Tensor, "V T"]  # as ``ClipPlan.frame_numbers``
     notes: tuple[str, ...] = ()  # what the user should know, for example that a short video was looped
+    look: Look | None = None  # what is left to do to the pixels (``ClipDataset.look_later``)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +76,8 @@ class ClipDataset:
         augment: what else is random in training; none: only the position of the clip and of the crop.
         seed: with epoch and row it keys every random choice.
         decoder: of the video files.
+        look_later: training clips come as they were cropped, with what else is drawn beside them (``Item.look``);
+            ``tubelet.data.look.finish_batch`` then does it, on whatever device the clips are.
 
     Raises:
         ConfigError: ``augment`` does not fit the mode or the data, or ``decoder`` cannot read them here.
@@ -88,9 +91,11 @@ class ClipDataset:
         augment: AugmentConfig | None = None,
         seed: int = 0,
         decoder: Decoder = "pyav",
+        look_later: bool = False,
     ) -> None:
         check_mode(mode, augment)
         self.manifest, self.protocol, self.mode, self.seed = manifest, protocol, mode, seed
+        self._look_later = look_later
         self.augment = augment or AugmentConfig()
         check_decoder(decoder, manifest)
         self._decoder, self._indices = decoder, IndexStore.of(manifest)
@@ -150,7 +155,7 @@ class ClipDataset:
                 return dataclasses.replace(item, labels=sample.labels)
             drawn = self.draw(reader, index, epoch)
             (frames,), (rows,) = read_crops(drawn.reader, [drawn.plan], drawn.geometry, may_round=self.may_round)
-        clip, plan = apply_look(frames[rows], drawn.look), drawn.plan
+        plan, clip = drawn.plan, frames[rows] if self._look_later else apply_look(frames[rows], drawn.look)
         is_mirrored = drawn.look.flip[2]
         labels = mirrored(sample.labels, self._mirrored, self.manifest.multi_label) if is_mirrored else sample.labels
         pixels = clip.transpose(0, 1).contiguous()
@@ -160,6 +165,7 @@ class ClipDataset:
             seconds_covered=plan.seconds_covered,
             frame_numbers=torch.tensor(plan.frame_numbers),
             notes=plan.notes,
+            look=drawn.look if self._look_later else None,
         )
 
     def open(self, index: int) -> Reader:

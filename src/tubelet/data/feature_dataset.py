@@ -110,8 +110,9 @@ def make_dataset(
     augment: AugmentConfig | None = None,
     seed: int = 0,
     decoder: Decoder = "pyav",
+    look_later: bool = False,
 ) -> ClipDataset | FeatureDataset:
     """The dataset of a manifest, of videos or of a feature store; arguments and errors are those of ``ClipDataset``."""
     if manifest.layout == LAYOUT:
         return FeatureDataset(manifest, protocol, mode, augment, seed)
-    return ClipDataset(manifest, protocol, mode, augment, seed, decoder)
+    return ClipDataset(manifest, protocol, mode, augment, seed, decoder, look_later)

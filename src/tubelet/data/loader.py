@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tubelet.data.dataset import ClipDataset, Item, keyed_generator
 from tubelet.data.feature_dataset import FeatureDataset
+from tubelet.data.look import UnfinishedBatch
 from tubelet.data.manifest import Manifest
 from tubelet.data.order import Sampling, balanced_shares, draw_balanced
 from tubelet.data.worker_process import Failure
@@ -186,7 +187,7 @@ class Loader:
                 clips[row], numbers[row] = item.pixels, item.frame_numbers
         samples, group = self.dataset.manifest.samples, [index % len(self.dataset) for index in group]
         labels = [item.labels if item else samples[index].labels for index, item in zip(group, read, strict=True)]
-        return Batch(
+        batch = Batch(
             clips=clips,
             labels=_label_tensor(labels, self.dataset.manifest),
             weight=torch.tensor([float(item is not None) for item in read]),
@@ -196,6 +197,9 @@ class Loader:
             notes=tuple(item.notes if item else () for item in read),
             seconds_covered=tuple(item.seconds_covered if item else 0.0 for item in read),
         )
+        if not any(item and item.look for item in read):
+            return batch
+        return UnfinishedBatch(**vars(batch), looks=tuple(item.look if item else None for item in read))
 
 
 def _label_tensor(labels: Sequence[tuple[int, ...]], manifest: Manifest) -> Tensor:

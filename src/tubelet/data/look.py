@@ -1,6 +1,7 @@
 """What happens to the cropped pixels of a training clip: drawn once, applied to all its frames, uint8 throughout.
 
-Crop first, color after, normalization on the device: the cheap order, and with ``tubelet.data.color`` the fast one.
+Crop first, color after, normalization on the device: the cheap order, and with ``tubelet.data.color`` the fast one. The
+reading processes do it, or the device that trains (``finish_batch``).
 
 Deviation: SlowFast and UniFormerV2 apply RandAugment to the whole frame and crop after; here it sees the crop.
 
@@ -9,6 +10,7 @@ Deviation: SlowFast and UniFormerV2 apply RandAugment to the whole frame and cro
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -21,6 +23,7 @@ from tubelet.data.augment import AugmentConfig, ErasingConfig
 from tubelet.data.color import ColorStep, change_colors
 from tubelet.data.randaugment import Operation, apply_operations, draw_randaugment, draw_trivial
 from tubelet.protocol import Protocol
+from tubelet.types import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,13 @@ class Look:
     colors: tuple[ColorStep, ...] = ()
     operations: tuple[Operation, ...] = ()  # of RandAugment or TrivialAugment
     erasure: Erasure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnfinishedBatch(Batch):
+    """A training batch whose clips were cropped and no more."""
+
+    looks: tuple[Look | None, ...]  # what is left to do to each clip; None: it could not be read
 
 
 def random_look(augment: AugmentConfig, protocol: Protocol, rng: np.random.Generator) -> Look:
@@ -79,6 +89,21 @@ def apply_look(clip: UInt8[Tensor, "T C H W"], look: Look) -> UInt8[Tensor, "T C
     clip = change_colors(clip, look.colors)
     clip = apply_operations(clip, look.operations)
     return _erase(clip, look.erasure) if look.erasure else clip
+
+
+def finish_batch(batch: Batch, device: torch.device) -> Batch:
+    """The clips of a training batch on the device, with all that was left to do to them done there.
+
+    On a CPU these are the bits that the reading processes give; a GPU may round a value to the other side. A batch to
+    which nothing is left to do stays where it is.
+    """
+    if not isinstance(batch, UnfinishedBatch):
+        return batch
+    clips = batch.clips.to(device, non_blocking=True)  # B C T H W
+    for clip, look in zip(clips, batch.looks, strict=True):
+        if look is not None:
+            clip.copy_(apply_look(clip.transpose(0, 1), look).transpose(0, 1))
+    return Batch(**{field.name: getattr(batch, field.name) for field in dataclasses.fields(Batch)} | {"clips": clips})
 
 
 def _draw_colors(augment: AugmentConfig, rng: np.random.Generator) -> tuple[ColorStep, ...]:

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 
 from tubelet.data.dataset import Item
+from tubelet.data.look import Look
 from tubelet.errors import DataError
 
 _LAST_SECONDS = 60  # of a process that was asked to end, unless its parent ends first
@@ -77,6 +78,7 @@ class ItemHeader:
     seconds_covered: float
     frame_numbers: NDArray[np.int64]
     notes: tuple[str, ...]
+    look: Look | None
 
 
 def receive_item(connection: Connection, header: ItemHeader) -> Item:
@@ -89,6 +91,7 @@ def receive_item(connection: Connection, header: ItemHeader) -> Item:
         seconds_covered=header.seconds_covered,
         frame_numbers=torch.from_numpy(header.frame_numbers),
         notes=header.notes,
+        look=header.look,
     )
 
 
@@ -124,9 +127,8 @@ def _answer(connection: Connection, job: Job[object], index: int, epoch: int) ->
         if isinstance(result, Item):
             pixels = result.pixels
             numbers = result.frame_numbers.numpy()
-            header = ItemHeader(
-                tuple(pixels.shape), pixels.dtype, result.labels, result.seconds_covered, numbers, result.notes
-            )
+            covered, shape = result.seconds_covered, tuple(pixels.shape)
+            header = ItemHeader(shape, pixels.dtype, result.labels, covered, numbers, result.notes, result.look)
             connection.send(header)
             connection.send_bytes(pixels.numpy().reshape(-1).view(np.uint8))
         else:

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tubelet.data.budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
 from tubelet.data.loader import Loader
+from tubelet.data.look import finish_batch
 from tubelet.data.mixing import MixConfig
 from tubelet.errors import Stopped
 from tubelet.training.checks import check_portions, check_wishes
@@ -198,6 +199,7 @@ class _Engine:
         waited, clock = began = steady = loader.wait_seconds, time.monotonic()
         for batch in loader.train_batches(epoch, start=offset):
             self.stop_if_asked()
+            batch = finish_batch(batch, self.device)
             row = self.train_step(gather_part(batch, self.world, loader.clips_per_step))
             now, waited_now = time.monotonic(), loader.wait_seconds
             wait_share = (waited_now - waited) / (now - clock)
