@@ -1,4 +1,4 @@
-"""The README says what is true: its Python runs, its commands parse, its files exist, its speeds are measured ones."""
+"""README and results say what is true: Python runs, commands parse, files exist, figures are the measured ones."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from tubelet.recipe import list_recipes, load_recipe
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+RESULTS = (ROOT / "docs/results/README.md").read_text(encoding="utf-8")
 COMMAND_LINES = [
     line.partition("#")[0].strip()
-    for language, block in re.findall(r"```(\w*)\n(.*?)```", README, flags=re.DOTALL)
+    for language, block in re.findall(r"```(\w*)\n(.*?)```", README + RESULTS, flags=re.DOTALL)
     for line in block.splitlines()
     if language == "bash" and line.startswith("tubelet ")
 ]
@@ -68,9 +69,18 @@ def test_every_path_shown_in_the_tree_exists() -> None:
         assert (ROOT / "src/tubelet" / name).exists(), name
 
 
-def test_every_local_link_leads_somewhere() -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize(
+    ("page", "folder"), [(README, ROOT), (RESULTS, ROOT / "docs/results")], ids=["readme", "results"]
+)
+def test_every_local_link_leads_somewhere(page: str, folder: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page):
+        assert (folder / target).exists(), target
+
+
+def test_every_result_is_spoken_of() -> None:
+    said = README + RESULTS + (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    for file in (ROOT / "docs/results").glob("*.json"):
+        assert f"{file.name})" in said or f"]({file.stem}.md)" in said, file.name
 
 
 def results(name: str) -> dict[str, Any]:
@@ -83,7 +93,7 @@ def test_speeds_are_those_of_the_committed_measurement() -> None:
     shares = [row["product_share"] for row in measured["inference"]["rows"].values()]
     numbers = [f"{measured[part]['speedup_over_huggingface']:.2f}" for part in ("inference", "training")]
     for number in [*numbers, *(f"{share:.1%}" for share in shares)]:
-        assert number in README, f"{number} of docs/results/models.json is not in the README"
+        assert number in RESULTS, f"{number} of docs/results/models.json is not in the text"
 
 
 def test_accuracies_are_those_of_the_committed_measurements() -> None:
@@ -91,4 +101,4 @@ def test_accuracies_are_those_of_the_committed_measurements() -> None:
     numbers = [f"{spread[name]['mean']:.3f} ± {spread[name]['sd']:.3f}" for name in ("auroc", "top1")]
     tops = [row["top1"] for row in (*results("demo")["rows"].values(), results("scenes")["row"])]
     for number in [*numbers, *(f"{100 * top1:.1f} %" for top1 in tops)]:
-        assert number in README, f"{number} of docs/results is not in the README"
+        assert number in README + RESULTS, f"{number} of docs/results is not in the text"

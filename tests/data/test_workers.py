@@ -230,7 +230,7 @@ from tubelet.data.loader import Loader
 from tubelet.data.manifest import Manifest, Sample
 from tubelet.protocol import Protocol
 
-print("main module runs as", __name__)
+sys.stdout.write(f"main module runs as {__name__}\\n")  # one write: two processes may say it at once
 if __name__ == "__main__":
     multiprocessing.set_start_method("spawn")
     root = pathlib.Path(sys.argv[1])
@@ -241,7 +241,7 @@ if __name__ == "__main__":
         with Loader(dataset, 2, num_workers=num_workers, seed=3) as loader:
             batches = list(loader.train_batches(1))
         digest = hashlib.sha256(b"".join(batch.clips.numpy().tobytes() for batch in batches)).hexdigest()
-        print(num_workers, digest, sum(len(batch.failures) for batch in batches))
+        sys.stdout.write(f"{num_workers} {digest} {sum(len(batch.failures) for batch in batches)}\\n")
 """
 
 
