@@ -110,13 +110,16 @@ def _elsewhere(mixture: Mixture, span: slice) -> list[int]:
 
 
 def _fetch(clips: Tensor, part: Part, needed: Sequence[Sequence[int]], world: World) -> Tensor:
-    """The clips of the rows that this process needs, in their order; and the others get theirs from here."""
+    """The clips of the rows that this process needs, in their order; and the others get theirs from here.
+
+    They travel through main memory, also between GPUs: there, sends that wait for each other could stand still.
+    """
     own, works, sent = part.rows(world.rank), [], []
     wanted = torch.empty(len(needed[world.rank]), *clips.shape[1:], dtype=clips.dtype)
     for rank, span in enumerate(part.spans):
         theirs = [row - own.start for row in needed[rank] if own.start <= row < own.stop]
         if theirs:
-            sent.append(clips[theirs].contiguous())  # kept until it has arrived
+            sent.append(clips[theirs].cpu().contiguous())  # kept until it has arrived
             works.append(dist.isend(sent[-1], rank))
         ours = [place for place, row in enumerate(needed[world.rank]) if span.start <= row < span.stop]
         if ours:  # rows are ascending, and so those of one process lie side by side
@@ -124,4 +127,4 @@ def _fetch(clips: Tensor, part: Part, needed: Sequence[Sequence[int]], world: Wo
     for work in works:
         if work is not None:
             work.wait()
-    return wanted
+    return wanted.to(clips.device)
