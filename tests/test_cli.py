@@ -6,15 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tubelet import __version__, cli
-from tubelet.config import to_dict
+from tubelet.commands import data
+from tubelet.config import describe, to_dict
 from tubelet.models import create_model, list_models, model_config
 from tubelet.protocol import Protocol
+from tubelet.recipe import Recipe
 from tubelet.weights.checkpoint import Record, save_checkpoint
 
 SMALL = {"embed_dim": 16, "depth": 1, "num_heads": 2, "num_frames": 4, "image_size": [16, 16]}
@@ -39,6 +42,19 @@ def test_help_lists_every_command_with_one_line(capsys: pytest.CaptureFixture[st
 def test_no_command_shows_the_help_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([]) == 2
     assert capsys.readouterr().out.startswith("usage: tubelet COMMAND")
+
+
+OPTIONS = [module for module, _ in (*cli.COMMANDS.values(), *data.SUBCOMMANDS.values())]
+
+
+@pytest.mark.parametrize("module", [module for module in OPTIONS if module != data.__name__])
+def test_every_option_says_what_it_is_for(module: str) -> None:
+    rows = list(describe(import_module(module).Options))
+    assert [name for name, _, _, meaning in rows if not meaning] == []
+
+
+def test_every_field_of_a_recipe_says_what_it_is_for() -> None:
+    assert [name for name, _, _, meaning in describe(Recipe) if not meaning] == []
 
 
 @pytest.mark.parametrize("name", cli.COMMANDS)

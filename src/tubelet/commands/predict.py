@@ -58,9 +58,7 @@ class Options:
     views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
     protocol: SamplingOptions = field(default_factory=SamplingOptions)
     mode: Mode = "end_to_end"  # chunked: frames part by part, then the temporal stage once over all of a long clip
-    window: str | None = (
-        None  # go through each file in windows of this length (4s, 1min), one clip's ("clip"), or "whole"
-    )
+    window: str | None = None  # go through each file in windows of this length: 4s, 1min, "clip" (one clip's), "whole"
     hop: str | None = None  # from one window to the next, rounded to whole tubelets; by default a window
     fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
     merge: bool = False  # windows: neighbors with the same best label become one segment

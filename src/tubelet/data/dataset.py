@@ -155,7 +155,9 @@ class ClipDataset:
                 return dataclasses.replace(item, labels=sample.labels)
             drawn = self.draw(reader, index, epoch)
             (frames,), (rows,) = read_crops(drawn.reader, [drawn.plan], drawn.geometry, may_round=self.may_round)
-        plan, clip = drawn.plan, frames[rows] if self._look_later else apply_look(frames[rows], drawn.look)
+        plan, clip, left = drawn.plan, frames[rows], drawn.look if self._look_later else None
+        if left is None:
+            clip = apply_look(clip, drawn.look)
         is_mirrored = drawn.look.flip[2]
         labels = mirrored(sample.labels, self._mirrored, self.manifest.multi_label) if is_mirrored else sample.labels
         pixels = clip.transpose(0, 1).contiguous()
@@ -165,7 +167,7 @@ class ClipDataset:
             seconds_covered=plan.seconds_covered,
             frame_numbers=torch.tensor(plan.frame_numbers),
             notes=plan.notes,
-            look=drawn.look if self._look_later else None,
+            look=left,
         )
 
     def open(self, index: int) -> Reader:

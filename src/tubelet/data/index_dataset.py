@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import closing
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from tubelet.data.packet_index import PacketIndex
 from tubelet.data.shards import is_shard, is_volume_row, member_place
 from tubelet.data.video import is_video_path
 from tubelet.data.worker_process import Failure
-from tubelet.data.workers import DECODE_TIMEOUT_SECONDS, WorkerPool
+from tubelet.data.workers import DECODE_TIMEOUT_SECONDS, in_order
 from tubelet.errors import DataError
 
 _WRITE_SECONDS = 5.0  # between two times that the store is written: what a kill can cost
@@ -87,7 +84,8 @@ def index_files(
     on_file(done, len(files))
     due = time.monotonic() + _WRITE_SECONDS
     try:
-        for file, result in _results(IndexJob(todo), num_workers, timeout_seconds):
+        results = in_order(IndexJob(todo), len(todo), num_workers, timeout_seconds)
+        for file, result in zip(todo, results, strict=True):
             if isinstance(result, Failure):
                 failures[file] = result.line
             else:
@@ -130,18 +128,3 @@ def index_manifest(
         index_files(IndexStore.of(manifest), files, max(1, num_workers), on_file, timeout_seconds)
     except DataError as error:
         note(f"every process that reads videos indexes them for itself, which costs time: {error}")
-
-
-def _results(job: IndexJob, num_workers: int, timeout_seconds: float) -> Iterator[tuple[Video, PacketIndex | Failure]]:
-    """The index of each file, in order, a few files ahead."""
-    if not job.videos:
-        return
-    with closing(WorkerPool(job, min(num_workers, len(job.videos)), timeout_seconds)) as pool:
-        ahead: deque[tuple[Video, Future[PacketIndex | Failure]]] = deque()
-        for number, file in enumerate(job.videos):
-            ahead.append((file, pool.submit(number)))
-            if len(ahead) > 4 * num_workers:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        for first, future in ahead:
-            yield first, future.result()

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,7 @@ from typing import Any
 from tubelet.data.packet_index import PacketIndex
 from tubelet.data.transcode import Encoding, transcode
 from tubelet.data.worker_process import Failure
-from tubelet.data.workers import WorkerPool
+from tubelet.data.workers import in_order
 
 # After so long a file's process is taken to hang, ten times what a slow core needs. First for opening and indexing:
 _START_SECONDS, _SECONDS_PER_MEGABYTE = 120.0, 1.0  # of the file
@@ -60,18 +57,8 @@ def transcoded(
     files: dict[str, SourceFile], encoding: Encoding, num_workers: int
 ) -> Iterator[tuple[str, dict[str, Any] | Failure]]:
     """The ledger's line for each file, in order, a few files ahead."""
-    if not files:
-        return
     job = PrepareJob(tuple(files.values()), encoding, _START_SECONDS)
-    with closing(WorkerPool(job, min(num_workers, len(files)), _START_SECONDS)) as pool:
-        ahead: deque[tuple[str, Future[dict[str, Any] | Failure]]] = deque()
-        for number, path in enumerate(files):
-            ahead.append((path, pool.submit(number)))
-            if len(ahead) > 4 * num_workers:
-                first, future = ahead.popleft()
-                yield first, future.result()
-        for first, future in ahead:
-            yield first, future.result()
+    yield from zip(files, in_order(job, len(files), num_workers, _START_SECONDS), strict=True)
 
 
 def line_of(failure: Failure) -> str:

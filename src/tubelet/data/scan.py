@@ -7,10 +7,7 @@ interrupted, or is run again after some files changed, decodes only what it has 
 from __future__ import annotations
 
 import json
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future
-from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,7 +17,7 @@ from tubelet.data.manifest import Manifest
 from tubelet.data.quarantine import row_path
 from tubelet.data.scan_file import FileFacts, ScanFile, ScanJob, fingerprint
 from tubelet.data.worker_process import Failure
-from tubelet.data.workers import WorkerPool
+from tubelet.data.workers import in_order
 from tubelet.errors import ConfigError
 
 RESULTS = "results.jsonl"
@@ -90,8 +87,8 @@ def scan(
             results.write(json.dumps({"version": _VERSION, **asdict(found)}, ensure_ascii=False) + "\n")
             results.flush()
             on_file(len(facts), len(files))
-    in_order = {path: facts[path] for path in files}
-    return Scan(manifest=manifest, facts=in_order, findings=findings(manifest, in_order), num_reused=num_reused)
+    facts = {path: facts[path] for path in files}  # in the order of the manifest
+    return Scan(manifest=manifest, facts=facts, findings=findings(manifest, facts), num_reused=num_reused)
 
 
 def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
@@ -131,19 +128,9 @@ def _facts_of(line: str) -> FileFacts | None:
 
 def _decoded(files: tuple[ScanFile, ...], config: ScanConfig) -> Iterator[FileFacts]:
     """Facts of each file, in order, a few files ahead."""
-    if not files:
-        return
     job = ScanJob(files=files, timeout_factor=config.timeout_factor, num_channels=config.num_channels)
-    with closing(WorkerPool(job, min(config.num_workers, len(files)), config.timeout_seconds)) as pool:
-        ahead: deque[tuple[ScanFile, Future[FileFacts | Failure]]] = deque()
-        waiting = iter(enumerate(files))
-        while True:
-            while len(ahead) < 4 * config.num_workers and (following := next(waiting, None)) is not None:
-                ahead.append((following[1], pool.submit(following[0])))
-            if not ahead:
-                return
-            source, future = ahead.popleft()
-            yield _result(source, future.result())
+    found = in_order(job, len(files), config.num_workers, config.timeout_seconds)
+    yield from map(_result, files, found)
 
 
 def _result(source: ScanFile, found: FileFacts | Failure) -> FileFacts:

@@ -8,11 +8,14 @@ crashes, or that a watchdog kills because a row took too long, costs the row it 
 
 from __future__ import annotations
 
+import itertools
 import multiprocessing
 import queue
 import threading
+from collections import deque
+from collections.abc import Iterator
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
@@ -92,6 +95,25 @@ class WorkerPool(Generic[T]):
         for worker in self._workers:
             worker.join()
         self._watchdog.close()
+
+
+def in_order(job: Job[T], num_rows: int, num_workers: int, timeout_seconds: float) -> Iterator[T | Failure]:
+    """What a pool of its own makes of the rows of a job, in their order, a few rows ahead of who takes them.
+
+    Args:
+        num_rows: of the job; there are no more processes than that.
+        num_workers: processes.
+        timeout_seconds: as for ``WorkerPool``.
+    """
+    if not num_rows:
+        return
+    with closing(WorkerPool(job, min(num_workers, num_rows), timeout_seconds)) as pool:
+        submitted = map(pool.submit, range(num_rows))
+        ahead = deque(itertools.islice(submitted, 4 * num_workers))
+        while ahead:
+            result = ahead.popleft().result()
+            ahead.extend(itertools.islice(submitted, 1))
+            yield result
 
 
 def _start_context() -> BaseContext:

@@ -74,9 +74,8 @@ class Watcher:
         self.health = Health()
         self._started = time.monotonic()
         self._told_lag = 0.0  # the lag of which was last told
-        self._first_picture: Tensor | None = (
-            None  # of the connection before, where that decides whether this is the end
-        )
+        # Of the connection before, where that decides whether this is the end:
+        self._first_picture: Tensor | None = None
 
     def segments(self) -> Iterator[Segment]:
         """Until the source ends (where it may), or cannot be reached any more.

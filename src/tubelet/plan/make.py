@@ -30,7 +30,7 @@ from tubelet.training.checks import check_launcher, check_portions, check_wishes
 from tubelet.training.compile import check_compiler
 from tubelet.training.distributed import is_launched, num_launched, num_on_machine
 from tubelet.training.estimate import ClipShape, MemoryEstimate, count_state, count_training_macs, estimate_memory
-from tubelet.training.gradient_checkpointing import check_blocks
+from tubelet.training.gradient_checkpointing import required_blocks
 from tubelet.training.health import look_at_labels, look_at_schedule
 from tubelet.training.optim import make_optimizer, make_schedule, parameter_groups
 from tubelet.training.resume import FILE as STATE
@@ -153,7 +153,7 @@ def _look_at_model(plan: Plan, model: nn.Module) -> None:
     )
     if training.gradient_checkpointing:
         with plan.noting_problems():
-            check_blocks(model)
+            required_blocks(model)
     if training.compile:
         with plan.noting_problems():
             check_compiler(plan.device)

@@ -31,10 +31,11 @@ def find_blocks(model: nn.Module) -> dict[str, nn.Module]:
     return {name: model.get_submodule(name) for name in names}
 
 
-def check_blocks(model: nn.Module) -> None:
-    """Raises ConfigError when the model has no blocks."""
-    if not find_blocks(model):
-        raise ConfigError(f"training.gradient_checkpointing: {type(model).__name__} has no blocks; leave it out")
+def required_blocks(model: nn.Module) -> dict[str, nn.Module]:
+    """``find_blocks``. Raises ConfigError when the model has none."""
+    if blocks := find_blocks(model):
+        return blocks
+    raise ConfigError(f"training.gradient_checkpointing: {type(model).__name__} has no blocks; leave it out")
 
 
 def checkpoint_blocks(model: nn.Module) -> None:
@@ -43,8 +44,7 @@ def checkpoint_blocks(model: nn.Module) -> None:
     Raises:
         ConfigError: the model has no blocks.
     """
-    check_blocks(model)
-    for block in find_blocks(model).values():
+    for block in required_blocks(model).values():
         if not isinstance(block.forward, _Recomputed):
             block.forward = _Recomputed(block)
 

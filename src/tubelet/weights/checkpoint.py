@@ -61,7 +61,12 @@ class Record:
     def license(self) -> str | None:
         """Of the weights: their own, or that of those that they were trained from; none: not stated."""
         own = self.provenance.get("license") or self.provenance.get("init", {}).get("license")
-        return None if own is None or own.startswith("unknown") else str(own)
+        return stated_license(own)
+
+
+def stated_license(text: str | None) -> str | None:
+    """A license as records and model cards give it; none where they say that it is unknown."""
+    return None if text is None or text.startswith("unknown") else text
 
 
 def save_checkpoint(path: Path, model: nn.Module, record: Record) -> None:

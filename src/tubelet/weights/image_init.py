@@ -47,9 +47,7 @@ class InitConfig:
     temporal_attention: Literal["zero_projection", "zero", "copied", "random"] = "zero_projection"  # of Model 3
     spatial_class_token: Literal["image", "fresh"] = "image"  # of Model 2 and average pool
     image_grid: tuple[int, int] | None = None  # patches (h, w) of the image model, where the file does not say it
-    keep_head: bool = (
-        False  # the classifier comes too; a checkpoint's by class name, so all of the data's must be there
-    )
+    keep_head: bool = False  # the classifier comes too, a checkpoint's by class name: all of the data's must be there
 
     def __post_init__(self) -> None:
         if not self.source:

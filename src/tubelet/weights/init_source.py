@@ -21,7 +21,7 @@ from tubelet.models.vivit import ViViTAveragePool, ViViTJoint
 from tubelet.models.vivit_config import ViViTConfig
 from tubelet.models.vtn import VTN, VTNConfig
 from tubelet.weights.backbone_init import backbone_fields
-from tubelet.weights.checkpoint import RECORD, read_record
+from tubelet.weights.checkpoint import RECORD, read_record, stated_license
 from tubelet.weights.hub import local_folder, parse_hub_name
 from tubelet.weights.huggingface import license_of
 from tubelet.weights.image_formats import image_vit
@@ -143,10 +143,7 @@ def _of_checkpoint(init: InitConfig) -> ImageViT | VideoSource:
 
 def _licensed_folder(folder: Path, name: str, init: InitConfig, whole: bool) -> ImageViT | ImageNetwork:
     """The image model of a folder, with the license that its model card names."""
-    found = license_of(folder)
-    return dataclasses.replace(
-        _image_folder(folder, name, init, whole), license=None if found.startswith("unknown") else found
-    )
+    return dataclasses.replace(_image_folder(folder, name, init, whole), license=stated_license(license_of(folder)))
 
 
 def _image_folder(folder: Path, name: str, init: InitConfig, whole: bool) -> ImageViT | ImageNetwork:

@@ -90,7 +90,8 @@ def rows_by_name(theirs: Protocol, ours: Protocol) -> tuple[list[int], list[str]
     several = len(theirs.labels) > 1 or len(ours.labels) > 1
     row_of = {name: row for row, name in enumerate(_by_head(theirs, several))}
     wanted = _by_head(ours, several)
-    return [row_of[name] for name in wanted if name in row_of], [name for _, name in wanted if (_, name) not in row_of]
+    absent = [name for head, name in wanted if (head, name) not in row_of]
+    return [row_of[key] for key in wanted if key in row_of], absent
 
 
 def _by_head(protocol: Protocol, several: bool) -> list[tuple[str, str]]:
