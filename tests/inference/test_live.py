@@ -47,11 +47,6 @@ def judge() -> Classifier:
     return Classifier(model, Record(model_name=MODEL, model_config=config, protocol=PROTOCOL), "cpu")
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_FIRST_PAUSE_SECONDS", 0.05)
-
-
 def offline(judge: Classifier, film: Path) -> list[Segment]:
     with VideoReader(film) as reader:
         return list(predict_windows(judge, reader, PLAN))

@@ -12,18 +12,12 @@ from http_server import chunked, headers, serving
 from live_film import write_film
 
 from tubelet import cli
-from tubelet.inference import live
 
 
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Not to be changed."""
     return write_film(tmp_path_factory.mktemp("live_end") / "film.ts")
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_FIRST_PAUSE_SECONDS", 0.05)
 
 
 def streamed(

@@ -13,7 +13,6 @@ from rtsp_server import TS_PACKET, serving
 
 from tubelet import cli, load
 from tubelet.data.video import VideoReader
-from tubelet.inference import live
 from tubelet.inference.long_video import predict_windows
 from tubelet.inference.windows import WindowPlan
 from tubelet.types import Segment
@@ -24,11 +23,6 @@ PLAN = WindowPlan(num_frames=4, hop=4, seconds_per_sample=0.1)
 @pytest.fixture(scope="module")
 def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_film(tmp_path_factory.mktemp("rtsp") / "film.ts")
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "_FIRST_PAUSE_SECONDS", 0.05)
 
 
 def stream(checkpoint: Path, address: str, *options: str) -> int:
