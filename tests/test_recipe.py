@@ -93,6 +93,7 @@ def test_position_tables_are_made_for_the_protocol_s_clip_unless_the_recipe_says
         ({"seed": -1}, "seed must not be negative, got -1"),
         ({"seed": 1.5}, "'seed' must be int, got 1.5"),
         ({"data": {"source": "x", "num_workers": -1}}, "data: num_workers must not be negative, got -1"),
+        ({"data": {"source": "x", "augment_on": "device"}}, "data.augment_on=device has no effect"),
     ],
 )
 def test_a_recipe_that_does_not_fit_names_its_file_and_the_key(

@@ -112,6 +112,11 @@ class Recipe:
         if self.seed < 0:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
         self.augment.check_protocol(self.protocol)
+        if self.data.augment_on == "device" and not self.augment.changes_look:
+            raise ConfigError(
+                "data.augment_on=device has no effect: augment does nothing after cropping (mirrors, turns, shifts, "
+                "colors, erasing); leave it at auto"
+            )
         if self.augment.mix.is_on and self.training.batch_size * self.augment.repeats == 1:
             raise ConfigError("augment.mix needs partners in the batch; raise training.batch_size above 1")
         self.model_options(num_classes=2)  # a wrong model field shows here, before any data is read

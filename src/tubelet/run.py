@@ -118,6 +118,41 @@ def _train(
     if device.type == "cpu":
         keep_freed_memory()
     protocol = recipe.protocol_for(manifest)
+    model, frozen, save = _first_model(start, manifest, protocol, folder, reporter, world)
+    with (
+        _training_loader(recipe, manifest, protocol, device, world) as loader,
+        _Validation(recipe, manifest, device, reporter, world, stopping) as validation,
+    ):
+        task = Task(
+            model=model,
+            loader=loader,
+            prepare=lambda pixels: to_input(pixels, protocol),
+            validate=validation if "val" in manifest.splits else None,
+            save=save,
+            mix=recipe.augment.mix,
+            failure_budget=recipe.data.failure_budget,
+            frozen=frozen,
+        )
+        if task.validate is None:
+            reporter.note("no validation split: the last weights are taken as the best")
+        return fit(
+            task,
+            folder,
+            recipe.training,
+            recipe.optim,
+            seed=recipe.seed,
+            device=device,
+            reporter=reporter,
+            world=world,
+            stopping=stopping,
+        )
+
+
+def _first_model(
+    start: Start, manifest: Manifest, protocol: Protocol, folder: Path, reporter: Reporter, world: World
+) -> tuple[nn.Module, tuple[nn.Module, ...], Callable[[Path], None]]:
+    """The model with the weights it begins with, its frozen modules, and what saves it as a checkpoint."""
+    recipe = start.recipe
     options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
     torch.manual_seed(recipe.seed)
     model = create_model(recipe.model["name"], **options)
@@ -134,7 +169,14 @@ def _train(
         provenance = {"recipe": to_dict(recipe), **facts}
         save_checkpoint(path, model, dataclasses.replace(record, provenance=provenance))
 
-    train = make_dataset(
+    return model, started.frozen, save
+
+
+def _training_loader(
+    recipe: Recipe, manifest: Manifest, protocol: Protocol, device: torch.device, world: World
+) -> Loader:
+    """This process's share of every training batch."""
+    dataset = make_dataset(
         manifest.split("train"),
         protocol,
         "train",
@@ -143,41 +185,15 @@ def _train(
         recipe.data.decoder,
         look_later=recipe.data.augments_on(device.type),
     )
-    with (
-        Loader(
-            train,
-            recipe.training.batch_size,
-            seed=recipe.seed,
-            sampling=recipe.training.sampling,
-            rank=world.rank,
-            num_processes=world.size,
-            **_reading(recipe),
-        ) as loader,
-        _Validation(recipe, manifest, device, reporter, world, stopping) as validation,
-    ):
-        task = Task(
-            model=model,
-            loader=loader,
-            prepare=lambda pixels: to_input(pixels, protocol),
-            validate=validation if "val" in manifest.splits else None,
-            save=save,
-            mix=recipe.augment.mix,
-            failure_budget=recipe.data.failure_budget,
-            frozen=started.frozen,
-        )
-        if task.validate is None:
-            reporter.note("no validation split: the last weights are taken as the best")
-        return fit(
-            task,
-            folder,
-            recipe.training,
-            recipe.optim,
-            seed=recipe.seed,
-            device=device,
-            reporter=reporter,
-            world=world,
-            stopping=stopping,
-        )
+    return Loader(
+        dataset,
+        recipe.training.batch_size,
+        seed=recipe.seed,
+        sampling=recipe.training.sampling,
+        rank=world.rank,
+        num_processes=world.size,
+        **_reading(recipe),
+    )
 
 
 class _Reading(TypedDict):

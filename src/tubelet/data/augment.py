@@ -143,6 +143,13 @@ class AugmentConfig:
         return {name: amount for name, amount in amounts.items() if amount}
 
     @property
+    def changes_look(self) -> bool:
+        """Whether anything may happen to the pixels of a clip after they were cropped (``tubelet.data.look``)."""
+        geometry = self.flip_probability, self.volume_flips, self.volume_turns, self.volume_shift_pixels
+        colors = self.color_amounts, self.grayscale_probability, self.rand_augment, self.trivial_augment
+        return any((*geometry, *colors, self.erasing))
+
+    @property
     def for_volumes_only(self) -> tuple[str, ...]:
         """The fields that are set and have no meaning for a video."""
         names = ("volume_flips", "volume_turns", "volume_axis", "volume_shift_pixels")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -180,7 +181,7 @@ def _filmstrip(example: Example) -> _Filmstrip:
 
 
 def versions() -> dict[str, str]:
-    """Of what made the page, and the kind of system."""
+    """Of what made the page, and the kind of machine."""
     packages = {name: version(name) for name in ("torch", "torchvision", "timm", "av", "numpy")}
-    system = f"{platform.system()} {platform.machine()}"
+    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} logical CPUs"
     return {"tubelet": __version__, "Python": platform.python_version(), **packages, "system": system}
