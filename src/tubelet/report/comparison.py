@@ -87,6 +87,9 @@ def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str
     ends = "; ".join(f"{arm.arm}: area {views.interval(arm.area)}" for arm in arms)
     if not arms:
         return
+    each = "; ".join(f"{arm.arm}: {views.interval(arm.test.get(metric))}" for arm in protocol.arms)
+    runs = plots.every_run(protocol.arms, metric, x_label=f"test {metric}", salt=f"{salt}-runs")
+    yield f"Test {metric} of every run", f"small dots; above them the mean and its 95 % interval. {each}", runs
     curve = plots.curves(protocol.arms, metric, y_label=metric, salt=f"{salt}-metric")
     yield f"Validation {metric}", f"over training steps, mean over seeds with 95 % bands. {ends}", curve
     curve = plots.curves(protocol.arms, "loss", y_label="nats", salt=f"{salt}-loss")

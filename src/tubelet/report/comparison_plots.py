@@ -1,4 +1,4 @@
-"""Plots of a comparison: learning curves with their bands, accuracy against cost, and times as bars; inline SVG.
+"""Plots of a comparison: every run, learning curves with bands, accuracy against cost, times as bars; inline SVG.
 
 Arms are told apart by color and marker; from the seventh on, markers are hollow and lines dashed.
 """
@@ -54,6 +54,27 @@ def curves(arms: Sequence[ArmResult], quantity: str, *, y_label: str, salt: str)
         dress(axes, y_label)
 
     return Markup(inline_svg(draw, salt=salt))
+
+
+def every_run(arms: Sequence[ArmResult], metric: str, *, x_label: str, salt: str) -> Markup:
+    """A row per arm: a dot for each run on the test split, and their mean with its 95 % interval."""
+
+    def draw(axes: Axes) -> None:
+        for series, arm in enumerate(arms):
+            values = [value for run in arm.runs if (value := run.test.get(metric)) is not None]
+            axes.plot(values, [series + 0.22] * len(values), ".", color=_color(series), markersize=5, alpha=0.5)
+            found = arm.test.get(metric)
+            if found is None:
+                continue
+            if not math.isnan(found.low):
+                axes.plot([found.low, found.high], [series, series], color=_color(series), linewidth=1.6)
+            axes.plot([found.mean], [series], **_style(series) | {"linestyle": "none"}, markersize=7)
+        axes.set_yticks(range(len(arms)), [arm.arm for arm in arms])
+        axes.set_ylim(len(arms) - 0.4, -0.6)  # the first on top
+        axes.set_xlabel(x_label, color=INK)
+        dress_frame(axes)
+
+    return Markup(inline_svg(draw, salt=salt, height_inches=1.0 + 0.3 * len(arms)))
 
 
 def accuracy_against_cost(points: Sequence[Point], *, x_label: str, y_label: str, salt: str) -> Markup:
