@@ -28,6 +28,8 @@ def test_without_a_name_the_comparisons_are_listed(capsys: pytest.CaptureFixture
         (["tokenizers", "--seeds", "0"], "num_seeds must be at least 1, got 0"),
         (["tokenizers", "--data", "organmnist3d"], "tubelet data get medmnist3d/organmnist3d"),
         (["tokenizers", "--data", "adrenal"], "did you mean 'adrenalmnist3d'"),
+        (["tokenizers", "--data", "."], "this comparison is of volumes (.npz)"),
+        (["tokenizers", "--data", "adrenalmnist3d", "adrenalmnist3d"], "two datasets are called 'adrenalmnist3d'"),
     ],
 )
 def test_what_cannot_run_is_refused_before_anything_is_written(
@@ -44,6 +46,17 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path, capsys: pytest
     file = str(write_comparison(tmp_path))
     assert "give another --out" in error_of(["compare", file, "--out", str(tmp_path / "out")], capsys)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["letter.txt"]
+
+
+def test_a_comparison_does_not_go_on_with_another_kind_of_device(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = str(write_comparison(tmp_path)), tmp_path / "out"
+    out.mkdir()
+    (out / "comparison.yaml").write_text("")
+    (out / "device.txt").write_text("cuda\n")
+    message = error_of(["compare", file, "--out", str(out), "--device", "cpu"], capsys)
+    assert "began on cuda, and runs on cpu come to other numbers; go on with --device cuda" in message
 
 
 def test_a_set_of_medmnist_is_found_by_name_where_it_was_downloaded_to(
@@ -68,3 +81,22 @@ def test_data_are_chosen_by_name_or_by_file(tmp_path: Path) -> None:
     assert recipe.data.source == str(volumes)
     assert recipe.data.manifest.class_names == {"label": ("vessel", "aneurysm")}
     assert comparison.num_seeds == 2
+
+
+def test_data_of_the_user_are_read_as_the_comparison_reads_its_own_of_the_kind(tmp_path: Path) -> None:
+    (tmp_path / "mine.npz").write_bytes(b"")
+    (tmp_path / "my_clips").mkdir()
+    files = (str(tmp_path / "mine.npz"), str(tmp_path / "my_clips"))
+    comparison = chosen(Options(name="initialisation", data=files))
+    volumes, videos = (comparison.recipe(name, "sampling", {}, 0) for name in ("mine", "my_clips"))
+    assert volumes.model["tubelet_size"] == [1, 7, 7]
+    assert (volumes.protocol.num_channels, comparison.metric_on("mine")) == (1, "auroc")
+    assert volumes.data.manifest.class_names == {}  # those of the embedded volumes are not its own
+    assert videos.model["tubelet_size"] == [1, 16, 16]
+    assert (videos.data.source, comparison.metric_on("my_clips")) == (str(tmp_path / "my_clips"), "top1")
+    assert comparison.start_recipe("mine", "image").model["tubelet_size"] == [1, 7, 7]
+
+
+def test_a_dataset_that_a_size_leaves_out_can_be_asked_for_by_name() -> None:
+    comparison = chosen(Options(name="initialisation", quick=True, data=("adrenalmnist3d",)))
+    assert comparison.recipe("adrenalmnist3d", "random", {}, 0).data.source == "embedded:adrenalmnist3d"

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tiny_comparison import CONTENT, load, write_comparison
+from tubelet import config
 from tubelet.comparison.arms import list_comparisons, load_comparison
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters
@@ -18,6 +19,11 @@ from tubelet.models import create_model
 from tubelet.start import read_start, start_model
 from tubelet.training.reporter import NoReporter
 from tubelet.weights.checkpoint import Record, save_checkpoint
+
+
+def written(folder: Path) -> dict[str, Any]:
+    """The datasets of the tiny comparison, whose volumes lie in ``folder``."""
+    return config.to_dict(load(folder).datasets)  # type: ignore[no-any-return]
 
 
 @pytest.mark.parametrize(
@@ -60,6 +66,14 @@ def test_what_stands_later_wins(tmp_path: Path) -> None:
     assert recipe.model["tubelet_frames"] == "averaged"
     assert (recipe.optim.lr, recipe.seed, recipe.training.num_epochs) == (0.5, 3, 2)
     assert recipe.training.best_metric == "auroc"  # of the base
+
+
+def test_a_tuned_field_wins_over_a_group_that_follows_its_first_mention(tmp_path: Path) -> None:
+    fields = {**CONTENT["fields"], "optim.lr": 0.1, "optim": {"lr": 0.2, "warmup_epochs": 0}}
+    datasets = {name: {**of, "fields": {**of["fields"], "optim.lr": 0.3}} for name, of in written(tmp_path).items()}
+    comparison = load(tmp_path, fields=fields, datasets=datasets)
+    assert comparison.recipe("volumes", "averaging", {"optim.lr": 0.5}, 3).optim.lr == 0.5
+    assert comparison.recipe("volumes", "averaging", {}, 3).optim.lr == 0.2
 
 
 @pytest.mark.parametrize("name", list_comparisons())

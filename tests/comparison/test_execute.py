@@ -156,7 +156,7 @@ def test_the_report_says_what_was_found_and_needs_nothing_else(finished: Finishe
     for words in ("Do means of slices suffice?", "every slice has weights", "one setting for all arms", "at edge"):
         assert words in page
         assert words in text
-    assert page.count("<svg") == 7  # two curves and three costs of the tuned, two curves of the other
+    assert page.count("<svg") == 9  # every run and two curves of each protocol, three costs of the tuned
     assert page.count('class="matrix') == 2
     assert "http" not in page.replace("http://www.w3.org", "")
     assert "<script" not in page

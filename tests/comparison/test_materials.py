@@ -18,7 +18,7 @@ from tubelet.comparison.execute import Executed
 from tubelet.comparison.jobs import views_file
 from tubelet.comparison.materials import Materials
 from tubelet.comparison.results import gather
-from tubelet.errors import ConfigError, Diverged
+from tubelet.errors import ConfigError, DataError, Diverged
 from tubelet.report.comparison import write_comparison_report
 from tubelet.weights.open import open_checkpoint
 
@@ -104,6 +104,44 @@ def test_final_runs_are_tested_with_every_number_of_views(finished: Finished) ->
         assert "79.2" in text
 
 
+def test_a_finished_comparison_that_was_moved_writes_its_report(finished: Finished, tmp_path: Path) -> None:
+    comparison, out, executed = finished
+    moved = tmp_path / "moved"
+    shutil.copytree(out, moved)
+    hidden = out.rename(out.with_name("hidden"))  # what the recipes of the runs still name
+    try:
+        result = gather(comparison, executed_in(executed, moved), made_up_costs(comparison))
+        page = write_comparison_report(moved, result, comparison, command="tubelet compare tiny.yaml")
+    finally:
+        hidden.rename(out)
+    assert "data:image/jpeg" in page.read_text()
+
+
+def executed_in(executed: Executed, out: Path) -> Executed:
+    """The same runs in another folder."""
+    final = tuple(
+        dataclasses.replace(job, folder=out / Path(*job.folder.parts[job.folder.parts.index("runs") :]))
+        for job in executed.final
+    )
+    return dataclasses.replace(executed, final=final)
+
+
+def test_only_clips_that_are_read_are_generated(finished: Finished, tmp_path: Path) -> None:
+    comparison, _, _ = finished
+    Materials(dataclasses.replace(comparison, chosen_arms=("random",), contrasts=()), tmp_path).generate()
+    assert [p.name.partition("-")[0] for p in (tmp_path / "data").iterdir()] == ["motion"]
+
+
+def test_data_without_a_test_split_are_refused_before_the_first_run(tmp_path: Path) -> None:
+    generated = {**WITH_MATERIALS["generated"]}
+    generated["motion"] = {**generated["motion"], "counts": {"train": 8, "val": 8}}
+    comparison = load(tmp_path, **{**WITH_MATERIALS, "generated": generated})
+    with pytest.raises(DataError, match="dataset 'motion': has no split test; a comparison trains on train"):
+        carried_out(comparison, tmp_path / "out")
+    assert not (tmp_path / "out" / "runs").exists()
+    assert not (tmp_path / "out" / "starts").exists()
+
+
 def test_a_start_that_diverges_ends_the_comparison_and_names_what_to_set(tmp_path: Path) -> None:
     starts = {"image": {**WITH_MATERIALS["starts"]["image"]}}
     starts["image"]["fields"] = {**starts["image"]["fields"], "optim.lr": 1e30}
@@ -118,6 +156,15 @@ def test_a_start_that_diverges_ends_the_comparison_and_names_what_to_set(tmp_pat
         ({"datasets": {"motion": {"fields": {"data.source": "generated:motions"}}}}, "did you mean 'motion'"),
         ({"starts": {}}, "'start:image' is not in starts of the comparison"),
         ({"test_views": [0]}, "test_views must be positive"),
+        (
+            {
+                "starts": {
+                    **WITH_MATERIALS["starts"],
+                    "second": {"about": "", "fields": {"init.source": "start:image"}},
+                }
+            },
+            "start 'second' on 'motion': begins with another start",
+        ),
         (
             {"arms": {**WITH_MATERIALS["arms"], "random": {"about": "", "fields": {}, "datasets": {"motoin": {}}}}},
             "no dataset 'motoin'; did you mean 'motion'",

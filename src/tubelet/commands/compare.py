@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shlex
@@ -26,15 +27,17 @@ from tubelet.data.medmnist import MEDMNIST3D
 from tubelet.errors import ConfigError, Stopped, nearest
 from tubelet.files import write_atomically
 from tubelet.inference.device import Device, choose_device
+from tubelet.recipe import EMBEDDED, load_recipe
 from tubelet.report.comparison import write_comparison_report
 from tubelet.training.stopping import Stopping
 
 DESCRIPTION = """Compare models, tokenizers, first weights or anything else that recipes can say, fairly.
 
 Every arm gets the same tuning budget on the validation split; a best value at the edge of the grid extends it for all
-arms. Its best setting then runs with several seeds, and the test split is looked at once per run. A difference is
-called one only if it stands out over seeds and over test items, corrected for the number of contrasts. A run whose loss
-is no longer finite is counted as diverged. Times come from a pass of their own at the end.
+arms. Its best setting then runs with several seeds, and the test split is looked at once per run (and per number of
+views, where a comparison sweeps them). A difference is called one only if it stands out from what seeds and test items
+do by chance, corrected for the number of contrasts on a dataset. A run whose loss is no longer finite is counted as
+diverged. Times come from a pass of their own at the end.
 
 Killed at any time, the same command goes on and comes to the same numbers. In the folder of the comparison:
 
@@ -51,13 +54,17 @@ examples:
   tubelet compare tokenizers --data adrenalmnist3d --jobs 2
   tubelet data get medmnist3d/organmnist3d && tubelet compare tokenizers --data organmnist3d adrenalmnist3d
   tubelet compare tokenizers --data downloads/organmnist3d_64.npz --seeds 10 --out runs/organs
+  tubelet compare vivit_variants --data my_clips
   tubelet compare my_comparison.yaml --json > result.json"""
+
+
+DEVICE = "device.txt"  # in the folder of a comparison: what kind of device its runs are made on
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     name: Annotated[str | None, tyro.conf.Positional] = None  # shipped comparison or YAML file; none: list them
-    data: tuple[str, ...] = ()  # datasets of the comparison by name, or MedMNIST3D .npz files; none: all it names
+    data: tuple[str, ...] = ()  # datasets of the comparison by name, .npz volumes, or videos; none: all it names
     quick: bool = False  # the comparison's small version, to see how it goes
     full: bool = False  # the comparison's large version
     seeds: int | None = None  # final runs of each arm; none: as the comparison says
@@ -75,7 +82,7 @@ def main(argv: list[str]) -> int:
         return 0
     comparison, devices = chosen(options), _devices(options)
     out = options.out or Path("comparisons") / _folder_name(options)
-    _open_folder(comparison, out)
+    _open_folder(comparison, out, torch.device(devices[0]).type)
     command = shlex.join(["tubelet", "compare", *argv])
     try:
         with Stopping() as stopping:
@@ -103,9 +110,7 @@ def chosen(options: Options) -> Comparison:
         overrides.append(("num_seeds", options.seeds))
     assert options.name is not None
     if options.data:
-        known = load_comparison(options.name, size=size).datasets
-        datasets = dict(_dataset(word, known) for word in options.data)
-        overrides.append(("datasets", config.to_dict(datasets)))
+        overrides += _data_overrides(load_comparison(options.name), load_comparison(options.name, size=size), options)
     return load_comparison(options.name, size=size, overrides=overrides)
 
 
@@ -158,22 +163,57 @@ def _devices(options: Options) -> list[str]:
     return [device.type] * (options.jobs or (cores if device.type == "cpu" else 1))
 
 
-def _dataset(word: str, known: dict[str, Dataset]) -> tuple[str, Dataset]:
-    if word in known:
-        return word, known[word]
+def _data_overrides(whole: Comparison, sized: Comparison, options: Options) -> list[tuple[str, Any]]:
+    """What makes a comparison run on the data of ``--data``.
+
+    Args:
+        whole: the comparison at its default size, which names all its datasets.
+        sized: the same at the size asked for.
+    """
+    known = {**whole.datasets, **sized.datasets}
+    templates = {_reads_volumes(whole, of): name for name, of in reversed(known.items())}  # the first of each kind
+    datasets: dict[str, Dataset] = {}
+    alike: dict[str, str] = {}  # dataset of the comparison that one is read like
+    for word in options.data:
+        name, dataset, like = (word, known[word], word) if word in known else _file_dataset(word, known, templates)
+        if name in datasets:
+            raise ConfigError(f"--data: two datasets are called '{name}'; rename one, or compare them one by one")
+        datasets[name], alike[name] = dataset, like
+    overrides: list[tuple[str, Any]] = [("datasets", config.to_dict(datasets))]
+    for kind, owners in (("arms", whole.arms), ("starts", whole.starts)):
+        for owner, of in owners.items():
+            new = {name: of.datasets[like] for name, like in alike.items() if like in of.datasets and name not in known}
+            if new:  # what an arm needs on such data
+                overrides.append((f"{kind}.{owner}.datasets", {**of.datasets, **new}))
+    return overrides
+
+
+def _reads_volumes(comparison: Comparison, dataset: Dataset) -> bool:
+    source = dataset.fields.get("data.source") or load_recipe(dataset.base or comparison.base).data.source
+    return str(source).startswith(EMBEDDED)
+
+
+def _file_dataset(word: str, known: dict[str, Dataset], templates: dict[bool, str]) -> tuple[str, Dataset, str]:
+    """Data of the user's, read as the comparison reads its own of the same kind: name, dataset, and which that is."""
     path = Path(f"{word}.npz") if word in MEDMNIST3D else Path(word)  # where `tubelet data get` puts it
-    if path.exists():
-        published = MEDMNIST3D.get(path.stem.removesuffix("_64"))
-        names = None if published is None else published.class_names
-        fields: Fields = {"data.source": str(path.resolve())}
-        if names is not None:
-            fields["data.manifest.class_names"] = {"label": list(names)}
-        return path.stem, Dataset(fields=fields)
-    if word in MEDMNIST3D:
-        raise ConfigError(
-            f"--data {word}: no {path} here; get it with `tubelet data get medmnist3d/{word}`, or give the file's path"
-        )
-    raise ConfigError(f"--data {word}: neither a dataset of the comparison{nearest(word, known)} nor a file")
+    if not path.exists():
+        if word in MEDMNIST3D:
+            raise ConfigError(
+                f"--data {word}: no {path} here; get it with `tubelet data get medmnist3d/{word}`, or give the file's "
+                "path"
+            )
+        raise ConfigError(f"--data {word}: neither a dataset of the comparison{nearest(word, known)} nor a file")
+    are_volumes = path.suffix == ".npz"
+    if are_volumes not in templates:
+        kinds = "volumes (.npz)" if True in templates else "videos (a folder or .csv)"
+        raise ConfigError(f"--data {word}: this comparison is of {kinds} and has no arms for other data")
+    like = known[templates[are_volumes]]
+    published = MEDMNIST3D.get(path.stem.removesuffix("_64"))
+    names = None if published is None else published.class_names
+    fields: Fields = {key: value for key, value in like.fields.items() if not key.startswith("data.")}
+    fields["data.source"] = str(path.resolve())
+    fields["data.manifest.class_names"] = {} if names is None else {"label": list(names)}
+    return path.stem, dataclasses.replace(like, fields=fields), templates[are_volumes]
 
 
 def _folder_name(options: Options) -> str:
@@ -181,11 +221,18 @@ def _folder_name(options: Options) -> str:
     return "-".join(part for part in (Path(options.name or "").stem, size) if part)
 
 
-def _open_folder(comparison: Comparison, out: Path) -> None:
+def _open_folder(comparison: Comparison, out: Path, device: str) -> None:
     """The folder with the comparison as it runs; runs of another version of it stay beside."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "comparison.yaml").is_file())):
         raise ConfigError(f"{out}: is not a folder of a comparison, and not empty; give another --out")
+    known = out / DEVICE
+    if known.is_file() and (begun := known.read_text(encoding="utf-8").strip()) != device:
+        raise ConfigError(
+            f"{out}: began on {begun}, and runs on {device} come to other numbers; go on with --device {begun}, or "
+            "give another --out"
+        )
     out.mkdir(parents=True, exist_ok=True)
+    write_atomically(known, device + "\n")
     write_atomically(out / "comparison.yaml", config.dump_yaml(config.to_dict(comparison)))
 
 

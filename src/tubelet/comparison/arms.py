@@ -171,13 +171,17 @@ class Comparison:
 
     def start_recipe(self, dataset: str, start: str) -> Recipe:
         """The recipe of a model that arms start from. Raises ConfigError as ``recipe``."""
-        return self._recipe(f"start '{start}'", dataset, self.starts[start], {"seed": START_SEED})
+        recipe = self._recipe(f"start '{start}'", dataset, self.starts[start], {"seed": START_SEED})
+        if recipe.init is not None and recipe.init.source.startswith(START):
+            raise ConfigError(f"start '{start}' on '{dataset}': begins with another start; only arms can")
+        return recipe
 
     def _recipe(self, name: str, dataset: str, what: Arm, last: Fields) -> Recipe:
         of_data = self.datasets[dataset]
-        fields = {**of_data.fields, **self.fields, **what.fields, **what.datasets.get(dataset, {}), **last}
+        layers = (of_data.fields, self.fields, what.fields, what.datasets.get(dataset, {}), last)
+        fields = [(key, value) for layer in layers for key, value in layer.items()]  # a group may follow its own field
         try:
-            recipe = load_recipe(of_data.base or self.base, [(k, json.dumps(_whole(v))) for k, v in fields.items()])
+            recipe = load_recipe(of_data.base or self.base, [(k, json.dumps(_whole(v))) for k, v in fields])
             _check_made("generated", recipe.data.source, GENERATED, self.generated)
             _check_made("starts", "" if recipe.init is None else recipe.init.source, START, self.starts)
         except ConfigError as error:

@@ -77,6 +77,7 @@ class _Execution:
     def prepare(self) -> list[Job]:
         """Generate clips and train the models to start from. Raises Diverged where one of these does."""
         self.materials.generate(lambda name, done, total: self.on_runs(done, total, f"generating clips: {name}"))
+        self.materials.check()
         needed = ((dataset, self.materials.needed_starts(dataset)) for dataset in self.comparison.datasets)
         starts = [start_job(self.materials, dataset, name) for dataset, names in needed for name in names]
         self.make(starts, num_before=0, num_later=0, phase="models to start from")

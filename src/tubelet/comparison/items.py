@@ -58,10 +58,10 @@ def draw_weights(num_items: int, num_samples: int = NUM_SAMPLES) -> Float[np.nda
     return rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=num_samples).astype(np.float64)
 
 
-def resampled_metric(runs: list[Scores], metric: Metric, weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, " R"]:
-    """The metric of each resampled set, averaged over the runs (seeds) of one arm."""
+def resampled_metric(runs: list[Scores], metric: Metric, weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R S"]:
+    """The metric of each run (seed) of one arm on each resampled set."""
     of_run = _weighted_top1 if metric == "top1" else _weighted_auroc
-    return np.mean([of_run(run, weights) for run in runs], axis=0)
+    return np.stack([of_run(run, weights) for run in runs], axis=1)
 
 
 def _weighted_top1(scores: Scores, weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, " R"]:

@@ -4,7 +4,7 @@
     starts/DATASET/NAME-KEY/      the run of a model, whose best checkpoint is ``init.source: start:NAME``
 
 Recipes of comparisons hold the names; the recipe of a run holds the paths. The key of a run is of the names and of what
-they stand for, so that a comparison may be moved and a start with another content makes other runs.
+they stand for: a start with another content makes other runs, and a comparison whose runs are all done may be moved.
 """
 
 from __future__ import annotations
@@ -15,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.comparison.arms import FIRST_SEED, GENERATED, START, Comparison, Generated
+from tubelet.data.manifest import read_manifest
 from tubelet.data.synthetic import write_motion_set
+from tubelet.errors import ConfigError, DataError
 from tubelet.outcome import content_key, data_fingerprint
-from tubelet.recipe import Recipe
+from tubelet.recipe import DataConfig, Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +40,8 @@ class Materials:
 
     def generate(self, progress: Callable[[str, int, int], None] = lambda name, done, total: None) -> None:
         """Write the clips that are missing. ``progress`` is told the set, the clips done and all."""
-        for name, made in self.comparison.generated.items():
+        for name in self._needed_sets():
+            made = self.comparison.generated[name]
             write_motion_set(
                 self._folder(name),
                 made.counts,
@@ -48,6 +51,38 @@ class Materials:
                 seed=made.seed,
                 progress=lambda done, total, name=name: progress(name, done, total),  # type: ignore[misc]
             )
+
+    def _needed_sets(self) -> list[str]:
+        """Those that arms and starts of this session read, in the order of the file."""
+        recipes = []
+        for dataset in self.comparison.datasets:
+            recipes += [self.comparison.recipe(dataset, arm, {}, FIRST_SEED) for arm in self.comparison.running]
+            recipes += [self.comparison.start_recipe(dataset, name) for name in self.needed_starts(dataset)]
+        sources = {recipe.data.source for recipe in recipes}
+        return [name for name in self.comparison.generated if GENERATED + name in sources]
+
+    def check(self) -> None:
+        """Whether the data can be tuned and judged on.
+
+        Raises:
+            DataError: a split is missing.
+            ConfigError: several heads, or several labels per video.
+        """
+        for dataset in self.comparison.datasets:
+            data = self.data(dataset, next(iter(self.comparison.running)))
+            manifest = read_manifest(data.path, data.manifest)
+            missing = [name for name in ("train", "val", "test") if name not in manifest.splits]
+            if missing:
+                raise DataError(
+                    f"dataset '{dataset}': has no split {' and no split '.join(missing)}; a comparison trains on "
+                    "train, chooses on val and judges on test"
+                )
+            if len(manifest.class_names) != 1 or manifest.multi_label:
+                raise ConfigError(f"dataset '{dataset}': a comparison needs one head with one label per video")
+
+    def data(self, dataset: str, arm: str) -> DataConfig:
+        """What an arm reads, wherever the comparison lies by now."""
+        return self._with_data(self.comparison.recipe(dataset, arm, {}, FIRST_SEED)).data
 
     def fingerprint(self, dataset: str) -> str:
         """Of the data that the arms see."""

@@ -210,14 +210,15 @@ def _pair(metric: Metric, jobs: Mapping[str, Sequence[Job]], first: ArmResult, s
     if seeds:
         weights = draw_weights(len(scores[first.arm][0].labels))
         resampled = [resampled_metric(scores[arm.arm], metric, weights) for arm in (first, second)]
-        differences = resampled[0] - resampled[1]
-        differences = differences[~np.isnan(differences)]
+        differences = resampled[0] - resampled[1]  # R S
+        differences = differences[~np.isnan(differences).any(axis=1)]  # sets that lack a class
     return Pair(
         first=first.arm,
         second=second.arm,
         first_values=values[first.arm],
         second_values=values[second.arm],
         item_differences=differences,
+        num_diverged=(first.num_diverged, second.num_diverged),
     )
 
 

@@ -1,11 +1,16 @@
 """What several runs of two arms say: intervals, paired differences, and a verdict that counts how often one looks.
 
-Intervals are 95 % and two-sided: over seeds from Student's t distribution, over test items from the bootstrap (see
-``tubelet.comparison.items``). Several contrasts of one comparison are corrected together by Holm's step-down method
-(Scandinavian Journal of Statistics 6, 1979). The probability of superiority is that of Mann and Whitney, ties counting
-one half. Everything is vectorized over leading axes, so that thousands of simulated comparisons can be judged at once.
+Intervals are 95 % and two-sided. A difference between two arms has two sources of chance: the seeds that were run, and
+the items that happen to be in the test split (resampled in ``tubelet.comparison.items``). Each has an interval of its
+own; the verdict comes from both together, a t test on the sum of their variances with Welch and Satterthwaite's degrees
+of freedom (Biometrics Bulletin 2, 1946). Neither alone would do: another test set, or another seed, undoes what only
+one of them shows, and asking both one after the other finds too much where both are large.
 
-    S  seeds   M  contrasts judged together   ...  comparisons
+Several contrasts on one dataset are corrected together by Holm's step-down method (Scandinavian Journal of Statistics
+6, 1979). The probability of superiority is that of Mann and Whitney, ties counting one half. Everything is vectorized
+over leading axes, so that thousands of simulated comparisons can be judged at once.
+
+    S  seeds   R  resampled test sets   M  contrasts judged together   ...  comparisons
 """
 
 from __future__ import annotations
@@ -40,12 +45,15 @@ class Contrast:
 
     first: str
     second: str
-    difference: Interval  # over seeds, paired
-    item_low: float | None  # 95 % interval of the difference over test items; none: not known
+    difference: Interval  # paired by seed; its 95 % interval over seeds and test items together
+    seed_low: float  # 95 % interval over seeds alone; NaN for fewer than two
+    seed_high: float
+    item_low: float | None  # 95 % interval over test items alone; none: not known
     item_high: float | None
-    superiority: float  # chance that a run of the first is better than one of the second
-    p_value: float  # before correction: the larger of the one over seeds and the one over items
-    corrected: float  # after Holm's correction for all contrasts of the comparison
+    superiority: float  # chance that a run of the first is better than one of the second; one that diverged never is
+    num_diverged: tuple[int, int]  # runs of each; their seeds are left out of the difference
+    p_value: float  # before correction
+    corrected: float  # after Holm's correction for all contrasts on the dataset
     verdict: Verdict
 
 
@@ -61,19 +69,48 @@ def mean_interval(
     return mean, np.asarray(mean - half), np.asarray(mean + half)
 
 
-def p_value_over_seeds(differences: Float[np.ndarray, "*comparisons S"]) -> Float[np.ndarray, "*comparisons"]:
-    """Two-sided p of the paired t test that the mean difference is zero; 1 for fewer than two seeds.
+def standard_error(
+    differences: Float[np.ndarray, "*comparisons S"],
+    items_of_mean: Float[np.ndarray, "*comparisons"] | float = 0.0,
+    items_of_each: Float[np.ndarray, "*comparisons"] | float = 0.0,
+) -> tuple[Float[np.ndarray, "*comparisons"], Float[np.ndarray, "*comparisons"]]:
+    """Standard error of the mean of paired differences, and its degrees of freedom.
 
-    Differences that are all the same have no spread to judge by: p is then 1 if they are zero, else 0.
+    Args:
+        differences: of each seed; at least two.
+        items_of_mean: variance of their mean over resampled test sets; 0: the test items are all there are.
+        items_of_each: the same of a single seed, mean over the seeds.
+
+    What seeds and items do together (a seed that is good on these very items) is in the variance over seeds and in the
+    one over items: the excess of ``items_of_each`` tells it, and it is counted once. The error is never smaller than
+    that of either source alone.
     """
     num = differences.shape[-1]
-    if num < 2:
+    over_seeds = np.asarray(differences.var(axis=-1, ddof=1)) / num
+    of_mean, of_each = np.asarray(items_of_mean), np.asarray(items_of_each)
+    twice = np.maximum(of_each - of_mean, 0.0) / (num - 1)
+    variance = np.maximum(np.maximum(over_seeds, of_mean), over_seeds + of_mean - twice)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        freedom = np.where(over_seeds > 0, (num - 1) * (variance / over_seeds) ** 2, np.inf)
+    return np.asarray(np.sqrt(variance)), np.asarray(freedom)
+
+
+def p_value(
+    differences: Float[np.ndarray, "*comparisons S"],
+    items_of_mean: Float[np.ndarray, "*comparisons"] | float = 0.0,
+    items_of_each: Float[np.ndarray, "*comparisons"] | float = 0.0,
+) -> Float[np.ndarray, "*comparisons"]:
+    """Two-sided p that the mean difference is zero; 1 for fewer than two seeds. Arguments as ``standard_error``.
+
+    Differences that are all the same have no spread to judge by: without items p is then 1 if they are zero, else 0.
+    """
+    if differences.shape[-1] < 2:
         return np.ones(differences.shape[:-1])
     mean = np.asarray(differences.mean(axis=-1))
-    error = np.asarray(differences.std(axis=-1, ddof=1)) / np.sqrt(num)
+    error, freedom = standard_error(differences, items_of_mean, items_of_each)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = np.where(error > 0, np.abs(mean) / error, np.where(mean == 0, 0.0, np.inf))
-    return np.asarray(2 * stats.t.sf(t, num - 1))
+    return np.asarray(2 * stats.t.sf(t, freedom))
 
 
 def holm(p_values: Float[np.ndarray, "*comparisons M"]) -> Float[np.ndarray, "*comparisons M"]:
@@ -96,8 +133,7 @@ def superiority(first: NDArray[np.float64], second: NDArray[np.float64]) -> floa
     """Chance that a value of ``first`` is above one of ``second``, ties one half; NaN without values."""
     if not len(first) or not len(second):
         return float("nan")
-    above = first[:, None] - second[None, :]
-    return float(((above > 0) + 0.5 * (above == 0)).mean())
+    return float(((first[:, None] > second) + 0.5 * (first[:, None] == second)).mean())
 
 
 def interval_of(values: NDArray[np.float64]) -> Interval:
@@ -108,60 +144,82 @@ def interval_of(values: NDArray[np.float64]) -> Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two arms to be contrasted: one value per seed, in the same order of seeds, larger being better."""
+    """Two arms to be contrasted: one value per seed at which neither diverged, in the same order of seeds, larger being
+    better."""
 
     first: str
     second: str
     first_values: NDArray[np.float64]
     second_values: NDArray[np.float64]
-    item_differences: NDArray[np.float64] | None = None  # of resampled test sets, first minus second; none: not known
+    item_differences: Float[np.ndarray, "R S"] | None = (
+        None  # of resampled test sets, first minus second; none: unknown
+    )
+    num_diverged: tuple[int, int] = (0, 0)  # runs of each arm that have no value
 
 
 def contrast(pairs: list[Pair]) -> list[Contrast]:
-    """Judge the pairs of one comparison together.
-
-    A difference is shown when it stands out over seeds and over test items alike: the p value of a pair is the larger
-    of the two, which keeps the level of both. Seeds alone would call a difference real that another test set undoes.
-    """
+    """Judge the pairs of one dataset together."""
     if not pairs:
         return []
-    p_values = np.array([_p_value(pair) for pair in pairs])
+    p_values = np.array([p_value(_differences(pair), *_item_variances(pair)) for pair in pairs])
     return [_judged(pair, float(p), float(q)) for pair, p, q in zip(pairs, p_values, holm(p_values), strict=True)]
 
 
-def _p_value(pair: Pair) -> float:
-    over_seeds = float(p_value_over_seeds(pair.first_values - pair.second_values))
-    if pair.item_differences is None:
-        return over_seeds
-    resampled = pair.item_differences
-    tail = min((resampled <= 0).sum(), (resampled >= 0).sum()) + 1  # + 1: the data themselves are one sample
-    return max(over_seeds, min(1.0, 2 * float(tail) / (len(resampled) + 1)))
+def _differences(pair: Pair) -> NDArray[np.float64]:
+    return pair.first_values - pair.second_values
 
 
-def _judged(pair: Pair, p_value: float, corrected: float) -> Contrast:
-    differences = pair.first_values - pair.second_values
-    difference = interval_of(differences)
+def _item_variances(pair: Pair) -> tuple[float, float]:
+    """Over resampled test sets: of the mean over seeds, and of one seed."""
+    found = pair.item_differences
+    if found is None:
+        return 0.0, 0.0
+    return float(found.mean(axis=1).var(ddof=1)), float(found.var(axis=0, ddof=1).mean())
+
+
+def _judged(pair: Pair, p: float, corrected: float) -> Contrast:
+    differences = _differences(pair)
+    over_seeds = interval_of(differences)
+    low, high = _interval(pair)
     verdict: Verdict = "no difference shown"
     if len(differences) < 2:
         verdict = "not judged"
     elif is_shown(np.asarray(corrected), len(differences)):
-        verdict = "better" if difference.mean > 0 else "worse"
-    low, high = (
-        (None, None)
-        if pair.item_differences is None
-        else np.quantile(pair.item_differences, [ALPHA / 2, 1 - ALPHA / 2]).tolist()
+        verdict = "better" if over_seeds.mean > 0 else "worse"
+        winner = 0 if verdict == "better" else 1
+        if pair.num_diverged[winner] > pair.num_diverged[1 - winner]:
+            verdict = "no difference shown"  # it wins where it does not fail, and fails more often
+    items = pair.item_differences
+    item_low, item_high = (
+        (None, None) if items is None else np.quantile(items.mean(axis=1), [ALPHA / 2, 1 - ALPHA / 2]).tolist()
     )
+    lost = [np.full(num, -np.inf) for num in pair.num_diverged]
     return Contrast(
         first=pair.first,
         second=pair.second,
-        difference=difference,
-        item_low=low,
-        item_high=high,
-        superiority=superiority(pair.first_values, pair.second_values),
-        p_value=p_value,
+        difference=Interval(mean=over_seeds.mean, low=low, high=high, num_values=len(differences)),
+        seed_low=over_seeds.low,
+        seed_high=over_seeds.high,
+        item_low=item_low,
+        item_high=item_high,
+        superiority=superiority(
+            np.concatenate([pair.first_values, lost[0]]), np.concatenate([pair.second_values, lost[1]])
+        ),
+        num_diverged=pair.num_diverged,
+        p_value=p,
         corrected=corrected,
         verdict=verdict,
     )
+
+
+def _interval(pair: Pair) -> tuple[float, float]:
+    """95 % interval of the difference over seeds and items together; NaN for fewer than two seeds."""
+    differences = _differences(pair)
+    if len(differences) < 2:
+        return float("nan"), float("nan")
+    error, freedom = standard_error(differences, *_item_variances(pair))
+    half, mean = float(stats.t.ppf(0.5 + LEVEL / 2, freedom) * error), float(differences.mean())
+    return mean - half, mean + half
 
 
 def sentence(found: Contrast, metric: str) -> str:
@@ -176,13 +234,16 @@ def sentence(found: Contrast, metric: str) -> str:
         if words
         else f"No difference shown between {found.first} and {found.second}"
     )
-    items = (
-        f", {found.item_low:+.3f} to {found.item_high:+.3f} over test items"
-        if found.item_low is not None and found.item_high is not None
-        else ""
-    )
+    over = f"{num} seeds" if found.item_low is None else f"{num} seeds and the test items"
+    diverged = [
+        f"{count} run{'s' if count > 1 else ''} of {arm} diverged"
+        for arm, count in zip((found.first, found.second), found.num_diverged, strict=True)
+        if count
+    ]
+    left_out = f"; seeds left out, for {' and '.join(diverged)}" if diverged else ""
+    p = "< 0.001" if found.corrected < 0.001 else f"= {found.corrected:.3f}"
     return (
-        f"{start}: {metric} {d.mean:+.3f} (95 % interval {d.low:+.3f} to {d.high:+.3f} over {num} seeds{items}; "
-        f"p = {found.corrected:.3f} after correction; a run of {found.first} beats one of {found.second} with "
+        f"{start}: {metric} {d.mean:+.3f} (95 % interval {d.low:+.3f} to {d.high:+.3f} over {over}{left_out}; "
+        f"p {p} after correction; a run of {found.first} beats one of {found.second} with "
         f"probability {found.superiority:.2f})."
     )

@@ -1,5 +1,8 @@
 """What the arms cost: parameters, multiply-adds, and times from a pass of its own, one arm at a time in turn.
 
+The models are those of the runs (first weights, adapters, frozen parts, precision, gradient checkpointing), and a step
+is one on a whole batch; ``accumulation``, ``compile``, mixing and averaged weights are not in the times.
+
 The runs of a comparison share the machine with each other, so their times say little. Here nothing else of the
 comparison runs, and the arms take turns (a few training steps and one pass without gradients each, round after round),
 so that a machine that slows down slows all of them. The clips are real, already read and normalized: the times are of
@@ -10,6 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+import platform
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +29,19 @@ from torch import Tensor, nn
 
 from tubelet import config
 from tubelet.comparison.jobs import Job
-from tubelet.data.dataset import ClipDataset
+from tubelet.data.feature_dataset import make_dataset
 from tubelet.data.loader import Loader
 from tubelet.data.manifest import read_manifest
-from tubelet.data.transforms import normalize
+from tubelet.data.transforms import to_input
 from tubelet.evaluation.cost import count_macs, count_parameters, peak_memory_bytes
 from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.models.stages import model_inputs
 from tubelet.recipe import Recipe
+from tubelet.start import read_start, start_model
+from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.optim import make_optimizer
+from tubelet.training.reporter import NoReporter
 
 FILE = "timing.json"
 ROUNDS = 9
@@ -68,7 +76,8 @@ def measure_costs(
         progress: told how many of how many rounds are done.
     """
     keys = {name: job.key for name, job in jobs.items()}
-    known = _read(out / FILE, keys, str(device))
+    asked = {"keys": keys, "machine": _machine(device), "num_threads": num_threads}
+    known = _read(out / FILE, asked)
     if known is not None:
         return known
     threads = torch.get_num_threads()
@@ -77,18 +86,23 @@ def measure_costs(
         costs = _measure(jobs, device, num_threads, progress)
     finally:
         torch.set_num_threads(threads)
-    content = {"keys": keys, "device": str(device), "num_threads": num_threads, "costs": config.to_dict(costs)}
-    write_atomically(out / FILE, json.dumps(content, indent=2) + "\n")
+    write_atomically(out / FILE, json.dumps(asked | {"costs": config.to_dict(costs)}, indent=2) + "\n")
     return costs
 
 
-def _read(file: Path, keys: Mapping[str, str], device: str) -> dict[str, Cost] | None:
+def _read(file: Path, asked: Mapping[str, object]) -> dict[str, Cost] | None:
     if not file.is_file():
         return None
     content = json.loads(file.read_text(encoding="utf-8"))
-    if content["keys"] != keys or content["device"] != device:
+    if any(content.get(name) != value for name, value in asked.items()):
         return None
     return {name: config.from_dict(Cost, cost) for name, cost in content["costs"].items()}
+
+
+def _machine(device: torch.device) -> str:
+    """What the times are of: a comparison that was copied elsewhere takes its own."""
+    kind = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{kind} of {platform.node()}, {os.cpu_count()} logical CPUs"
 
 
 def _measure(
@@ -110,17 +124,24 @@ class _Arm:
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         manifest = read_manifest(recipe.data.path, recipe.data.manifest)
         protocol = recipe.protocol_for(manifest)
+        start = read_start(recipe, None, has_state=False, reporter=NoReporter())
+        options = start.recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
         torch.manual_seed(recipe.seed)
-        options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
-        self.model: nn.Module = create_model(recipe.model["name"], **options).to(device)
-        data = ClipDataset(manifest.split("train"), protocol, "train", recipe.augment, recipe.seed, recipe.data.decoder)
+        self.model: nn.Module = create_model(recipe.model["name"], **options)
+        self.frozen = start_model(self.model, start, protocol, NoReporter()).frozen
+        if recipe.training.gradient_checkpointing:
+            checkpoint_blocks(self.model)
+        self.model.to(device)
+        decoder = recipe.data.decoder
+        data = make_dataset(manifest.split("train"), protocol, "train", recipe.augment, recipe.seed, decoder)
         with Loader(data, recipe.training.batch_size, seed=recipe.seed, num_workers=0) as loader:
             batch = next(iter(loader.train_batches(0)))
-        pixels = normalize(batch.clips.to(device), protocol)
+        pixels = to_input(batch.clips.to(device), protocol)
         self.inputs: Sequence[Tensor] = model_inputs(self.model, pixels, batch.frame_numbers)
         self.labels = batch.labels.to(device)
         self.optimizer = make_optimizer(self.model, recipe.optim)
         self.device, self.shape = device, (protocol.num_channels, protocol.num_frames, *protocol.crop_size)
+        self.is_bf16 = recipe.training.precision == "bf16"
         self.step_seconds: list[float] = []
         self.clip_seconds: list[float] = []
 
@@ -138,14 +159,17 @@ class _Arm:
     def step(self) -> None:
         """One training step with a cross entropy, which costs nothing beside the model."""
         self.model.train()
+        for module in self.frozen:
+            module.eval()
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.model(*self.inputs)
-        F.cross_entropy(logits, self.labels.flatten()[: len(logits)].clamp(min=0)).backward()
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
+            logits = self.model(*self.inputs)
+        F.cross_entropy(logits.float(), self.labels.flatten()[: len(logits)].clamp(min=0)).backward()
         self.optimizer.step()
 
     def look(self) -> None:
         self.model.eval()
-        with torch.inference_mode():
+        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
             self.model(*self.inputs)
 
     def cost(self) -> Cost:

@@ -41,7 +41,7 @@ def write_comparison_report(out: Path, result: Result, comparison: Comparison, *
         out: folder of the comparison, with its runs.
         command: that made it, to be printed in it.
     """
-    found = mistakes(out, result)
+    found = mistakes(out, result, comparison)
     context: dict[str, Any] = {
         "result": result,
         "comparison": comparison,

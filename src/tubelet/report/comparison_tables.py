@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -122,20 +123,33 @@ def contrasts(result: Result, protocol: ProtocolResult) -> Table:
     for found in protocol.contrasts:
         items = "–" if found.item_low is None else f"{found.item_low:+.3f} to {found.item_high:+.3f}"
         d = found.difference
+        seeds, both = (
+            "–" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
+            for low, high in ((found.seed_low, found.seed_high), (d.low, d.high))
+        )
         cells = (
-            *(found.verdict, f"{d.mean:+.3f}", "–" if math.isnan(d.low) else f"{d.low:+.3f} to {d.high:+.3f}", items),
-            *(numbers.decimal(found.p_value), numbers.decimal(found.corrected), f"{found.superiority:.2f}"),
+            *(found.verdict, f"{d.mean:+.3f}", both, seeds, items),
+            *(_p_value(found.p_value), _p_value(found.corrected), f"{found.superiority:.2f}"),
         )
         rows.append((f"{found.first} against {found.second}", "", cells))
     return Table(
         title="Contrasts",
         note=(
-            f"Difference of test {protocol.metric}, paired by seed, with its 95 % interval over seeds (t) and over "
-            "test items (bootstrap). p is the larger of the two; corrected by Holm for all contrasts of this table. "
-            "Better or worse: corrected p below 0.05. Superiority: chance that a run of the first beats one of the "
-            "second."
+            f"Difference of test {protocol.metric}, paired by seed, with its 95 % interval over seeds and test items "
+            "together (t with both variances), over seeds alone (t) and over test items alone (bootstrap). p is of "
+            "both together; corrected by Holm for all contrasts of this table. Better or worse: corrected p below "
+            "0.05. Superiority: chance that a run of the first beats one of the second; one that diverged beats none."
         ),
-        columns=("verdict", "difference", "over seeds", "over items", "p", "p corrected", "superiority"),
+        columns=(
+            "verdict",
+            "difference",
+            "95 % interval",
+            "seeds alone",
+            "items alone",
+            "p",
+            "p corrected",
+            "superiority",
+        ),
         rows=tuple(rows),
     )
 
@@ -200,10 +214,14 @@ def interval(found: Interval | None) -> str:
     return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
+def _p_value(value: float) -> str:
+    return "< 0.001" if value < 0.001 else numbers.decimal(value)
+
+
 def _steps(steps: Sequence[int | None]) -> tuple[int | None, str]:
     """The median of the runs that get there, and it with their number as text."""
     reached = sorted(step for step in steps if step is not None)
     if not reached:
         return None, f"none of {len(steps)}"
-    median = reached[(len(reached) - 1) // 2]
+    median = round(statistics.median(reached))
     return median, f"{median:,} ({len(reached)} of {len(steps)})"

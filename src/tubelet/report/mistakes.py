@@ -5,19 +5,22 @@ Each clip is shown as the model gets it: sampled, resized and cropped by the arm
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tubelet.comparison.arms import Comparison
 from tubelet.comparison.items import Scores, read_scores
 from tubelet.comparison.jobs import TEST
+from tubelet.comparison.materials import Materials
 from tubelet.comparison.results import ArmResult, ProtocolResult, Result
 from tubelet.data.dataset import ClipDataset
+from tubelet.data.feature_store import LAYOUT
 from tubelet.data.manifest import read_manifest
-from tubelet.recipe import load_recipe
+from tubelet.recipe import DataConfig, load_recipe
 from tubelet.report.plots import jpeg
 
 PER_ARM = 2
@@ -32,23 +35,24 @@ class Mistake:
     arm: str
     name: str  # of the file, and of the entry in it
     true_label: str
-    said: str  # what the arm's runs answer most often
-    num_wrong: int  # runs of the arm
+    said: str  # the wrong answer that the arm's runs give most often
+    num_wrong: int  # runs of the arm, whatever they answer
     num_runs: int
     others_right: float  # share of the other arms' runs
     images: tuple[tuple[str, str], ...]  # (alternative text, data address)
 
 
-def mistakes(out: Path, result: Result) -> dict[str, tuple[Mistake, ...]]:
+def mistakes(out: Path, result: Result, comparison: Comparison) -> dict[str, tuple[Mistake, ...]]:
     """The most telling mistakes of each arm, by dataset, at its own best setting.
 
     Args:
         out: folder of the comparison, which holds the runs.
     """
-    return {p.dataset: tuple(_of(out, p)) for p in result.protocols if p.protocol == "tuned"}
+    materials = Materials(comparison, out)
+    return {p.dataset: tuple(_of(out, p, materials)) for p in result.protocols if p.protocol == "tuned"}
 
 
-def _of(out: Path, protocol: ProtocolResult) -> Iterator[Mistake]:
+def _of(out: Path, protocol: ProtocolResult, materials: Materials) -> Iterator[Mistake]:
     scores = {arm.arm: _scores(out, arm) for arm in protocol.arms}
     wrong = {arm: np.mean([_is_wrong(s) for s in of_arm], axis=0) for arm, of_arm in scores.items() if of_arm}
     for series, arm in enumerate(protocol.arms):
@@ -59,10 +63,13 @@ def _of(out: Path, protocol: ProtocolResult) -> Iterator[Mistake]:
         for item in np.argsort(-excess, kind="stable")[:PER_ARM]:
             if wrong[arm.arm][item] >= 0.5 and excess[item] > 0:
                 right = float(1 - np.mean([share[item] for share in others]))
-                yield _mistake(out, series, arm, scores[arm.arm], int(item), right)
+                data = materials.data(protocol.dataset, arm.arm)
+                yield _mistake(out, series, arm, data, scores[arm.arm], int(item), right)
 
 
-def _mistake(out: Path, series: int, arm: ArmResult, scores: list[Scores], item: int, others_right: float) -> Mistake:
+def _mistake(
+    out: Path, series: int, arm: ArmResult, data: DataConfig, scores: list[Scores], item: int, others_right: float
+) -> Mistake:
     answers = [int(of_run.probs[item].argmax()) for of_run in scores]
     label, classes = int(scores[0].labels[item]), scores[0].classes
     wrong = [answer for answer in answers if answer != label]
@@ -76,17 +83,21 @@ def _mistake(out: Path, series: int, arm: ArmResult, scores: list[Scores], item:
         num_wrong=len(wrong),
         num_runs=len(answers),
         others_right=others_right,
-        images=tuple(_images(folder, scores[0].names[item])),
+        images=tuple(_images(folder, data, scores[0].names, item)),
     )
 
 
-def _images(run: Path, name: str) -> Iterator[tuple[str, str]]:
-    """Frames of the middle view of a test clip, by the protocol of a run."""
+def _images(run: Path, data: DataConfig, scored: Sequence[str], item: int) -> Iterator[tuple[str, str]]:
+    """Frames of the middle view of a test clip, by the protocol of a run; none of a feature store."""
     recipe = load_recipe(str(run / "recipe.yaml"))
-    manifest = read_manifest(recipe.data.path, recipe.data.manifest).split("test")
+    manifest = read_manifest(data.path, data.manifest).split("test")
+    if manifest.layout == LAYOUT:
+        return
     names = [s.path if s.entry is None else f"{s.path}:{s.entry}" for s in manifest.samples]
-    dataset = ClipDataset(manifest, recipe.protocol_for(manifest), "views", decoder=recipe.data.decoder)
-    pixels = dataset.read(names.index(name)).pixels
+    # Several segments of one file have its name; a file that could not be read has no score.
+    row = item if len(names) == len(scored) else names.index(scored[item])
+    dataset = ClipDataset(manifest, recipe.protocol_for(manifest), "views", decoder=data.decoder)
+    pixels = dataset.read(row).pixels
     clip = pixels if pixels.ndim == 4 else pixels[len(pixels) // 2]  # C T H W
     frames: NDArray[np.uint8] = clip.permute(1, 2, 3, 0).numpy()
     if frames.shape[-1] == 1:
