@@ -102,3 +102,19 @@ def test_accuracies_are_those_of_the_committed_measurements() -> None:
     tops = [row["top1"] for row in (*results("demo")["rows"].values(), results("scenes")["row"])]
     for number in [*numbers, *(f"{100 * top1:.1f} %" for top1 in tops)]:
         assert number in README + RESULTS, f"{number} of docs/results is not in the text"
+
+
+def test_figures_of_comparisons_and_of_the_finer_recipe_are_those_that_were_measured() -> None:
+    spread = results("adrenalmnist3d_p3")["spread"]
+    for name in ("auroc", "top1"):
+        assert f"**{spread[name]['mean']:.3f}** ({spread[name]['low']:.3f} to {spread[name]['high']:.3f})" in README
+    counts = results("thickness")["rows"]["test"]
+    assert f"{counts['auroc']:.3f} | {counts['top1']:.3f}" in README
+    report = (ROOT / "docs/results/tokenizers.md").read_text(encoding="utf-8")
+    table = README.split("**Tubelets or sampled frames?**")[1].split("\n\n")[1]
+    intervals = re.findall(r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", table)
+    assert len(intervals) == 7
+    for interval in intervals:
+        assert f" {interval} " in report
+    for value in re.findall(r"p = (\d\.\d{3})", table):
+        assert f"p = {value} after correction" in report

@@ -243,15 +243,16 @@ def print_result(result: Result) -> None:
         table = Table(title=f"{protocol.dataset}, {protocol.protocol}: test {protocol.metric}, mean and 95 % interval")
         for heading in ("arm", "setting"):
             table.add_column(heading)
-        for heading in (protocol.metric, "interval", "top1", "runs", "diverged", "GMACs", "ms per step"):
+        other = "auroc" if protocol.metric == "top1" else "top1"
+        for heading in (protocol.metric, "interval", other, "runs", "diverged", "GMACs", "ms per step"):
             table.add_column(heading, justify="right")
         for arm in protocol.arms:
             cost = result.costs[protocol.dataset][arm.arm]
-            value, top1 = arm.test.get(protocol.metric), arm.test.get("top1")
+            value, beside = arm.test.get(protocol.metric), arm.test.get(other)
             table.add_row(
                 *(arm.arm, arm.setting),
                 *(("–", "–") if value is None else (f"{value.mean:.3f}", f"{value.low:.3f} to {value.high:.3f}")),
-                "–" if top1 is None else f"{top1.mean:.3f}",
+                "–" if beside is None else f"{beside.mean:.3f}",
                 *(str(arm.num_runs), str(arm.num_diverged), f"{cost.gmacs:.4g}", f"{1000 * cost.step_seconds:.1f}"),
             )
         console.print(table)
