@@ -29,11 +29,10 @@ from tubelet.errors import Diverged, ScoresNotFinite
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.files import write_atomically
 from tubelet.inference.frame_stage import check_store_training
-from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.run_folder import FACTS, account_of_init, begun_or_undone, check_shared, open_folder
-from tubelet.start import Start, read_start, start_model
+from tubelet.start import Start, first_model, read_start
 from tubelet.training.allocator import keep_freed_memory
 from tubelet.training.distributed import SINGLE, World
 from tubelet.training.engine import Task, fit
@@ -42,7 +41,7 @@ from tubelet.training.resume import FILE as STATE
 from tubelet.training.resume import Progress
 from tubelet.training.stopping import Stopping
 from tubelet.training.storage import explaining_storage
-from tubelet.weights.checkpoint import Record, save_checkpoint
+from tubelet.weights.checkpoint import save_checkpoint
 from tubelet.weights.open import open_checkpoint
 
 OnBatch = Callable[[int, int], None]
@@ -118,7 +117,7 @@ def _train(
     if device.type == "cpu":
         keep_freed_memory()
     protocol = recipe.protocol_for(manifest)
-    model, frozen, save = _first_model(start, manifest, protocol, folder, reporter, world)
+    model, frozen, save = _first_model(start, manifest, folder, reporter, world)
     with (
         _training_loader(recipe, manifest, protocol, device, world) as loader,
         _Validation(recipe, manifest, device, reporter, world, stopping) as validation,
@@ -149,25 +148,21 @@ def _train(
 
 
 def _first_model(
-    start: Start, manifest: Manifest, protocol: Protocol, folder: Path, reporter: Reporter, world: World
+    start: Start, manifest: Manifest, folder: Path, reporter: Reporter, world: World
 ) -> tuple[nn.Module, tuple[nn.Module, ...], Callable[[Path], None]]:
     """The model with the weights it begins with, its frozen modules, and what saves it as a checkpoint."""
-    recipe = start.recipe
-    options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
-    torch.manual_seed(recipe.seed)
-    model = create_model(recipe.model["name"], **options)
-    started = start_model(model, start, protocol, reporter)
+    first = first_model(start, manifest, reporter)
+    model, started = first.model, first.started
     has_state = (folder / STATE).exists()
-    check_store_training(model, recipe.model["name"], started.frozen, manifest, has_state=has_state)
-    record = Record(model_name=recipe.model["name"], model_config=options, protocol=protocol, adapter=started.adapter)
+    check_store_training(model, first.record.model_name, started.frozen, manifest, has_state=has_state)
     facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
     if world.is_main and started.account is not None and started.account != facts.get("init"):
         facts["init"] = started.account
         write_atomically(folder / FACTS, json.dumps(facts, indent=2) + "\n")
 
     def save(path: Path) -> None:
-        provenance = {"recipe": to_dict(recipe), **facts}
-        save_checkpoint(path, model, dataclasses.replace(record, provenance=provenance))
+        provenance = {"recipe": to_dict(start.recipe), **facts}
+        save_checkpoint(path, model, dataclasses.replace(first.record, provenance=provenance))
 
     return model, started.frozen, save
 

@@ -10,13 +10,16 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
 
+from tubelet.data.manifest import Manifest
+from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.training.freeze import freeze
 from tubelet.training.reporter import Reporter
-from tubelet.weights.checkpoint import Adapter
+from tubelet.weights.checkpoint import Adapter, Record
 from tubelet.weights.init_source import InitSource, model_fields, read_source
 from tubelet.weights.initialize import initialize
 from tubelet.weights.lora import add_adapters
@@ -41,6 +44,15 @@ class Started:
     frozen: tuple[nn.Module, ...]  # modules that stay in eval mode
 
 
+@dataclass(frozen=True, kw_only=True)
+class FirstModel:
+    """The model that a run on some data begins with."""
+
+    model: nn.Module
+    record: Record  # for its checkpoints
+    started: Started
+
+
 def read_start(recipe: Recipe, account: dict[str, Any] | None, has_state: bool, reporter: Reporter) -> Start:
     """The recipe as it runs, and the model that its first weights come from.
 
@@ -62,6 +74,21 @@ def read_start(recipe: Recipe, account: dict[str, Any] | None, has_state: bool, 
     if account is not None:  # the recipe that was saved has them already
         fields = account["model_fields"]
     return Start(recipe=_with_fields(recipe, fields), source=source, fields=fields)
+
+
+def first_model(start: Start, manifest: Manifest, reporter: Reporter) -> FirstModel:
+    """The model of a recipe for the classes of the data, its random weights by the recipe's seed, and started.
+
+    Raises:
+        TubeletError: as ``start_model``, or a clip that the model cannot cut.
+    """
+    recipe, protocol = start.recipe, start.recipe.protocol_for(manifest)
+    options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
+    torch.manual_seed(recipe.seed)
+    model = create_model(recipe.model["name"], **options)
+    started = start_model(model, start, protocol, reporter)
+    record = Record(model_name=recipe.model["name"], model_config=options, protocol=protocol, adapter=started.adapter)
+    return FirstModel(model=model, record=record, started=started)
 
 
 def start_model(model: nn.Module, start: Start, protocol: Protocol, reporter: Reporter) -> Started:

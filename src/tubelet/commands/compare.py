@@ -29,6 +29,7 @@ from tubelet.files import write_atomically
 from tubelet.inference.device import Device, choose_device
 from tubelet.recipe import EMBEDDED, load_recipe
 from tubelet.report.comparison import write_comparison_report
+from tubelet.report.comparison_tables import interval as interval_text
 from tubelet.training.stopping import Stopping
 
 DESCRIPTION = """Compare models, tokenizers, first weights or anything else that recipes can say, fairly.
@@ -243,16 +244,14 @@ def print_result(result: Result) -> None:
         table = Table(title=f"{protocol.dataset}, {protocol.protocol}: test {protocol.metric}, mean and 95 % interval")
         for heading in ("arm", "setting"):
             table.add_column(heading)
-        other = "auroc" if protocol.metric == "top1" else "top1"
-        for heading in (protocol.metric, "interval", other, "runs", "diverged", "GMACs", "ms per step"):
+        metrics = [protocol.metric, *([protocol.other_metric] if protocol.other_metric else [])]
+        for heading in (*metrics, "runs", "diverged", "GMACs", "ms per step"):
             table.add_column(heading, justify="right")
         for arm in protocol.arms:
             cost = result.costs[protocol.dataset][arm.arm]
-            value, beside = arm.test.get(protocol.metric), arm.test.get(other)
             table.add_row(
                 *(arm.arm, arm.setting),
-                *(("–", "–") if value is None else (f"{value.mean:.3f}", f"{value.low:.3f} to {value.high:.3f}")),
-                "–" if beside is None else f"{beside.mean:.3f}",
+                *(interval_text(arm.test.get(metric)) for metric in metrics),
                 *(str(arm.num_runs), str(arm.num_diverged), f"{cost.gmacs:.4g}", f"{1000 * cost.step_seconds:.1f}"),
             )
         console.print(table)

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-import torch
 import tyro
 from torch import nn
 
@@ -23,9 +22,8 @@ from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
 from tubelet.errors import ConfigError
 from tubelet.inference.device import Device, choose_device
 from tubelet.inference.extract import Extracted, ExtractOptions, extract, open_store
-from tubelet.models import create_model
 from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
-from tubelet.start import read_start, start_model
+from tubelet.start import first_model, read_start
 from tubelet.weights.checkpoint import Record
 from tubelet.weights.open import open_checkpoint
 
@@ -122,13 +120,8 @@ def _model(
 def _model_of_recipe(recipe: Recipe, manifest: Manifest, reporter: ProgressReporter) -> tuple[nn.Module, Record]:
     if recipe.lora is not None:
         raise ConfigError("lora changes the per-frame stage while it trains; leave it out of the recipe")
-    start = read_start(recipe, None, False, reporter)
-    recipe, protocol = start.recipe, start.recipe.protocol_for(manifest)
-    options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
-    torch.manual_seed(recipe.seed)
-    model = create_model(recipe.model["name"], **options)
-    start_model(model, start, protocol, reporter)
-    return model, Record(model_name=recipe.model["name"], model_config=options, protocol=protocol)
+    first = first_model(read_start(recipe, None, False, reporter), manifest, reporter)
+    return first.model, first.record
 
 
 def _as_dict(done: Extracted, out: Path, seconds: float) -> dict[str, object]:

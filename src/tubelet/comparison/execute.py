@@ -142,8 +142,8 @@ class _Execution:
         total = self.num_done + len(missing) + num_later
 
         def tell(shares: Shares) -> None:
-            running = "; ".join(sorted(shares))
-            self.on_runs(self.num_done + sum(shares.values()), total, f"{phase}: {running}{self.left(shares, total)}")
+            running = f": {'; '.join(sorted(shares))}" if shares else ""
+            self.on_runs(self.num_done + sum(shares.values()), total, f"{phase}{running}{self.left(shares, total)}")
 
         def done(job: Job, outcome: Outcome) -> None:
             self.num_done, self.num_made = self.num_done + 1, self.num_made + 1

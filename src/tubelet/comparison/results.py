@@ -68,6 +68,12 @@ class ProtocolResult:
     contrasts: tuple[Contrast, ...]
     sentences: tuple[str, ...]  # one per contrast
 
+    @property
+    def other_metric(self) -> str | None:
+        """The one that is shown beside, where every arm has it."""
+        other = "auroc" if self.metric == "top1" else "top1"
+        return other if all(other in arm.test for arm in self.arms) else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class Looks:

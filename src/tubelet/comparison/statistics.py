@@ -113,6 +113,17 @@ def p_value(
     return np.asarray(2 * stats.t.sf(t, freedom))
 
 
+def difference_interval(
+    differences: Float[np.ndarray, " S"], items_of_mean: float = 0.0, items_of_each: float = 0.0
+) -> tuple[float, float]:
+    """95 % interval of the mean difference, that of ``p_value``; NaN for fewer than two seeds."""
+    if len(differences) < 2:
+        return float("nan"), float("nan")
+    error, freedom = standard_error(differences, items_of_mean, items_of_each)
+    half, mean = float(stats.t.ppf(0.5 + LEVEL / 2, freedom) * error), float(differences.mean())
+    return mean - half, mean + half
+
+
 def holm(p_values: Float[np.ndarray, "*comparisons M"]) -> Float[np.ndarray, "*comparisons M"]:
     """p values after Holm's correction for the M contrasts along the last axis."""
     num = p_values.shape[-1]
@@ -156,31 +167,32 @@ class Pair:
     )
     num_diverged: tuple[int, int] = (0, 0)  # runs of each arm that have no value
 
+    @property
+    def differences(self) -> NDArray[np.float64]:
+        """First minus second, of each seed."""
+        return self.first_values - self.second_values
+
+    @property
+    def item_variances(self) -> tuple[float, float]:
+        """Of the difference over resampled test sets: of its mean over seeds, and of one seed."""
+        found = self.item_differences
+        if found is None:
+            return 0.0, 0.0
+        return float(found.mean(axis=1).var(ddof=1)), float(found.var(axis=0, ddof=1).mean())
+
 
 def contrast(pairs: list[Pair]) -> list[Contrast]:
     """Judge the pairs of one dataset together."""
     if not pairs:
         return []
-    p_values = np.array([p_value(_differences(pair), *_item_variances(pair)) for pair in pairs])
+    p_values = np.array([p_value(pair.differences, *pair.item_variances) for pair in pairs])
     return [_judged(pair, float(p), float(q)) for pair, p, q in zip(pairs, p_values, holm(p_values), strict=True)]
 
 
-def _differences(pair: Pair) -> NDArray[np.float64]:
-    return pair.first_values - pair.second_values
-
-
-def _item_variances(pair: Pair) -> tuple[float, float]:
-    """Over resampled test sets: of the mean over seeds, and of one seed."""
-    found = pair.item_differences
-    if found is None:
-        return 0.0, 0.0
-    return float(found.mean(axis=1).var(ddof=1)), float(found.var(axis=0, ddof=1).mean())
-
-
 def _judged(pair: Pair, p: float, corrected: float) -> Contrast:
-    differences = _differences(pair)
+    differences = pair.differences
     over_seeds = interval_of(differences)
-    low, high = _interval(pair)
+    low, high = difference_interval(differences, *pair.item_variances)
     verdict: Verdict = "no difference shown"
     if len(differences) < 2:
         verdict = "not judged"
@@ -210,16 +222,6 @@ def _judged(pair: Pair, p: float, corrected: float) -> Contrast:
         corrected=corrected,
         verdict=verdict,
     )
-
-
-def _interval(pair: Pair) -> tuple[float, float]:
-    """95 % interval of the difference over seeds and items together; NaN for fewer than two seeds."""
-    differences = _differences(pair)
-    if len(differences) < 2:
-        return float("nan"), float("nan")
-    error, freedom = standard_error(differences, *_item_variances(pair))
-    half, mean = float(stats.t.ppf(0.5 + LEVEL / 2, freedom) * error), float(differences.mean())
-    return mean - half, mean + half
 
 
 def sentence(found: Contrast, metric: str) -> str:

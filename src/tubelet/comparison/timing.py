@@ -25,7 +25,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from tubelet import config
 from tubelet.comparison.jobs import Job
@@ -35,10 +35,9 @@ from tubelet.data.manifest import read_manifest
 from tubelet.data.transforms import to_input
 from tubelet.evaluation.cost import count_macs, count_parameters, peak_memory_bytes
 from tubelet.files import write_atomically
-from tubelet.models import create_model
 from tubelet.models.stages import model_inputs
 from tubelet.recipe import Recipe
-from tubelet.start import read_start, start_model
+from tubelet.start import first_model, read_start
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.optim import make_optimizer
 from tubelet.training.reporter import NoReporter
@@ -123,12 +122,8 @@ class _Arm:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         manifest = read_manifest(recipe.data.path, recipe.data.manifest)
-        protocol = recipe.protocol_for(manifest)
-        start = read_start(recipe, None, has_state=False, reporter=NoReporter())
-        options = start.recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
-        torch.manual_seed(recipe.seed)
-        self.model: nn.Module = create_model(recipe.model["name"], **options)
-        self.frozen = start_model(self.model, start, protocol, NoReporter()).frozen
+        first = first_model(read_start(recipe, None, False, NoReporter()), manifest, NoReporter())
+        self.model, self.frozen, protocol = first.model, first.started.frozen, first.record.protocol
         if recipe.training.gradient_checkpointing:
             checkpoint_blocks(self.model)
         self.model.to(device)

@@ -21,6 +21,10 @@ from tubelet.report.mistakes import Mistake, mistakes
 from tubelet.report.run import environment, versions
 
 HTML, MARKDOWN = "report.html", "report.md"
+LOOKS = "the test split was evaluated once per run"
+LOOKS_WITH_VIEWS = (
+    "each run was evaluated on the test split once with its own views and once with each number of views below"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ def write_comparison_report(out: Path, result: Result, comparison: Comparison, *
         "comparison": comparison,
         "sections": [_section(result, protocol, found) for protocol in result.protocols],
         "looks": views.looks(result, comparison),
+        "looks_at_test": LOOKS_WITH_VIEWS if comparison.test_views else LOOKS,
         "published": [views.published(source) for source in comparison.published],
         "warnings": list(views.warnings(result)),
         "settings": config.dump_yaml(config.to_dict(comparison)),

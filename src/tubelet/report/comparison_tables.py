@@ -28,16 +28,15 @@ class Table:
 def results(result: Result, protocol: ProtocolResult) -> Table:
     """What each arm reaches on the test split and what it costs."""
     costs = result.costs[protocol.dataset]
-    other = "top1" if protocol.metric != "top1" else "auroc"
-    has_other = all(other in arm.test for arm in protocol.arms)
+    metrics = [protocol.metric, *([protocol.other_metric] if protocol.other_metric else [])]
     columns = (
-        *("setting", f"test {protocol.metric}", *([f"test {other}"] if has_other else [])),
+        *("setting", *(f"test {metric}" for metric in metrics)),
         *("runs", "diverged", "parameters", "GMACs", "training", "ms per clip", "peak memory"),
     )
     rows = []
     for arm in protocol.arms:
         cost = costs[arm.arm]
-        tests = [interval(arm.test.get(protocol.metric)), *([interval(arm.test.get(other))] if has_other else [])]
+        tests = [interval(arm.test.get(metric)) for metric in metrics]
         peak = "–" if cost.peak_bytes is None else f"{cost.peak_bytes / 1e6:,.0f}{numbers.SPACE}MB"
         cells = (
             *(arm.setting, *tests, str(arm.num_runs), str(arm.num_diverged)),
