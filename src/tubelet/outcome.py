@@ -10,17 +10,19 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tubelet import __version__, config
+from tubelet import config
 from tubelet.data.manifest import read_manifest
 from tubelet.errors import ConfigError, DataError, Diverged
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
 from tubelet.run import OnBatch, run_recipe
+from tubelet.run_folder import package_versions
 from tubelet.training.reporter import Reporter
 
 FILE = "outcome.json"
@@ -44,8 +46,27 @@ def content_key(recipe: Recipe, fingerprint: str) -> str:
     content = config.to_dict(recipe)
     content["data"] = {name: value for name, value in content["data"].items() if name not in _SPEED_ONLY}
     content["data"]["source"] = fingerprint  # wherever it lies
-    versions = [__version__, torch.__version__]
-    return hashlib.sha256(json.dumps([content, versions], sort_keys=True).encode()).hexdigest()[:16]
+    if recipe.init is not None:
+        content["init"]["source"] = _content_of(Path(recipe.init.source))
+    return hashlib.sha256(json.dumps([content, package_versions()], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _content_of(source: Path) -> str:
+    """What first weights are known by: what is in them where they are files, else their name."""
+    if not source.exists():
+        return str(source)
+    files = [source] if source.is_file() else sorted(file for file in source.iterdir() if file.is_file())
+    return "sha256:" + _digest(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+
+
+@lru_cache
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Over names and contents; size and time tell files that have changed since."""
+    whole = hashlib.sha256()
+    for file, _, _ in files:
+        with file.open("rb") as stream:
+            whole.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+    return whole.hexdigest()
 
 
 def data_fingerprint(recipe: Recipe) -> str:
@@ -72,7 +93,9 @@ def carry_out(
     known = read_outcome(folder)
     if known is not None:
         if known.key != key:
-            raise ConfigError(f"{folder}: holds a run of another recipe, other data or another version; give --out")
+            raise ConfigError(
+                f"{folder}: holds a run of another recipe, data, first weights or versions; give another --out"
+            )
         return known
     try:
         result = run_recipe(

@@ -29,6 +29,11 @@ from tubelet.training.storage import tidy
 RECIPE, FACTS = "recipe.yaml", "run.json"
 
 
+def package_versions() -> dict[str, str]:
+    """Of everything whose next version may come to other numbers."""
+    return {"tubelet": __version__} | {name: version(name) for name in ("torch", "torchvision", "timm", "av", "numpy")}
+
+
 def resume_recipe(folder: Path) -> Recipe:
     """The recipe of a run folder.
 
@@ -83,16 +88,11 @@ def open_folder(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.
 
 
 def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:
-    packages = ("torch", "torchvision", "timm", "av", "numpy")
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "data_fingerprint": manifest.fingerprint,
         "class_counts": {split: _class_counts(manifest.split(split)) for split in manifest.splits},
-        "versions": {
-            "tubelet": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in packages},
-        },
+        "versions": {"python": platform.python_version(), **package_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "num_threads": torch.get_num_threads(),
     }

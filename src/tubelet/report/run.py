@@ -9,7 +9,6 @@ import platform
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -17,11 +16,11 @@ from jaxtyping import UInt8
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from tubelet import __version__
 from tubelet.errors import TubeletError
 from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
 from tubelet.report.read import Run, is_multi_label, read_run
+from tubelet.run_folder import package_versions
 
 MAX_FRAMES = 8  # of a filmstrip
 
@@ -182,6 +181,5 @@ def _filmstrip(example: Example) -> _Filmstrip:
 
 def versions() -> dict[str, str]:
     """Of what made the page, and the kind of machine."""
-    packages = {name: version(name) for name in ("torch", "torchvision", "timm", "av", "numpy")}
     system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} logical CPUs"
-    return {"tubelet": __version__, "Python": platform.python_version(), **packages, "system": system}
+    return {**package_versions(), "Python": platform.python_version(), "system": system}

@@ -1,0 +1,38 @@
+"""What a run is known by."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from tubelet import outcome
+from tubelet.outcome import content_key
+from tubelet.recipe import load_recipe
+from tubelet.weights.init_source import InitConfig
+
+
+def key(source: str) -> str:
+    recipe = load_recipe("adrenalmnist3d/vivit_ti_joint")
+    return content_key(dataclasses.replace(recipe, init=InitConfig(source=source)), "fingerprint")
+
+
+def test_first_weights_are_known_by_their_content_wherever_they_lie(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "model.safetensors").write_bytes(b"weights")
+    assert key(str(tmp_path / "one")) == key(str(tmp_path / "two"))
+    before = key(str(tmp_path / "one"))
+    (tmp_path / "one" / "model.safetensors").write_bytes(b"WEIGHTS")  # trained again into the same folder
+    os.utime(tmp_path / "one" / "model.safetensors", (1, 1))
+    assert key(str(tmp_path / "one")) != before
+    assert key("vit_tiny_patch16_224") != key("vit_small_patch16_224")
+
+
+def test_other_versions_of_the_packages_make_other_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key("vit_tiny_patch16_224")
+    known = outcome.package_versions()
+    monkeypatch.setattr(outcome, "package_versions", lambda: known | {"timm": "0"})
+    assert key("vit_tiny_patch16_224") != before
