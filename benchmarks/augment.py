@@ -1,6 +1,6 @@
 """What augmentation adds to reading a training clip, end to end, against the same with torchvision's transforms.
 
-python benchmarks/augment.py ../shared/clips/real    a few minutes, writes docs/results/augment.json
+python benchmarks/augment.py CLIPS    a few minutes, writes docs/results/augment.json
 python benchmarks/augment.py FOLDER --quick          seconds, writes nothing
 
 The videos of the folder are first transcoded as `tubelet data prepare` does by default (short side 256, GOP 16, one B

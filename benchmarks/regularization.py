@@ -1,6 +1,6 @@
 """What each regularization of ViViT's Table 4 adds where training data are few: every row has one method more.
 
-python benchmarks/regularization.py                   all: 42 runs of at most two minutes each and 3 to start from
+python benchmarks/regularization.py                   all: 42 runs of one to three minutes each and 3 to start from
 python benchmarks/regularization.py --data motion     one data set; the other keeps its place in the file
 python benchmarks/regularization.py --quick           every row, one epoch on a few clips, writes nothing
 

@@ -3,8 +3,9 @@
 python -m pytest -m soak tests/soak/test_comparison_kills.py -s
 
 The command itself, on two processes: it generates clips, trains a model to start from, tunes, makes final runs and
-writes its report. Moments are drawn up to the time that the whole takes uninterrupted on this machine. SIGKILL goes to
-the whole process group; where it came to its end before the tenth kill, it begins anew in another folder. Writes
+writes its report. A session lasts up to a third of the time that the whole takes uninterrupted on this machine, so that
+kills fall into imports, generating, training and testing of one and the same comparison. SIGKILL goes to the whole
+process group; where it came to its end before the tenth kill, it begins anew in another folder. Writes
 docs/results/comparison_kills.json.
 """
 
@@ -29,6 +30,16 @@ from tiny_comparison import WITH_MATERIALS, write_comparison
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "comparison_kills.json"
 NUM_KILLS = 10
 IMPORTS_SECONDS = 4.0
+# Runs of some seconds, whose states are written every few steps.
+CONTENT: dict[str, Any] = {
+    **WITH_MATERIALS,
+    "generated": {
+        "motion": {"counts": {"train": 64, "val": 16, "test": 16}, "size_pixels": 32, "num_frames": 8},
+        "shapes": {"counts": {"train": 50, "val": 10}, "size_pixels": 32, "num_frames": 8, "classes": "shapes"},
+    },
+    "fields": {**WITH_MATERIALS["fields"], "training.num_epochs": 25, "training.checkpoint_every_steps": 5},
+    "num_seeds": 5,
+}
 
 pytestmark = pytest.mark.soak
 
@@ -60,6 +71,12 @@ def num_runs(folder: Path) -> int:
     return len(list(folder.glob("runs/*/*/*/outcome.json")))
 
 
+def num_cut(folder: Path) -> int:
+    """Runs that have trained, and are not over."""
+    states = [*folder.glob("runs/*/*/*/resume.pt"), *folder.glob("starts/*/*/resume.pt")]
+    return sum(not state.with_name("outcome.json").exists() for state in states)
+
+
 def killed_at_random(folder: Path, file: Path, most_seconds: float, rng: random.Random) -> dict[str, Any] | None:
     """One session and what stood there when it was killed; none: it came to its end."""
     process, seconds = start(folder, file), rng.uniform(IMPORTS_SECONDS, most_seconds)
@@ -68,20 +85,21 @@ def killed_at_random(folder: Path, file: Path, most_seconds: float, rng: random.
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        return {"after_seconds": round(seconds, 2), "finished_runs": num_runs(folder)}
+        found = {"finished_runs": num_runs(folder), "half_done_runs": num_cut(folder)}
+        return {"comparison": folder.name, "after_seconds": round(seconds, 2), **found}
     assert process.returncode == 0
     return None
 
 
 def test_killed_ten_times_it_ends_with_the_numbers_of_the_uninterrupted_one(tmp_path: Path) -> None:
-    file, rng = write_comparison(tmp_path, **WITH_MATERIALS), random.Random(0)
+    file, rng = write_comparison(tmp_path, **CONTENT), random.Random(0)
     begin = time.monotonic()
     assert start(tmp_path / "whole", file).wait() == 0
     whole_seconds, expected = time.monotonic() - begin, result_in(tmp_path / "whole")
     kills: list[dict[str, Any]] = []
     folders = [tmp_path / "killed0"]
     while len(kills) < NUM_KILLS:
-        kill = killed_at_random(folders[-1], file, whole_seconds, rng)
+        kill = killed_at_random(folders[-1], file, whole_seconds / 3, rng)
         if kill is None:
             folders.append(tmp_path / f"killed{len(folders)}")
         else:

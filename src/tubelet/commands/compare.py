@@ -70,7 +70,7 @@ class Options:
     full: bool = False  # the comparison's large version
     seeds: int | None = None  # final runs of each arm; none: as the comparison says
     jobs: int | None = None  # runs at once; none: one per GPU, or per CPU core
-    device: Device = "auto"  # auto: CUDA, else CPU
+    device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     out: Path | None = None  # folder of the comparison; none: comparisons/NAME
     json: bool = False  # print result.json on stdout
 

@@ -1,6 +1,6 @@
 """What the runs of a comparison stand on and it makes itself: generated clips, and models that arms start from.
 
-    data/NAME/                    clips, for ``data.source: generated:NAME``
+    data/NAME-CONTENT/            clips, for ``data.source: generated:NAME``
     starts/DATASET/NAME-KEY/      the run of a model, whose best checkpoint is ``init.source: start:NAME``
 
 Recipes of comparisons hold the names; the recipe of a run holds the paths. The key of a run is of the names and of what

@@ -52,7 +52,7 @@ class ArmResult:
     num_diverged: int
     test: dict[str, Interval]  # of each figure, over the seeds that did not diverge
     area: Interval  # under the validation curve of the metric
-    steps_to: dict[str, tuple[int | None, ...]]  # level: steps of each run, none where it is not reached
+    steps_to: dict[str, tuple[int | None, ...]]  # level: steps of each sound run, none where it is not reached
     views: dict[str, Interval]  # temporal views: the metric on the test split with so many, over the seeds
     runs: tuple[Run, ...]
 

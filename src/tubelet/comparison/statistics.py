@@ -2,13 +2,13 @@
 
 Intervals are 95 % and two-sided. A difference between two arms has two sources of chance: the seeds that were run, and
 the items that happen to be in the test split (resampled in ``tubelet.comparison.items``). Each has an interval of its
-own; the verdict comes from both together, a t test on the sum of their variances with Welch and Satterthwaite's degrees
-of freedom (Biometrics Bulletin 2, 1946). Neither alone would do: another test set, or another seed, undoes what only
-one of them shows, and asking both one after the other finds too much where both are large.
+own; the verdict comes from both together, a t test on their variances (``standard_error``) with Welch and
+Satterthwaite's degrees of freedom (Biometrics Bulletin 2, 1946). Neither alone would do: another test set, or another
+seed, undoes what only one of them shows, and asking both one after the other finds too much where both are large.
 
 Several contrasts on one dataset are corrected together by Holm's step-down method (Scandinavian Journal of Statistics
-6, 1979). The probability of superiority is that of Mann and Whitney, ties counting one half. Everything is vectorized
-over leading axes, so that thousands of simulated comparisons can be judged at once.
+6, 1979). The probability of superiority is that of Mann and Whitney, ties counting one half. What decides a verdict is
+vectorized over leading axes, so that thousands of simulated comparisons can be judged at once.
 
     S  seeds   R  resampled test sets   M  contrasts judged together   ...  comparisons
 """

@@ -1,4 +1,4 @@
-"""The report of a comparison: one self-contained HTML page and the same in Markdown."""
+"""The report of a comparison: one self-contained HTML page, and its texts and tables in Markdown."""
 
 from __future__ import annotations
 

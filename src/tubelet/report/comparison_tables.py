@@ -112,7 +112,9 @@ def published(source: str) -> Table:
         costs = ("–" if not values else f"{min(values):g}" for values in (gmacs, params))
         rows.append((title, "", (*(by_score.get(score, "–") for score in scores), *costs)))
     columns = (f"{dataset}{f' {head}' if head else ''} top-1, %" for dataset, head in scores)
-    note = "GMACs as the source counts them. Unverified: from memory or second hand."
+    note = "GMACs as the source counts them."
+    if not all(row.verified for row in found):
+        note += " Unverified: from memory or second hand."
     return Table(title=source, note=note, columns=(*columns, "GMACs", "parameters, M"), rows=tuple(rows))
 
 
