@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from support import error_of
 from tiny_comparison import write_comparison
-from tubelet import cli
-from tubelet.commands.compare import Options, chosen
+from tubelet import cli, config
+from tubelet.commands.compare import Options, chosen, folder_name
 
 
 def test_without_a_name_the_comparisons_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,6 +58,37 @@ def test_a_comparison_does_not_go_on_with_another_kind_of_device(
     (out / "device.txt").write_text("cuda\n")
     message = error_of(["compare", file, "--out", str(out), "--device", "cpu"], capsys)
     assert "began on cuda, and runs on cpu come to other numbers; go on with --device cuda" in message
+
+
+@pytest.mark.parametrize("key", ["arms", "datasets"])
+def test_the_folder_of_another_comparison_keeps_its_own(
+    key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, out = write_comparison(tmp_path), tmp_path / "out"
+    out.mkdir()
+    other = config.load_yaml(file) | {key: {"something": {}}}
+    (out / "comparison.yaml").write_text(config.dump_yaml(other))
+    message = error_of(["compare", str(file), "--out", str(out), "--device", "cpu"], capsys)
+    assert f"holds another comparison, with the {key} something in place of" in message
+    assert config.load_yaml(out / "comparison.yaml") == other
+
+
+def test_data_without_a_test_split_leave_no_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = write_comparison(tmp_path)
+    with np.load(tmp_path / "volumes.npz", allow_pickle=False) as content:
+        arrays = {name: array for name, array in content.items() if not name.startswith("test")}
+    np.savez(tmp_path / "volumes.npz", **arrays)
+    message = error_of(["compare", str(file), "--out", str(tmp_path / "out"), "--device", "cpu"], capsys)
+    assert "no split test" in message
+    assert not (tmp_path / "out").exists()
+
+
+def test_each_data_has_a_folder_of_its_own(tmp_path: Path) -> None:
+    volumes = tmp_path / "vesselmnist3d.npz"
+    volumes.write_bytes(b"")
+    options = Options(name="tokenizers", quick=True, data=("adrenalmnist3d", str(volumes)))
+    assert folder_name(options, chosen(options)) == "tokenizers-quick-adrenalmnist3d-vesselmnist3d"
+    assert folder_name(Options(name="my/own.yaml"), chosen(options)) == "own"
 
 
 def test_a_set_of_medmnist_is_found_by_name_where_it_was_downloaded_to(

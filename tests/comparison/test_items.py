@@ -9,7 +9,14 @@ import pytest
 import torch
 
 from tubelet.comparison.convergence import area_under_curve, steps_to
-from tubelet.comparison.items import Metric, Scores, draw_weights, read_scores, resampled_metric
+from tubelet.comparison.items import (
+    Metric,
+    Scores,
+    draw_weights,
+    on_common_items,
+    read_scores,
+    resampled_metric,
+)
 from tubelet.data.manifest import Sample
 from tubelet.errors import DataError
 from tubelet.evaluation.metrics import compute_metrics
@@ -22,7 +29,7 @@ def scores_of(num_items: int, num_classes: int) -> Scores:
     first = rng.integers(1, 40, (num_items, num_classes)) / 100
     probs = first / first.sum(axis=1, keepdims=True)
     return Scores(
-        names=tuple(map(str, range(num_items))),
+        items=tuple((str(i), "", "") for i in range(num_items)),
         classes=tuple(f"class {i}" for i in range(num_classes)),
         labels=np.arange(num_items) % num_classes,
         probs=probs,
@@ -44,6 +51,21 @@ def test_a_resampled_set_has_the_metric_of_the_items_it_repeats(metric: Metric, 
 def test_a_set_without_a_class_has_no_area() -> None:
     weights = np.where(scores_of(40, 2).labels == 1, 0.0, 1.0)[None]
     assert np.isnan(resampled_metric([scores_of(40, 2)], "auroc", weights)).all()
+
+
+def test_runs_meet_on_the_items_that_all_of_them_scored() -> None:
+    whole = scores_of(6, 2)
+    lacking = []
+    for lost in (1, 4):
+        rows = [row for row in range(6) if row != lost]
+        items = tuple(whole.items[row] for row in rows)
+        lacking.append(Scores(items=items, classes=whole.classes, labels=whole.labels[rows], probs=whole.probs[rows]))
+    found = on_common_items([whole, *lacking])
+    for run in found:
+        assert run.names == ("0", "2", "3", "5")
+        np.testing.assert_array_equal(run.probs, whole.probs[[0, 2, 3, 5]])
+        np.testing.assert_array_equal(run.labels, whole.labels[[0, 2, 3, 5]])
+    assert on_common_items([whole, whole])[0] is whole
 
 
 def test_scores_are_read_as_the_evaluation_wrote_them(tmp_path: Path) -> None:

@@ -119,11 +119,14 @@ def test_a_finished_comparison_that_was_moved_writes_its_report(finished: Finish
 
 def executed_in(executed: Executed, out: Path) -> Executed:
     """The same runs in another folder."""
-    final = tuple(
-        dataclasses.replace(job, folder=out / Path(*job.folder.parts[job.folder.parts.index("runs") :]))
-        for job in executed.final
-    )
-    return dataclasses.replace(executed, final=final)
+    moved = {
+        kind: tuple(
+            dataclasses.replace(job, folder=out / Path(*job.folder.parts[job.folder.parts.index(kind) :]))
+            for job in jobs
+        )
+        for kind, jobs in (("runs", executed.final), ("starts", executed.starts))
+    }
+    return dataclasses.replace(executed, final=moved["runs"], starts=moved["starts"])
 
 
 def test_only_clips_that_are_read_are_generated(finished: Finished, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -20,6 +21,7 @@ from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.comparison.arms import Comparison, Dataset, Fields, list_comparisons, load_comparison
 from tubelet.comparison.execute import Executed, execute
+from tubelet.comparison.materials import Materials
 from tubelet.comparison.results import Result, gather
 from tubelet.comparison.timing import Cost, measure_costs
 from tubelet.comparison.workers import Workers
@@ -30,6 +32,7 @@ from tubelet.inference.device import Device, choose_device
 from tubelet.recipe import EMBEDDED, load_recipe
 from tubelet.report.comparison import write_comparison_report
 from tubelet.report.comparison_tables import interval as interval_text
+from tubelet.report.comparison_tables import warnings
 from tubelet.training.stopping import Stopping
 
 DESCRIPTION = """Compare models, tokenizers, first weights or anything else that recipes can say, fairly.
@@ -59,6 +62,7 @@ examples:
   tubelet compare my_comparison.yaml --json > result.json"""
 
 
+CONTENT = "comparison.yaml"  # in the folder of a comparison: what it is
 DEVICE = "device.txt"  # in the folder of a comparison: what kind of device its runs are made on
 
 
@@ -71,7 +75,7 @@ class Options:
     seeds: int | None = None  # final runs of each arm; none: as the comparison says
     jobs: int | None = None  # runs at once; none: one per GPU, or per CPU core
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
-    out: Path | None = None  # folder of the comparison; none: comparisons/NAME
+    out: Path | None = None  # folder of the comparison; none: comparisons/NAME, with --data comparisons/NAME-DATA
     json: bool = False  # print result.json on stdout
 
 
@@ -82,7 +86,8 @@ def main(argv: list[str]) -> int:
             print(f"{name:<24}{question}")
         return 0
     comparison, devices = chosen(options), _devices(options)
-    out = options.out or Path("comparisons") / _folder_name(options)
+    out = options.out or Path("comparisons") / folder_name(options, comparison)
+    Materials(comparison, out).check(generated=False)  # before anything is written
     _open_folder(comparison, out, torch.device(devices[0]).type)
     command = shlex.join(["tubelet", "compare", *argv])
     try:
@@ -125,7 +130,6 @@ def run(comparison: Comparison, out: Path, devices: list[str], stopping: Stoppin
 
         with Workers(devices, num_threads, stopping.check) as workers:
             executed = execute(comparison, out, workers, on_runs, reporter.note)
-        reporter.note(f"all runs are done; taking times, {len(comparison.running)} arms in turn")
         costs = _costs(executed, out, devices[0], num_threads, reporter, stopping)
     return gather(comparison, executed, costs)
 
@@ -135,6 +139,8 @@ def _costs(
 ) -> dict[str, dict[str, Cost]]:
     def progress(done: int, total: int) -> None:
         stopping.check()
+        if done == 0:
+            reporter.note(f"all runs are done; taking times, {len(of_dataset)} arms in turn")
         reporter.progress(done, total, "taking times")
 
     costs = {}
@@ -203,7 +209,7 @@ def _file_dataset(word: str, known: dict[str, Dataset], templates: dict[bool, st
                 f"--data {word}: no {path} here; get it with `tubelet data get medmnist3d/{word}`, or give the file's "
                 "path"
             )
-        raise ConfigError(f"--data {word}: neither a dataset of the comparison{nearest(word, known)} nor a file")
+        raise ConfigError(f"--data {word}: no such file, and no dataset of the comparison{nearest(word, known)}")
     are_volumes = path.suffix == ".npz"
     if are_volumes not in templates:
         kinds = "volumes (.npz)" if True in templates else "videos (a folder or .csv)"
@@ -217,14 +223,16 @@ def _file_dataset(word: str, known: dict[str, Dataset], templates: dict[bool, st
     return path.stem, dataclasses.replace(like, fields=fields), templates[are_volumes]
 
 
-def _folder_name(options: Options) -> str:
+def folder_name(options: Options, comparison: Comparison) -> str:
+    """Of the comparison where --out is not given: other data, or another size, have another report."""
     size = "quick" if options.quick else "full" if options.full else ""
-    return "-".join(part for part in (Path(options.name or "").stem, size) if part)
+    data = list(comparison.datasets) if options.data else []
+    return "-".join(part for part in (Path(options.name or "").stem, size, *data) if part)
 
 
 def _open_folder(comparison: Comparison, out: Path, device: str) -> None:
     """The folder with the comparison as it runs; runs of another version of it stay beside."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / "comparison.yaml").is_file())):
+    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / CONTENT).is_file())):
         raise ConfigError(f"{out}: is not a folder of a comparison, and not empty; give another --out")
     known = out / DEVICE
     if known.is_file() and (begun := known.read_text(encoding="utf-8").strip()) != device:
@@ -232,13 +240,25 @@ def _open_folder(comparison: Comparison, out: Path, device: str) -> None:
             f"{out}: began on {begun}, and runs on {device} come to other numbers; go on with --device {begun}, or "
             "give another --out"
         )
+    if (out / CONTENT).is_file():
+        _check_kin(comparison, config.load_yaml(out / CONTENT), out)
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(known, device + "\n")
-    write_atomically(out / "comparison.yaml", config.dump_yaml(config.to_dict(comparison)))
+    write_atomically(out / CONTENT, config.dump_yaml(config.to_dict(comparison)))
+
+
+def _check_kin(comparison: Comparison, there: Mapping[str, Any], out: Path) -> None:
+    """A folder keeps the runs of a comparison whose file was edited; the report of another would replace its own."""
+    for key, asked in (("arms", comparison.arms), ("datasets", comparison.datasets)):
+        if not set(asked) & set(there.get(key) or ()):
+            raise ConfigError(
+                f"{out}: holds another comparison, with the {key} {', '.join(there.get(key) or ())} in place of "
+                f"{', '.join(asked)}; give another --out"
+            )
 
 
 def print_result(result: Result) -> None:
-    """A row per arm, then a sentence per contrast."""
+    """A row per arm, then a sentence per contrast, then what to know before believing them."""
     console = output_console()
     for protocol in result.protocols:
         table = Table(title=f"{protocol.dataset}, {protocol.protocol}: test {protocol.metric}, mean and 95 % interval")
@@ -257,6 +277,8 @@ def print_result(result: Result) -> None:
         console.print(table)
         for line in protocol.sentences:
             console.print(f"- {line}", highlight=False, markup=False, soft_wrap=True)
+    for line in warnings(result):
+        console.print(f"! {line}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _finite(content: Any) -> Any:

@@ -176,6 +176,20 @@ class Comparison:
             raise ConfigError(f"start '{start}' on '{dataset}': begins with another start; only arms can")
         return recipe
 
+    def check_overridden(self) -> None:
+        """Fields that every run replaces would do nothing. Raises ConfigError."""
+        layers: list[tuple[str, Fields]] = [("fields", self.fields)]
+        layers += [(f"datasets.{name}.fields", of.fields) for name, of in self.datasets.items()]
+        for name, arm in self.arms.items():
+            layers += [(f"arms.{name}.fields", arm.fields)]
+            layers += [(f"arms.{name}.datasets.{dataset}", fields) for dataset, fields in arm.datasets.items()]
+        for where, fields in layers:
+            for key in fields:
+                if key in self.tuning.grid:
+                    raise ConfigError(f"{where}: {key} is tuned, the same for all arms; set tuning.grid in its place")
+                if key == "seed":
+                    raise ConfigError(f"{where}: every run has a seed of its own; set num_seeds in its place")
+
     def _recipe(self, name: str, dataset: str, what: Arm, last: Fields) -> Recipe:
         of_data = self.datasets[dataset]
         layers = (of_data.fields, self.fields, what.fields, what.datasets.get(dataset, {}), last)
@@ -210,6 +224,7 @@ def load_comparison(source: str, *, size: str | None = None, overrides: Sequence
             data = config.override(data, key, json.dumps(value))
         comparison = config.from_dict(Comparison, data)
         _check_datasets(comparison, named if isinstance(named, Mapping) else {})
+        comparison.check_overridden()
         for dataset in comparison.datasets:
             for arm in comparison.running:
                 comparison.recipe(dataset, arm, {key: values[0] for key, values in comparison.tuning.grid.items()}, 0)

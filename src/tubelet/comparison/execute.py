@@ -30,6 +30,7 @@ class Executed:
     """The runs of a comparison, all done."""
 
     fingerprints: dict[str, str]  # of the data of each dataset
+    splits: dict[str, dict[str, int]]  # of each dataset: how many items each split has
     grids: dict[str, Grid]  # by dataset, as they were in the end
     choices: dict[str, dict[str, Choice]]  # by dataset and arm
     final: tuple[Job, ...]  # at the best setting of each arm
@@ -67,6 +68,7 @@ class _Execution:
         self.make(by_seed, num_before=num_tuned, num_later=0, phase="final runs")
         return Executed(
             fingerprints=fingerprints,
+            splits={name: self.materials.splits(name) for name in self.comparison.datasets},
             grids=grids,
             choices=choices,
             final=tuple(final),
@@ -77,7 +79,8 @@ class _Execution:
     def prepare(self) -> list[Job]:
         """Generate clips and train the models to start from. Raises Diverged where one of these does."""
         self.materials.generate(lambda name, done, total: self.on_runs(done, total, f"generating clips: {name}"))
-        self.materials.check()
+        for line in self.materials.check():
+            self.note(line)
         needed = ((dataset, self.materials.needed_starts(dataset)) for dataset in self.comparison.datasets)
         starts = [start_job(self.materials, dataset, name) for dataset, names in needed for name in names]
         self.make(starts, num_before=0, num_later=0, phase="models to start from")

@@ -9,6 +9,7 @@ run on them. Resampled sets are weights: how often each item was drawn.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -27,10 +28,15 @@ SEED = 20_240_607  # of the draws, the same for every comparison
 class Scores:
     """What one run said about every test item."""
 
-    names: tuple[str, ...]  # of the items
+    items: tuple[tuple[str, ...], ...]  # path, and start and end of a segment: what tells one from another
     classes: tuple[str, ...]
     labels: Int[np.ndarray, " N"]
     probs: Float[np.ndarray, "N K"]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Paths of the items."""
+        return tuple(item[0] for item in self.items)
 
 
 def read_scores(file: Path) -> Scores:
@@ -45,11 +51,23 @@ def read_scores(file: Path) -> Scores:
         raise DataError(f"{file}: expected scores of one head, found the columns {', '.join(header)}")
     classes = tuple(header[5:])
     return Scores(
-        names=tuple(row[0] for row in rows),
+        items=tuple(tuple(row[:3]) for row in rows),
         classes=classes,
         labels=np.array([classes.index(row[3]) for row in rows]),
         probs=np.array([[float(cell) for cell in row[5:]] for row in rows]),
     )
+
+
+def on_common_items(runs: Sequence[Scores]) -> list[Scores]:
+    """The scores of the items that every run has: a video that could not be read in one run has none there."""
+    common = set.intersection(*(set(run.items) for run in runs))
+    return [run if len(run.items) == len(common) else _of_items(run, common) for run in runs]
+
+
+def _of_items(run: Scores, kept: set[tuple[str, ...]]) -> Scores:
+    rows = [row for row, item in enumerate(run.items) if item in kept]
+    items = tuple(run.items[row] for row in rows)
+    return Scores(items=items, classes=run.classes, labels=run.labels[rows], probs=run.probs[rows])
 
 
 def draw_weights(num_items: int, num_samples: int = NUM_SAMPLES) -> Float[np.ndarray, "R N"]:

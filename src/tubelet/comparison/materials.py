@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.comparison.arms import FIRST_SEED, GENERATED, START, Comparison, Generated
-from tubelet.data.manifest import read_manifest
+from tubelet.data.manifest import Manifest, read_manifest
 from tubelet.data.synthetic import write_motion_set
 from tubelet.errors import ConfigError, DataError
 from tubelet.outcome import content_key, data_fingerprint
@@ -37,6 +37,7 @@ class Materials:
         self.comparison, self.out = comparison, out.absolute()
         self._fingerprints: dict[tuple[str, str], str] = {}
         self._starts: dict[tuple[str, str], tuple[Path, str]] = {}
+        self._manifests: dict[tuple[str, str], Manifest] = {}
 
     def generate(self, progress: Callable[[str, int, int], None] = lambda name, done, total: None) -> None:
         """Write the clips that are missing. ``progress`` is told the set, the clips done and all."""
@@ -61,24 +62,49 @@ class Materials:
         sources = {recipe.data.source for recipe in recipes}
         return [name for name in self.comparison.generated if GENERATED + name in sources]
 
-    def check(self) -> None:
-        """Whether the data can be tuned and judged on.
+    def check(self, *, generated: bool = True) -> list[str]:
+        """Whether the data can be tuned and judged on, and what their reader decided.
+
+        Args:
+            generated: also data that the comparison generates, which must be there; otherwise only what it finds.
 
         Raises:
-            DataError: a split is missing.
-            ConfigError: several heads, or several labels per video.
+            DataError: a split is missing, or has one class where that leaves the metric undefined.
+            ConfigError: several heads, several labels per video, or arms that are tested on different items.
         """
+        notes = []
         for dataset in self.comparison.datasets:
-            data = self.data(dataset, next(iter(self.comparison.running)))
-            manifest = read_manifest(data.path, data.manifest)
-            missing = [name for name in ("train", "val", "test") if name not in manifest.splits]
-            if missing:
-                raise DataError(
-                    f"dataset '{dataset}': has no split {' and no split '.join(missing)}; a comparison trains on "
-                    "train, chooses on val and judges on test"
-                )
-            if len(manifest.class_names) != 1 or manifest.multi_label:
-                raise ConfigError(f"dataset '{dataset}': a comparison needs one head with one label per video")
+            arms = list(self.comparison.running)
+            manifests = {arm: self._manifest(dataset, arm, generated) for arm in arms}
+            for arm, manifest in manifests.items():
+                if manifest is None:
+                    continue
+                _check_splits(dataset, manifest, self.comparison.metric_on(dataset))
+                notes += [f"{dataset}: {note}" for note in manifest.notes]
+                first = manifests[arms[0]]
+                if first is not None and _test_items(manifest) != _test_items(first):
+                    raise ConfigError(
+                        f"arms '{arms[0]}' and '{arm}' on '{dataset}' are tested on different items; arms are compared "
+                        "on one test split: make them two datasets, or give both the same"
+                    )
+        return list(dict.fromkeys(notes))
+
+    def splits(self, dataset: str) -> dict[str, int]:
+        """How many items each split of the data has that the arms see."""
+        manifest = self._manifest(dataset, next(iter(self.comparison.running)), True)
+        assert manifest is not None
+        return {name: len(manifest.split(name)) for name in manifest.splits}
+
+    def _manifest(self, dataset: str, arm: str, generated: bool) -> Manifest | None:
+        """What an arm reads; none: it is generated, and such data are not asked for."""
+        recipe = self.comparison.recipe(dataset, arm, {}, FIRST_SEED)
+        if recipe.data.source.startswith(GENERATED) and not generated:
+            return None
+        data = self._with_data(recipe).data
+        asked = str(data.source), str(data.manifest)
+        if asked not in self._manifests:
+            self._manifests[asked] = read_manifest(data.path, data.manifest)
+        return self._manifests[asked]
 
     def data(self, dataset: str, arm: str) -> DataConfig:
         """What an arm reads, wherever the comparison lies by now."""
@@ -127,6 +153,25 @@ class Materials:
 
     def _folder(self, name: str) -> Path:
         return self.out / "data" / f"{name}-{_content_of(self.comparison.generated[name])}"
+
+
+def _check_splits(dataset: str, manifest: Manifest, metric: str) -> None:
+    missing = [name for name in ("train", "val", "test") if name not in manifest.splits]
+    if missing:
+        raise DataError(
+            f"dataset '{dataset}': has no split {' and no split '.join(missing)}; a comparison trains on train, "
+            "chooses on val and judges on test"
+        )
+    if len(manifest.class_names) != 1 or manifest.multi_label:
+        raise ConfigError(f"dataset '{dataset}': a comparison needs one head with one label per video")
+    for name in ("val", "test") if metric == "auroc" else ():
+        if sum(count > 0 for count in manifest.split(name).class_counts().values()) < 2:
+            raise DataError(f"dataset '{dataset}': split {name} has one class, and AUROC needs two; use metric top1")
+
+
+def _test_items(manifest: Manifest) -> list[tuple[object, ...]]:
+    samples = manifest.split("test").samples
+    return [(s.path, s.entry, s.start_seconds, s.end_seconds, s.labels) for s in samples]
 
 
 def _start_of(recipe: Recipe) -> str | None:

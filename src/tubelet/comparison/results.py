@@ -7,9 +7,11 @@ setting, which is what is concluded from; and "one setting", which shows what wo
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,13 @@ import numpy as np
 from tubelet.comparison.arms import Comparison
 from tubelet.comparison.convergence import area_under_curve, steps_to
 from tubelet.comparison.execute import Executed
-from tubelet.comparison.items import Metric, draw_weights, read_scores, resampled_metric
+from tubelet.comparison.items import Metric, draw_weights, on_common_items, read_scores, resampled_metric
 from tubelet.comparison.jobs import TEST, Job, views_file
 from tubelet.comparison.statistics import Contrast, Interval, Pair, contrast, interval_of, sentence
 from tubelet.comparison.timing import Cost
 from tubelet.comparison.tuning import Choice, text_of
+from tubelet.data.budget import UNREADABLE
+from tubelet.data.quarantine import read_quarantine
 from tubelet.errors import DataError
 
 FIGURES = ("top1", "auroc", "mean_class", "loss")  # of the test split
@@ -30,15 +34,18 @@ FIGURES = ("top1", "auroc", "mean_class", "loss")  # of the test split
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One final run."""
+    """One final run; of one that diverged nothing more is known."""
 
     seed: int
     folder: str  # below that of the comparison
     diverged: str | None
-    test: dict[str, float | None]  # figures of the test split; empty where it diverged
-    confusion: tuple[tuple[int, ...], ...]  # rows are the true class
-    curve: dict[str, tuple[float, ...]]  # validation: step, and the metric and loss at it
-    num_steps: int
+    test: dict[str, float | None] = field(default_factory=dict)  # figures of the test split
+    confusion: tuple[tuple[int, ...], ...] = ()  # rows are the true class
+    curve: dict[str, tuple[float, ...]] = field(default_factory=dict)  # validation: step, and the metric and loss at it
+    num_steps: int = 0
+    num_items: int = 0  # test items that were scored
+    num_failed: int = 0  # test items that could not be read
+    num_unread: int = 0  # training videos that could not be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +97,25 @@ class Looks:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StartResult:
+    """What a model that arms start from has learned."""
+
+    dataset: str
+    name: str
+    about: str
+    validation: dict[str, float | None]  # figures of its best checkpoint on its own validation split
+    num_steps: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Result:
     """Everything a comparison found."""
 
     question: str
     classes: dict[str, tuple[str, ...]]  # of each dataset
+    splits: dict[str, dict[str, int]]  # of each dataset: how many items each split has
     grids: dict[str, dict[str, tuple[float, ...]]]  # by dataset, as they had grown
+    starts: tuple[StartResult, ...]
     looks: tuple[Looks, ...]
     protocols: tuple[ProtocolResult, ...]
     costs: dict[str, dict[str, Cost]]  # by dataset and arm
@@ -119,7 +139,9 @@ def gather(comparison: Comparison, executed: Executed, costs: Mapping[str, Mappi
     return Result(
         question=comparison.question,
         classes={dataset: _classes(executed, dataset) for dataset in comparison.datasets},
+        splits=executed.splits,
         grids=executed.grids,
+        starts=tuple(_start(comparison, job) for job in executed.starts),
         looks=tuple(
             _looks(dataset, comparison.metric_on(dataset), arm, choice)
             for dataset, of in executed.choices.items()
@@ -169,8 +191,8 @@ def _arm(comparison: Comparison, arm: str, jobs: Sequence[Job]) -> ArmResult:
         setting=text_of(jobs[0].setting),
         num_runs=len(runs),
         num_diverged=len(runs) - len(sound),
-        test={name: interval_of(np.array([run.test[name] for run in sound], dtype=np.float64)) for name in figures},
-        area=interval_of(np.array(areas, dtype=np.float64)),
+        test={name: _interval(name, [run.test[name] for run in sound]) for name in figures},
+        area=_interval(metric, areas),
         steps_to=levels,
         views={str(number): _with_views(jobs, runs, number, metric) for number in jobs[0].test_views},
         runs=tuple(runs),
@@ -180,7 +202,15 @@ def _arm(comparison: Comparison, arm: str, jobs: Sequence[Job]) -> ArmResult:
 def _with_views(jobs: Sequence[Job], runs: Sequence[Run], number: int, metric: str) -> Interval:
     sound = [job for job, run in zip(jobs, runs, strict=True) if run.diverged is None]
     values = [_metrics(job, views_file(number))[metric] for job in sound]
-    return interval_of(np.array(values, dtype=np.float64))
+    return _interval(metric, values)
+
+
+def _interval(name: str, values: Sequence[float | None]) -> Interval:
+    """Of one figure over the seeds; but for the loss, figures are shares, and their mean lies between 0 and 1."""
+    found = interval_of(np.array(values, dtype=np.float64))
+    if name == "loss" or math.isnan(found.low):
+        return found
+    return dataclasses.replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
 
 
 def _run(job: Job, metric: str) -> Run:
@@ -188,10 +218,8 @@ def _run(job: Job, metric: str) -> Run:
     assert outcome is not None  # the comparison is over
     folder = "/".join(job.folder.parts[-4:])
     if outcome.diverged is not None:
-        return Run(
-            seed=job.seed, folder=folder, diverged=outcome.diverged, test={}, confusion=(), curve={}, num_steps=0
-        )
-    content = _test_metrics(job)
+        return Run(seed=job.seed, folder=folder, diverged=outcome.diverged)
+    content, unread = _test_metrics(job), job.folder / UNREADABLE
     return Run(
         seed=job.seed,
         folder=folder,
@@ -200,31 +228,48 @@ def _run(job: Job, metric: str) -> Run:
         confusion=tuple(tuple(row) for row in content["confusion"]),
         curve=_curve(job, metric),
         num_steps=outcome.num_steps,
+        num_items=content["num_videos"],
+        num_failed=content["num_failed"],
+        num_unread=len(read_quarantine(unread)) if unread.is_file() else 0,
     )
 
 
 def _pair(metric: Metric, jobs: Mapping[str, Sequence[Job]], first: ArmResult, second: ArmResult) -> Pair:
-    """Seeds at which neither arm diverged; both arms on the same resampled test sets."""
-    values, scores = {}, {}
+    """Seeds at which neither arm diverged, on the test items that all of their runs scored."""
+    arms = (first, second)
     seeds = {r.seed for r in first.runs if r.diverged is None} & {r.seed for r in second.runs if r.diverged is None}
-    for arm in (first, second):
-        kept = [run for run in arm.runs if run.seed in seeds]
-        values[arm.arm] = np.array([run.test[metric] for run in kept], dtype=np.float64)
-        of_arm = [job for job in jobs[arm.arm] if job.seed in seeds]
-        scores[arm.arm] = [read_scores(job.folder / TEST.with_name("scores.csv")) for job in of_arm]
+    values = [np.array([run.test[metric] for run in arm.runs if run.seed in seeds], dtype=np.float64) for arm in arms]
     differences = None
     if seeds:
-        weights = draw_weights(len(scores[first.arm][0].labels))
-        resampled = [resampled_metric(scores[arm.arm], metric, weights) for arm in (first, second)]
+        kept = [job for arm in arms for job in jobs[arm.arm] if job.seed in seeds]
+        found = [read_scores(job.folder / TEST.with_name("scores.csv")) for job in kept]
+        scores = on_common_items(found)
+        weights = draw_weights(len(scores[0].labels))
+        halves = scores[: len(seeds)], scores[len(seeds) :]
+        resampled = [resampled_metric(of_arm, metric, weights) for of_arm in halves]
         differences = resampled[0] - resampled[1]  # R S
         differences = differences[~np.isnan(differences).any(axis=1)]  # sets that lack a class
+        if any(len(one.labels) < len(other.labels) for one, other in zip(scores, found, strict=True)):
+            values = [resampled_metric(of_arm, metric, np.ones((1, weights.shape[1])))[0] for of_arm in halves]
     return Pair(
         first=first.arm,
         second=second.arm,
-        first_values=values[first.arm],
-        second_values=values[second.arm],
+        first_values=values[0],
+        second_values=values[1],
         item_differences=differences,
         num_diverged=(first.num_diverged, second.num_diverged),
+    )
+
+
+def _start(comparison: Comparison, job: Job) -> StartResult:
+    outcome = job.outcome
+    assert outcome is not None  # the comparison is over
+    return StartResult(
+        dataset=job.dataset,
+        name=job.arm,
+        about=comparison.starts[job.arm].about,
+        validation=outcome.metrics,
+        num_steps=outcome.num_steps,
     )
 
 

@@ -107,13 +107,14 @@ def _machine(device: torch.device) -> str:
 def _measure(
     jobs: Mapping[str, Job], device: torch.device, num_threads: int, progress: Callable[[int, int], None]
 ) -> dict[str, Cost]:
+    progress(0, ROUNDS + 2)
     arms = {name: _Arm(job.recipe, device) for name, job in jobs.items()}
     for position in range(ROUNDS + 1):  # the first is for warming up
         for arm in arms.values():
             arm.take_turn(is_counted=position > 0)
-        progress(position, ROUNDS + 1)
+        progress(position + 1, ROUNDS + 2)
     peaks = {name: _peak_bytes(job.recipe, device, num_threads) for name, job in jobs.items()}
-    progress(ROUNDS + 1, ROUNDS + 1)
+    progress(ROUNDS + 2, ROUNDS + 2)
     return {name: dataclasses.replace(arm.cost(), peak_bytes=peaks[name]) for name, arm in arms.items()}
 
 

@@ -234,5 +234,6 @@ def _with_channels(frames: Tensor, num_channels: int, name: str) -> Tensor:
     if frames.shape[1] == 1:
         return frames.expand(-1, num_channels, -1, -1)
     if frames.shape[1] != num_channels:
-        raise DataError(f"{name}: has {frames.shape[1]} channels; expected 1 or {num_channels}")
+        expected = "1" if num_channels == 1 else f"1 or {num_channels}"
+        raise DataError(f"{name}: has {frames.shape[1]} channels; expected {expected}")
     return frames

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -32,6 +33,7 @@ class Section:
     """What the page shows of one dataset under one protocol."""
 
     protocol: ProtocolResult
+    split_sizes: str
     shown: tuple[views.Table, ...]  # tables
     panels: tuple[tuple[str, str, Markup], ...]  # title, description, SVG
     matrices: tuple[tuple[int, ArmResult, tables.Confusion], ...]
@@ -50,6 +52,7 @@ def write_comparison_report(out: Path, result: Result, comparison: Comparison, *
         "result": result,
         "comparison": comparison,
         "sections": [_section(result, protocol, found) for protocol in result.protocols],
+        "starts": views.starts(result) if result.starts else None,
         "looks": views.looks(result, comparison),
         "looks_at_test": LOOKS_WITH_VIEWS if comparison.test_views else LOOKS,
         "published": [views.published(source) for source in comparison.published],
@@ -78,6 +81,7 @@ def _section(result: Result, protocol: ProtocolResult, found: Mapping[str, tuple
             shown.append(views.test_views(result, protocol))
     return Section(
         protocol=protocol,
+        split_sizes=views.split_sizes(result, protocol.dataset),
         shown=tuple(shown),
         panels=tuple(_panels(result, protocol)),
         matrices=tuple(_matrices(result, protocol)) if is_tuned else (),
@@ -126,7 +130,7 @@ def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str
 def _points_of_views(result: Result, protocol: ProtocolResult) -> Iterator[plots.Point]:
     for series, arm in enumerate(protocol.arms):
         gmacs = result.costs[protocol.dataset][arm.arm].gmacs
-        for number, found in arm.views.items():
+        for number, found in arm.views.items() if not math.isnan(arm.area.mean) else ():
             yield plots.Point(series=series, cost=gmacs * int(number), value=found.mean, low=found.low, high=found.high)
 
 

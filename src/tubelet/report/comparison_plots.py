@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from tubelet.comparison.results import ArmResult
@@ -91,6 +92,7 @@ def accuracy_against_cost(points: Sequence[Point], *, x_label: str, y_label: str
         axes.set_xlabel(x_label, color=INK)
         axes.set_ylabel(y_label, color=INK)
         axes.margins(0.12)
+        axes.xaxis.set_major_locator(MaxNLocator(4))  # costs that hardly differ have long labels
         dress_frame(axes)
 
     return Markup(inline_svg(draw, salt=salt))

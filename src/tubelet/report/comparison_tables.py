@@ -137,9 +137,11 @@ def contrasts(result: Result, protocol: ProtocolResult) -> Table:
         title="Contrasts",
         note=(
             f"Difference of test {protocol.metric}, paired by seed, with its 95 % interval over seeds and test items "
-            "together (t with both variances), over seeds alone (t) and over test items alone (bootstrap). p is of "
-            "both together; corrected by Holm for all contrasts of this table. Better or worse: corrected p below "
-            "0.05. Superiority: chance that a run of the first beats one of the second; one that diverged beats none."
+            "together (t with both variances), over seeds alone (t) and over test items alone (bootstrap). The first "
+            "can be narrower than the second: the test items, of which there are more, tell how much of the spread is "
+            "theirs. p is of both together; corrected by Holm for all contrasts of this table. Better or worse: "
+            "corrected p below 0.05. Superiority: chance that a run of the first beats one of the second; one that "
+            "diverged beats none."
         ),
         columns=(
             "verdict",
@@ -151,6 +153,24 @@ def contrasts(result: Result, protocol: ProtocolResult) -> Table:
             "p corrected",
             "superiority",
         ),
+        rows=tuple(rows),
+    )
+
+
+def starts(result: Result) -> Table:
+    """The models that arms start from, and what they know."""
+    rows = [
+        (
+            f"{start.name} for {start.dataset}",
+            start.about,
+            (*(numbers.decimal(start.validation.get(name)) for name in ("top1", "auroc")), f"{start.num_steps:,}"),
+        )
+        for start in result.starts
+    ]
+    return Table(
+        title="Models that arms start from",
+        note="Trained by the comparison first, once for each dataset; figures of their own validation splits.",
+        columns=("validation top1", "validation auroc", "steps"),
         rows=tuple(rows),
     )
 
@@ -194,10 +214,25 @@ def warnings(result: Result) -> Iterator[str]:
                 yield f"{where}: {arm.num_diverged} of {arm.num_runs} final runs diverged and are in no mean."
             elif arm.num_runs < 2:
                 yield f"{where}: a single seed; nothing is concluded from it."
+            yield from _unread(where, arm)
     for look in result.looks:
         if look.at_edge:
             edges = ", ".join(look.at_edge)
             yield f"{look.arm} on {look.dataset}: the best {edges} lies at the edge of the grid; more may lie beyond."
+
+
+def _unread(where: str, arm: ArmResult) -> Iterator[str]:
+    for count, what in (
+        (max(run.num_failed for run in arm.runs), "test items could not be read in a run, and are in no figure of it"),
+        (max(run.num_unread for run in arm.runs), "training videos could not be read in a run (its unreadable.csv)"),
+    ):
+        if count:
+            yield f"{where}: {count} {what}."
+
+
+def split_sizes(result: Result, dataset: str) -> str:
+    """``1,188 train, 98 val, 298 test``."""
+    return ", ".join(f"{count:,} {name}" for name, count in result.splits[dataset].items())
 
 
 def training_seconds(arm: ArmResult, cost: Cost) -> float:

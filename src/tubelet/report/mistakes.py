@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubelet.comparison.arms import Comparison
-from tubelet.comparison.items import Scores, read_scores
+from tubelet.comparison.items import Scores, on_common_items, read_scores
 from tubelet.comparison.jobs import TEST
 from tubelet.comparison.materials import Materials
 from tubelet.comparison.results import ArmResult, ProtocolResult, Result
@@ -53,7 +53,7 @@ def mistakes(out: Path, result: Result, comparison: Comparison) -> dict[str, tup
 
 
 def _of(out: Path, protocol: ProtocolResult, materials: Materials) -> Iterator[Mistake]:
-    scores = {arm.arm: _scores(out, arm) for arm in protocol.arms}
+    scores = _scores(out, protocol)
     wrong = {arm: np.mean([_is_wrong(s) for s in of_arm], axis=0) for arm, of_arm in scores.items() if of_arm}
     for series, arm in enumerate(protocol.arms):
         others = [share for name, share in wrong.items() if name != arm.arm]
@@ -107,9 +107,14 @@ def _images(run: Path, data: DataConfig, scored: Sequence[str], item: int) -> It
         yield f"frame {index + 1} of {len(frames)}", jpeg(np.ascontiguousarray(frames[index]))
 
 
-def _scores(out: Path, arm: ArmResult) -> list[Scores]:
-    files = [out / run.folder / TEST.with_name("scores.csv") for run in arm.runs if run.diverged is None]
-    return [read_scores(file) for file in files]
+def _scores(out: Path, protocol: ProtocolResult) -> dict[str, list[Scores]]:
+    """Of each arm's runs that did not diverge, on the items that all of them scored."""
+    sound = [(arm.arm, run) for arm in protocol.arms for run in arm.runs if run.diverged is None]
+    found = [read_scores(out / run.folder / TEST.with_name("scores.csv")) for _, run in sound]
+    scores: dict[str, list[Scores]] = {arm.arm: [] for arm in protocol.arms}
+    for (arm, _), of_run in zip(sound, on_common_items(found) if found else [], strict=True):
+        scores[arm].append(of_run)
+    return scores
 
 
 def _is_wrong(scores: Scores) -> NDArray[np.bool_]:

@@ -32,7 +32,9 @@ def parameters(number: int) -> str:
 
 
 def duration(seconds: float) -> str:
-    """``42 s``, ``3 min 5 s`` or ``2 h 10 min``."""
+    """``42 s``, ``3 min 5 s`` or ``2 h 10 min``; a dash where it is not defined."""
+    if math.isnan(seconds):
+        return "–"
     whole = round(seconds)
     if whole < 60:
         return f"{seconds:.1f}{SPACE}s" if seconds < 10 else f"{whole}{SPACE}s"
