@@ -89,6 +89,9 @@ def test_each_data_has_a_folder_of_its_own(tmp_path: Path) -> None:
     options = Options(name="tokenizers", quick=True, data=("adrenalmnist3d", str(volumes)))
     assert folder_name(options, chosen(options)) == "tokenizers-quick-adrenalmnist3d-vesselmnist3d"
     assert folder_name(Options(name="my/own.yaml"), chosen(options)) == "own"
+    (tmp_path / "my clips (1)").mkdir()
+    own = chosen(Options(name="vivit_variants", data=(str(tmp_path / "my clips (1)"),)))
+    assert list(own.datasets) == ["my_clips_1"]
 
 
 def test_a_set_of_medmnist_is_found_by_name_where_it_was_downloaded_to(

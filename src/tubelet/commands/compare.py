@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Mapping
@@ -220,7 +221,8 @@ def _file_dataset(word: str, known: dict[str, Dataset], templates: dict[bool, st
     fields: Fields = {key: value for key, value in like.fields.items() if not key.startswith("data.")}
     fields["data.source"] = str(path.resolve())
     fields["data.manifest.class_names"] = {} if names is None else {"label": list(names)}
-    return path.stem, dataclasses.replace(like, fields=fields), templates[are_volumes]
+    name = re.sub(r"[^\w-]+", "_", path.stem, flags=re.ASCII).strip("_")  # it names folders
+    return name, dataclasses.replace(like, fields=fields), templates[are_volumes]
 
 
 def folder_name(options: Options, comparison: Comparison) -> str:

@@ -145,7 +145,7 @@ def read_rows(source: Path, config: ManifestConfig) -> Reading:
         return read_npz(source, config)
     if source.is_file() and suffix == ".tar":
         return replace(read_webdataset(source, config), layout="webdataset")
-    what = "is none of these" if source.exists() else "does not exist"
+    what = "is not a data set" if source.exists() else "does not exist"
     raise DataError(
         f"{source}: {what}; expected a folder, a .csv file or a MedMNIST .npz file, or a layout of "
         "`tubelet data manifest --help`"
