@@ -97,7 +97,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
     "data of an unknown kind": (
         place("data.json", content=b"{}"),
         train("--data", "data.json"),
-        ["data.json: is none of these; expected a folder, a .csv file or a MedMNIST .npz file"],
+        ["data.json: is not a data set; expected a folder, a .csv file or a MedMNIST .npz file"],
     ),
     "label column missing": (
         table("path,class", *REAL),
