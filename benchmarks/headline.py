@@ -1,6 +1,6 @@
 """VTN's claim measured anew: one pass over 250 frames against 3-D networks tested on 30 views, on one CPU thread.
 
-python benchmarks/headline.py                                      about three minutes on an idle core; writes the results
+python benchmarks/headline.py                                      three minutes on an idle core; writes the results
 python benchmarks/headline.py --networks r2plus1d_18 swin3d_s      other networks of torchvision
 python benchmarks/headline.py --quick                              small clips, in seconds, writes nothing
 

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from tubelet import config
-from tubelet.data.manifest import read_manifest
 from tubelet.errors import ConfigError, DataError, Diverged
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
@@ -26,6 +25,7 @@ from tubelet.run_folder import package_versions
 from tubelet.training.reporter import Reporter
 
 FILE = "outcome.json"
+SOURCES = "sources.json"  # beside the runs of a sweep or comparison: first weights from files, and what is in them
 # Fields of DataConfig that change how fast videos are read, and never what is read.
 _SPEED_ONLY = ("num_workers", "decode_timeout_seconds")
 
@@ -41,22 +41,34 @@ class Outcome:
     train_seconds: float  # from the first step to the last, validation included
 
 
-def content_key(recipe: Recipe, fingerprint: str) -> str:
-    """16 hex digits that are the same for runs that come to the same weights on one machine."""
+def content_key(recipe: Recipe, fingerprint: str, memory: Path) -> str:
+    """16 hex digits that are the same for runs that come to the same weights on one machine.
+
+    Args:
+        fingerprint: of the data.
+        memory: folder of the runs, where it is noted what first weights from files hold: these may be gone when the
+            runs are read again.
+    """
     content = config.to_dict(recipe)
     content["data"] = {name: value for name, value in content["data"].items() if name not in _SPEED_ONLY}
     content["data"]["source"] = fingerprint  # wherever it lies
     if recipe.init is not None:
-        content["init"]["source"] = _content_of(Path(recipe.init.source))
+        content["init"]["source"] = _content_of(recipe.init.source, memory / SOURCES)
     return hashlib.sha256(json.dumps([content, package_versions()], sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _content_of(source: Path) -> str:
-    """What first weights are known by: what is in them where they are files, else their name."""
-    if not source.exists():
-        return str(source)
-    files = [source] if source.is_file() else sorted(file for file in source.iterdir() if file.is_file())
-    return "sha256:" + _digest(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+def _content_of(source: str, memory: Path) -> str:
+    """What first weights are known by: what files hold, or held when they were last seen, else their name."""
+    known: dict[str, str] = json.loads(memory.read_text(encoding="utf-8")) if memory.is_file() else {}
+    path = Path(source)
+    if not path.exists():
+        return known.get(source, source)
+    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file() and f.suffix != ".md")
+    found = "sha256:" + _digest(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    if known.get(source) != found:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(memory, json.dumps(known | {source: found}, indent=2) + "\n")
+    return found
 
 
 @lru_cache
@@ -67,11 +79,6 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
         with file.open("rb") as stream:
             whole.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
     return whole.hexdigest()
-
-
-def data_fingerprint(recipe: Recipe) -> str:
-    """Of the data that a recipe names. Raises DataError as ``read_manifest``."""
-    return read_manifest(recipe.data.path, recipe.data.manifest).fingerprint
 
 
 def carry_out(

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,13 @@ RECIPE, FACTS = "recipe.yaml", "run.json"
 
 
 def package_versions() -> dict[str, str]:
-    """Of everything whose next version may come to other numbers."""
-    return {"tubelet": __version__} | {name: version(name) for name in ("torch", "torchvision", "timm", "av", "numpy")}
+    """Of the packages that numbers come from, those that are installed."""
+    names = ("torch", "torchvision", "timm", "av", "numpy", "pillow", "torchcodec", "nibabel")
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {"tubelet": __version__, **found}
 
 
 def resume_recipe(folder: Path) -> Recipe:

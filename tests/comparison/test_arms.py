@@ -40,7 +40,8 @@ def written(folder: Path) -> dict[str, Any]:
             {"arms": {**CONTENT["arms"], "averaging": {"about": "a", "fields": {"optim.lr": 1.0}}}},
             "arms.averaging.fields: optim.lr is tuned, the same for all arms",
         ),
-        ({"fields": {"seed": 7}}, "fields: every run has a seed of its own; set num_seeds"),
+        ({"fields": {"seed": 7}}, "fields: the seed of every run is set by the comparison"),
+        ({"fields": {"optim": {"lr": 0.1}}}, "fields: optim.lr is tuned"),
         ({"fields": {"optim.lrr": 1}}, "arm 'tubelets' on 'volumes': .* unknown key 'optim.lrr'; did you mean 'lr'"),
         ({"arms": CONTENT["arms"] | {"a/b": {"about": "", "fields": {}}}}, "names folders"),
     ],
@@ -71,19 +72,6 @@ def test_what_stands_later_wins(tmp_path: Path) -> None:
     assert recipe.model["tubelet_frames"] == "averaged"
     assert (recipe.optim.lr, recipe.seed, recipe.training.num_epochs) == (0.5, 3, 2)
     assert recipe.training.best_metric == "auroc"  # of the base
-
-
-def test_a_tuned_field_wins_over_a_group_that_holds_it(tmp_path: Path) -> None:
-    fields = {**CONTENT["fields"], "optim": {"lr": 0.2, "warmup_epochs": 0}}
-    datasets = {
-        name: {**of, "fields": {**of["fields"], "optim.warmup_epochs": 1}} for name, of in written(tmp_path).items()
-    }
-    comparison = load(tmp_path, fields=fields, datasets=datasets)
-    tuned, untuned = (
-        comparison.recipe("volumes", "averaging", setting, 3).optim for setting in ({"optim.lr": 0.5}, {})
-    )
-    assert (tuned.lr, untuned.lr) == (0.5, 0.2)
-    assert tuned.warmup_epochs == 0  # fields of the comparison win over those of its dataset
 
 
 @pytest.mark.parametrize("name", list_comparisons())

@@ -29,6 +29,7 @@ def scores_of(num_items: int, num_classes: int) -> Scores:
     first = rng.integers(1, 40, (num_items, num_classes)) / 100
     probs = first / first.sum(axis=1, keepdims=True)
     return Scores(
+        names=tuple(map(str, range(num_items))),
         items=tuple((str(i), "", "") for i in range(num_items)),
         classes=tuple(f"class {i}" for i in range(num_classes)),
         labels=np.arange(num_items) % num_classes,
@@ -58,8 +59,10 @@ def test_runs_meet_on_the_items_that_all_of_them_scored() -> None:
     lacking = []
     for lost in (1, 4):
         rows = [row for row in range(6) if row != lost]
-        items = tuple(whole.items[row] for row in rows)
-        lacking.append(Scores(items=items, classes=whole.classes, labels=whole.labels[rows], probs=whole.probs[rows]))
+        names, items = zip(*((whole.names[row], whole.items[row]) for row in rows), strict=True)
+        lacking.append(
+            Scores(names=names, items=items, classes=whole.classes, labels=whole.labels[rows], probs=whole.probs[rows])
+        )
     found = on_common_items([whole, *lacking])
     for run in found:
         assert run.names == ("0", "2", "3", "5")

@@ -221,12 +221,12 @@ def _file_dataset(word: str, known: dict[str, Dataset], templates: dict[bool, st
     fields: Fields = {key: value for key, value in like.fields.items() if not key.startswith("data.")}
     fields["data.source"] = str(path.resolve())
     fields["data.manifest.class_names"] = {} if names is None else {"label": list(names)}
-    name = re.sub(r"[^\w-]+", "_", path.stem, flags=re.ASCII).strip("_")  # it names folders
+    name = re.sub(r"[^\w-]+", "_", path.resolve().stem).strip("_") or "data"  # it names folders
     return name, dataclasses.replace(like, fields=fields), templates[are_volumes]
 
 
 def folder_name(options: Options, comparison: Comparison) -> str:
-    """Of the comparison where --out is not given: other data, or another size, have another report."""
+    """Of the comparison where --out is not given: data of another name, or another size, have another report."""
     size = "quick" if options.quick else "full" if options.full else ""
     data = list(comparison.datasets) if options.data else []
     return "-".join(part for part in (Path(options.name or "").stem, size, *data) if part)
@@ -251,11 +251,22 @@ def _open_folder(comparison: Comparison, out: Path, device: str) -> None:
 
 def _check_kin(comparison: Comparison, there: Mapping[str, Any], out: Path) -> None:
     """A folder keeps the runs of a comparison whose file was edited; the report of another would replace its own."""
+    ours = config.to_dict(comparison)
     for key, asked in (("arms", comparison.arms), ("datasets", comparison.datasets)):
         if not set(asked) & set(there.get(key) or ()):
             raise ConfigError(
                 f"{out}: holds another comparison, with the {key} {', '.join(there.get(key) or ())} in place of "
                 f"{', '.join(asked)}; give another --out"
+            )
+    if ours["base"] != there.get("base"):
+        raise ConfigError(
+            f"{out}: holds another comparison, from {there.get('base')} in place of {ours['base']}; give another --out"
+        )
+    for name in ours["datasets"].keys() & there["datasets"].keys():
+        sources = [of["datasets"][name].get("fields", {}).get("data.source") for of in (there, ours)]
+        if sources[0] != sources[1]:
+            raise ConfigError(
+                f"{out}: holds the comparison on '{name}' of {sources[0]}, not of {sources[1]}; give another --out"
             )
 
 

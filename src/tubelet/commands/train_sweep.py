@@ -76,7 +76,7 @@ def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Swe
             outcome = carry_out(
                 recipe,
                 folder,
-                content_key(recipe, fingerprints[data]),
+                content_key(recipe, fingerprints[data], request.folder),
                 device=choose_device(request.device),
                 reporter=reporter,
                 on_batch=lambda done, total: reporter.progress(done, total, "evaluating"),

@@ -11,7 +11,7 @@ of clips that it generates, ``init.source: start:NAME`` the best checkpoint of a
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -184,11 +184,13 @@ class Comparison:
             layers += [(f"arms.{name}.fields", arm.fields)]
             layers += [(f"arms.{name}.datasets.{dataset}", fields) for dataset, fields in arm.datasets.items()]
         for where, fields in layers:
-            for key in fields:
+            for key in _dotted(fields):
                 if key in self.tuning.grid:
                     raise ConfigError(f"{where}: {key} is tuned, the same for all arms; set tuning.grid in its place")
-                if key == "seed":
-                    raise ConfigError(f"{where}: every run has a seed of its own; set num_seeds in its place")
+        layers += [(f"starts.{name}.fields", start.fields) for name, start in self.starts.items()]
+        for where, fields in layers:
+            if "seed" in fields:
+                raise ConfigError(f"{where}: the seed of every run is set by the comparison; leave it out")
 
     def _recipe(self, name: str, dataset: str, what: Arm, last: Fields) -> Recipe:
         of_data = self.datasets[dataset]
@@ -241,6 +243,14 @@ def list_comparisons() -> dict[str, str]:
     return {
         name: str(config.load_yaml(Path(str(file))).get("question", "")) for name, file in sorted(_shipped().items())
     }
+
+
+def _dotted(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """The fields that are set, those of groups with their dots."""
+    for key, value in fields.items():
+        yield f"{prefix}{key}"
+        if isinstance(value, Mapping):
+            yield from _dotted(value, f"{prefix}{key}.")
 
 
 def _find(source: str) -> Path:

@@ -30,7 +30,7 @@ class Executed:
     """The runs of a comparison, all done."""
 
     fingerprints: dict[str, str]  # of the data of each dataset
-    splits: dict[str, dict[str, int]]  # of each dataset: how many items each split has
+    splits: dict[str, dict[str, tuple[int, int]]]  # of each dataset: items of each split, fewest and most of the arms
     grids: dict[str, Grid]  # by dataset, as they were in the end
     choices: dict[str, dict[str, Choice]]  # by dataset and arm
     final: tuple[Job, ...]  # at the best setting of each arm

@@ -17,6 +17,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from tubelet.data.manifest import Sample
+from tubelet.data.quarantine import row_path
 from tubelet.errors import DataError
 
 Metric = Literal["top1", "auroc"]
@@ -24,19 +26,18 @@ NUM_SAMPLES = 2000  # resampled test sets
 SEED = 20_240_607  # of the draws, the same for every comparison
 
 
+Item = tuple[str, str, str]  # what it is called, and start and end of a segment
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scores:
     """What one run said about every test item."""
 
-    items: tuple[tuple[str, ...], ...]  # path, and start and end of a segment: what tells one from another
+    names: tuple[str, ...]  # paths of the items
+    items: tuple[Item, ...]  # what tells one from another
     classes: tuple[str, ...]
     labels: Int[np.ndarray, " N"]
     probs: Float[np.ndarray, "N K"]
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Paths of the items."""
-        return tuple(item[0] for item in self.items)
 
 
 def read_scores(file: Path) -> Scores:
@@ -51,23 +52,41 @@ def read_scores(file: Path) -> Scores:
         raise DataError(f"{file}: expected scores of one head, found the columns {', '.join(header)}")
     classes = tuple(header[5:])
     return Scores(
-        items=tuple(tuple(row[:3]) for row in rows),
+        names=tuple(row[0] for row in rows),
+        items=tuple((_called(row[0]), row[1], row[2]) for row in rows),
         classes=classes,
         labels=np.array([classes.index(row[3]) for row in rows]),
         probs=np.array([[float(cell) for cell in row[5:]] for row in rows]),
     )
 
 
+def item_of(row: Sample) -> Item:
+    """What a row of a manifest is known by, as ``read_scores`` knows it."""
+    start, end = ("" if x is None else str(x) for x in (row.start_seconds, row.end_seconds))
+    return _called(row_path(row)), start, end
+
+
+def _called(path: str) -> str:
+    """The same in a file of larger volumes and in a folder of prepared videos, which add ``.mp4`` to other endings."""
+    return path.partition(".npz:")[2] or path.removesuffix(".mp4")
+
+
 def on_common_items(runs: Sequence[Scores]) -> list[Scores]:
-    """The scores of the items that every run has: a video that could not be read in one run has none there."""
+    """The scores of the items that every run has: a video that could not be read in one run has none there.
+
+    Raises:
+        DataError: there are none.
+    """
     common = set.intersection(*(set(run.items) for run in runs))
+    if not common:
+        raise DataError("no test item was read in all runs: look at unreadable.csv below evaluation/test of each run")
     return [run if len(run.items) == len(common) else _of_items(run, common) for run in runs]
 
 
-def _of_items(run: Scores, kept: set[tuple[str, ...]]) -> Scores:
+def _of_items(run: Scores, kept: set[Item]) -> Scores:
     rows = [row for row, item in enumerate(run.items) if item in kept]
-    items = tuple(run.items[row] for row in rows)
-    return Scores(items=items, classes=run.classes, labels=run.labels[rows], probs=run.probs[rows])
+    names, items = tuple(run.names[row] for row in rows), tuple(run.items[row] for row in rows)
+    return Scores(names=names, items=items, classes=run.classes, labels=run.labels[rows], probs=run.probs[rows])
 
 
 def draw_weights(num_items: int, num_samples: int = NUM_SAMPLES) -> Float[np.ndarray, "R N"]:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.comparison.arms import FIRST_SEED, GENERATED, START, Comparison, Generated
+from tubelet.comparison.items import Item, item_of
 from tubelet.data.manifest import Manifest, read_manifest
 from tubelet.data.synthetic import write_motion_set
 from tubelet.errors import ConfigError, DataError
-from tubelet.outcome import content_key, data_fingerprint
+from tubelet.outcome import content_key
 from tubelet.recipe import DataConfig, Recipe
 
 
@@ -35,7 +36,6 @@ class Materials:
 
     def __init__(self, comparison: Comparison, out: Path) -> None:
         self.comparison, self.out = comparison, out.absolute()
-        self._fingerprints: dict[tuple[str, str], str] = {}
         self._starts: dict[tuple[str, str], tuple[Path, str]] = {}
         self._manifests: dict[tuple[str, str], Manifest] = {}
 
@@ -82,24 +82,29 @@ class Materials:
                 _check_splits(dataset, manifest, self.comparison.metric_on(dataset))
                 notes += [f"{dataset}: {note}" for note in manifest.notes]
                 first = manifests[arms[0]]
-                if first is not None and _test_items(manifest) != _test_items(first):
+                if first is not None and _judged_items(manifest) != _judged_items(first):
                     raise ConfigError(
-                        f"arms '{arms[0]}' and '{arm}' on '{dataset}' are tested on different items; arms are compared "
-                        "on one test split: make them two datasets, or give both the same"
+                        f"arms '{arms[0]}' and '{arm}' on '{dataset}' have different validation or test items; arms of "
+                        "a dataset may differ in what they train on alone"
                     )
         return list(dict.fromkeys(notes))
 
-    def splits(self, dataset: str) -> dict[str, int]:
-        """How many items each split of the data has that the arms see."""
-        manifest = self._manifest(dataset, next(iter(self.comparison.running)), True)
-        assert manifest is not None
-        return {name: len(manifest.split(name)) for name in manifest.splits}
+    def splits(self, dataset: str) -> dict[str, tuple[int, int]]:
+        """How many items each split has: fewest and most of the arms."""
+        manifests = [
+            self._manifest_of(self.comparison.recipe(dataset, arm, {}, FIRST_SEED)) for arm in self.comparison.running
+        ]
+        counts = {name: [len(manifest.split(name)) for manifest in manifests] for name in ("train", "val", "test")}
+        return {name: (min(of), max(of)) for name, of in counts.items()}
 
     def _manifest(self, dataset: str, arm: str, generated: bool) -> Manifest | None:
         """What an arm reads; none: it is generated, and such data are not asked for."""
         recipe = self.comparison.recipe(dataset, arm, {}, FIRST_SEED)
         if recipe.data.source.startswith(GENERATED) and not generated:
             return None
+        return self._manifest_of(recipe)
+
+    def _manifest_of(self, recipe: Recipe) -> Manifest:
         data = self._with_data(recipe).data
         asked = str(data.source), str(data.manifest)
         if asked not in self._manifests:
@@ -113,7 +118,7 @@ class Materials:
     def fingerprint(self, dataset: str) -> str:
         """Of the data that the arms see."""
         arm = next(iter(self.comparison.running))
-        return self._fingerprint(self.comparison.recipe(dataset, arm, {}, FIRST_SEED))
+        return self._manifest_of(self.comparison.recipe(dataset, arm, {}, FIRST_SEED)).fingerprint
 
     def needed_starts(self, dataset: str) -> list[str]:
         """The models that arms of this session start from."""
@@ -127,7 +132,7 @@ class Materials:
 
     def place(self, dataset: str, recipe: Recipe) -> Placed:
         """The recipe as it runs here."""
-        fingerprint, start = self._fingerprint(recipe), _start_of(recipe)
+        fingerprint, start = self._manifest_of(recipe).fingerprint, _start_of(recipe)
         key_of = recipe
         if start is not None and recipe.init is not None:
             if (dataset, start) not in self._starts:
@@ -136,13 +141,7 @@ class Materials:
             folder, start_key = self._starts[dataset, start]
             key_of = dataclasses.replace(recipe, init=dataclasses.replace(recipe.init, source=START + start_key))
             recipe = dataclasses.replace(recipe, init=dataclasses.replace(recipe.init, source=str(folder / "best")))
-        return Placed(recipe=self._with_data(recipe), key=content_key(key_of, fingerprint))
-
-    def _fingerprint(self, recipe: Recipe) -> str:
-        asked = recipe.data.source, str(recipe.data.manifest)
-        if asked not in self._fingerprints:
-            self._fingerprints[asked] = data_fingerprint(self._with_data(recipe))
-        return self._fingerprints[asked]
+        return Placed(recipe=self._with_data(recipe), key=content_key(key_of, fingerprint, self.out))
 
     def _with_data(self, recipe: Recipe) -> Recipe:
         source = recipe.data.source
@@ -169,9 +168,8 @@ def _check_splits(dataset: str, manifest: Manifest, metric: str) -> None:
             raise DataError(f"dataset '{dataset}': split {name} has one class, and AUROC needs two; use metric top1")
 
 
-def _test_items(manifest: Manifest) -> list[tuple[object, ...]]:
-    samples = manifest.split("test").samples
-    return [(s.path, s.entry, s.start_seconds, s.end_seconds, s.labels) for s in samples]
+def _judged_items(manifest: Manifest) -> list[tuple[Item, tuple[int, ...]]]:
+    return [(item_of(sample), sample.labels) for name in ("val", "test") for sample in manifest.split(name).samples]
 
 
 def _start_of(recipe: Recipe) -> str | None:

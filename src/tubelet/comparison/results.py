@@ -79,7 +79,8 @@ class ProtocolResult:
     def other_metric(self) -> str | None:
         """The one that is shown beside, where every arm has it."""
         other = "auroc" if self.metric == "top1" else "top1"
-        return other if all(other in arm.test for arm in self.arms) else None
+        tested = [arm for arm in self.arms if arm.test]  # not those that always diverged
+        return other if tested and all(other in arm.test for arm in tested) else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,7 +114,7 @@ class Result:
 
     question: str
     classes: dict[str, tuple[str, ...]]  # of each dataset
-    splits: dict[str, dict[str, int]]  # of each dataset: how many items each split has
+    splits: dict[str, dict[str, tuple[int, int]]]  # of each dataset: items of each split, fewest and most of the arms
     grids: dict[str, dict[str, tuple[float, ...]]]  # by dataset, as they had grown
     starts: tuple[StartResult, ...]
     looks: tuple[Looks, ...]

@@ -130,7 +130,9 @@ def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str
 def _points_of_views(result: Result, protocol: ProtocolResult) -> Iterator[plots.Point]:
     for series, arm in enumerate(protocol.arms):
         gmacs = result.costs[protocol.dataset][arm.arm].gmacs
-        for number, found in arm.views.items() if not math.isnan(arm.area.mean) else ():
+        for number, found in arm.views.items():
+            if math.isnan(found.mean):
+                continue
             yield plots.Point(series=series, cost=gmacs * int(number), value=found.mean, low=found.low, high=found.high)
 
 

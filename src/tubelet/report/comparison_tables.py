@@ -223,7 +223,10 @@ def warnings(result: Result) -> Iterator[str]:
 
 def _unread(where: str, arm: ArmResult) -> Iterator[str]:
     for count, what in (
-        (max(run.num_failed for run in arm.runs), "test items could not be read in a run, and are in no figure of it"),
+        (
+            max(run.num_failed for run in arm.runs),
+            "test items could not be read in a run, and are in no figure of it; contrasts are on what all runs read",
+        ),
         (max(run.num_unread for run in arm.runs), "training videos could not be read in a run (its unreadable.csv)"),
     ):
         if count:
@@ -231,8 +234,9 @@ def _unread(where: str, arm: ArmResult) -> Iterator[str]:
 
 
 def split_sizes(result: Result, dataset: str) -> str:
-    """``1,188 train, 98 val, 298 test``."""
-    return ", ".join(f"{count:,} {name}" for name, count in result.splits[dataset].items())
+    """``1,188 train, 98 val, 298 test``; ``100 to 1,188 train`` where arms differ in it."""
+    texts = {name: f"{a:,}" if a == b else f"{a:,} to {b:,}" for name, (a, b) in result.splits[dataset].items()}
+    return ", ".join(f"{text} {name}" for name, text in texts.items())
 
 
 def training_seconds(arm: ArmResult, cost: Cost) -> float:

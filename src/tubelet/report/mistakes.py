@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubelet.comparison.arms import Comparison
-from tubelet.comparison.items import Scores, on_common_items, read_scores
+from tubelet.comparison.items import Item, Scores, item_of, on_common_items, read_scores
 from tubelet.comparison.jobs import TEST
 from tubelet.comparison.materials import Materials
 from tubelet.comparison.results import ArmResult, ProtocolResult, Result
@@ -83,19 +83,17 @@ def _mistake(
         num_wrong=len(wrong),
         num_runs=len(answers),
         others_right=others_right,
-        images=tuple(_images(folder, data, scores[0].names, item)),
+        images=tuple(_images(folder, data, scores[0].items, item)),
     )
 
 
-def _images(run: Path, data: DataConfig, scored: Sequence[str], item: int) -> Iterator[tuple[str, str]]:
+def _images(run: Path, data: DataConfig, scored: Sequence[Item], item: int) -> Iterator[tuple[str, str]]:
     """Frames of the middle view of a test clip, by the protocol of a run; none of a feature store."""
     recipe = load_recipe(str(run / "recipe.yaml"))
     manifest = read_manifest(data.path, data.manifest).split("test")
     if manifest.layout == LAYOUT:
         return
-    names = [s.path if s.entry is None else f"{s.path}:{s.entry}" for s in manifest.samples]
-    # Several segments of one file have its name; a file that could not be read has no score.
-    row = item if len(names) == len(scored) else names.index(scored[item])
+    row = [item_of(sample) for sample in manifest.samples].index(scored[item])  # a file that was not read has no score
     dataset = ClipDataset(manifest, recipe.protocol_for(manifest), "views", decoder=data.decoder)
     pixels = dataset.read(row).pixels
     clip = pixels if pixels.ndim == 4 else pixels[len(pixels) // 2]  # C T H W
