@@ -70,8 +70,10 @@ def test_videos_that_cannot_be_read_are_told_with_the_result(tmp_path: Path, cli
     executed, _, _ = carried_out(comparison, tmp_path / "out")
     page, told = report(comparison, executed, tmp_path / "out")
     for arm in ("one", "other"):
-        assert any(line.startswith(f"{arm} on clips (tuned): 1 test items could not be read in a run") for line in told)
-        assert any(line.startswith(f"{arm} on clips (tuned): 1 training videos could not be read") for line in told)
+        assert any(
+            line.startswith(f"{arm} on clips (tuned): 1\u00a0test item could not be read in a run") for line in told
+        )
+        assert any(line.startswith(f"{arm} on clips (tuned): 1\u00a0training video could not be read") for line in told)
     assert "Items: 16 train, 8 val, 8 test." in page
     assert {run.num_items for arm in gather_arms(comparison, executed) for run in arm.runs} == {7}
 

@@ -228,8 +228,10 @@ def sentence(found: Contrast, metric: str) -> str:
     """The conclusion of one contrast in words, with its numbers."""
     num, d = found.difference.num_values, found.difference
     if found.verdict == "not judged":
-        seeds = "no run" if num == 0 else "a single seed"
-        return f"{found.first} against {found.second}: not judged, for {seeds} says nothing; run at least two seeds."
+        why = "at every seed a run of one of them diverged"
+        if num == 1:
+            why = "a single seed says nothing; run at least two seeds"
+        return f"{found.first} against {found.second}: not judged, for {why}."
     words = {"better": "is better than", "worse": "is worse than"}.get(found.verdict)
     start = (
         f"{found.first} {words} {found.second}"

@@ -222,15 +222,13 @@ def warnings(result: Result) -> Iterator[str]:
 
 
 def _unread(where: str, arm: ArmResult) -> Iterator[str]:
-    for count, what in (
-        (
-            max(run.num_failed for run in arm.runs),
-            "test items could not be read in a run, and are in no figure of it; contrasts are on what all runs read",
-        ),
-        (max(run.num_unread for run in arm.runs), "training videos could not be read in a run (its unreadable.csv)"),
-    ):
-        if count:
-            yield f"{where}: {count} {what}."
+    num_failed, num_unread = (max(getattr(run, name) for run in arm.runs) for name in ("num_failed", "num_unread"))
+    if num_failed:
+        items = numbers.count(num_failed, "test item")
+        yield f"{where}: {items} could not be read in a run; contrasts are on those that all runs read."
+    if num_unread:
+        videos = numbers.count(num_unread, "training video")
+        yield f"{where}: {videos} could not be read in a run (listed in its unreadable.csv)."
 
 
 def split_sizes(result: Result, dataset: str) -> str:
