@@ -174,11 +174,17 @@ def test_an_arm_that_wins_where_it_does_not_diverge_is_not_called_better() -> No
     assert other.verdict == "better"
 
 
-@pytest.mark.parametrize("values", [([0.9], [0.1]), ([], [])])
-def test_fewer_than_two_seeds_conclude_nothing(values: tuple[list[float], list[float]]) -> None:
+@pytest.mark.parametrize(
+    ("values", "why"),
+    [
+        (([0.9], [0.1]), "a single seed says nothing; run at least two seeds"),
+        (([], []), "at every seed a run of one of them diverged"),
+    ],
+)
+def test_fewer_than_two_seeds_conclude_nothing(values: tuple[list[float], list[float]], why: str) -> None:
     (found,) = contrast([pair(*values, np.full(2000, 0.8))])
     assert found.verdict == "not judged"
-    assert "says nothing; run at least two seeds" in sentence(found, "top1")
+    assert f"not judged, for {why}." in sentence(found, "top1")
 
 
 def test_identical_runs_show_no_difference() -> None:
