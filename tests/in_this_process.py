@@ -10,6 +10,7 @@ import torch
 from tubelet.comparison.arms import Comparison
 from tubelet.comparison.execute import Executed, execute
 from tubelet.comparison.jobs import Job
+from tubelet.comparison.materials import Materials
 from tubelet.comparison.workers import Shares, Workers, evaluate_job
 from tubelet.outcome import Outcome, carry_out
 from tubelet.training.reporter import NoReporter
@@ -40,4 +41,5 @@ class InThisProcess(Workers):
 
 def carried_out(comparison: Comparison, out: Path) -> tuple[Executed, InThisProcess, list[str]]:
     workers, told = InThisProcess(), list[str]()
-    return execute(comparison, out, workers, lambda done, total, text: told.append(text), lambda _: None), workers, told
+    materials = Materials(comparison, out)
+    return execute(materials, workers, lambda done, total, text: told.append(text), lambda _: None), workers, told

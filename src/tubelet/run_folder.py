@@ -12,6 +12,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from tubelet.training.storage import tidy
 RECIPE, FACTS = "recipe.yaml", "run.json"
 
 
+@cache
 def package_versions() -> dict[str, str]:
     """Of the packages that numbers come from, those that are installed."""
     names = ("torch", "torchvision", "timm", "av", "numpy", "pillow", "torchcodec", "nibabel")

@@ -74,6 +74,17 @@ def test_what_stands_later_wins(tmp_path: Path) -> None:
     assert recipe.training.best_metric == "auroc"  # of the base
 
 
+def test_a_tuned_field_wins_over_a_group_that_follows_its_first_mention(tmp_path: Path) -> None:
+    comparison = load(tmp_path)
+    fields = {**CONTENT["fields"], "optim.lr": 0.1, "optim": {"lr": 0.2, "warmup_epochs": 0}}
+    volumes = comparison.datasets["volumes"]
+    volumes = dataclasses.replace(volumes, fields={**volumes.fields, "optim.lr": 0.3})
+    # A file with such fields is refused; settings that are not tuned have the same order.
+    comparison = dataclasses.replace(comparison, fields=fields, datasets={"volumes": volumes})
+    assert comparison.recipe("volumes", "averaging", {"optim.lr": 0.5}, 3).optim.lr == 0.5
+    assert comparison.recipe("volumes", "averaging", {}, 3).optim.lr == 0.2
+
+
 @pytest.mark.parametrize("name", list_comparisons())
 @pytest.mark.parametrize("size", [None, "quick", "full"])
 def test_shipped_comparisons_load_with_every_arm(name: str, size: str | None) -> None:

@@ -29,10 +29,12 @@ import sys
 from pathlib import Path
 from tubelet.comparison.arms import load_comparison
 from tubelet.comparison.execute import execute
+from tubelet.comparison.materials import Materials
 from tubelet.comparison.workers import Workers
 if __name__ == "__main__":
     with Workers(["cpu"], 1, lambda: None) as workers:
-        execute(load_comparison(sys.argv[1]), Path(sys.argv[2]), workers, lambda *_: None, lambda _: None)
+        materials = Materials(load_comparison(sys.argv[1]), Path(sys.argv[2]))
+        execute(materials, workers, lambda *_: None, lambda _: None)
 """
 
 

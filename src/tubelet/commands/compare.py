@@ -88,12 +88,13 @@ def main(argv: list[str]) -> int:
         return 0
     comparison, devices = chosen(options), _devices(options)
     out = options.out or Path("comparisons") / folder_name(options, comparison)
-    Materials(comparison, out).check(generated=False)  # before anything is written
+    materials = Materials(comparison, out)
+    materials.check(generated=False)  # before anything is written
     _open_folder(comparison, out, torch.device(devices[0]).type)
     command = shlex.join(["tubelet", "compare", *argv])
     try:
         with Stopping() as stopping:
-            result = run(comparison, out, devices, stopping)
+            result = run(materials, devices, stopping)
     except Stopped as stop:
         raise Stopped(f"{out}: {stop}; go on with `{command}`", stop.signal_number) from None
     content = config.to_dict(result) | {"command": command}
@@ -121,8 +122,9 @@ def chosen(options: Options) -> Comparison:
     return load_comparison(options.name, size=size, overrides=overrides)
 
 
-def run(comparison: Comparison, out: Path, devices: list[str], stopping: Stopping) -> Result:
+def run(materials: Materials, devices: list[str], stopping: Stopping) -> Result:
     """All runs, then the pass that takes times."""
+    out = materials.out
     num_threads = 1  # whatever --jobs is: numbers must not depend on it
     with ProgressReporter(out.name) as reporter:
 
@@ -130,9 +132,9 @@ def run(comparison: Comparison, out: Path, devices: list[str], stopping: Stoppin
             reporter.progress(int(done), total, text)
 
         with Workers(devices, num_threads, stopping.check) as workers:
-            executed = execute(comparison, out, workers, on_runs, reporter.note)
+            executed = execute(materials, workers, on_runs, reporter.note)
         costs = _costs(executed, out, devices[0], num_threads, reporter, stopping)
-    return gather(comparison, executed, costs)
+    return gather(materials.comparison, executed, costs)
 
 
 def _costs(

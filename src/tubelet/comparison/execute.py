@@ -11,9 +11,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from tubelet.comparison.arms import FIRST_SEED, FIRST_TUNING_SEED, Comparison
+from tubelet.comparison.arms import FIRST_SEED, FIRST_TUNING_SEED
 from tubelet.comparison.jobs import Job, make_job, start_job
 from tubelet.comparison.materials import Materials
 from tubelet.comparison.tuning import Choice, Grid, Setting, choose, extended, settings_of
@@ -38,20 +37,19 @@ class Executed:
     starts: tuple[Job, ...] = ()  # the models that arms start from
 
 
-def execute(comparison: Comparison, out: Path, workers: Workers, on_runs: OnRuns, note: Note) -> Executed:
-    """Make all runs that are missing in ``out``.
+def execute(materials: Materials, workers: Workers, on_runs: OnRuns, note: Note) -> Executed:
+    """Make all runs of the comparison that are missing.
 
     Raises:
         TubeletError: a run failed otherwise than by diverging; what is done is kept.
     """
-    return _Execution(comparison, out, workers, on_runs, note).execute()
+    return _Execution(materials, workers, on_runs, note).execute()
 
 
 class _Execution:
-    def __init__(self, comparison: Comparison, out: Path, workers: Workers, on_runs: OnRuns, note: Note) -> None:
-        self.comparison, self.workers = comparison, workers
+    def __init__(self, materials: Materials, workers: Workers, on_runs: OnRuns, note: Note) -> None:
+        self.materials, self.comparison, self.workers = materials, materials.comparison, workers
         self.on_runs, self.note = on_runs, note
-        self.materials = Materials(comparison, out)
         self.num_done, self.num_made, self.began = 0, 0, time.monotonic()
 
     def execute(self) -> Executed:

@@ -20,7 +20,7 @@ from tubelet.data.manifest import Manifest, read_manifest
 from tubelet.data.synthetic import write_motion_set
 from tubelet.errors import ConfigError, DataError
 from tubelet.outcome import content_key
-from tubelet.recipe import DataConfig, Recipe
+from tubelet.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class Materials:
         """Those that arms and starts of this session read, in the order of the file."""
         recipes = []
         for dataset in self.comparison.datasets:
-            recipes += [self.comparison.recipe(dataset, arm, {}, FIRST_SEED) for arm in self.comparison.running]
+            recipes += [self._recipe(dataset, arm) for arm in self.comparison.running]
             recipes += [self.comparison.start_recipe(dataset, name) for name in self.needed_starts(dataset)]
         sources = {recipe.data.source for recipe in recipes}
         return [name for name in self.comparison.generated if GENERATED + name in sources]
@@ -74,35 +74,40 @@ class Materials:
         """
         notes = []
         for dataset in self.comparison.datasets:
-            arms = list(self.comparison.running)
-            manifests = {arm: self._manifest(dataset, arm, generated) for arm in arms}
+            recipes = {arm: self._recipe(dataset, arm) for arm in self.comparison.running}
+            manifests = {
+                arm: self._manifest_of(recipe)
+                for arm, recipe in recipes.items()
+                if generated or not recipe.data.source.startswith(GENERATED)
+            }
             for arm, manifest in manifests.items():
-                if manifest is None:
-                    continue
                 _check_splits(dataset, manifest, self.comparison.metric_on(dataset))
                 notes += [f"{dataset}: {note}" for note in manifest.notes]
-                first = manifests[arms[0]]
-                if first is not None and _judged_items(manifest) != _judged_items(first):
+                first = next(iter(manifests))
+                if _judged_items(manifest) != _judged_items(manifests[first]):
                     raise ConfigError(
-                        f"arms '{arms[0]}' and '{arm}' on '{dataset}' have different validation or test items; arms of "
-                        "a dataset may differ in what they train on alone"
+                        f"arms '{first}' and '{arm}' on '{dataset}' have different validation or test items; arms of a "
+                        "dataset may differ in what they train on alone"
                     )
         return list(dict.fromkeys(notes))
 
     def splits(self, dataset: str) -> dict[str, tuple[int, int]]:
         """How many items each split has: fewest and most of the arms."""
-        manifests = [
-            self._manifest_of(self.comparison.recipe(dataset, arm, {}, FIRST_SEED)) for arm in self.comparison.running
-        ]
+        manifests = [self.manifest(dataset, arm) for arm in self.comparison.running]
         counts = {name: [len(manifest.split(name)) for manifest in manifests] for name in ("train", "val", "test")}
         return {name: (min(of), max(of)) for name, of in counts.items()}
 
-    def _manifest(self, dataset: str, arm: str, generated: bool) -> Manifest | None:
-        """What an arm reads; none: it is generated, and such data are not asked for."""
-        recipe = self.comparison.recipe(dataset, arm, {}, FIRST_SEED)
-        if recipe.data.source.startswith(GENERATED) and not generated:
-            return None
-        return self._manifest_of(recipe)
+    def manifest(self, dataset: str, arm: str) -> Manifest:
+        """What an arm reads, wherever the comparison lies by now; read once."""
+        return self._manifest_of(self._recipe(dataset, arm))
+
+    def fingerprint(self, dataset: str) -> str:
+        """Of the data that the arms see."""
+        return self.manifest(dataset, next(iter(self.comparison.running))).fingerprint
+
+    def _recipe(self, dataset: str, arm: str) -> Recipe:
+        """An arm's, with names in place of paths; data and first weights are the same at every setting and seed."""
+        return self.comparison.recipe(dataset, arm, {}, FIRST_SEED)
 
     def _manifest_of(self, recipe: Recipe) -> Manifest:
         data = self._with_data(recipe).data
@@ -111,18 +116,9 @@ class Materials:
             self._manifests[asked] = read_manifest(data.path, data.manifest)
         return self._manifests[asked]
 
-    def data(self, dataset: str, arm: str) -> DataConfig:
-        """What an arm reads, wherever the comparison lies by now."""
-        return self._with_data(self.comparison.recipe(dataset, arm, {}, FIRST_SEED)).data
-
-    def fingerprint(self, dataset: str) -> str:
-        """Of the data that the arms see."""
-        arm = next(iter(self.comparison.running))
-        return self._manifest_of(self.comparison.recipe(dataset, arm, {}, FIRST_SEED)).fingerprint
-
     def needed_starts(self, dataset: str) -> list[str]:
         """The models that arms of this session start from."""
-        recipes = (self.comparison.recipe(dataset, arm, {}, FIRST_SEED) for arm in self.comparison.running)
+        recipes = (self._recipe(dataset, arm) for arm in self.comparison.running)
         return sorted({name for recipe in recipes if (name := _start_of(recipe)) is not None})
 
     def start(self, dataset: str, name: str) -> tuple[Path, Placed]:

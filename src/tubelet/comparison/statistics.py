@@ -155,16 +155,13 @@ def interval_of(values: NDArray[np.float64]) -> Interval:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two arms to be contrasted: one value per seed at which neither diverged, in the same order of seeds, larger being
-    better."""
+    """Two arms to be contrasted: a value per seed at which neither diverged, in the same order; larger is better."""
 
     first: str
     second: str
     first_values: NDArray[np.float64]
     second_values: NDArray[np.float64]
-    item_differences: Float[np.ndarray, "R S"] | None = (
-        None  # of resampled test sets, first minus second; none: unknown
-    )
+    item_differences: Float[np.ndarray, "R S"] | None = None  # of resampled test sets, first minus second
     num_diverged: tuple[int, int] = (0, 0)  # runs of each arm that have no value
 
     @property
@@ -224,6 +221,11 @@ def _judged(pair: Pair, p: float, corrected: float) -> Contrast:
     )
 
 
+def p_text(value: float) -> str:
+    """Three decimals, or ``< 0.001``."""
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
 def sentence(found: Contrast, metric: str) -> str:
     """The conclusion of one contrast in words, with its numbers."""
     num, d = found.difference.num_values, found.difference
@@ -245,7 +247,8 @@ def sentence(found: Contrast, metric: str) -> str:
         if count
     ]
     left_out = f"; seeds left out, for {' and '.join(diverged)}" if diverged else ""
-    p = "< 0.001" if found.corrected < 0.001 else f"= {found.corrected:.3f}"
+    text = p_text(found.corrected)
+    p = text if text.startswith("<") else f"= {text}"
     return (
         f"{start}: {metric} {d.mean:+.3f} (95 % interval {d.low:+.3f} to {d.high:+.3f} over {over}{left_out}; "
         f"p {p} after correction; a run of {found.first} beats one of {found.second} with "

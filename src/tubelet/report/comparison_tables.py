@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tubelet.comparison.arms import Comparison
 from tubelet.comparison.results import ArmResult, ProtocolResult, Result
-from tubelet.comparison.statistics import Interval
+from tubelet.comparison.statistics import Interval, p_text
 from tubelet.comparison.timing import Cost
 from tubelet.published import published_results
 from tubelet.report import numbers
@@ -122,15 +122,12 @@ def contrasts(result: Result, protocol: ProtocolResult) -> Table:
     """The pairs that are judged, with their numbers."""
     rows = []
     for found in protocol.contrasts:
-        items = "–" if found.item_low is None else f"{found.item_low:+.3f} to {found.item_high:+.3f}"
         d = found.difference
-        seeds, both = (
-            "–" if math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
-            for low, high in ((found.seed_low, found.seed_high), (d.low, d.high))
-        )
+        both, seeds = _bounds(d.low, d.high), _bounds(found.seed_low, found.seed_high)
+        items = _bounds(found.item_low, found.item_high)
         cells = (
             *(found.verdict, f"{d.mean:+.3f}", both, seeds, items),
-            *(_p_value(found.p_value), _p_value(found.corrected), f"{found.superiority:.2f}"),
+            *(p_text(found.p_value), p_text(found.corrected), f"{found.superiority:.2f}"),
         )
         rows.append((f"{found.first} against {found.second}", "", cells))
     return Table(
@@ -252,8 +249,9 @@ def interval(found: Interval | None) -> str:
     return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
 
 
-def _p_value(value: float) -> str:
-    return "< 0.001" if value < 0.001 else numbers.decimal(value)
+def _bounds(low: float | None, high: float | None) -> str:
+    """Of a difference, with signs."""
+    return "–" if low is None or math.isnan(low) else f"{low:+.3f} to {high:+.3f}"
 
 
 def _steps(steps: Sequence[int | None]) -> tuple[int | None, str]:

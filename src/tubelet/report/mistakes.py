@@ -5,7 +5,7 @@ Each clip is shown as the model gets it: sampled, resized and cropped by the arm
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +19,8 @@ from tubelet.comparison.materials import Materials
 from tubelet.comparison.results import ArmResult, ProtocolResult, Result
 from tubelet.data.dataset import ClipDataset
 from tubelet.data.feature_store import LAYOUT
-from tubelet.data.manifest import read_manifest
-from tubelet.recipe import DataConfig, load_recipe
+from tubelet.data.manifest import Manifest
+from tubelet.recipe import load_recipe
 from tubelet.report.plots import jpeg
 
 PER_ARM = 2
@@ -63,12 +63,12 @@ def _of(out: Path, protocol: ProtocolResult, materials: Materials) -> Iterator[M
         for item in np.argsort(-excess, kind="stable")[:PER_ARM]:
             if wrong[arm.arm][item] >= 0.5 and excess[item] > 0:
                 right = float(1 - np.mean([share[item] for share in others]))
-                data = materials.data(protocol.dataset, arm.arm)
-                yield _mistake(out, series, arm, data, scores[arm.arm], int(item), right)
+                manifest = materials.manifest(protocol.dataset, arm.arm).split("test")
+                yield _mistake(out, series, arm, manifest, scores[arm.arm], int(item), right)
 
 
 def _mistake(
-    out: Path, series: int, arm: ArmResult, data: DataConfig, scores: list[Scores], item: int, others_right: float
+    out: Path, series: int, arm: ArmResult, manifest: Manifest, scores: list[Scores], item: int, others_right: float
 ) -> Mistake:
     answers = [int(of_run.probs[item].argmax()) for of_run in scores]
     label, classes = int(scores[0].labels[item]), scores[0].classes
@@ -83,18 +83,17 @@ def _mistake(
         num_wrong=len(wrong),
         num_runs=len(answers),
         others_right=others_right,
-        images=tuple(_images(folder, data, scores[0].items, item)),
+        images=tuple(_images(folder, manifest, scores[0].items[item])),
     )
 
 
-def _images(run: Path, data: DataConfig, scored: Sequence[Item], item: int) -> Iterator[tuple[str, str]]:
+def _images(run: Path, manifest: Manifest, item: Item) -> Iterator[tuple[str, str]]:
     """Frames of the middle view of a test clip, by the protocol of a run; none of a feature store."""
-    recipe = load_recipe(str(run / "recipe.yaml"))
-    manifest = read_manifest(data.path, data.manifest).split("test")
     if manifest.layout == LAYOUT:
         return
-    row = [item_of(sample) for sample in manifest.samples].index(scored[item])  # a file that was not read has no score
-    dataset = ClipDataset(manifest, recipe.protocol_for(manifest), "views", decoder=data.decoder)
+    recipe = load_recipe(str(run / "recipe.yaml"))
+    row = [item_of(sample) for sample in manifest.samples].index(item)  # a file that was not read has no score
+    dataset = ClipDataset(manifest, recipe.protocol_for(manifest), "views", decoder=recipe.data.decoder)
     pixels = dataset.read(row).pixels
     clip = pixels if pixels.ndim == 4 else pixels[len(pixels) // 2]  # C T H W
     frames: NDArray[np.uint8] = clip.permute(1, 2, 3, 0).numpy()
