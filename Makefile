@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 UNFINISHED := $(VENV)/.unfinished
+# Processes that share the test suite; each takes up to 2 GB of memory.
+TEST_JOBS ?= 2
 
 .PHONY: help demo test lint bench soak lock
 
@@ -15,8 +17,8 @@ help: ## show this list
 demo: $(INSTALLED) ## make a small video data set, train three models, print the table and the report's path
 	$(BIN)/tubelet demo
 
-test: lint ## lint, types and the test suite
-	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest
+test: lint ## lint, types and the test suite, on TEST_JOBS processes
+	OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} $(BIN)/python -m pytest -n $(TEST_JOBS) --dist worksteal
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .
