@@ -11,8 +11,8 @@ from tubelet.comparison.arms import Comparison
 from tubelet.comparison.execute import Executed, execute
 from tubelet.comparison.jobs import Job
 from tubelet.comparison.materials import Materials
-from tubelet.comparison.workers import Shares, Workers, evaluate_job
-from tubelet.outcome import Outcome, carry_out
+from tubelet.comparison.workers import Shares, Workers, make_run
+from tubelet.outcome import Outcome
 from tubelet.training.reporter import NoReporter
 
 CPU = torch.device("cpu")
@@ -32,8 +32,7 @@ class InThisProcess(Workers):
         on_share: Callable[[Shares], None] = lambda shares: None,
     ) -> None:
         for job in jobs:
-            outcome = carry_out(job.recipe, job.folder, job.key, device=CPU, reporter=NoReporter())
-            evaluate_job(job, CPU, NoReporter())
+            outcome = make_run(job, CPU, NoReporter())
             self.made.append(job)
             on_share({job.name: 0.5})
             on_done(job, outcome)

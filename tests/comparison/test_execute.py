@@ -17,11 +17,14 @@ from in_this_process import CPU, InThisProcess, carried_out
 from tiny_comparison import load, made_up_costs
 from tubelet.comparison.arms import Comparison
 from tubelet.comparison.execute import Executed
-from tubelet.comparison.jobs import TEST
+from tubelet.comparison.jobs import TEST, Job, make_job
+from tubelet.comparison.materials import Materials
 from tubelet.comparison.results import Result, gather
 from tubelet.comparison.timing import measure_costs
+from tubelet.comparison.workers import make_run
 from tubelet.outcome import FILE
 from tubelet.report.comparison import write_comparison_report
+from tubelet.training.reporter import NoReporter
 
 # A comparison on one process of its own, as the command runs it.
 SCRIPT = """
@@ -125,6 +128,42 @@ def test_killed_it_goes_on_to_the_same_numbers_and_leaves_no_process(finished: F
     assert 0 < len(workers.made) < len(finished[3].made)
     costs = made_up_costs(comparison)
     assert gather(comparison, executed, costs) == result_of(finished)
+
+
+class Killed(BaseException):
+    """What a run cannot handle."""
+
+
+class KilledAt(NoReporter):
+    """Ends a run after its step ``last``; remembers the steps it saw."""
+
+    def __init__(self, last: int) -> None:
+        self.last, self.seen = last, list[int]()
+
+    def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None:
+        self.seen.append(step)
+        if step == self.last:
+            raise Killed
+
+
+def test_moved_before_it_is_done_it_goes_on_to_the_same_numbers(finished: Finished, tmp_path: Path) -> None:
+    """The comparison and its data: a run's recipe says where they lie."""
+    expected = finished[2].final[0]
+
+    def job_in(folder: Path) -> Job:
+        comparison = load(folder)
+        materials = Materials(comparison, folder / "out")
+        return make_job(comparison, materials, "volumes", expected.arm, expected.setting, expected.seed, is_tested=True)
+
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    with pytest.raises(Killed):
+        make_run(job_in(here), CPU, KilledAt(4))  # in its second epoch
+    here.rename(there)
+    job, going_on = job_in(there), KilledAt(99)
+    make_run(job, CPU, going_on)
+    assert going_on.seen == [4]  # told once an epoch: the first is not run again
+    assert json.loads((job.folder / TEST).read_text()) == json.loads((expected.folder / TEST).read_text())
 
 
 def is_group_alive(group: int) -> bool:

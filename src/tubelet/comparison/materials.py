@@ -4,7 +4,7 @@
     starts/DATASET/NAME-KEY/      the run of a model, whose best checkpoint is ``init.source: start:NAME``
 
 Recipes of comparisons hold the names; the recipe of a run holds the paths. The key of a run is of the names and of what
-they stand for: a start with another content makes other runs, and a comparison whose runs are all done may be moved.
+they stand for: a start with another content makes other runs, and a comparison may be moved, also before it is done.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ the comparison goes on. Runs that were going on then continue from their last st
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import queue
 import signal
@@ -25,7 +26,9 @@ import torch
 from tubelet.comparison.jobs import TEST, Job, views_file
 from tubelet.errors import TubeletError
 from tubelet.outcome import Outcome, carry_out
+from tubelet.recipe import save_recipe
 from tubelet.run import evaluate_run, run_recipe
+from tubelet.run_folder import RECIPE, resume_recipe
 from tubelet.training.reporter import NoReporter, Reporter
 
 _TELL_EVERY_SECONDS = 1.0
@@ -128,7 +131,7 @@ def _serve(connection: Connection, device: str, num_threads: int) -> None:
     while True:
         job = jobs.get()
         try:
-            connection.send(("done", _make(job, torch.device(device), connection)))
+            connection.send(("done", make_run(job, torch.device(device), _Teller(connection))))
         except (TubeletError, OSError) as error:
             connection.send(("failed", str(error)))
 
@@ -141,15 +144,25 @@ def _listen(connection: Connection, jobs: queue.SimpleQueue[Job]) -> None:
         os._exit(0)  # in the middle of a step: the state on disk is whole, and goes on
 
 
-def _make(job: Job, device: torch.device, connection: Connection) -> Outcome:
-    reporter = _Teller(connection)
+def make_run(job: Job, device: torch.device, reporter: Reporter) -> Outcome:
+    """Train, or go on, or read what became of it; then the test split, where that is still to be done."""
+    _settle(job)
     outcome = carry_out(job.recipe, job.folder, job.key, device=device, reporter=reporter)
-    evaluate_job(job, device, reporter)
+    _evaluate(job, device, reporter)
     return outcome
 
 
-def evaluate_job(job: Job, device: torch.device, reporter: Reporter) -> None:
-    """Evaluate a trained run on the test split, where that is still to be done."""
+def _settle(job: Job) -> None:
+    """A run that began elsewhere, or with other readers, goes on here: what its key holds is the same, and the key is
+    in the name of its folder."""
+    if (job.folder / RECIPE).is_file():
+        begun = resume_recipe(job.folder)
+        here = dataclasses.replace(begun, data=job.recipe.data, init=job.recipe.init)
+        if here != begun:
+            save_recipe(here, job.folder / RECIPE)
+
+
+def _evaluate(job: Job, device: torch.device, reporter: Reporter) -> None:
     if not job.is_tested or job.is_done:
         return
     if not (job.folder / TEST).is_file():
