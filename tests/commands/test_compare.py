@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from support import error_of
 from tiny_comparison import write_comparison
 from tubelet import cli, config
-from tubelet.commands.compare import Options, chosen, folder_name
+from tubelet.commands import compare
+from tubelet.commands.compare import Options, chosen, folder_name, process_devices
 
 
 def test_without_a_name_the_comparisons_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -58,6 +60,17 @@ def test_a_comparison_does_not_go_on_with_another_kind_of_device(
     (out / "device.txt").write_text("cuda\n")
     message = error_of(["compare", file, "--out", str(out), "--device", "cpu"], capsys)
     assert "began on cuda, and runs on cpu come to other numbers; go on with --device cuda" in message
+
+
+@pytest.mark.parametrize(
+    ("jobs", "devices"),
+    [(None, ["cuda:0", "cuda:1", "cuda:2"]), (2, ["cuda:0", "cuda:1"]), (4, ["cuda:0", "cuda:1", "cuda:2", "cuda:0"])],
+)
+def test_runs_are_spread_over_the_gpus(jobs: int | None, devices: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Made up, for want of three GPUs."""
+    monkeypatch.setattr(compare, "choose_device", lambda asked: torch.device("cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
+    assert process_devices(Options(name="tokenizers", jobs=jobs)) == devices
 
 
 @pytest.mark.parametrize("key", ["arms", "datasets"])

@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
         for name, question in list_comparisons().items():
             print(f"{name:<24}{question}")
         return 0
-    comparison, devices = chosen(options), _devices(options)
+    comparison, devices = chosen(options), process_devices(options)
     out = options.out or Path("comparisons") / folder_name(options, comparison)
     materials = Materials(comparison, out)
     materials.check(generated=False)  # before anything is written
@@ -161,8 +161,8 @@ def _costs(
     return costs
 
 
-def _devices(options: Options) -> list[str]:
-    """The device of each process."""
+def process_devices(options: Options) -> list[str]:
+    """The device of each process that makes runs: one per GPU, or per core, unless --jobs says how many."""
     device = choose_device(options.device)
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
