@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 UNFINISHED := $(VENV)/.unfinished
-# Processes that share the test suite; each takes up to 2 GB of memory.
+# Processes that share the test suite; each takes more than 1 GB of memory.
 TEST_JOBS ?= 2
 
 .PHONY: help demo test lint bench soak lock

@@ -147,7 +147,7 @@ class KilledAt(NoReporter):
 
 
 def test_moved_before_it_is_done_it_goes_on_to_the_same_numbers(finished: Finished, tmp_path: Path) -> None:
-    """The comparison and its data: a run's recipe says where they lie."""
+    """A run's recipe says where its data lie, and what a comparison generates lies in its folder."""
     expected = finished[2].final[0]
 
     def job_in(folder: Path) -> Job:

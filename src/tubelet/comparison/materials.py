@@ -4,7 +4,8 @@
     starts/DATASET/NAME-KEY/      the run of a model, whose best checkpoint is ``init.source: start:NAME``
 
 Recipes of comparisons hold the names; the recipe of a run holds the paths. The key of a run is of the names and of what
-they stand for: a start with another content makes other runs, and a comparison may be moved, also before it is done.
+they stand for: a start with another content makes other runs, and the folder of a comparison may be moved, also before
+it is done. Data that it only reads must stay: the command takes another place for other data.
 """
 
 from __future__ import annotations
