@@ -37,15 +37,15 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Video
 
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset, keyed_generator
-from tubelet.data.index_dataset import index_files
-from tubelet.data.index_store import IndexStore
-from tubelet.data.look import apply_look, random_look
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.randaugment import RandAugmentConfig
-from tubelet.data.sampling import random_clip
-from tubelet.data.video import VideoReader, is_video_path
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.pixel_augmentation import apply_look, random_look
+from tubelet.data.clips.randaugment import RandAugmentConfig
+from tubelet.data.clips.sampling import random_clip
+from tubelet.data.loading.dataset import ClipDataset, keyed_generator
+from tubelet.data.loading.index_dataset import index_files
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.reader import VideoReader, is_video_path
 from tubelet.files import write_atomically
 from tubelet.protocol import Protocol
 

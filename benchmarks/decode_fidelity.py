@@ -11,9 +11,9 @@ import torch
 from av.video.reformatter import Interpolation
 from torch import Tensor
 
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.transforms import crop_frames, random_geometry, reading_window, resize_frames
-from tubelet.data.video import VideoReader
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.transforms import crop_frames, random_geometry, reading_window, resize_frames
+from tubelet.data.video.reader import VideoReader
 from tubelet.protocol import Protocol
 
 PROTOCOL = Protocol()

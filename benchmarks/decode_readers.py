@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tubelet.data.index_store import IndexStore
-from tubelet.data.transforms import Geometry, crop_frames, reading_window, resize_frames
-from tubelet.data.video import VideoReader
+from tubelet.data.clips.transforms import Geometry, crop_frames, reading_window, resize_frames
+from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.reader import VideoReader
 
 Clips = tuple[Tensor, ...]
 Read = Callable[[Path, Sequence[int], Geometry, IndexStore], Clips]

@@ -14,8 +14,8 @@ from pathlib import Path
 import av
 from rich.progress import track
 
-from tubelet.data.prepare import PrepareConfig
-from tubelet.data.transcode import transcode
+from tubelet.data.prepare.prepare import PrepareConfig
+from tubelet.data.prepare.transcode import transcode
 from tubelet.files import written_atomically
 
 SECONDS = 10

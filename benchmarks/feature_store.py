@@ -28,8 +28,8 @@ from tubelet import cli
 from tubelet.config import dump_yaml
 from tubelet.data.synthetic import write_motion_set
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.run import run_recipe
-from tubelet.training.reporter import NoReporter
+from tubelet.runs.run import run_recipe
+from tubelet.session.progress import NoReporter
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "feature_store.json"
 COUNTS = {"train": 16, "val": 8, "test": 8}

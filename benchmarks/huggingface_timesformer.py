@@ -8,8 +8,8 @@ from __future__ import annotations
 from torch import nn
 from transformers import TimesformerConfig, TimesformerForVideoClassification
 
-from tubelet.models.timesformer import TimeSformerConfig, TimeSformerDivided
-from tubelet.weights.huggingface_timesformer import to_huggingface
+from tubelet.models.timesformer.huggingface import to_huggingface
+from tubelet.models.timesformer.model import TimeSformerConfig, TimeSformerDivided
 
 
 def timesformer_twin(model: nn.Module) -> TimesformerForVideoClassification:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from torch import nn
 from transformers import VivitConfig, VivitForVideoClassification
 
-from tubelet.models.vivit import ViViTJoint
-from tubelet.models.vivit_config import ViViTConfig
-from tubelet.weights.huggingface import to_huggingface
+from tubelet.models.vivit.config import ViViTConfig
+from tubelet.models.vivit.huggingface import to_huggingface
+from tubelet.models.vivit.model import ViViTJoint
 
 ATTENTION = "sdpa"  # transformers' default, and the fastest of its implementations on a CPU
 

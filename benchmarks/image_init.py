@@ -27,7 +27,7 @@ import tyro
 from tubelet.commands.console import ProgressReporter
 from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
-from tubelet.run import RunResult, run_recipe
+from tubelet.runs.run import RunResult, run_recipe
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "image_init.json"
 RECIPE = "adrenalmnist3d/vivit_ti_joint"

@@ -37,14 +37,14 @@ from rich.table import Table
 from torch import nn
 
 from models import cpu_model
-from tubelet.data.video import VideoReader
+from tubelet.data.video.reader import VideoReader
 from tubelet.files import write_atomically
 from tubelet.inference.long_video import predict_windows
 from tubelet.inference.predictor import load
 from tubelet.inference.windows import plan_windows
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import Record, save_checkpoint
+from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "long_video.json"
 SOURCES = {"k340": "arm_wrestling.mp4", "720p": "sam2_01_dog.mp4"}  # 340x256 at 28, 1280x720 at 29.97 frames per second

@@ -16,8 +16,8 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from tubelet.models.uniformerv2 import UniFormerV2, UniFormerV2Local
-from tubelet.weights.uniformerv2 import to_official
+from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Local
+from tubelet.models.uniformerv2.weights import to_official
 
 
 def plain_twin(model: nn.Module) -> PlainUniFormerV2:

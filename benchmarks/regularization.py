@@ -38,7 +38,7 @@ from tubelet.commands.console import ProgressReporter
 from tubelet.data.synthetic import write_motion_set
 from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
-from tubelet.run import run_recipe
+from tubelet.runs.run import run_recipe
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "regularization.json"

@@ -23,10 +23,10 @@ from typing import Any
 
 from decode_sets import SECONDS, make_sets
 
-from tubelet.data.manifest import Manifest, Sample, read_manifest
-from tubelet.data.manifest_file import write_manifest
-from tubelet.data.prepare import PrepareConfig
-from tubelet.data.transcode import transcode
+from tubelet.data.manifest.file import write_manifest
+from tubelet.data.manifest.manifest import Manifest, Sample, read_manifest
+from tubelet.data.prepare.prepare import PrepareConfig
+from tubelet.data.prepare.transcode import transcode
 from tubelet.files import write_atomically
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "scale_costs.json"

@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion
 
-from tubelet.evaluation.metrics import compute_metrics
 from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
+from tubelet.tasks.metrics import compute_metrics
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "thickness.json"
 RECIPE = "adrenalmnist3d/vivit_ti_joint"  # names the data

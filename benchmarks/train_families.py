@@ -29,7 +29,7 @@ from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.run import RunResult, run_recipe
+from tubelet.runs.run import RunResult, run_recipe
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "train_families.json"
 DataSet = Literal["motion", "adrenalmnist3d"]

@@ -40,23 +40,23 @@ from relative import measure_interleaved
 from rich.console import Console
 from rich.table import Table
 
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import read_manifest
-from tubelet.data.prepare import PrepareConfig, prepare
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import read_manifest
+from tubelet.data.prepare.prepare import PrepareConfig, prepare
 from tubelet.data.synthetic import write_motion_set
-from tubelet.data.transforms import normalize
 from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
+from tubelet.session.processes import SINGLE
 from tubelet.training.allocator import keep_freed_memory
 from tubelet.training.config import TrainingConfig
-from tubelet.training.distributed import SINGLE
 from tubelet.training.estimate import count_training_macs
 from tubelet.training.objective import make_objective
-from tubelet.training.optim import OptimizerConfig, make_optimizer
-from tubelet.training.part import gather_part
-from tubelet.training.spread import spread
+from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
+from tubelet.training.parallel.micro_batch import gather_part
+from tubelet.training.parallel.parallelize import spread
 from tubelet.training.step import Stepper
 from tubelet.types import Batch
 

@@ -28,7 +28,7 @@ from tubelet.models import create_model
 from tubelet.training.allocator import keep_freed_memory
 from tubelet.training.estimate import estimate_memory
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
-from tubelet.training.optim import OptimizerConfig, make_optimizer
+from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "training_memory.json"
 CPU = torch.device("cpu")

@@ -23,9 +23,9 @@ from relative import measure_interleaved, speedup
 from torch import Tensor, nn
 from transformers import LongformerConfig, LongformerModel
 
-from tubelet.models.vtn import VTN, VTNConfig
+from tubelet.models.vtn.model import VTN, VTNConfig
+from tubelet.models.vtn.weights import to_official
 from tubelet.types import FrameFeatures
-from tubelet.weights.vtn import to_official
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "vtn_encoder.json"
 WIDTH, WINDOW, NUM_POSITIONS = 768, 32, 288

@@ -13,7 +13,7 @@ import csv
 import sys
 from pathlib import Path
 
-from tubelet.data.video import VideoReader, is_video_path
+from tubelet.data.video.reader import VideoReader, is_video_path
 from tubelet.errors import VideoError
 
 MIN_SECONDS = 9.0

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tubelet.data.full_decode import decode_fully
-from tubelet.data.scan_file import ScanFile, scan_file
-from tubelet.data.video import VideoReader
+from tubelet.data.scan.scan_file import ScanFile, scan_file
+from tubelet.data.video.full_decode import decode_fully
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
 
 MAX_PIXELS_BYTES = 128 * 2**20  # of a file that is read in one call; a larger one is read frame after frame

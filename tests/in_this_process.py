@@ -7,13 +7,13 @@ from pathlib import Path
 
 import torch
 
-from tubelet.comparison.arms import Comparison
-from tubelet.comparison.execute import Executed, execute
-from tubelet.comparison.jobs import Job
-from tubelet.comparison.materials import Materials
-from tubelet.comparison.workers import Shares, Workers, make_run
-from tubelet.outcome import Outcome
-from tubelet.training.reporter import NoReporter
+from tubelet.runs.result import Outcome
+from tubelet.session.progress import NoReporter
+from tubelet.studies.arms import Comparison
+from tubelet.studies.assets import Materials
+from tubelet.studies.execute import Executed, execute
+from tubelet.studies.jobs import Job
+from tubelet.studies.workers import Shares, Workers, make_run
 
 CPU = torch.device("cpu")
 

@@ -24,11 +24,11 @@ from safetensors.torch import load_file
 
 import tiny_recipe
 from support import Notes
-from tubelet.inference.device import choose_device
 from tubelet.recipe import load_recipe
-from tubelet.run import run_recipe
-from tubelet.training.resume import FILE as STATE
-from tubelet.weights.checkpoint import load_checkpoint
+from tubelet.runs.run import run_recipe
+from tubelet.session.device import choose_device
+from tubelet.training.state.resume import FILE as STATE
+from tubelet.weights.checkpoint.checkpoint import load_checkpoint
 
 RECIPE = {
     "model": tiny_recipe.RECIPE["model"],

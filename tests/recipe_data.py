@@ -18,10 +18,10 @@ from PIL import Image
 import layout_examples
 from layout_examples import text
 from support import write_csv
-from tubelet.data.index_store import IndexStore
-from tubelet.data.packet_index import PacketIndex
 from tubelet.data.synthetic import encode_h264
-from tubelet.data.video import is_video_path
+from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.reader import is_video_path
 from tubelet.models import model_config
 from tubelet.recipe import load_recipe
 

@@ -12,16 +12,16 @@ import torch
 from torch import nn
 
 from support import Notes
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import ManifestConfig, read_manifest
-from tubelet.data.transforms import normalize
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.protocol import Protocol
+from tubelet.session.signals import Stopping
 from tubelet.training.config import TrainingConfig
 from tubelet.training.engine import Task, fit
-from tubelet.training.optim import OptimizerConfig
-from tubelet.training.resume import Progress
-from tubelet.training.stopping import Stopping
+from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.state.resume import Progress
 
 PROTOCOL = Protocol(
     num_frames=2, frame_stride=1, resize_short_side=4, crop_size=(4, 4), num_channels=1, mean=(0.5,), std=(0.5,)

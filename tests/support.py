@@ -15,7 +15,7 @@ from tubelet import cli
 from tubelet.data.synthetic import CLASSES, write_motion_set
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import Record, save_checkpoint
+from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 
 MODEL = "vivit_ti16x2_fe"
 TINY: dict[str, Any] = {"tubelet_size": [2, 8, 8], "embed_dim": 16, "depth": 1, "num_heads": 2, "temporal_depth": 1}

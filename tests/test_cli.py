@@ -18,7 +18,7 @@ from tubelet.config import describe, to_dict
 from tubelet.models import create_model, list_models, model_config
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
-from tubelet.weights.checkpoint import Record, save_checkpoint
+from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 
 SMALL = {"embed_dim": 16, "depth": 1, "num_heads": 2, "num_frames": 4, "image_size": [16, 16]}
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tubelet import outcome
-from tubelet.outcome import content_key
 from tubelet.recipe import load_recipe
-from tubelet.weights.init_source import InitConfig
+from tubelet.runs import result as outcome
+from tubelet.runs.result import content_key
+from tubelet.weights.init.source import InitConfig
 
 
 def key(source: str, memory: Path = Path("nowhere")) -> str:

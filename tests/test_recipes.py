@@ -14,10 +14,10 @@ import pytest
 
 from recipe_data import shrunk, write_data
 from support import Notes, rows_of
-from tubelet.inference.device import choose_device
 from tubelet.published import find_published
 from tubelet.recipe import list_recipes, load_recipe
-from tubelet.run import run_recipe
+from tubelet.runs.run import run_recipe
+from tubelet.session.device import choose_device
 
 OWN_DATA = ("adrenalmnist3d", "folder", "motion", "scenes")  # nothing is published for them, or not by these papers
 

@@ -13,14 +13,14 @@ from safetensors.torch import load_file
 
 from support import MODEL, TINY, Notes, content_of, motion_videos, rows_of
 from tubelet import cli
-from tubelet.data.index_store import STORE_NAME
-from tubelet.data.packet_index import PacketIndex
+from tubelet.data.video.index_store import STORE_NAME
+from tubelet.data.video.packet_index import PacketIndex
 from tubelet.errors import TubeletError
-from tubelet.inference.device import choose_device
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.run import RunResult, run_recipe
-from tubelet.run_folder import resume_recipe
-from tubelet.training.resume import FILE as STATE
+from tubelet.runs.folder import resume_recipe
+from tubelet.runs.run import RunResult, run_recipe
+from tubelet.session.device import choose_device
+from tubelet.training.state.resume import FILE as STATE
 
 
 @pytest.fixture(scope="module")

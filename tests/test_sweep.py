@@ -12,9 +12,9 @@ from support import error_of, rows_of
 from tiny_comparison import CONTENT, write_volumes
 from tubelet import cli
 from tubelet.errors import ConfigError
-from tubelet.outcome import FILE, Outcome
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.sweep import parse_axes, run_sweep
+from tubelet.runs.result import FILE, Outcome
+from tubelet.studies.sweep import parse_axes, run_sweep
 
 
 def test_axes_are_read_and_commas_in_brackets_belong_to_a_value() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tubelet import config
-from tubelet.comparison.arms import Comparison, load_comparison
-from tubelet.comparison.timing import Cost
+from tubelet.studies.arms import Comparison, load_comparison
+from tubelet.studies.timing import Cost
 
 CONTENT: dict[str, Any] = {
     "question": "Do means of slices suffice?",

@@ -15,23 +15,23 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tubelet import config as config_io
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.budget import FAILURE_BUDGET
-from tubelet.data.manifest import Manifest, ManifestConfig
-from tubelet.data.source import Decoder
-from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig
+from tubelet.data.sources.open import Decoder
 from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
 from tubelet.models import model_config
+from tubelet.models.vivit.init import InitConfig
 from tubelet.protocol import Protocol
 from tubelet.training.config import TrainingConfig
-from tubelet.training.optim import OptimizerConfig
-from tubelet.weights.image_init import InitConfig
-from tubelet.weights.lora import LoraConfig
+from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.weights.checkpoint.lora import LoraConfig
 
 # Data that ships in the package, addressed as "embedded:NAME".
 EMBEDDED = "embedded:"
-# Of the folders with recipes, the one that holds comparisons instead (tubelet.comparison.arms).
+# Of the folders with recipes, the one that holds comparisons instead (tubelet.studies.arms).
 COMPARISONS = "comparisons"
 # What the data and the protocol decide about a model; a recipe that says it too could only contradict them.
 DECIDED_BY_DATA = ("num_classes", "in_channels")

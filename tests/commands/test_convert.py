@@ -14,8 +14,8 @@ from transformers import VivitConfig, VivitForVideoClassification
 
 from support import content_of, error_of, write_checkpoint
 from tubelet import cli, load
-from tubelet.weights.checkpoint import load_checkpoint, read_record
-from tubelet.weights.read import read_weights
+from tubelet.weights.checkpoint.checkpoint import load_checkpoint, read_record
+from tubelet.weights.mapping.read import read_weights
 
 FLAX = Path(__file__).parents[1] / "fixtures" / "flax"
 

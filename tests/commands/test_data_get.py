@@ -14,7 +14,7 @@ import pytest
 from support import error_of
 from tubelet import cli
 from tubelet.data import medmnist
-from tubelet.data.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.recipe import DataConfig
 
 ADRENAL = DataConfig(source="embedded:adrenalmnist3d").path

@@ -12,7 +12,7 @@ from huggingface_hub import constants
 
 from support import content_of, error_of, write_checkpoint
 from tubelet import cli, load
-from tubelet.weights.checkpoint import load_checkpoint, read_record, save_checkpoint
+from tubelet.weights.checkpoint.checkpoint import load_checkpoint, read_record, save_checkpoint
 
 METRICS: dict[str, Any] = {
     **{"split": "test", "num_videos": 16, "num_failed": 0, "failed": [], "views": "2x3", "averaging": "logits"},

@@ -15,10 +15,10 @@ import torch
 
 from support import MODEL, TINY, TRAIN_TINY, Notes, rows_of
 from tubelet import cli
-from tubelet.data.index_store import STORE_NAME, IndexStore
+from tubelet.data.video.index_store import STORE_NAME, IndexStore
 from tubelet.errors import Stopped
 from tubelet.recipe import load_recipe
-from tubelet.run import run_recipe
+from tubelet.runs.run import run_recipe
 
 
 def test_sigterm_to_the_whole_group_gives_143_and_a_line_and_no_video_counts_as_unreadable(

@@ -12,13 +12,13 @@ import torch
 
 from tiny_comparison import CONTENT, load, write_comparison
 from tubelet import config
-from tubelet.comparison.arms import list_comparisons, load_comparison
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model
-from tubelet.start import read_start, start_model
-from tubelet.training.reporter import NoReporter
-from tubelet.weights.checkpoint import Record, save_checkpoint
+from tubelet.runs.initialization import read_start, start_model
+from tubelet.session.progress import NoReporter
+from tubelet.studies.arms import list_comparisons, load_comparison
+from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 
 
 def written(folder: Path) -> dict[str, Any]:

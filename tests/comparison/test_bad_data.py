@@ -12,14 +12,14 @@ import torch
 
 from in_this_process import carried_out
 from tiny_comparison import CONTENT, WITH_MATERIALS, load, made_up_costs, write_volumes
-from tubelet.comparison.arms import Comparison
-from tubelet.comparison.execute import Executed
-from tubelet.comparison.jobs import TEST
-from tubelet.comparison.results import gather
 from tubelet.data.synthetic import write_motion_set
 from tubelet.errors import ConfigError, DataError
 from tubelet.report.comparison import write_comparison_report
 from tubelet.report.comparison_tables import warnings
+from tubelet.studies.arms import Comparison
+from tubelet.studies.execute import Executed
+from tubelet.studies.jobs import TEST
+from tubelet.studies.results import gather
 
 
 @pytest.fixture(scope="module", autouse=True)

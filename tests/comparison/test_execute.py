@@ -15,25 +15,25 @@ import torch
 
 from in_this_process import CPU, InThisProcess, carried_out
 from tiny_comparison import load, made_up_costs
-from tubelet.comparison.arms import Comparison
-from tubelet.comparison.execute import Executed
-from tubelet.comparison.jobs import TEST, Job, make_job
-from tubelet.comparison.materials import Materials
-from tubelet.comparison.results import Result, gather
-from tubelet.comparison.timing import measure_costs
-from tubelet.comparison.workers import make_run
-from tubelet.outcome import FILE
 from tubelet.report.comparison import write_comparison_report
-from tubelet.training.reporter import NoReporter
+from tubelet.runs.result import FILE
+from tubelet.session.progress import NoReporter
+from tubelet.studies.arms import Comparison
+from tubelet.studies.assets import Materials
+from tubelet.studies.execute import Executed
+from tubelet.studies.jobs import TEST, Job, make_job
+from tubelet.studies.results import Result, gather
+from tubelet.studies.timing import measure_costs
+from tubelet.studies.workers import make_run
 
 # A comparison on one process of its own, as the command runs it.
 SCRIPT = """
 import sys
 from pathlib import Path
-from tubelet.comparison.arms import load_comparison
-from tubelet.comparison.execute import execute
-from tubelet.comparison.materials import Materials
-from tubelet.comparison.workers import Workers
+from tubelet.studies.arms import load_comparison
+from tubelet.studies.execute import execute
+from tubelet.studies.assets import Materials
+from tubelet.studies.workers import Workers
 if __name__ == "__main__":
     with Workers(["cpu"], 1, lambda: None) as workers:
         materials = Materials(load_comparison(sys.argv[1]), Path(sys.argv[2]))

@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.comparison.convergence import area_under_curve, steps_to
-from tubelet.comparison.items import (
+from tubelet.data.manifest.manifest import Sample
+from tubelet.errors import DataError
+from tubelet.evaluation.scores import scores_csv
+from tubelet.studies.convergence import area_under_curve, steps_to
+from tubelet.studies.items import (
     Metric,
     Scores,
     draw_weights,
@@ -17,10 +20,7 @@ from tubelet.comparison.items import (
     read_scores,
     resampled_metric,
 )
-from tubelet.data.manifest import Sample
-from tubelet.errors import DataError
-from tubelet.evaluation.metrics import compute_metrics
-from tubelet.evaluation.scores import scores_csv
+from tubelet.tasks.metrics import compute_metrics
 
 
 def scores_of(num_items: int, num_classes: int) -> Scores:

@@ -13,13 +13,13 @@ import torch
 
 from in_this_process import carried_out
 from tiny_comparison import WITH_MATERIALS, load, made_up_costs
-from tubelet.comparison.arms import Comparison
-from tubelet.comparison.execute import Executed
-from tubelet.comparison.jobs import views_file
-from tubelet.comparison.materials import Materials
-from tubelet.comparison.results import gather
 from tubelet.errors import ConfigError, DataError, Diverged
 from tubelet.report.comparison import write_comparison_report
+from tubelet.studies.arms import Comparison
+from tubelet.studies.assets import Materials
+from tubelet.studies.execute import Executed
+from tubelet.studies.jobs import views_file
+from tubelet.studies.results import gather
 from tubelet.weights.open import open_checkpoint
 
 

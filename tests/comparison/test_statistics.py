@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from tubelet.comparison.statistics import (
+from tubelet.studies.statistics import (
     Pair,
     contrast,
     holm,

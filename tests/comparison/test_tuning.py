@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from tubelet.comparison.arms import Tuning
-from tubelet.comparison.tuning import Choice, Grid, choose, extended, settings_of, text_of
+from tubelet.studies.arms import Tuning
+from tubelet.studies.tuning import Choice, Grid, choose, extended, settings_of, text_of
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 TUNING = Tuning(grid={"optim.lr": RATES}, max_extensions=2)

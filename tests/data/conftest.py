@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.manifest.manifest import Manifest, Sample
 
 WriteVideo = Callable[..., Path]
 

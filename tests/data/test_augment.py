@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from tubelet.config import describe, from_dict, to_dict
-from tubelet.data.augment import AugmentConfig, ErasingConfig, jittered_sampling
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.mixing import MixConfig
-from tubelet.data.randaugment import RandAugmentConfig
+from tubelet.data.clips.augment import AugmentConfig, ErasingConfig, jittered_sampling
+from tubelet.data.clips.mixing import MixConfig
+from tubelet.data.clips.randaugment import RandAugmentConfig
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 from tubelet.types import Batch

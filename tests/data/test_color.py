@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
-from tubelet.data.color import ColorStep, change_colors
+from tubelet.data.clips.color import ColorStep, change_colors
 
 TORCHVISION: dict[str, Callable[[Tensor, float], Tensor]] = {
     "brightness": F.adjust_brightness,

@@ -13,10 +13,10 @@ import torch
 
 from support import assert_one_line
 from tubelet.config import to_dict
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.feature_dataset import FeatureDataset, make_dataset
-from tubelet.data.feature_store import (
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.mixing import MixConfig
+from tubelet.data.features.dataset import FeatureDataset, make_dataset
+from tubelet.data.features.store import (
     LAYOUT,
     MANIFEST,
     RECORD,
@@ -27,10 +27,10 @@ from tubelet.data.feature_store import (
     write_failure,
     write_features,
 )
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample, read_manifest
-from tubelet.data.manifest_file import write_manifest
-from tubelet.data.mixing import MixConfig
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.file import write_manifest
+from tubelet.data.manifest.manifest import Manifest, Sample, read_manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
 from tubelet.protocol import Protocol

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset, read_views
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.loading.dataset import ClipDataset, read_views
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.synthetic import write_motion_set
 from tubelet.protocol import Protocol
 

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 from support import assert_one_line
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.frames import FrameFolderReader
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.source import open_source
-from tubelet.data.video import VideoReader
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.sources.frame_folder import FrameFolderReader
+from tubelet.data.sources.open import open_source
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError, VideoError
 from tubelet.protocol import Protocol
 

@@ -9,8 +9,8 @@ import pytest
 
 import fuzzing
 from fuzzing import BAD, GOOD, FuzzJob, Outcome, mutate, read_whole
-from tubelet.data.video import VideoReader
-from tubelet.data.workers import WorkerPool
+from tubelet.data.loading.workers import WorkerPool
+from tubelet.data.video.reader import VideoReader
 
 SMALL = 45  # of the 2,000 files that tests/soak/test_damaged_files.py reads
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "clips"

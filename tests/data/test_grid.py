@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from tubelet.data.grid import GridSampler, grid_indices
-from tubelet.data.sampling import view_clips
+from tubelet.data.clips.sampling import view_clips
+from tubelet.data.clips.time_grid import GridSampler, grid_indices
 from tubelet.protocol import Protocol
 
 RATES = {

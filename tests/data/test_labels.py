@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from support import PROTOCOL, assert_one_line, touch, write_csv
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, ManifestConfig, Sample, read_manifest
-from tubelet.data.manifest_file import write_manifest
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.file import write_manifest
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, Sample, read_manifest
 from tubelet.errors import ConfigError, DataError
 
 SEVERAL = ManifestConfig(label_separator="|", val_fraction=0.0)

@@ -11,8 +11,8 @@ import pytest
 from layout_examples import EXAMPLES, Example, Rows
 from support import assert_one_line
 from tubelet.data.layouts import LAYOUTS
-from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
-from tubelet.data.manifest_file import write_manifest
+from tubelet.data.manifest.file import write_manifest
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
 from tubelet.errors import DataError
 
 LINED = [example for example in EXAMPLES if example.says]

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 from tubelet.types import Batch

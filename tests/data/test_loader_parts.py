@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader, rows_of_process
-from tubelet.data.manifest import ManifestConfig, read_manifest
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader, rows_of_process
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.protocol import Protocol
 
 PROTOCOL = Protocol(num_frames=2, frame_stride=1, resize_short_side=6, crop_size=(4, 4))

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from tubelet.data.augment import AugmentConfig, ErasingConfig
-from tubelet.data.color import ColorStep
-from tubelet.data.look import Look, apply_look, random_look
-from tubelet.data.randaugment import RandAugmentConfig
-from tubelet.data.transforms import crop_frames, normalize, random_geometry, resize_frames
+from tubelet.data.clips.augment import AugmentConfig, ErasingConfig
+from tubelet.data.clips.color import ColorStep
+from tubelet.data.clips.pixel_augmentation import Look, apply_look, random_look
+from tubelet.data.clips.randaugment import RandAugmentConfig
+from tubelet.data.clips.transforms import crop_frames, normalize, random_geometry, resize_frames
 from tubelet.protocol import Protocol
 
 PROTOCOL = Protocol(resize_short_side=64, crop_size=(56, 56), num_frames=4)

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.data.augment import AugmentConfig, ErasingConfig
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.look import UnfinishedBatch, finish_batch
-from tubelet.data.manifest import ManifestConfig, read_manifest
-from tubelet.data.randaugment import RandAugmentConfig
+from tubelet.data.clips.augment import AugmentConfig, ErasingConfig
+from tubelet.data.clips.pixel_augmentation import UnfinishedBatch, finish_batch
+from tubelet.data.clips.randaugment import RandAugmentConfig
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.protocol import Protocol
 from tubelet.types import Batch
 

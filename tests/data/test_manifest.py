@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from support import assert_one_line, touch, write_csv
-from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
 from tubelet.errors import ConfigError, DataError
 
 

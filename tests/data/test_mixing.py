@@ -12,7 +12,7 @@ from torch.nn import functional as nnf
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Video
 
-from tubelet.data.mixing import MixConfig, Mixture, draw_mixture
+from tubelet.data.clips.mixing import MixConfig, Mixture, draw_mixture
 from tubelet.errors import ConfigError
 
 SIZE = (12, 16)

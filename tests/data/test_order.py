@@ -10,11 +10,11 @@ import pytest
 import torch
 
 from support import PROTOCOL
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.order import balanced_shares, draw_balanced
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.sampler import balanced_shares, draw_balanced
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest, Sample
 
 
 def manifest(labels: list[tuple[int, ...]], root: Path = Path(), multi_label: bool = False) -> Manifest:

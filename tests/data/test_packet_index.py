@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 from support import write_csv
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.decoder import DISCARDED, KEY
-from tubelet.data.index_dataset import index_files, index_manifest, video_files
-from tubelet.data.index_store import STORE_NAME, IndexStore
-from tubelet.data.manifest import Manifest, ManifestConfig, Sample, read_manifest
-from tubelet.data.packet_index import PacketIndex
-from tubelet.data.video import VideoReader
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.index_dataset import index_files, index_manifest, video_files
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, Sample, read_manifest
+from tubelet.data.video.decoder import DISCARDED, KEY
+from tubelet.data.video.index_store import STORE_NAME, IndexStore
+from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
@@ -205,7 +205,7 @@ def test_what_a_process_remembers_is_bounded(
 ) -> None:
     indices = {clip: PacketIndex.of(clip) for clip in clips}
     sizes = [index.pts.nbytes + index.keys.nbytes + index.packets.nbytes for index in indices.values()]
-    monkeypatch.setattr("tubelet.data.index_store._REMEMBERED_BYTES", sum(sizes) - 1)
+    monkeypatch.setattr("tubelet.data.video.index_store._REMEMBERED_BYTES", sum(sizes) - 1)
     for clip in (clips[0], *clips):
         store.remember(clip, indices[clip])
     assert [store.get(clip) is not None for clip in clips] == [False, True, True]

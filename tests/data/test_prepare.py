@@ -17,17 +17,17 @@ from av.video.frame import PictureType
 from torchvision.transforms.v2 import functional
 
 from support import assert_one_line
-from tubelet.data import prepare as prepare_module
-from tubelet.data import prepare_job
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.index_store import IndexStore
-from tubelet.data.manifest import Manifest, ManifestConfig, Sample, read_manifest
-from tubelet.data.pack import pack
-from tubelet.data.prepare import PrepareConfig, prepare
-from tubelet.data.prepare_job import PrepareJob
-from tubelet.data.shards import member_place, read_member
-from tubelet.data.transcode import Encoding, transcode
-from tubelet.data.video import VideoReader
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, Sample, read_manifest
+from tubelet.data.prepare import job as prepare_job
+from tubelet.data.prepare import prepare as prepare_module
+from tubelet.data.prepare.job import PrepareJob
+from tubelet.data.prepare.pack import pack
+from tubelet.data.prepare.prepare import PrepareConfig, prepare
+from tubelet.data.prepare.transcode import Encoding, transcode
+from tubelet.data.sources.shards import member_place, read_member
+from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError, DataError, VideoError
 from tubelet.protocol import Protocol
 
@@ -188,11 +188,11 @@ def test_packing_goes_on_where_it_stopped_and_packs_only_what_is_new(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, sharded = tmp_path / "out", replace(SMALL, shards=1)
-    monkeypatch.setattr("tubelet.data.prepare._append", stopping := Stopping())
+    monkeypatch.setattr("tubelet.data.prepare.prepare._append", stopping := Stopping())
     with pytest.raises(KeyboardInterrupt):
         prepare(manifest, out, sharded)
     assert len(list(out.rglob("*.mp4"))) == 3
-    monkeypatch.setattr("tubelet.data.prepare._append", stopping.append)
+    monkeypatch.setattr("tubelet.data.prepare.prepare._append", stopping.append)
     assert prepare(manifest, out, sharded).num_made == 0
     assert sorted(path.name for path in (out / "shards").iterdir()) == ["test-000000.tar", "train-000000.tar"]
     before = clips_of(read_manifest(out / "manifest.csv"))
@@ -256,9 +256,9 @@ class Hanging(PrepareJob):
         name = self.files[index].source.name
         with pytest.MonkeyPatch.context() as patch:
             if name == "one.avi.mp4":
-                patch.setattr("tubelet.data.packet_index.VideoContainer", lambda *_: threading.Event().wait())
+                patch.setattr("tubelet.data.video.packet_index.VideoContainer", lambda *_: threading.Event().wait())
             if name == "two.mp4":
-                patch.setattr("tubelet.data.transcode.VideoContainer", lambda *_: threading.Event().wait())
+                patch.setattr("tubelet.data.prepare.transcode.VideoContainer", lambda *_: threading.Event().wait())
             return super().run(index, epoch, allow)
 
 

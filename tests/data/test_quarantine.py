@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from support import assert_one_line, touch
-from tubelet.data.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.errors import DataError
 
 

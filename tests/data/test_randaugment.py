@@ -12,7 +12,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from tubelet.data.randaugment import (
+from tubelet.data.clips.randaugment import (
     TIMM_NAMES,
     TRIVIAL_NAMES,
     VIVIT_NAMES,

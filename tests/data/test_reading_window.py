@@ -9,13 +9,13 @@ import pytest
 import torch
 from torchvision.transforms.v2 import functional
 
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.index_store import IndexStore
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.packet_index import PacketIndex
-from tubelet.data.transforms import crop_frames, random_geometry, reading_window, resize_frames, view_geometry
-from tubelet.data.video import VideoReader
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.transforms import crop_frames, random_geometry, reading_window, resize_frames, view_geometry
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.reader import VideoReader
 from tubelet.protocol import Protocol
 
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"

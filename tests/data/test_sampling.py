@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tubelet.data.sampling import ClipPlan, random_clip, segment, view_clips
+from tubelet.data.clips.sampling import ClipPlan, random_clip, segment, view_clips
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 

@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 
 from support import write_csv
-from tubelet.data.extent import missing_bytes
-from tubelet.data.manifest import ManifestConfig, read_manifest
-from tubelet.data.quarantine import write_quarantine
-from tubelet.data.scan import RESULTS, Scan, ScanConfig, scan
-from tubelet.data.scan_file import FileFacts, ScanFile, scan_file
-from tubelet.data.scan_report import as_dict, as_text
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.quarantine import write_quarantine
+from tubelet.data.scan.report import as_dict, as_text
+from tubelet.data.scan.scan import RESULTS, Scan, ScanConfig, scan
+from tubelet.data.scan.scan_file import FileFacts, ScanFile, scan_file
+from tubelet.data.video.extent import missing_bytes
 
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"
 WriteVideo = Callable[..., Path]

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from layout_examples import tar
-from tubelet.data.extent import missing_bytes
-from tubelet.data.manifest import Manifest, ManifestConfig, Sample, read_manifest
-from tubelet.data.prepare import PrepareConfig, prepare
-from tubelet.data.scan import Scan, ScanConfig, scan
-from tubelet.data.scan_file import FileFacts, ScanFile, scan_file
-from tubelet.data.shards import member_place
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, Sample, read_manifest
+from tubelet.data.prepare.prepare import PrepareConfig, prepare
+from tubelet.data.scan.scan import Scan, ScanConfig, scan
+from tubelet.data.scan.scan_file import FileFacts, ScanFile, scan_file
+from tubelet.data.sources.shards import member_place
+from tubelet.data.video.extent import missing_bytes
 
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"
 SMALL = PrepareConfig(num_workers=1)

@@ -12,10 +12,10 @@ import torch
 
 from layout_examples import tar
 from support import assert_one_line
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.manifest import ManifestConfig, read_manifest
-from tubelet.data.shards import read_member
-from tubelet.data.source import open_source
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.sources.open import open_source
+from tubelet.data.sources.shards import read_member
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 

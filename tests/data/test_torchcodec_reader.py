@@ -19,9 +19,9 @@ import pytest
 
 from support import TRAIN_TINY
 from tubelet import cli
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.source import check_decoder
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.sources.open import check_decoder
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.transforms import (
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.transforms import (
     Geometry,
     crop_frames,
     normalize,

@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision.transforms.v2 import functional
 
-from tubelet.data.packet_index import PacketIndex
-from tubelet.data.scaling import Window
-from tubelet.data.video import VIDEO_SUFFIXES, VideoReader, is_video_path
+from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.reader import VIDEO_SUFFIXES, VideoReader, is_video_path
+from tubelet.data.video.scaling import Window
 from tubelet.errors import VideoError
 
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"

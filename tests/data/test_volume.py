@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.data.volume import (
+from tubelet.data.sources.volume import (
     ArrayReader,
     frames_from_array,
     frames_from_tensor,

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tubelet.data.watchdog import Watchdog
+from tubelet.data.loading.watchdog import Watchdog
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ from typing import ClassVar
 import pytest
 import torch
 
-from tubelet.data.dataset import ClipDataset, Item
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest
-from tubelet.data.workers import WorkerPool
+from tubelet.data.loading.dataset import ClipDataset, Item
+from tubelet.data.loading.loader import Loader
+from tubelet.data.loading.workers import WorkerPool
+from tubelet.data.manifest.manifest import Manifest
 from tubelet.protocol import Protocol
 
 PROTOCOL = Protocol(
@@ -189,9 +189,9 @@ def test_no_process_outlives_its_loader(manifest: Manifest) -> None:
 
 _PARENT = """
 import multiprocessing, pathlib, sys, time
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.protocol import Protocol
 
 if __name__ == "__main__":
@@ -225,9 +225,9 @@ def test_workers_end_when_their_parent_is_killed(manifest: Manifest) -> None:
 
 _SPAWN = """
 import hashlib, multiprocessing, pathlib, sys
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.protocol import Protocol
 
 sys.stdout.write(f"main module runs as {__name__}\\n")  # one write: two processes may say it at once

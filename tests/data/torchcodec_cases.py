@@ -10,13 +10,13 @@ import pytest
 import torch
 from test_video import CODED, write_coded, write_gif
 
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.packet_index import PacketIndex
-from tubelet.data.scaling import Window
-from tubelet.data.torchcodec_reader import TorchcodecReader
-from tubelet.data.video import VideoReader
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.sources.torchcodec_reader import TorchcodecReader
+from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.reader import VideoReader
+from tubelet.data.video.scaling import Window
 from tubelet.errors import VideoError
 from tubelet.protocol import Protocol
 

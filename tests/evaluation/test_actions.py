@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from tubelet.errors import DataError
-from tubelet.evaluation.actions import ActionMetrics, compute_action_metrics
-from tubelet.evaluation.metrics import compute_metrics
+from tubelet.tasks.actions import ActionMetrics, compute_action_metrics
+from tubelet.tasks.metrics import compute_metrics
 
 NAMES = (("tap", "plate", "door"), ("take", "open"))
 # Best noun and verb of each video, with 0.6 and 0.7 of the probability.

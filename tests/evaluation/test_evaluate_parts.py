@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from support import PROTOCOL, tiny_model
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
 from tubelet.errors import DataError
 from tubelet.evaluation.evaluate import Evaluation, Scored, evaluate
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tubelet.errors import DataError
-from tubelet.evaluation.metrics import Metrics, compute_metrics
+from tubelet.tasks.metrics import Metrics, compute_metrics
 
 ABC = ("a", "b", "c")
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tubelet.errors import DataError
-from tubelet.evaluation.multi_label import compute_multi_label_metrics
+from tubelet.tasks.multi_label_metrics import compute_multi_label_metrics
 
 NAMES = ("walk", "talk", "sing", "never")
 PROBS = torch.tensor([[0.9, 0.8, 0.1, 0.2], [0.8, 0.3, 0.4, 0.1], [0.7, 0.9, 0.3, 0.3], [0.6, 0.2, 0.2, 0.4]])

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tubelet.errors import TubeletError
-from tubelet.inference.device import choose_device
+from tubelet.session.device import choose_device
 
 
 def test_auto_is_the_first_of_the_accelerators_that_is_there() -> None:

@@ -11,17 +11,17 @@ import torch
 from torch import nn
 
 from support import assert_one_line, motion_videos
-from tubelet.data.dataset import read_views
-from tubelet.data.feature_store import FeatureFile
-from tubelet.data.frame_chunks import FRAMES_PER_CHUNK
-from tubelet.data.manifest import Manifest, Sample, read_manifest
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.features.store import FeatureFile
+from tubelet.data.loading.dataset import read_views
+from tubelet.data.loading.frame_chunks import FRAMES_PER_CHUNK
+from tubelet.data.manifest.manifest import Manifest, Sample, read_manifest
 from tubelet.data.synthetic import write_motion_set
-from tubelet.data.transforms import normalize
 from tubelet.errors import DataError
 from tubelet.inference.extract import Extracted, ExtractOptions, extract, open_store
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 from vtn_recipe import RECIPE
 
 CPU = torch.device("cpu")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.inference.heads import best_actions, class_probs, head_sizes, rank, split_heads
 from tubelet.protocol import Protocol
+from tubelet.tasks.heads import best_actions, class_probs, head_sizes, rank, split_heads
 
 HEADS = {"noun": ("tap", "plate", "door"), "verb": ("take", "open"), "hand": ("left", "right", "both", "none")}
 PROTOCOL = Protocol(labels=HEADS)

@@ -21,8 +21,8 @@ from live_film import FPS, write_film
 
 from support import MODEL, PROTOCOL, tiny_model
 from tubelet import cli, load
-from tubelet.data.live import LiveFrame, LiveSource
-from tubelet.data.video import VideoReader
+from tubelet.data.video.live import LiveFrame, LiveSource
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import VideoError
 from tubelet.inference import live
 from tubelet.inference.live import Watcher
@@ -30,7 +30,7 @@ from tubelet.inference.long_video import predict_windows
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan
 from tubelet.types import Segment
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 
 PLAN = WindowPlan(num_frames=4, hop=4, seconds_per_sample=0.1)
 

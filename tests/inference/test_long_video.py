@@ -16,9 +16,9 @@ from torch import nn
 
 from support import PROTOCOL, write_checkpoint
 from tubelet import load
-from tubelet.data.grid import grid_indices
-from tubelet.data.transforms import crop_frames, normalize, resize_frames, view_geometry
-from tubelet.data.video import VideoReader
+from tubelet.data.clips.time_grid import grid_indices
+from tubelet.data.clips.transforms import crop_frames, normalize, resize_frames, view_geometry
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError, VideoError
 from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
@@ -26,7 +26,7 @@ from tubelet.inference.stream import StreamingClassifier
 from tubelet.inference.windows import WindowPlan, plan_whole
 from tubelet.models import create_model
 from tubelet.types import HeadScores, Segment
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 
 TICKS = 30_000  # per second: holds 24, 29.97 and any variable rate exactly
 RATES = {

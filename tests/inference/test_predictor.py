@@ -11,7 +11,7 @@ import torch
 
 from support import PROTOCOL, rows_of, write_checkpoint
 from tubelet import Classifier, cli, load
-from tubelet.data.video import VideoReader
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError, DataError, TubeletError, VideoError
 from tubelet.types import Prediction
 

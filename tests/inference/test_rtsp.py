@@ -12,7 +12,7 @@ from live_film import FPS, write_film
 from rtsp_server import TS_PACKET, serving
 
 from tubelet import cli, load
-from tubelet.data.video import VideoReader
+from tubelet.data.video.reader import VideoReader
 from tubelet.inference.long_video import predict_windows
 from tubelet.inference.windows import WindowPlan
 from tubelet.types import Segment

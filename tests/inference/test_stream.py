@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from support import MODEL, PROTOCOL, tiny_model
-from tubelet.data.grid import grid_indices
-from tubelet.data.transforms import crop_frames, normalize, resize_frames, view_geometry
+from tubelet.data.clips.time_grid import grid_indices
+from tubelet.data.clips.transforms import crop_frames, normalize, resize_frames, view_geometry
 from tubelet.errors import ConfigError, DataError
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.stream import StreamingClassifier
@@ -21,9 +21,9 @@ from tubelet.inference.window_stages import SharedFrames
 from tubelet.inference.windows import WindowPlan, plan_windows
 from tubelet.models import create_model
 from tubelet.models.stages import model_inputs
-from tubelet.models.vtn import VTN, VTNConfig
+from tubelet.models.vtn.model import VTN, VTNConfig
 from tubelet.types import Segment
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 
 TIMES = {
     "24": np.arange(50) / 24,

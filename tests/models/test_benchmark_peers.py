@@ -12,7 +12,7 @@ from plain_uniformerv2 import plain_twin
 from torch import nn
 
 from tubelet.models import create_model
-from tubelet.weights.uniformerv2 import from_official
+from tubelet.models.uniformerv2.weights import from_official
 
 SMALL: dict[str, Any] = {"embed_dim": 24, "depth": 3, "num_heads": 4, "image_size": [32, 32], "num_classes": 5}
 

@@ -7,8 +7,8 @@ import timm
 import torch
 
 from tubelet.errors import ConfigError
-from tubelet.models.image_backbone import make_backbone
-from tubelet.models.vtn import VTN, VTNConfig
+from tubelet.models.vtn.image_backbone import make_backbone
+from tubelet.models.vtn.model import VTN, VTNConfig
 
 
 def tiny(backbone: str, size: int) -> VTN:

@@ -14,9 +14,9 @@ from tubelet.errors import ConfigError, TubeletError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model, model_config
 from tubelet.models import list_models as list_tubelet_models
-from tubelet.models.torchvision import NETWORKS
+from tubelet.models.torchvision.model import NETWORKS
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import Record, load_checkpoint, save_checkpoint
+from tubelet.weights.checkpoint.checkpoint import Record, load_checkpoint, save_checkpoint
 
 NAMES = list_tubelet_models("torchvision/")
 

@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model
-from tubelet.nn.global_block import GlobalUniBlock
+from tubelet.models.uniformerv2.global_block import GlobalUniBlock
 
 # name, fields, frames, side, parameters, GMACs
 PUBLISHED: list[tuple[str, dict[str, Any], int, int, int, float]] = [

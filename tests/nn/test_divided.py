@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tubelet.nn.divided import DividedBlock
+from tubelet.models.timesformer.divided import DividedBlock
 
 B, S, T, D = 2, 6, 4, 16
 

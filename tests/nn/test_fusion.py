@@ -8,8 +8,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from tubelet.nn.fusion import HierarchicalKeyFusion, HierarchicalQueryFusion, ParallelFusion, SequentialFusion
-from tubelet.nn.global_block import GlobalUniBlock
+from tubelet.models.uniformerv2.fusion import (
+    HierarchicalKeyFusion,
+    HierarchicalQueryFusion,
+    ParallelFusion,
+    SequentialFusion,
+)
+from tubelet.models.uniformerv2.global_block import GlobalUniBlock
 
 GRID = (2, 3)
 ALL = (SequentialFusion, ParallelFusion, HierarchicalKeyFusion, HierarchicalQueryFusion)

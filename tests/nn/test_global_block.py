@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tubelet.nn.global_block import CrossAttention, DynamicPositionEncoding, GlobalUniBlock
-from tubelet.nn.local_block import LocalMHRA, RelativeAttention
+from tubelet.models.uniformerv2.global_block import CrossAttention, DynamicPositionEncoding, GlobalUniBlock
+from tubelet.models.uniformerv2.local_block import LocalMHRA, RelativeAttention
 
 
 @pytest.mark.parametrize("num_frames", [1, 2, 5])

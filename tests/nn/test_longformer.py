@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from tubelet.nn import longformer
-from tubelet.nn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
+from tubelet.models.vtn import longformer
+from tubelet.models.vtn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 
 WIDTH, HEADS = 24, 3
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from tubelet.nn.quick_gelu import QuickGeluMlp, quick_gelu
+from tubelet.models.uniformerv2.quick_gelu import QuickGeluMlp, quick_gelu
 
 
 def test_it_is_the_formula_and_so_is_its_gradient() -> None:

@@ -15,12 +15,12 @@ from torch import Tensor
 
 from parity.compare import compare, random_source, read_arrays
 from parity.vivit import record_intermediates
-from tubelet.data.dataset import read_views
-from tubelet.data.transforms import normalize
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.loading.dataset import read_views
 from tubelet.models import create_model
-from tubelet.models.vivit import ViViTJoint
-from tubelet.weights.huggingface import from_huggingface, to_huggingface, vivit_fields
-from tubelet.weights.huggingface_protocol import read_protocol
+from tubelet.models.vivit.huggingface import from_huggingface, to_huggingface, vivit_fields
+from tubelet.models.vivit.model import ViViTJoint
+from tubelet.weights.mapping.huggingface_protocol import read_protocol
 
 # The processor's arguments behind each variant's words in config.json.
 _VARIANTS: dict[str, dict[str, Any]] = {

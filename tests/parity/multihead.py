@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from parity.compare import read_arrays
-from tubelet.data.mixing import Mixture
-from tubelet.evaluation.actions import compute_action_metrics
-from tubelet.evaluation.metrics import compute_metrics
-from tubelet.inference.heads import best_actions, class_probs, split_heads
+from tubelet.data.clips.mixing import Mixture
 from tubelet.protocol import Protocol
+from tubelet.tasks.actions import compute_action_metrics
+from tubelet.tasks.heads import best_actions, class_probs, split_heads
+from tubelet.tasks.metrics import compute_metrics
 from tubelet.training.objective import Objective
 
 

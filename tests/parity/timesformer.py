@@ -14,15 +14,15 @@ from torch import Tensor, nn
 
 from parity.compare import random_source, read_arrays
 from tubelet.evaluation.cost import count_macs, count_parameters
-from tubelet.models.timesformer import TimeSformer, TimeSformerConfig, TimeSformerSpace
-from tubelet.weights.huggingface_timesformer import (
+from tubelet.models.timesformer.huggingface import (
     CLASSES,
     from_huggingface,
     per_frame_logits,
     timesformer_fields,
     to_huggingface,
 )
-from tubelet.weights.timesformer import from_image_vit, from_official, to_official
+from tubelet.models.timesformer.model import TimeSformer, TimeSformerConfig, TimeSformerSpace
+from tubelet.models.timesformer.weights import from_image_vit, from_official, to_official
 
 
 def timesformer_from_official(arguments: Mapping[str, Any]) -> TimeSformer:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from parity.compare import compare, random_source, read_arrays
-from tubelet.models.vivit import (
+from tubelet.models.vivit.model import (
     FactorizedEncoderConfig,
     FactorizedSelfAttentionConfig,
     TokenPoolConfig,
@@ -22,9 +22,9 @@ from tubelet.models.vivit import (
     ViViTFactorizedSelfAttention,
     ViViTJoint,
 )
+from tubelet.models.vivit.weights import from_scenic, to_scenic
 from tubelet.nn.tokenizer import uniform_frame_indices
-from tubelet.training.optim import OptimizerConfig, make_optimizer, make_schedule
-from tubelet.weights.scenic import from_scenic, to_scenic
+from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer, make_schedule
 
 _POOL = {"token": "token", "0": "first", "gap": "avg", "gmp": "max", "gsp": "sum"}
 

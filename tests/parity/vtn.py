@@ -12,9 +12,9 @@ from torch import Tensor
 
 from parity.compare import random_source, read_arrays
 from tubelet.models import create_model
-from tubelet.models.vtn import VTN, VTNConfig
+from tubelet.models.vtn.model import VTN, VTNConfig
+from tubelet.models.vtn.weights import from_official, to_official
 from tubelet.types import FrameFeatures
-from tubelet.weights.vtn import from_official, to_official
 
 
 def vtn_from_official(arguments: Mapping[str, Any]) -> VTN:

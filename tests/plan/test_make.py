@@ -13,11 +13,11 @@ from huggingface_hub import constants
 
 from layout_examples import text
 from support import COUNTS, MODEL, TINY, Notes, content_of, motion_videos, rows_of, write_checkpoint
-from tubelet.data.index_store import STORE_NAME
-from tubelet.plan.make import plan_run
-from tubelet.plan.parts import Plan
+from tubelet.data.video.index_store import STORE_NAME
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.run import run_recipe
+from tubelet.runs.plan.make import plan_run
+from tubelet.runs.plan.parts import Plan
+from tubelet.runs.run import run_recipe
 
 CPU = torch.device("cpu")
 # Clips of SMALL, 15 kB each as pixels alone, that no step of this machine can hold.

@@ -13,9 +13,9 @@ import torch
 from safetensors.torch import save_file
 
 from tubelet import config
-from tubelet.evaluation.metrics import compute_metrics
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import RECORD, WEIGHTS, Record
+from tubelet.tasks.metrics import compute_metrics
+from tubelet.weights.checkpoint.checkpoint import RECORD, WEIGHTS, Record
 
 
 def make_run(

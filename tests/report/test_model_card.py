@@ -11,7 +11,7 @@ import yaml
 
 from support import PROTOCOL
 from tubelet.report.model_card import model_card
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 
 METRICS: dict[str, Any] = {
     **{"split": "test", "num_videos": 160, "num_failed": 3, "views": "2x3", "averaging": "logits", "top1": 0.8625},

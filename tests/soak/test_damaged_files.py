@@ -19,9 +19,9 @@ import pytest
 from av.container import InputContainer
 
 from fuzzing import BAD, GOOD, FuzzJob, Outcome, mutate
-from tubelet.data.scan_file import ScanFile, scan_file
-from tubelet.data.worker_process import Failure
-from tubelet.data.workers import WorkerPool
+from tubelet.data.loading.worker_process import Failure
+from tubelet.data.loading.workers import WorkerPool
+from tubelet.data.scan.scan_file import ScanFile, scan_file
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"

@@ -15,9 +15,9 @@ import av
 import numpy as np
 import pytest
 
-from tubelet.data.index_store import IndexStore
-from tubelet.data.packet_index import PacketIndex
-from tubelet.data.video import VideoReader
+from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import VideoError
 
 pytestmark = pytest.mark.soak

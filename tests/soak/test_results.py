@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tubelet.comparison.statistics import interval_of
+from tubelet.studies.statistics import interval_of
 
 ROOT = Path(__file__).parents[2]
 RUNS = ROOT / "runs" / "soak"

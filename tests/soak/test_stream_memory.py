@@ -17,13 +17,13 @@ import pytest
 import torch
 
 from memory import resident_bytes
-from tubelet.data.video import VideoReader
+from tubelet.data.video.reader import VideoReader
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.stream import StreamingClassifier
 from tubelet.inference.windows import WindowPlan
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 
 RESULT = Path(__file__).parents[2] / "docs" / "results" / "stream_memory.json"
 MODELS = ("vivit_ti16x2_fe", "vivit_ti16x2_joint")  # windows share what is computed of a frame; whole clips

@@ -18,20 +18,20 @@ import numpy as np
 import torch
 
 import tubelet.training.step as step_file
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import ManifestConfig, read_manifest
-from tubelet.data.mixing import MixConfig
-from tubelet.data.transforms import normalize
+from tubelet.data.clips.mixing import MixConfig
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
+from tubelet.session.processes import SINGLE, World, open_world
+from tubelet.session.progress import NoReporter, Reporter
 from tubelet.training.config import Strategy, TrainingConfig
-from tubelet.training.distributed import SINGLE, World, open_world
 from tubelet.training.engine import Task, fit
-from tubelet.training.optim import OptimizerConfig
-from tubelet.training.reporter import NoReporter, Reporter
-from tubelet.training.storage import explaining_storage
+from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.state.storage import explaining_storage
 
 CLASSES, NUM_VIDEOS, BATCH_SIZE = ("a", "b", "c"), 21, 7  # 3 steps per epoch; of two processes one has 4 rows, one 3
 CPU = torch.device("cpu")

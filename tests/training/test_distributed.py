@@ -24,14 +24,14 @@ import torch
 
 from support import Notes
 from tubelet import cli
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import ManifestConfig, read_manifest
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
+from tubelet.session.processes import SINGLE, launched_command, own_device
 from tubelet.training.checks import check_portions
-from tubelet.training.distributed import SINGLE, launched_command, own_device
-from tubelet.training.spread import spread
+from tubelet.training.parallel.parallelize import spread
 from tubelet.weights.open import open_checkpoint
 
 CPU = torch.device("cpu")

@@ -18,17 +18,17 @@ from torch import Tensor, nn
 
 from small_runs import CLASSES, PROTOCOL, write_volumes
 from support import Notes
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import ManifestConfig, read_manifest
-from tubelet.data.transforms import normalize
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError, DataError, TubeletError
 from tubelet.models import create_model
-from tubelet.training import resume
 from tubelet.training.config import TrainingConfig
 from tubelet.training.engine import Task, fit
-from tubelet.training.optim import OptimizerConfig
-from tubelet.training.resume import Progress
+from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.state import resume
+from tubelet.training.state.resume import Progress
 from tubelet.training.step import step_seed
 
 # Plain gradient descent in one step of size 1: the change of the weights is the gradient.

@@ -10,15 +10,15 @@ from torch import nn
 
 from small_runs import PROTOCOL, write_volumes
 from support import Notes, assert_one_line, tiny_model
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import ManifestConfig, read_manifest
-from tubelet.data.transforms import normalize
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError
 from tubelet.training.config import TrainingConfig
 from tubelet.training.engine import Task, fit
-from tubelet.training.freeze import freeze
-from tubelet.training.optim import OptimizerConfig
+from tubelet.training.optim.freeze import freeze
+from tubelet.training.optim.optimizer import OptimizerConfig
 
 
 def trained(model: nn.Module) -> set[str]:

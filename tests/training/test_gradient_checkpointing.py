@@ -16,7 +16,7 @@ from support import Notes, tiny_model
 from tubelet.errors import ConfigError
 from tubelet.models import create_model
 from tubelet.recipe import load_recipe
-from tubelet.run import run_recipe
+from tubelet.runs.run import run_recipe
 from tubelet.training.gradient_checkpointing import checkpoint_blocks, find_blocks
 
 SMALL: dict[str, Any] = {"num_frames": 4, "image_size": [32, 32], "num_classes": 3}

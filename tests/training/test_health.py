@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from small_runs import ADAMW, Small, scripted, train_small, write_volumes
 from support import Notes
-from tubelet.data.dataset import ClipDataset, Item
+from tubelet.data.loading.dataset import ClipDataset, Item
 from tubelet.errors import ConfigError
 from tubelet.training import health
-from tubelet.training.optim import OptimizerConfig
+from tubelet.training.optim.optimizer import OptimizerConfig
 
 
 def warnings_of(tmp_path: Path, model: nn.Module, **options: Any) -> list[str]:

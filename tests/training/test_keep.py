@@ -12,7 +12,7 @@ from small_runs import Small, assert_equal, kept, scripted, train_small, write_v
 from support import Notes, rows_of
 from tubelet.errors import ConfigError
 from tubelet.training.config import TrainingConfig
-from tubelet.training.resume import FILE as STATE
+from tubelet.training.state.resume import FILE as STATE
 
 
 class Killed(BaseException):

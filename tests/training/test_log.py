@@ -11,10 +11,10 @@ import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from support import Notes
-from tubelet.inference.device import choose_device
 from tubelet.recipe import load_recipe
-from tubelet.run import run_recipe
-from tubelet.training.log import STEP_COLUMNS, VALIDATION_COLUMNS, RunLog
+from tubelet.runs.run import run_recipe
+from tubelet.session.device import choose_device
+from tubelet.training.log.run_log import STEP_COLUMNS, VALIDATION_COLUMNS, RunLog
 
 
 def step_row(step: int, loss: float = 0.5) -> dict[str, Any]:

@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from support import Notes
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset, keyed_generator
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.mixing import MixConfig, draw_mixture
-from tubelet.data.transforms import normalize
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.mixing import MixConfig, draw_mixture
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.loading.dataset import ClipDataset, keyed_generator
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 from tubelet.recipe import DataConfig, Recipe
 from tubelet.training.config import TrainingConfig
 from tubelet.training.engine import Task, fit
-from tubelet.training.optim import OptimizerConfig
+from tubelet.training.optim.optimizer import OptimizerConfig
 from tubelet.types import Batch
 
 PROTOCOL = Protocol(

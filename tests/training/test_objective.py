@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.mixing import Mixture
+from tubelet.data.clips.mixing import Mixture
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.training.objective import Objective, balanced_weights, make_objective
 
 SIZES = (3, 2)

@@ -14,10 +14,10 @@ import pytest
 from safetensors.torch import load_file
 
 from tubelet.errors import CheckpointError, ConfigError, DataError
-from tubelet.inference.device import choose_device
 from tubelet.recipe import load_recipe
-from tubelet.run import run_recipe
-from tubelet.training import resume
+from tubelet.runs.run import run_recipe
+from tubelet.session.device import choose_device
+from tubelet.training.state import resume
 
 NUM_STEPS = 3 * 9  # epochs of the recipe x its steps per epoch
 

@@ -13,10 +13,10 @@ from torch import nn
 
 from tubelet.models import create_model
 from tubelet.models.stages import model_inputs
+from tubelet.session.processes import World
 from tubelet.training.config import Strategy
-from tubelet.training.distributed import World
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
-from tubelet.training.spread import full, spread
+from tubelet.training.parallel.parallelize import full, spread
 from tubelet.training.unused import unused_parameters
 
 CPU = torch.device("cpu")

@@ -15,9 +15,9 @@ import torch
 from small_runs import Small, assert_equal, kept, scripted, train_small, write_volumes
 from support import Notes, rows_of
 from tubelet.errors import Stopped
-from tubelet.training import stopping as stopping_file
-from tubelet.training.resume import FILE as STATE
-from tubelet.training.stopping import Stopping
+from tubelet.session import signals as stopping_file
+from tubelet.session.signals import Stopping
+from tubelet.training.state.resume import FILE as STATE
 
 
 class Signals(Notes):

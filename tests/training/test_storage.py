@@ -14,10 +14,10 @@ import torch
 from small_runs import Small, assert_equal, scripted, train_small, write_volumes
 from support import Notes, assert_one_line, content_of, tiny_model, write_checkpoint
 from tubelet.errors import TubeletError
-from tubelet.training.resume import FILE as STATE
-from tubelet.training.storage import explaining_storage, tidy
-from tubelet.training.write_state import write_state
-from tubelet.weights.checkpoint import Record, load_checkpoint, read_record, save_checkpoint
+from tubelet.training.state.resume import FILE as STATE
+from tubelet.training.state.storage import explaining_storage, tidy
+from tubelet.training.state.write import write_state
+from tubelet.weights.checkpoint.checkpoint import Record, load_checkpoint, read_record, save_checkpoint
 
 
 @contextmanager

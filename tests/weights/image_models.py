@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tubelet.models.vivit import ViViTJoint
-from tubelet.models.vivit_config import ViViTConfig
+from tubelet.models.vivit.config import ViViTConfig
+from tubelet.models.vivit.model import ViViTJoint
 
 ARCHITECTURE = "vit_tiny_patch16_224"
 SMALL: dict[str, Any] = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 4}

@@ -16,8 +16,8 @@ from torch import Tensor
 from support import MODEL, PROTOCOL, content_of, tiny_model, write_checkpoint
 from tubelet import load
 from tubelet.errors import CheckpointError
-from tubelet.weights import checkpoint as checkpoint_file
-from tubelet.weights.checkpoint import RECORD, WEIGHTS, Record, load_checkpoint, read_record, save_checkpoint
+from tubelet.weights.checkpoint import checkpoint as checkpoint_file
+from tubelet.weights.checkpoint.checkpoint import RECORD, WEIGHTS, Record, load_checkpoint, read_record, save_checkpoint
 
 
 @pytest.fixture

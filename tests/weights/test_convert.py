@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model
-from tubelet.weights.convert import TRANSPOSED, Operation, Rule, map_back, map_weights, stacked
-from tubelet.weights.scenic import from_scenic, to_scenic
+from tubelet.models.vivit.weights import from_scenic, to_scenic
+from tubelet.weights.mapping.rules import TRANSPOSED, Operation, Rule, map_back, map_weights, stacked
 
 RULES = [
     Rule("{i}.weight", ("layer{i}/kernel",), TRANSPOSED),

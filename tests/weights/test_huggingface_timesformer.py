@@ -12,15 +12,15 @@ import torch
 from torch import Tensor
 from transformers import TimesformerConfig, TimesformerForVideoClassification, VideoMAEImageProcessor
 
-from tubelet.data.dataset import read_views
-from tubelet.data.transforms import normalize
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.loading.dataset import read_views
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
+from tubelet.weights.convert.formats import SOURCES
+from tubelet.weights.convert.parity import measure_parity
+from tubelet.weights.convert.write import write_huggingface
+from tubelet.weights.mapping.converter import ConvertOptions
 from tubelet.weights.open import open_checkpoint
-from tubelet.weights.parity import measure_parity
-from tubelet.weights.source import ConvertOptions
-from tubelet.weights.sources import SOURCES
-from tubelet.weights.write import write_huggingface
 
 LABELS = {0: "wave", 1: "clap", 2: "jump"}
 KINDS = {"divided_space_time": "divided", "joint_space_time": "joint", "space_only": "space"}

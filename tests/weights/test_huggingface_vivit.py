@@ -17,14 +17,14 @@ from transformers import VivitForVideoClassification, VivitImageProcessor, Vivit
 
 from support import assert_one_line
 from tubelet import load
-from tubelet.data.dataset import read_views
-from tubelet.data.transforms import normalize
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.loading.dataset import read_views
 from tubelet.errors import TubeletError
 from tubelet.models import create_model
-from tubelet.weights.checkpoint import save_checkpoint
-from tubelet.weights.huggingface import convert, from_huggingface
-from tubelet.weights.source import ConvertOptions
-from tubelet.weights.write import write_huggingface
+from tubelet.models.vivit.huggingface import convert, from_huggingface
+from tubelet.weights.checkpoint.checkpoint import save_checkpoint
+from tubelet.weights.convert.write import write_huggingface
+from tubelet.weights.mapping.converter import ConvertOptions
 
 
 def clip() -> Tensor:

@@ -14,11 +14,11 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from support import assert_one_line
 from tubelet.errors import CheckpointError
-from tubelet.weights.image_formats import image_vit
-from tubelet.weights.image_init import InitConfig
-from tubelet.weights.image_vit import ImageViT
-from tubelet.weights.init_source import read_source, resolve_source
-from tubelet.weights.scenic import to_scenic
+from tubelet.models.vivit.init import InitConfig
+from tubelet.models.vivit.weights import to_scenic
+from tubelet.weights.init.image_formats import image_vit
+from tubelet.weights.init.image_vit import ImageViT
+from tubelet.weights.init.source import read_source, resolve_source
 from weights.image_models import flax_image, pictures, randomized, timm_folder, timm_vit
 
 

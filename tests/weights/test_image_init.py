@@ -10,10 +10,10 @@ from torch import Tensor, nn
 
 from support import assert_one_line
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.models.vivit_config import ViViTConfig
-from tubelet.weights.image_formats import image_vit
-from tubelet.weights.image_init import InitConfig, from_image
-from tubelet.weights.image_vit import ImageViT
+from tubelet.models.vivit.config import ViViTConfig
+from tubelet.models.vivit.init import InitConfig, from_image
+from tubelet.weights.init.image_formats import image_vit
+from tubelet.weights.init.image_vit import ImageViT
 from weights.image_models import flax_image, pictures, still, timm_vit, video_model
 
 KINDS = ("joint", "fe", "fsa", "fdp", "avgpool")

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model
-from tubelet.weights.image_trunk import from_image_model, trunk_fields
+from tubelet.models.uniformerv2.image_weights import from_image_model, trunk_fields
 from weights.image_models import clip_names
 
 # Pretraining of the paper's table -> the timm model that has it.

@@ -13,10 +13,10 @@ from torch import Tensor
 
 from support import PROTOCOL, assert_one_line, tiny_model
 from tubelet.errors import CheckpointError
-from tubelet.weights.checkpoint import Record
-from tubelet.weights.convert import MappingReport
-from tubelet.weights.parity import Reference, measure_parity, read_reference
-from tubelet.weights.source import Converted, ConvertOptions, Source
+from tubelet.weights.checkpoint.checkpoint import Record
+from tubelet.weights.convert.parity import Reference, measure_parity, read_reference
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, Source
+from tubelet.weights.mapping.rules import MappingReport
 
 
 def converted() -> Converted:

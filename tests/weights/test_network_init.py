@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from support import PROTOCOL, assert_one_line
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
-from tubelet.weights.image_init import InitConfig
-from tubelet.weights.init_source import model_fields, read_source
-from tubelet.weights.initialize import initialize
-from tubelet.weights.suggest import suggested_recipe
+from tubelet.models.vivit.init import InitConfig
+from tubelet.weights.init.initialize import initialize
+from tubelet.weights.init.source import model_fields, read_source
+from tubelet.weights.init.suggest import suggested_recipe
 from weights.image_models import clip_names, randomized
 
 VIT: dict[str, Any] = {"img_size": 32, "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 4}

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from support import assert_one_line
 from tubelet.errors import CheckpointError
-from tubelet.weights.read import read_weights
+from tubelet.weights.mapping.read import read_weights
 
 FLAX = Path(__file__).parents[1] / "fixtures" / "flax"
 

@@ -10,7 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from tubelet.weights.resample import adapt_channels, arp, central_frame, inflation, resample_frames, resample_patch
+from tubelet.weights.mapping.resample import (
+    adapt_channels,
+    arp,
+    central_frame,
+    inflation,
+    resample_frames,
+    resample_patch,
+)
 
 frames = st.integers(1, 9)
 

@@ -13,10 +13,10 @@ from torch import nn
 from support import assert_one_line
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model
-from tubelet.weights.read import read_weights
-from tubelet.weights.scenic import convert, to_scenic
-from tubelet.weights.scenic_config import model_of, protocol_of
-from tubelet.weights.source import ConvertOptions
+from tubelet.models.vivit.recognize import model_of, protocol_of
+from tubelet.models.vivit.weights import convert, to_scenic
+from tubelet.weights.mapping.converter import ConvertOptions
+from tubelet.weights.mapping.read import read_weights
 
 FLAX = Path(__file__).parents[1] / "fixtures" / "flax"
 SMALL: dict[str, Any] = {

@@ -12,17 +12,17 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from tubelet.data.sampling import view_clips
+from tubelet.data.clips.sampling import view_clips
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model, model_config
+from tubelet.models.timesformer.recognize import clip_fps, protocol_of
+from tubelet.models.timesformer.weights import convert, from_image_vit, to_official
+from tubelet.models.vivit.init import InitConfig
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import load_checkpoint, save_checkpoint
-from tubelet.weights.image_init import InitConfig
-from tubelet.weights.init_source import read_source
-from tubelet.weights.initialize import initialize
-from tubelet.weights.source import ConvertOptions
-from tubelet.weights.timesformer import convert, from_image_vit, to_official
-from tubelet.weights.timesformer_config import clip_fps, protocol_of
+from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
+from tubelet.weights.init.initialize import initialize
+from tubelet.weights.init.source import read_source
+from tubelet.weights.mapping.converter import ConvertOptions
 
 FIELDS: dict[str, Any] = {
     "num_classes": 6,

@@ -10,8 +10,8 @@ from torchvision.models import video
 
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import list_models, model_config
-from tubelet.weights.source import ConvertOptions
-from tubelet.weights.torchvision import convert, protocol_of
+from tubelet.models.torchvision.weights import convert, protocol_of
+from tubelet.weights.mapping.converter import ConvertOptions
 
 
 def test_a_file_of_torchvision_becomes_a_checkpoint_with_its_classes_and_its_test(tmp_path: Path) -> None:

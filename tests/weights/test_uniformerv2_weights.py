@@ -12,10 +12,10 @@ from torch import Tensor
 
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model, list_models, model_config
-from tubelet.weights.checkpoint import load_checkpoint, save_checkpoint
-from tubelet.weights.source import ConvertOptions
-from tubelet.weights.uniformerv2 import convert, from_official, to_official
-from tubelet.weights.uniformerv2_config import model_of
+from tubelet.models.uniformerv2.recognize import model_of
+from tubelet.models.uniformerv2.weights import convert, from_official, to_official
+from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
+from tubelet.weights.mapping.converter import ConvertOptions
 
 FIELDS: dict[str, Any] = {
     "num_classes": 12,

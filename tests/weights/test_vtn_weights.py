@@ -11,8 +11,8 @@ from torch import Tensor
 
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model
-from tubelet.weights.source import ConvertOptions
-from tubelet.weights.vtn import convert, to_official
+from tubelet.models.vtn.weights import convert, to_official
+from tubelet.weights.mapping.converter import ConvertOptions
 
 SMALL: dict[str, Any] = {
     "name": "vtn_deit_ti16",

@@ -6,8 +6,8 @@ from dataclasses import fields
 
 from tubelet.errors import ConfigError
 from tubelet.models import MODELS, list_models
-from tubelet.models.vtn import VTN
-from tubelet.weights.source import nearest_name
+from tubelet.models.vtn.model import VTN
+from tubelet.weights.mapping.converter import nearest_name
 
 
 def vtn_with(backbone: str) -> str:

@@ -20,21 +20,21 @@ from rich.table import Table
 from tubelet import config
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
-from tubelet.comparison.arms import Comparison, Dataset, Fields, list_comparisons, load_comparison
-from tubelet.comparison.execute import Executed, execute
-from tubelet.comparison.materials import Materials
-from tubelet.comparison.results import Result, gather
-from tubelet.comparison.timing import Cost, measure_costs
-from tubelet.comparison.workers import Workers
 from tubelet.data.medmnist import MEDMNIST3D
 from tubelet.errors import ConfigError, Stopped, nearest
 from tubelet.files import write_atomically
-from tubelet.inference.device import Device, choose_device
 from tubelet.recipe import EMBEDDED, load_recipe
 from tubelet.report.comparison import write_comparison_report
 from tubelet.report.comparison_tables import interval as interval_text
 from tubelet.report.comparison_tables import warnings
-from tubelet.training.stopping import Stopping
+from tubelet.session.device import Device, choose_device
+from tubelet.session.signals import Stopping
+from tubelet.studies.arms import Comparison, Dataset, Fields, list_comparisons, load_comparison
+from tubelet.studies.assets import Materials
+from tubelet.studies.execute import Executed, execute
+from tubelet.studies.results import Result, gather
+from tubelet.studies.timing import Cost, measure_costs
+from tubelet.studies.workers import Workers
 
 DESCRIPTION = """Compare models, tokenizers, first weights or anything else that recipes can say, fairly.
 

@@ -20,7 +20,7 @@ def output_console() -> Console:
 
 
 class ProgressReporter:
-    """Tells a person how a run goes; fits ``tubelet.training.reporter.Reporter``. A context manager.
+    """Tells a person how a run goes; fits ``tubelet.session.progress.Reporter``. A context manager.
 
     Args:
         title: what stands before the bar, for example the name of the run.

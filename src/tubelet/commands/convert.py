@@ -20,13 +20,13 @@ from tubelet.commands.provenance import mapping_table, parity_text
 from tubelet.commands.train import split_overrides
 from tubelet.config import parse_value, to_dict
 from tubelet.errors import ConfigError, nearest
-from tubelet.weights.checkpoint import save_checkpoint
+from tubelet.weights.checkpoint.checkpoint import save_checkpoint
+from tubelet.weights.convert.formats import SOURCES
+from tubelet.weights.convert.parity import measure_parity, read_reference
+from tubelet.weights.convert.write import write_huggingface, write_scenic
 from tubelet.weights.hub import local_folder, parse_hub_name
+from tubelet.weights.mapping.converter import Converted, ConvertOptions
 from tubelet.weights.open import open_checkpoint
-from tubelet.weights.parity import measure_parity, read_reference
-from tubelet.weights.source import Converted, ConvertOptions
-from tubelet.weights.sources import SOURCES
-from tubelet.weights.write import write_huggingface, write_scenic
 
 _LISTED = "\n".join(f"  {name:<12} {source.about}; clips [{source.clip_axes}]" for name, source in SOURCES.items())
 

@@ -17,8 +17,8 @@ from tubelet.commands.backbone_option import check_backbone
 from tubelet.commands.console import output_console
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters, measure_latency, peak_memory_bytes
-from tubelet.inference.device import Device, choose_device
 from tubelet.models import create_model, model_config
+from tubelet.session.device import Device, choose_device
 
 DESCRIPTION = """Parameters, GMACs per view and per video, measured latency and peak memory of one model.
 

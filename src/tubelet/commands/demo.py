@@ -12,14 +12,14 @@ from rich.table import Table
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
 from tubelet.data.synthetic import write_motion_set
-from tubelet.data.video import VideoReader
+from tubelet.data.video.reader import VideoReader
 from tubelet.evaluation.cost import count_macs, count_parameters
-from tubelet.evaluation.metrics import Metrics
-from tubelet.inference.device import Device, choose_device
 from tubelet.inference.predictor import Classifier, load
 from tubelet.recipe import load_recipe
 from tubelet.report.run import Example, write_run_report
-from tubelet.run import RunResult, run_recipe
+from tubelet.runs.run import RunResult, run_recipe
+from tubelet.session.device import Device, choose_device
+from tubelet.tasks.metrics import Metrics
 
 DESCRIPTION = """Make a small set of videos, train three models on it, test them, predict one file and write a report.
 

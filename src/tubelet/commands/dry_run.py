@@ -13,10 +13,10 @@ from rich.table import Table
 
 from tubelet.commands.console import output_console
 from tubelet.config import dump_yaml, to_dict
-from tubelet.inference.device import Device, choose_device
-from tubelet.plan.make import plan_run
-from tubelet.plan.parts import CurvePoint, DataPlan, ModelPlan, Plan, SchedulePlan
 from tubelet.recipe import Recipe
+from tubelet.runs.plan.make import plan_run
+from tubelet.runs.plan.parts import CurvePoint, DataPlan, ModelPlan, Plan, SchedulePlan
+from tubelet.session.device import Device, choose_device
 from tubelet.training.estimate import MemoryEstimate
 
 _PLOT_HEIGHT = 5  # lines

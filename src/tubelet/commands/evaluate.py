@@ -13,20 +13,20 @@ import tyro
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter
 from tubelet.commands.protocol_options import SamplingOptions, with_views
-from tubelet.data.budget import FAILURE_BUDGET
-from tubelet.data.feature_dataset import make_dataset
-from tubelet.data.feature_store import LAYOUT, is_store, read_store
-from tubelet.data.index_dataset import index_manifest
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
-from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.features.dataset import make_dataset
+from tubelet.data.features.store import LAYOUT, is_store, read_store
+from tubelet.data.loading.index_dataset import index_manifest
+from tubelet.data.loading.loader import Loader
+from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
 from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
-from tubelet.inference.device import Device
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.views import Mode
 from tubelet.recipe import DataConfig
+from tubelet.session.device import Device
 
 DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
 

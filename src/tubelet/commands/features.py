@@ -15,16 +15,16 @@ from torch import nn
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter
 from tubelet.commands.train import split_overrides
-from tubelet.data.budget import FAILURE_BUDGET
-from tubelet.data.index_dataset import index_manifest
-from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
-from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.loading.index_dataset import index_manifest
+from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
 from tubelet.errors import ConfigError
-from tubelet.inference.device import Device, choose_device
 from tubelet.inference.extract import Extracted, ExtractOptions, extract, open_store
 from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
-from tubelet.start import first_model, read_start
-from tubelet.weights.checkpoint import Record
+from tubelet.runs.initialization import first_model, read_start
+from tubelet.session.device import Device, choose_device
+from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open import open_checkpoint
 
 DESCRIPTION = """Write a feature store: what a model's per-frame stage says of every frame of a dataset.

@@ -18,7 +18,7 @@ from tubelet.commands.provenance import is_mapping, is_parity, mapping_table, pa
 from tubelet.config import to_dict
 from tubelet.evaluation.cost import count_parameters
 from tubelet.models import create_model
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open import open_record
 
 DESCRIPTION = """Show what a checkpoint holds: model, protocol, labels and where it comes from.

@@ -17,15 +17,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from tubelet.commands.console import ProgressReporter, output_console
-from tubelet.data.video import VideoReader
-from tubelet.data.volume import is_volume
+from tubelet.data.sources.volume import is_volume
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically, written_atomically
-from tubelet.inference.heads import rankings
 from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan, plan_whole, plan_windows
 from tubelet.report.timeline import write_timeline
+from tubelet.tasks.heads import rankings
 from tubelet.types import HeadScores, Segment
 
 _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}

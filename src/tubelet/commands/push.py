@@ -19,7 +19,7 @@ from tubelet.commands import parse
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.report.model_card import model_card
 from tubelet.report.read import read_run
-from tubelet.weights.checkpoint import RECORD, Record, load_checkpoint, save_checkpoint
+from tubelet.weights.checkpoint.checkpoint import RECORD, Record, load_checkpoint, save_checkpoint
 from tubelet.weights.hub import upload_folder
 
 DESCRIPTION = """Upload a run (its best checkpoint and its metrics) or a checkpoint folder to huggingface.co.

@@ -13,12 +13,12 @@ import tyro
 
 from tubelet.commands import parse
 from tubelet.commands.predict_windows import clock, seconds_of
-from tubelet.data.live import LiveSource, is_real_time
+from tubelet.data.video.live import LiveSource, is_real_time
 from tubelet.errors import ConfigError
-from tubelet.inference.device import Device
 from tubelet.inference.live import Health, Watcher
 from tubelet.inference.predictor import load
 from tubelet.inference.windows import WindowPlan, plan_windows
+from tubelet.session.device import Device
 
 DESCRIPTION = """Classify a source while it runs: standard input, an http or rtsp address, a camera.
 

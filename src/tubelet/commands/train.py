@@ -21,14 +21,14 @@ from tubelet.commands.train_options import DEFAULT_RECIPE, Options, of_options, 
 from tubelet.commands.train_sweep import Request, sweep
 from tubelet.config import describe
 from tubelet.errors import ConfigError, Stopped
-from tubelet.inference.device import Device, choose_device
 from tubelet.models import model_config
 from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 from tubelet.report.run import write_run_report
-from tubelet.run import RunResult, run_recipe
-from tubelet.run_folder import resume_recipe
-from tubelet.sweep import Values
-from tubelet.training.distributed import World, is_launched, is_main_process, launched_command, open_world, own_device
+from tubelet.runs.folder import resume_recipe
+from tubelet.runs.run import RunResult, run_recipe
+from tubelet.session.device import Device, choose_device
+from tubelet.session.processes import World, is_launched, is_main_process, launched_command, open_world, own_device
+from tubelet.studies.sweep import Values
 
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
 

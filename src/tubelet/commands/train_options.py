@@ -11,12 +11,12 @@ import tyro
 
 from tubelet.commands.backbone_option import check_backbone, vtn_with
 from tubelet.errors import ConfigError
-from tubelet.inference.device import Device
+from tubelet.models.vivit.init import InitConfig
 from tubelet.recipe import Recipe, load_recipe
+from tubelet.session.device import Device
 from tubelet.training.config import Strategy
-from tubelet.weights.image_init import InitConfig
-from tubelet.weights.init_source import read_source, resolve_source
-from tubelet.weights.suggest import suggested_recipe
+from tubelet.weights.init.source import read_source, resolve_source
+from tubelet.weights.init.suggest import suggested_recipe
 
 DEFAULT_RECIPE = "folder/default"
 

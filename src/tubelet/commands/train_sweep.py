@@ -13,14 +13,14 @@ from typing import Any
 from rich.table import Table
 
 from tubelet.commands.console import ProgressReporter, output_console
-from tubelet.data.manifest import read_manifest
+from tubelet.data.manifest.manifest import read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import write_atomically
-from tubelet.inference.device import Device, choose_device
-from tubelet.outcome import Outcome, carry_out, content_key
 from tubelet.recipe import Recipe
-from tubelet.run import RunResult, run_recipe
-from tubelet.sweep import Axis, Make, Setting, Sweep, Values, parse_axes, run_sweep
+from tubelet.runs.result import Outcome, carry_out, content_key
+from tubelet.runs.run import RunResult, run_recipe
+from tubelet.session.device import Device, choose_device
+from tubelet.studies.sweep import Axis, Make, Setting, Sweep, Values, parse_axes, run_sweep
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,13 +21,13 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tubelet.data.augment import AugmentConfig
-from tubelet.data.dataset import ClipDataset, Drawn, naming_file, read_crops
-from tubelet.data.look import apply_look
-from tubelet.data.manifest import Manifest, Sample
-from tubelet.data.shards import is_shard, read_member
-from tubelet.data.source import Reader
-from tubelet.data.video import VideoReader
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.pixel_augmentation import apply_look
+from tubelet.data.loading.dataset import ClipDataset, Drawn, naming_file, read_crops
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.sources.open import Reader
+from tubelet.data.sources.shards import is_shard, read_member
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 

@@ -12,18 +12,18 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tubelet.data.budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
-from tubelet.data.loader import Loader
-from tubelet.data.manifest import Manifest, Sample
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import DataError, ScoresNotFinite
-from tubelet.evaluation.actions import ActionMetrics, compute_action_metrics
-from tubelet.evaluation.metrics import Metrics, compute_metrics
-from tubelet.evaluation.multi_label import MultiLabelMetrics, compute_multi_label_metrics
 from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
-from tubelet.inference.heads import head_sizes, split_heads
 from tubelet.inference.views import Mode, predict_views
 from tubelet.protocol import Protocol
+from tubelet.tasks.actions import ActionMetrics, compute_action_metrics
+from tubelet.tasks.heads import head_sizes, split_heads
+from tubelet.tasks.metrics import Metrics, compute_metrics
+from tubelet.tasks.multi_label_metrics import MultiLabelMetrics, compute_multi_label_metrics
 from tubelet.types import Batch
 
 
@@ -102,7 +102,7 @@ def evaluate(
         precision: bf16 computes under autocast.
         mode: how clips go through a model with a per-frame stage (``tubelet.inference.views``).
         train: the training split, whose most frequent class is the majority baseline; none: that of this split.
-        failure_budget: share of the videos that may be unreadable (``tubelet.data.budget``).
+        failure_budget: share of the videos that may be unreadable (``tubelet.data.manifest.failure_budget``).
         out: folder where ``unreadable.csv`` lists them; none: nowhere.
         on_batch: told how many of how many videos are done.
         note: told of each video that cannot be read, one line.

@@ -14,8 +14,8 @@ from collections.abc import Mapping, Sequence
 from jaxtyping import Float
 from torch import Tensor
 
-from tubelet.data.manifest import Sample
-from tubelet.inference.heads import split_heads
+from tubelet.data.manifest.manifest import Sample
+from tubelet.tasks.heads import split_heads
 
 LABEL_SEPARATOR = "|"
 

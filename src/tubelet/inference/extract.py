@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.config import to_dict
-from tubelet.data.budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
-from tubelet.data.feature_store import (
+from tubelet.data.clips.transforms import normalize
+from tubelet.data.features.store import (
     LAYOUT,
     MANIFEST,
     RECORD,
@@ -31,19 +31,19 @@ from tubelet.data.feature_store import (
     write_failure,
     write_features,
 )
-from tubelet.data.frame_chunks import FrameChunk, FrameChunkJob, Source, read_chunks, sources_of
-from tubelet.data.index_store import IndexStore
-from tubelet.data.manifest import Manifest
-from tubelet.data.manifest_file import write_manifest
-from tubelet.data.transforms import normalize
-from tubelet.data.worker_process import Failure
-from tubelet.data.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.loading.frame_chunks import FrameChunk, FrameChunkJob, Source, read_chunks, sources_of
+from tubelet.data.loading.worker_process import Failure
+from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
+from tubelet.data.manifest.file import write_manifest
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.video.index_store import IndexStore
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
 from tubelet.inference.frame_stage import check_storable, stage_sha256
 from tubelet.models.stages import frame_features
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 
 OnProgress = Callable[[int, int, str], None]
 
@@ -98,7 +98,7 @@ class ExtractOptions:
     splits: tuple[str, ...]  # those to write; what the store has of others stays in its manifest
     num_workers: int = 0  # processes that decode; 0 decodes in this process
     timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one chunk of a video for longer is killed
-    failure_budget: float = FAILURE_BUDGET  # share of the rows that may be unreadable (``tubelet.data.budget``)
+    failure_budget: float = FAILURE_BUDGET  # share of the rows that may be unreadable (``manifest.failure_budget``)
 
 
 def extract(

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from torch import nn
 
-from tubelet.data.feature_store import LAYOUT, StoreRecord, read_store
-from tubelet.data.manifest import Manifest
+from tubelet.data.features.store import LAYOUT, StoreRecord, read_store
+from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, DataError
-from tubelet.weights.image_vit import tensors_sha256
+from tubelet.weights.init.image_vit import tensors_sha256
 
 
 def check_storable(model: nn.Module, name: str) -> None:

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from torch import Tensor
 
-from tubelet.data.live import LiveFrame, LiveSource
+from tubelet.data.video.live import LiveFrame, LiveSource
 from tubelet.errors import DataError, VideoError
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.stream import StreamingClassifier

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from tubelet.data.grid import grid_indices
-from tubelet.data.video import VideoReader
+from tubelet.data.clips.time_grid import grid_indices
+from tubelet.data.video.reader import VideoReader
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.stream import StreamingClassifier
 from tubelet.inference.windows import WindowPlan

@@ -11,19 +11,19 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from tubelet.data.dataset import ClipDataset, read_views
-from tubelet.data.feature_dataset import FeatureDataset
-from tubelet.data.feature_store import read_store
-from tubelet.data.loader import Dataset, Loader
-from tubelet.data.manifest import Manifest, Sample, read_manifest
+from tubelet.data.features.dataset import FeatureDataset
+from tubelet.data.features.store import read_store
+from tubelet.data.loading.dataset import ClipDataset, read_views
+from tubelet.data.loading.loader import Dataset, Loader
+from tubelet.data.manifest.manifest import Manifest, Sample, read_manifest
 from tubelet.errors import ConfigError
-from tubelet.inference.device import Device, choose_device
 from tubelet.inference.frame_stage import check_stage
-from tubelet.inference.heads import rank
 from tubelet.inference.views import Mode, predict_views
 from tubelet.protocol import Protocol
+from tubelet.session.device import Device, choose_device
+from tubelet.tasks.heads import rank
 from tubelet.types import Prediction
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open import open_checkpoint
 
 

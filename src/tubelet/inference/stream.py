@@ -12,13 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tubelet.data.grid import GridSampler
-from tubelet.data.transforms import crop_frames, resize_frames, view_geometry
+from tubelet.data.clips.time_grid import GridSampler
+from tubelet.data.clips.transforms import crop_frames, resize_frames, view_geometry
 from tubelet.errors import DataError
-from tubelet.inference.heads import class_probs, rank
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.window_stages import SampledFrame, SharedFrames, WholeClips
 from tubelet.inference.windows import WindowPlan
+from tubelet.tasks.heads import class_probs, rank
 from tubelet.types import Segment
 
 Picture = Callable[[], UInt8[Tensor, "C H W"]]  # made only if a sample falls on the frame

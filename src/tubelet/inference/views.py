@@ -13,11 +13,11 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from tubelet.data.transforms import to_input
+from tubelet.data.clips.transforms import to_input
 from tubelet.inference.features import features_in_chunks
-from tubelet.inference.heads import class_probs
 from tubelet.models.stages import encode_time, model_inputs
 from tubelet.protocol import Protocol
+from tubelet.tasks.heads import class_probs
 
 # Views go through the model in chunks of about so many input values: 8 clips of 3 x 32 x 224 x 224.
 CHUNK_VALUES = 40_000_000

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tubelet.data.grid import grid_indices
+from tubelet.data.clips.time_grid import grid_indices
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 

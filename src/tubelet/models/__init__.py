@@ -8,23 +8,23 @@ from torch import nn
 
 from tubelet import config as config_io
 from tubelet.errors import ConfigError, nearest
-from tubelet.models.timesformer import TimeSformerConfig, TimeSformerDivided, TimeSformerJoint, TimeSformerSpace
-from tubelet.models.torchvision import TorchvisionConfig, TorchvisionVideo
-from tubelet.models.uniformerv2 import UniFormerV2, UniFormerV2Config, UniFormerV2Local, UniFormerV2LocalConfig
-from tubelet.models.vivit import (
+from tubelet.models.timesformer.model import TimeSformerConfig, TimeSformerDivided, TimeSformerJoint, TimeSformerSpace
+from tubelet.models.torchvision.model import TorchvisionConfig, TorchvisionVideo
+from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Config, UniFormerV2Local, UniFormerV2LocalConfig
+from tubelet.models.vivit.config import (
+    FactorizedEncoderConfig,
+    FactorizedSelfAttentionConfig,
+    TokenPoolConfig,
+    ViViTConfig,
+)
+from tubelet.models.vivit.model import (
     ViViTAveragePool,
     ViViTFactorizedDotProduct,
     ViViTFactorizedEncoder,
     ViViTFactorizedSelfAttention,
     ViViTJoint,
 )
-from tubelet.models.vivit_config import (
-    FactorizedEncoderConfig,
-    FactorizedSelfAttentionConfig,
-    TokenPoolConfig,
-    ViViTConfig,
-)
-from tubelet.models.vtn import VTN, VTNConfig
+from tubelet.models.vtn.model import VTN, VTNConfig
 
 # The image backbones of the ViT family: width, blocks, heads.
 TI: dict[str, Any] = {"embed_dim": 192, "depth": 12, "num_heads": 3}

@@ -12,14 +12,14 @@ from typing import Any
 from markupsafe import Markup
 
 from tubelet import config
-from tubelet.comparison.arms import Comparison
-from tubelet.comparison.results import ArmResult, ProtocolResult, Result
 from tubelet.files import write_atomically
 from tubelet.report import comparison_plots as plots
 from tubelet.report import comparison_tables as views
 from tubelet.report import tables
 from tubelet.report.mistakes import Mistake, mistakes
 from tubelet.report.run import environment, versions
+from tubelet.studies.arms import Comparison
+from tubelet.studies.results import ArmResult, ProtocolResult, Result
 
 HTML, MARKDOWN = "report.html", "report.md"
 LOOKS = "the test split was evaluated once per run"

@@ -16,9 +16,9 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from tubelet.comparison.results import ArmResult
-from tubelet.comparison.statistics import mean_interval
 from tubelet.report.plots import GLYPHS, INK, MARKERS, SERIES, dress, dress_frame, inline_svg
+from tubelet.studies.results import ArmResult
+from tubelet.studies.statistics import mean_interval
 
 HOLLOW_GLYPHS = ("○", "□", "△", "◇", "▽", "✛")
 

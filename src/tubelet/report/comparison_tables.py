@@ -7,12 +7,12 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tubelet.comparison.arms import Comparison
-from tubelet.comparison.results import ArmResult, ProtocolResult, Result
-from tubelet.comparison.statistics import Interval, p_text
-from tubelet.comparison.timing import Cost
 from tubelet.published import published_results
 from tubelet.report import numbers
+from tubelet.studies.arms import Comparison
+from tubelet.studies.results import ArmResult, ProtocolResult, Result
+from tubelet.studies.statistics import Interval, p_text
+from tubelet.studies.timing import Cost
 
 
 @dataclass(frozen=True, kw_only=True)

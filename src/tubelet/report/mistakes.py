@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tubelet.comparison.arms import Comparison
-from tubelet.comparison.items import Item, Scores, item_of, on_common_items, read_scores
-from tubelet.comparison.jobs import TEST
-from tubelet.comparison.materials import Materials
-from tubelet.comparison.results import ArmResult, ProtocolResult, Result
-from tubelet.data.dataset import ClipDataset
-from tubelet.data.feature_store import LAYOUT
-from tubelet.data.manifest import Manifest
+from tubelet.data.features.store import LAYOUT
+from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.manifest.manifest import Manifest
 from tubelet.recipe import load_recipe
 from tubelet.report.plots import jpeg
+from tubelet.studies.arms import Comparison
+from tubelet.studies.assets import Materials
+from tubelet.studies.items import Item, Scores, item_of, on_common_items, read_scores
+from tubelet.studies.jobs import TEST
+from tubelet.studies.results import ArmResult, ProtocolResult, Result
 
 PER_ARM = 2
 MAX_FRAMES = 8  # of a filmstrip

@@ -13,7 +13,7 @@ from typing import Any
 from tubelet.config import dump_yaml
 from tubelet.protocol import Protocol
 from tubelet.report.read import is_multi_label
-from tubelet.weights.checkpoint import Record
+from tubelet.weights.checkpoint.checkpoint import Record
 
 SHOWN_LABELS = 60  # class names in the text; tubelet.json has all
 

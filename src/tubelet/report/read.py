@@ -18,10 +18,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from tubelet.config import load_yaml
-from tubelet.data.budget import UNREADABLE
-from tubelet.data.quarantine import read_quarantine
+from tubelet.data.manifest.failure_budget import UNREADABLE
+from tubelet.data.manifest.quarantine import read_quarantine
 from tubelet.errors import CheckpointError, DataError, TubeletError
-from tubelet.weights.checkpoint import RECORD, WEIGHTS, read_record
+from tubelet.weights.checkpoint.checkpoint import RECORD, WEIGHTS, read_record
 
 Columns = dict[str, list[float]]  # one list per column of a CSV, NaN where a cell is empty
 

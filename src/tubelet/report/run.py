@@ -20,7 +20,7 @@ from tubelet.errors import TubeletError
 from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
 from tubelet.report.read import Run, is_multi_label, read_run
-from tubelet.run_folder import package_versions
+from tubelet.runs.folder import package_versions
 
 MAX_FRAMES = 8  # of a filmstrip
 

@@ -20,27 +20,27 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tubelet.data.budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
-from tubelet.data.loader import Loader
-from tubelet.data.look import finish_batch
-from tubelet.data.mixing import MixConfig
+from tubelet.data.clips.mixing import MixConfig
+from tubelet.data.clips.pixel_augmentation import finish_batch
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
 from tubelet.errors import Stopped
+from tubelet.session.processes import SINGLE, World
+from tubelet.session.progress import NoReporter, Reporter
+from tubelet.session.signals import Stopping
 from tubelet.training.checks import check_portions, check_wishes
 from tubelet.training.config import TrainingConfig
-from tubelet.training.distributed import SINGLE, World
-from tubelet.training.ema import WeightAverage
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.health import Health, check_trainable
-from tubelet.training.keep import Keeper, Measure
-from tubelet.training.log import NoLog, RunLog
+from tubelet.training.log.run_log import NoLog, RunLog
 from tubelet.training.objective import make_objective
-from tubelet.training.optim import OptimizerConfig, make_optimizer, make_schedule
-from tubelet.training.part import Part, gather_part
-from tubelet.training.reporter import NoReporter, Reporter
-from tubelet.training.resume import Progress, load_state, save_state
-from tubelet.training.spread import spread
+from tubelet.training.optim.ema import WeightAverage
+from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from tubelet.training.parallel.micro_batch import Part, gather_part
+from tubelet.training.parallel.parallelize import spread
+from tubelet.training.state.checkpoint_manager import Keeper, Measure
+from tubelet.training.state.resume import Progress, load_state, save_state
 from tubelet.training.step import Stepper
-from tubelet.training.stopping import Stopping
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +50,8 @@ class Task:
     ``prepare`` turns uint8 pixels on the device into the model's input. ``validate`` returns the metrics by name;
     it is None where there is no validation split, and the last weights are then the best. ``save`` writes a
     checkpoint of the model as it stands to the folder it is given. ``failure_budget`` is the share of the training
-    videos that may be unreadable (``tubelet.data.budget``). ``frozen`` are modules that stay in eval mode. Of several
-    processes, each gives its own loader, with its rows.
+    videos that may be unreadable (``tubelet.data.manifest.failure_budget``). ``frozen`` are modules that stay in
+    eval mode. Of several processes, each gives its own loader, with its rows.
     """
 
     model: nn.Module

@@ -27,7 +27,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet.training.gradient_checkpointing import find_blocks
-from tubelet.training.optim import OptimizerConfig
+from tubelet.training.optim.optimizer import OptimizerConfig
 
 ClipShape = tuple[int, int, int, int]  # channels, frames, height, width
 

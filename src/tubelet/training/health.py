@@ -12,11 +12,11 @@ from typing import Any
 
 from torch import nn
 
-from tubelet.data.labels import labels_of
-from tubelet.data.manifest import Manifest
+from tubelet.data.manifest.labels import labels_of
+from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, Diverged
 from tubelet.training.config import TrainingConfig
-from tubelet.training.optim import OptimizerConfig
+from tubelet.training.optim.optimizer import OptimizerConfig
 
 WAITING_SHARE = 0.5  # of an epoch; more is said
 EARLY_STEPS = 100  # of a session, after which waiting is looked at for the first time: an epoch may last for hours

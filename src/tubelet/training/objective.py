@@ -20,9 +20,9 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tubelet.data.labels import labels_of
-from tubelet.data.manifest import Manifest
-from tubelet.inference.heads import split_heads
+from tubelet.data.manifest.labels import labels_of
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.tasks.heads import split_heads
 
 ClassWeights = Literal["none", "balanced"]
 

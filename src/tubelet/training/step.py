@@ -12,15 +12,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tubelet.data.dataset import keyed_generator
-from tubelet.data.mixing import MixConfig, draw_mixture
+from tubelet.data.clips.mixing import MixConfig, draw_mixture
+from tubelet.data.loading.dataset import keyed_generator
 from tubelet.models.stages import model_inputs
 from tubelet.training.compile import compile_forward
 from tubelet.training.config import TrainingConfig
 from tubelet.training.objective import Objective
-from tubelet.training.optim import OptimizerConfig
-from tubelet.training.part import Mixed, Part, borrow_partners
-from tubelet.training.spread import Spread, full
+from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.parallel.micro_batch import Mixed, Part, borrow_partners
+from tubelet.training.parallel.parallelize import Spread, full
 
 
 class Stepper:

@@ -8,10 +8,10 @@ from pathlib import Path
 from torch import nn
 
 from tubelet.errors import CheckpointError
-from tubelet.weights.checkpoint import WEIGHTS, Record, check_digest, load_strictly, model_of, read_state
-from tubelet.weights.init_source import read_source
-from tubelet.weights.initialize import initialize
-from tubelet.weights.lora import add_adapters, merge_adapters, trained_names
+from tubelet.weights.checkpoint.checkpoint import WEIGHTS, Record, check_digest, load_strictly, model_of, read_state
+from tubelet.weights.checkpoint.lora import add_adapters, merge_adapters, trained_names
+from tubelet.weights.init.initialize import initialize
+from tubelet.weights.init.source import read_source
 
 
 def open_adapted(folder: Path, record: Record, base: str | None = None) -> tuple[nn.Module, Record]:

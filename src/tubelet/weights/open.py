@@ -8,9 +8,9 @@ from torch import nn
 
 from tubelet.errors import CheckpointError
 from tubelet.weights.adapted import open_adapted
-from tubelet.weights.checkpoint import Record, read_record
+from tubelet.weights.checkpoint.checkpoint import Record, read_record
+from tubelet.weights.convert.plain import is_foreign, open_plain
 from tubelet.weights.hub import local_folder
-from tubelet.weights.plain import is_foreign, open_plain
 
 
 def open_checkpoint(source: str | Path, base: str | None = None) -> tuple[nn.Module, Record]:

@@ -12,11 +12,11 @@ from rich.table import Table
 
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter, output_console
-from tubelet.data.augment import AugmentConfig
 from tubelet.data.bench import Stages, measure_stages
-from tubelet.data.index_dataset import index_manifest
-from tubelet.data.manifest import Manifest, ManifestConfig, read_manifest
-from tubelet.data.prepare import is_prepared, other_kind
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.loading.index_dataset import index_manifest
+from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.data.prepare.prepare import is_prepared, other_kind
 from tubelet.protocol import Protocol
 
 DESCRIPTION = """Read random training clips of a dataset and say where the time goes.

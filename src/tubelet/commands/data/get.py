@@ -13,7 +13,7 @@ from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter
 from tubelet.data.download import download
 from tubelet.data.layouts import ManifestConfig
-from tubelet.data.manifest import read_manifest
+from tubelet.data.manifest.manifest import read_manifest
 from tubelet.data.medmnist import LICENSE, MEDMNIST3D, RECORD, file_name, url
 from tubelet.errors import ConfigError, nearest
 

@@ -12,10 +12,10 @@ import tyro
 
 from tubelet.commands import parse
 from tubelet.commands.console import ProgressReporter
-from tubelet.data.manifest import ManifestConfig, read_manifest
-from tubelet.data.quarantine import write_quarantine
-from tubelet.data.scan import Scan, ScanConfig, scan
-from tubelet.data.scan_report import as_dict, as_text
+from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.quarantine import write_quarantine
+from tubelet.data.scan.report import as_dict, as_text
+from tubelet.data.scan.scan import Scan, ScanConfig, scan
 from tubelet.files import write_atomically
 
 DESCRIPTION = """Decode every file of a dataset once and report what is wrong with it.

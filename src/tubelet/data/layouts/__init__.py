@@ -1,7 +1,7 @@
 """The layouts a dataset can have on disk, one file per family, each read into plain rows (``rows.Reading``).
 
 ``LAYOUTS`` names them: the reader, and what it expects to find. All of them end in one manifest
-(``tubelet.data.manifest``), whose own file (``tubelet.data.manifest_file``) carries everything they differ in.
+(``tubelet.data.manifest.manifest``), whose own file (``tubelet.data.manifest.file``) carries everything they differ in.
 """
 
 from __future__ import annotations

@@ -10,10 +10,10 @@ from collections import defaultdict
 from functools import cached_property
 from pathlib import Path
 
-from tubelet.data.frames import IMAGE_SUFFIXES
 from tubelet.data.layouts.rows import Reading, Row, some
-from tubelet.data.video import VIDEO_SUFFIXES
-from tubelet.data.volume import VOLUME_SUFFIXES, is_volume
+from tubelet.data.sources.frame_folder import IMAGE_SUFFIXES
+from tubelet.data.sources.volume import VOLUME_SUFFIXES, is_volume
+from tubelet.data.video.reader import VIDEO_SUFFIXES
 from tubelet.errors import DataError
 
 _PICTURES = tuple(IMAGE_SUFFIXES)

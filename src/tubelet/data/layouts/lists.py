@@ -17,11 +17,11 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from tubelet.data.frames import UNTIMED_FPS
 from tubelet.data.layouts.config import AnnotationFile, ManifestConfig, annotation_files, class_list
 from tubelet.data.layouts.find import is_frame_folder, is_sample_file
 from tubelet.data.layouts.rows import Reading, Row, parse_each, split_of_file, table_lines, text_lines, whole_number
 from tubelet.data.layouts.tables import separator_of
+from tubelet.data.sources.frame_folder import UNTIMED_FPS
 from tubelet.errors import DataError
 
 

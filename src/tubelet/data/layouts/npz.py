@@ -10,7 +10,7 @@ from pathlib import Path
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.rows import SPLITS, Reading, Row
 from tubelet.data.medmnist import MEDMNIST3D
-from tubelet.data.volume import npz_array, npz_members
+from tubelet.data.sources.volume import npz_array, npz_members
 from tubelet.errors import DataError, nearest
 
 

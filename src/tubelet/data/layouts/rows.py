@@ -1,8 +1,8 @@
 """What every layout gives: rows, and what its reader found out on the way.
 
 A row's path is relative to the root of the data set or absolute. Labels are still names here, and a split may still
-be missing; ``tubelet.data.manifest`` turns rows into a manifest. Malformed rows are collected, so that one message
-counts all of them and names the first by their line.
+be missing; ``tubelet.data.manifest.manifest`` turns rows into a manifest. Malformed rows are collected, so that one
+message counts all of them and names the first by their line.
 """
 
 from __future__ import annotations

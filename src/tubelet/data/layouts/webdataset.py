@@ -19,7 +19,7 @@ from typing import Any
 from tubelet.data.layouts.config import ManifestConfig, class_list
 from tubelet.data.layouts.find import is_sample_file
 from tubelet.data.layouts.rows import Reading, Row, check_segment, parse_each, seconds_of, split_of_file
-from tubelet.data.shards import address
+from tubelet.data.sources.shards import address
 from tubelet.errors import DataError
 
 Members = dict[str, tarfile.TarInfo]  # of one sample, by what stands behind the first dot

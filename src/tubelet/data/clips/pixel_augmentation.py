@@ -1,0 +1,164 @@
+"""What happens to the cropped pixels of a training clip: drawn once, applied to all its frames, uint8 throughout.
+
+Crop first, color after, normalization on the device: the cheap order, and with ``tubelet.data.clips.color`` the fast
+one. The reading processes do it, or the device that trains (``finish_batch``).
+
+Deviation: SlowFast and UniFormerV2 apply RandAugment to the whole frame and crop after; here it sees the crop.
+
+    T  frames        C  channels        H, W  pixels
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from tubelet.data.clips.augment import AugmentConfig, ErasingConfig
+from tubelet.data.clips.color import ColorStep, change_colors
+from tubelet.data.clips.randaugment import Operation, apply_operations, draw_randaugment, draw_trivial
+from tubelet.protocol import Protocol
+from tubelet.types import Batch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Erasure:
+    """One box of all frames and what fills it."""
+
+    box: tuple[int, int, int, int]  # top, left, height, width in pixels
+    mean: tuple[float, ...]  # of each channel, 0 to 255
+    std: tuple[float, ...]  # of the noise of each channel; zeros: no noise
+    noise_seed: int = 0  # of the noise
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What happens to the cropped clip, drawn once per clip, in the order of the fields."""
+
+    flip: tuple[bool, bool, bool] = (False, False, False)  # which of T, H, W are reversed
+    quarter_turns: int = 0  # in the plane of H and W, from H toward W
+    shift: tuple[int, int, int] = (0, 0, 0)  # frames and pixels; black enters
+    colors: tuple[ColorStep, ...] = ()
+    operations: tuple[Operation, ...] = ()  # of RandAugment or TrivialAugment
+    erasure: Erasure | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnfinishedBatch(Batch):
+    """A training batch whose clips were cropped and no more."""
+
+    looks: tuple[Look | None, ...]  # what is left to do to each clip; None: it could not be read
+
+
+def random_look(augment: AugmentConfig, protocol: Protocol, rng: np.random.Generator) -> Look:
+    """What happens to the cropped pixels of one training clip. A field that is off draws nothing, but for the flip."""
+    flip = (False, False, bool(rng.random() < augment.flip_probability))
+    turns, shift = 0, (0, 0, 0)
+    if augment.volume_flips:
+        t, h, w = rng.random(3) < 0.5
+        flip = (bool(t), bool(h), bool(w))
+    if augment.volume_turns:
+        turns = int(rng.integers(4))
+    if augment.volume_shift_pixels:
+        t, h, w = rng.integers(-augment.volume_shift_pixels, augment.volume_shift_pixels, size=3, endpoint=True)
+        shift = (int(t), int(h), int(w))
+    operations: tuple[Operation, ...] = ()
+    colors = _draw_colors(augment, rng)
+    if augment.rand_augment:
+        operations = draw_randaugment(augment.rand_augment, rng)
+    elif augment.trivial_augment:
+        operations = draw_trivial(rng)
+    erasure = _draw_erasure(augment.erasing, protocol, rng) if augment.erasing else None
+    return Look(flip=flip, quarter_turns=turns, shift=shift, colors=colors, operations=operations, erasure=erasure)
+
+
+def apply_look(clip: UInt8[Tensor, "T C H W"], look: Look) -> UInt8[Tensor, "T C H W"]:
+    """The clip mirrored, turned, shifted, recolored and erased as drawn; on the device it is on."""
+    reversed_axes = [axis for axis, yes in zip((0, 2, 3), look.flip, strict=True) if yes]
+    if reversed_axes:
+        clip = clip.flip(reversed_axes)
+    if look.quarter_turns:
+        clip = clip.rot90(look.quarter_turns, (2, 3))
+    if any(look.shift):
+        clip = _shift(clip, look.shift)
+    clip = change_colors(clip, look.colors)
+    clip = apply_operations(clip, look.operations)
+    return _erase(clip, look.erasure) if look.erasure else clip
+
+
+def finish_batch(batch: Batch, device: torch.device) -> Batch:
+    """The clips of a training batch on the device, with all that was left to do to them done there.
+
+    On a CPU these are the bits that the reading processes give; a GPU may round a value to the other side. A batch to
+    which nothing is left to do stays where it is.
+    """
+    if not isinstance(batch, UnfinishedBatch):
+        return batch
+    clips = batch.clips.to(device, non_blocking=True)  # B C T H W
+    for clip, look in zip(clips, batch.looks, strict=True):
+        if look is not None:
+            clip.copy_(apply_look(clip.transpose(0, 1), look).transpose(0, 1))
+    return Batch(**{field.name: getattr(batch, field.name) for field in dataclasses.fields(Batch)} | {"clips": clips})
+
+
+def _draw_colors(augment: AugmentConfig, rng: np.random.Generator) -> tuple[ColorStep, ...]:
+    """Color changes in random order, as torchvision's ColorJitter, then grayscale."""
+    steps: list[ColorStep] = []
+    amounts = augment.color_amounts
+    if amounts and rng.random() < augment.color_probability:
+        for name, largest in amounts.items():
+            neutral = 0.0 if name in ("shift", "hue") else 1.0
+            steps.append(ColorStep(name=name, amount=neutral + float(rng.uniform(-largest, largest))))
+        steps = [steps[place] for place in rng.permutation(len(steps))]
+    if augment.grayscale_probability and rng.random() < augment.grayscale_probability:
+        steps.append(ColorStep(name="grayscale"))
+    return tuple(steps)
+
+
+def _draw_erasure(erasing: ErasingConfig, protocol: Protocol, rng: np.random.Generator) -> Erasure | None:
+    """torchvision's RandomErasing: ten tries for a box that fits, else none."""
+    if rng.random() >= erasing.probability:
+        return None
+    height, width = protocol.crop_size
+    for _ in range(10):
+        pixels = height * width * rng.uniform(*erasing.area)
+        ratio = math.exp(rng.uniform(*np.log(erasing.aspect_ratio)))
+        h, w = round(math.sqrt(pixels * ratio)), round(math.sqrt(pixels / ratio))
+        if 0 < h < height and 0 < w < width:
+            box = (int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w)
+            to_rgb = slice(None, None, -1 if protocol.channel_order == "bgr" else 1)
+            scale = 255.0 if erasing.fill == "noise" else 0.0
+            return Erasure(
+                box=box,
+                mean=tuple(255 * value for value in protocol.mean[to_rgb]),
+                std=tuple(scale * value for value in protocol.std[to_rgb]),
+                noise_seed=int(rng.integers(2**63)) if erasing.fill == "noise" else 0,
+            )
+    return None
+
+
+def _shift(clip: Tensor, shift: tuple[int, int, int]) -> Tensor:
+    """The clip moved along T, H and W; black enters at the borders."""
+    for axis, by in zip((0, 2, 3), shift, strict=True):
+        by = max(-clip.shape[axis], min(by, clip.shape[axis]))
+        kept = clip.narrow(axis, max(0, -by), clip.shape[axis] - abs(by))
+        black = torch.zeros_like(clip.narrow(axis, 0, abs(by)))
+        clip = torch.cat((black, kept) if by > 0 else (kept, black), dim=axis)
+    return clip
+
+
+def _erase(clip: Tensor, erasure: Erasure) -> Tensor:
+    top, left, height, width = erasure.box
+    shape = (clip.shape[0], clip.shape[1], height, width)
+    content = torch.tensor(erasure.mean)[:, None, None].expand(shape)
+    if any(erasure.std):
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(erasure.noise_seed))
+        content = content + torch.tensor(erasure.std)[:, None, None] * noise
+    clip = clip.clone()
+    clip[..., top : top + height, left : left + width] = content.round().clamp(0, 255).to(clip)
+    return clip

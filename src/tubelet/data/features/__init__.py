@@ -1,0 +1,1 @@
+"""Stored features of frames: their files, and the dataset that reads them."""

@@ -1,0 +1,215 @@
+"""A feature store: what a model's per-frame stage says of every frame of a dataset, in place of the pixels.
+
+    store.json        which model, weights, pixels and data the features are of
+    manifest.csv      the rows of the data, as ``tubelet.data.manifest.file`` writes them, with these files as paths
+    features-...      one safetensors file per video: vectors [n, D], frame_numbers [n], timestamps [N]
+    unreadable.csv    what could not be read, if anything; such a video keeps its row, whose file says why
+
+Every frame that a clip could begin with is there, taken at the place and size of the centered view: which frames make
+a clip is decided when it is drawn, from the times of the whole video, exactly as it is for the video itself.
+
+    N  frames of the video   n  frames with a vector: those of the rows' segments   D  width of a vector
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from tubelet import config as config_io
+from tubelet.data.clips.augment import AugmentConfig
+from tubelet.errors import ConfigError, DataError
+from tubelet.files import written_atomically
+from tubelet.protocol import Protocol
+
+RECORD, MANIFEST, FORMAT, LAYOUT = "store.json", "manifest.csv", 1, "feature store"
+# What decides the pixels of a frame; all else of a protocol decides which frames make a clip and what becomes of it.
+PIXEL_FIELDS = (
+    *("resize_short_side", "crop_size", "num_channels", "channel_order", "mean", "std"),
+    *("slicing_axis", "slicing_backward", "volume_window"),
+)
+# Augmentation of time alone: the frames it chooses are in the store.
+_TIME_FIELDS = ("snap_start", "stride_jitter", "repeats")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreRecord:
+    """What stands in ``store.json``."""
+
+    model_name: str
+    model_config: dict[str, Any]
+    feature_dim: int  # width D of a vector
+    stage_sha256: str  # over names, shapes and values of the per-frame stage's tensors
+    protocol: Protocol  # of the model; its pixel fields are those of the features
+    source: str  # the dataset
+    data_fingerprint: str  # of the dataset, all splits together
+    format: int = FORMAT
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoFeatures:
+    """The content of one file."""
+
+    vectors: Float[Tensor, "n D"]
+    frame_numbers: NDArray[np.int64]  # [n] of the source, ascending
+    timestamps: NDArray[np.float64]  # [N] seconds, of all frames of the source
+    is_video: bool  # a training clip may be moved to even frames (``AugmentConfig.snap_start``)
+
+
+def is_store(path: Path) -> bool:
+    """Whether a folder is a feature store, finished or not."""
+    return (path / RECORD).is_file()
+
+
+def read_store(path: Path) -> StoreRecord:
+    """The record of a store.
+
+    Raises:
+        DataError: there is none, or it cannot be read.
+    """
+    file = path / RECORD
+    try:
+        record = config_io.from_dict(StoreRecord, json.loads(file.read_text(encoding="utf-8")), where=RECORD)
+    except (OSError, ConfigError, ValueError) as error:
+        raise DataError(f"{file}: cannot be read as the record of a feature store: {error}") from None
+    if record.format != FORMAT:
+        raise DataError(f"{file}: format {record.format}; this version of tubelet reads format {FORMAT}")
+    return record
+
+
+def finished_manifest(path: Path) -> Path:
+    """The manifest file of a store.
+
+    Raises:
+        DataError: the store is not finished.
+    """
+    if not (path / MANIFEST).is_file():
+        raise DataError(f"{path}: the feature store is not finished; run the same `tubelet features` command again")
+    return path / MANIFEST
+
+
+def file_name(record: StoreRecord, path: str, entry: str | None, fps: float | None) -> str:
+    """The features' file of a source, relative to the store: readable, and distinct for every source.
+
+    It also tells other weights or pixels apart, so that a run cannot go on with a store that was made anew from them.
+    """
+    pixels = [getattr(record.protocol, name) for name in PIXEL_FIELDS]
+    of_what = hashlib.sha256(repr((record.stage_sha256, pixels)).encode()).hexdigest()[:8]
+    digest = hashlib.sha256(repr((path, entry, fps)).encode()).hexdigest()[:8]
+    parts = [re.sub(r"[^\w.\-]", "_", part) for part in Path(path).parts if part not in ("..", "/", "\\")]
+    return "/".join([f"features-{of_what}", *parts]) + f"-{digest}.safetensors"
+
+
+def write_features(path: Path, features: VideoFeatures) -> None:
+    """Write one file, whole or not at all."""
+    _write(
+        path,
+        {
+            "vectors": features.vectors.detach().cpu().contiguous(),
+            "frame_numbers": torch.from_numpy(features.frame_numbers),
+            "timestamps": torch.from_numpy(features.timestamps),
+        },
+        {"is_video": str(int(features.is_video))},
+    )
+
+
+def write_failure(path: Path, line: str) -> None:
+    """Write the file of a video that could not be read: whoever reads it gets ``line``."""
+    _write(path, {"vectors": torch.zeros(0, 0)}, {"failure": line})
+
+
+def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_atomically(path) as new:
+        save_file(tensors, new, metadata)
+
+
+class FeatureFile:
+    """One file, opened: times and numbers are read, vectors when they are asked for. A context manager.
+
+    Of a video that could not be read, ``failure`` says why, and there is nothing else.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            self._file = safe_open(path, framework="pt")
+            metadata = self._file.metadata() or {}
+            self.failure: str | None = metadata.get("failure")
+            if self.failure is None:
+                self.timestamps: NDArray[np.float64] = self._file.get_tensor("timestamps").numpy()
+                self.frame_numbers: NDArray[np.int64] = self._file.get_tensor("frame_numbers").numpy()
+                self.is_video = bool(int(metadata["is_video"]))
+        except (OSError, SafetensorError, KeyError, ValueError) as error:
+            raise DataError(f"{path}: cannot be read as stored features ({error}); write it again") from None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(n, D) of the vectors, as the file's header has it."""
+        rows, width = self._file.get_slice("vectors").get_shape()
+        return int(rows), int(width)
+
+    def __enter__(self) -> FeatureFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.__exit__(None, None, None)
+
+    def vectors_of(self, frames: NDArray[np.int64]) -> Float[Tensor, "T D"]:
+        """The vectors of these frames of the source, in their order; they may repeat.
+
+        Raises:
+            DataError: a frame has none.
+        """
+        rows = np.minimum(np.searchsorted(self.frame_numbers, frames), len(self.frame_numbers) - 1)
+        if not np.array_equal(self.frame_numbers[rows], frames):
+            raise DataError(f"{self.path}: holds no features of some frames of the clip; write the store again")
+        first, last = int(rows.min()), int(rows.max())
+        near: Tensor = self._file.get_slice("vectors")[first : last + 1]
+        return near[torch.from_numpy(rows - first)]
+
+
+def check_pixels(record: StoreRecord, protocol: Protocol, store: Path) -> None:
+    """Whether a protocol sees frames as those of the store were seen.
+
+    Raises:
+        DataError: it does not; the fields that differ are named.
+    """
+    wrong = [name for name in PIXEL_FIELDS if getattr(protocol, name) != getattr(record.protocol, name)]
+    if protocol.num_spatial_crops != 1:
+        raise DataError(
+            f"{store}: a feature store holds the centered crop alone, the protocol has {protocol.num_spatial_crops}; "
+            "ask for one spatial crop (--views 4x1, or protocol.num_spatial_crops=1)"
+        )
+    if wrong:
+        listed = ", ".join(f"{n} {getattr(record.protocol, n)} (here {getattr(protocol, n)})" for n in wrong)
+        raise DataError(f"{store}: the features are of other pixels: {listed}; set the same, or write another store")
+
+
+def check_augment(augment: AugmentConfig, store: Path) -> None:
+    """Whether augmentation leaves the pixels of a clip alone: a store has one vector per frame.
+
+    Raises:
+        ConfigError: it does not; the fields are named with the values that do.
+    """
+    neutral = AugmentConfig(crop="center")
+    wrong = [n for n in vars(neutral) if n not in _TIME_FIELDS and getattr(augment, n) != getattr(neutral, n)]
+    if wrong:
+        values = config_io.to_dict(neutral)
+        listed = ", ".join(f"augment.{name}={json.dumps(values[name])}" for name in wrong)
+        raise ConfigError(f"{store}: features are of frames as they are, in the centered crop; set {listed}")

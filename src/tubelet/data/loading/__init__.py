@@ -1,0 +1,1 @@
+"""Datasets, worker processes with a watchdog, and the loader of batches."""

@@ -1,0 +1,162 @@
+"""All frames of the sources of a manifest, in order and a chunk at a time, read ahead by worker processes.
+
+Frames are those of the centered view, bit by bit what ``ClipDataset`` reads of them, so that what is computed from them
+stands for any clip. Each source is read once, however many rows are segments of it.
+
+    n  frames of a chunk   N  frames of a source
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubelet.data.clips.sampling import ClipPlan, segment
+from tubelet.data.clips.transforms import view_geometry
+from tubelet.data.loading.dataset import naming_file, read_crops
+from tubelet.data.loading.worker_process import Failure
+from tubelet.data.loading.workers import WorkerPool
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.sources.open import open_source
+from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.reader import VideoReader
+from tubelet.errors import DataError
+from tubelet.protocol import Protocol
+
+FRAMES_PER_CHUNK = 64  # 10 MB at 224 x 224
+
+
+@dataclass(frozen=True)
+class Source:
+    """A video or volume with the segments that rows take of it."""
+
+    path: str  # as in the manifest
+    entry: str | None
+    fps: float | None
+    segments: tuple[tuple[float | None, float | None], ...]  # start and end in seconds, none: open
+    rows: tuple[int, ...]  # of the manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameChunk:
+    """Some frames of a source."""
+
+    pixels: NDArray[np.uint8]  # [n, C, h, w]
+    frame_numbers: NDArray[np.int64]  # [n]
+    timestamps: NDArray[np.float64]  # [N] seconds, of all frames
+    num_chunks: int  # of the source
+    is_video: bool
+
+
+def sources_of(manifest: Manifest) -> tuple[Source, ...]:
+    """The sources of a manifest's rows, in its order."""
+    rows: dict[tuple[str, str | None, float | None], list[int]] = {}
+    for row, sample in enumerate(manifest.samples):
+        rows.setdefault((sample.path, sample.entry, sample.fps), []).append(row)
+    return tuple(
+        Source(
+            *key,
+            tuple(
+                dict.fromkeys((s.start_seconds, s.end_seconds) for s in map(manifest.samples.__getitem__, of_source))
+            ),
+            tuple(of_source),
+        )
+        for key, of_source in rows.items()
+    )
+
+
+@dataclass(frozen=True)
+class FrameChunkJob:
+    """The chunks of sources as the job of a worker pool, which is given a source and, for its epoch, a chunk."""
+
+    root: Path
+    sources: tuple[Source, ...]
+    protocol: Protocol
+    indices: IndexStore  # of the videos' packets
+
+    def name(self, index: int) -> str:
+        """The source as messages name it."""
+        source = self.sources[index]
+        return str(self.root / source.path) + (f":{source.entry}" if source.entry else "")
+
+    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> FrameChunk:
+        """Chunk ``epoch`` of a source. Raises DataError."""
+        source = self.sources[index]
+        path = self.root / source.path
+        with (
+            naming_file(path, self.name(index)),
+            open_source(path, source.entry, self.protocol, source.fps, self.indices) as reader,
+        ):
+            ranges = [range(*segment(reader.timestamps, *times)) for times in source.segments]
+            wanted = sorted(set(itertools.chain.from_iterable(ranges)))
+            part = wanted[epoch * FRAMES_PER_CHUNK : (epoch + 1) * FRAMES_PER_CHUNK]
+            geometry = view_geometry(reader.height, reader.width, replace(self.protocol, num_spatial_crops=1))
+            plan = ClipPlan(indices=tuple(part), seconds_covered=0.0)
+            (pixels,), _ = read_crops(reader, [plan], geometry, may_round=False)
+            return FrameChunk(
+                pixels=np.ascontiguousarray(pixels.numpy()),
+                frame_numbers=np.array(part, dtype=np.int64),
+                timestamps=np.array(reader.timestamps, dtype=np.float64),
+                num_chunks=-(-len(wanted) // FRAMES_PER_CHUNK),
+                is_video=isinstance(reader, VideoReader),
+            )
+
+
+def read_chunks(
+    job: FrameChunkJob, sources: Sequence[int], num_workers: int, timeout_seconds: float
+) -> Iterator[tuple[int, FrameChunk | Failure]]:
+    """Source and chunk, source by source and chunk by chunk; of a source that fails, nothing after its failure.
+
+    Args:
+        sources: places in ``job.sources``.
+        num_workers: processes that decode; 0 decodes in this one.
+        timeout_seconds: a worker that reads one chunk for longer is killed, and the source has failed.
+    """
+    if num_workers == 0:
+        for source in sources:
+            yield from _source_here(job, source)
+        return
+    with closing(WorkerPool(job, num_workers, timeout_seconds)) as pool:
+        begun: deque[Future[FrameChunk | Failure]] = deque(pool.submit(s, 0) for s in sources[:num_workers])
+        for place, source in enumerate(sources):
+            first = begun.popleft().result()
+            if place + num_workers < len(sources):
+                begun.append(pool.submit(sources[place + num_workers], 0))
+            yield source, first
+            if isinstance(first, FrameChunk):
+                yield from _rest_of_source(pool, source, first.num_chunks, num_workers)
+
+
+def _source_here(job: FrameChunkJob, source: int) -> Iterator[tuple[int, FrameChunk | Failure]]:
+    chunk, num_chunks = 0, 1
+    while chunk < num_chunks:
+        try:
+            result = job.run(source, chunk, lambda seconds: None)
+        except DataError as error:
+            yield source, Failure(str(error))
+            return
+        yield source, result
+        chunk, num_chunks = chunk + 1, result.num_chunks
+
+
+def _rest_of_source(
+    pool: WorkerPool[FrameChunk], source: int, num_chunks: int, num_ahead: int
+) -> Iterator[tuple[int, FrameChunk | Failure]]:
+    numbers = iter(range(1, num_chunks))
+    ahead = deque(pool.submit(source, chunk) for chunk in itertools.islice(numbers, num_ahead))
+    while ahead:
+        result = ahead.popleft().result()
+        yield source, result
+        if isinstance(result, Failure):
+            for future in ahead:
+                future.cancel()
+            return
+        ahead.extend(pool.submit(source, chunk) for chunk in itertools.islice(numbers, 1))

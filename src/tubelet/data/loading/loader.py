@@ -1,0 +1,233 @@
+"""Batches of a dataset, read by worker processes, in an order that depends on nothing but (seed, epoch)."""
+
+from __future__ import annotations
+
+import itertools
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import dataclass
+from types import TracebackType
+
+import torch
+from torch import Tensor
+
+from tubelet.data.clips.pixel_augmentation import UnfinishedBatch
+from tubelet.data.clips.sampler import Sampling, balanced_shares, draw_balanced
+from tubelet.data.features.dataset import FeatureDataset
+from tubelet.data.loading.dataset import ClipDataset, Item, keyed_generator
+from tubelet.data.loading.worker_process import Failure
+from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS, Reading, WorkerPool
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.errors import ConfigError, DataError
+from tubelet.types import Batch
+
+Result = Item | Failure
+Dataset = ClipDataset | FeatureDataset
+
+
+@dataclass(frozen=True)
+class _ClipJob:
+    """The rows of a dataset as the job of a worker pool."""
+
+    dataset: Dataset
+
+    def name(self, index: int) -> str:
+        return self.dataset.name(index)
+
+    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> Item:
+        return self.dataset.read(index, epoch)
+
+
+class Loader:
+    """Reads batches; with the same dataset and seed they are bit-equal for any number of workers.
+
+    Args:
+        dataset: what to read.
+        batch_size: videos of one batch; in training it holds each of them ``augment.repeats`` times, first all of
+            them once, then all of them again.
+        num_workers: reader processes; 0 reads in this process. One batch is read ahead.
+        seed: with the epoch it keys the order of training.
+        sampling: "natural" goes through every row once an epoch; "balanced" draws as many rows, so that each class
+            comes equally often.
+        timeout_seconds: a worker that reads a row for longer is killed and replaced, and the row has failed. Without
+            workers nothing can end a decoder that hangs.
+        rank: of this process, where several read one dataset together: each its own rows of every training batch, and
+            every ``num_processes``-th row in ``eval_batches``. What is read of a row depends on none of this.
+        num_processes: how many there are.
+
+    Use as a context manager, or call ``close``. A row that cannot be read keeps its place in the batch with zero
+    pixels and weight 0, and one line in ``Batch.failures``.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        num_workers: int = 0,
+        seed: int = 0,
+        timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
+        sampling: Sampling = "natural",
+        rank: int = 0,
+        num_processes: int = 1,
+    ) -> None:
+        if batch_size < 1 or num_workers < 0:
+            raise ConfigError(f"batch_size must be positive and num_workers not negative: {batch_size}, {num_workers}")
+        self._rank, self._num_processes = rank, num_processes
+        self.dataset, self.batch_size, self.num_workers, self.seed = dataset, batch_size, num_workers, seed
+        self._shares = balanced_shares(dataset.manifest) if sampling == "balanced" else None
+        self.wait_seconds = 0.0  # spent so far until batches were ready, all iterators together
+        self._pool = WorkerPool(_ClipJob(dataset), num_workers, timeout_seconds) if num_workers else None
+        self._close = weakref.finalize(self, self._pool.close) if self._pool else None
+
+    def __enter__(self) -> Loader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends the worker processes. Calling it again does nothing."""
+        if self._close is not None:
+            self._close()
+
+    @property
+    def num_videos(self) -> int:
+        """Rows of the dataset."""
+        return len(self.dataset)
+
+    @property
+    def num_eval_videos(self) -> int:
+        """Rows that ``eval_batches`` reads in this process."""
+        return len(range(self._rank, len(self.dataset), self._num_processes))
+
+    @property
+    def clips_per_step(self) -> int:
+        """Clips of one training batch, those of all processes together."""
+        return min(self.batch_size, len(self.dataset)) * self.dataset.augment.repeats
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Training batches of one epoch: full ones only, unless all rows together do not fill one."""
+        return max(1, len(self.dataset) // self.batch_size)
+
+    def train_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of one epoch in their random order, of several processes the rows of this one.
+
+        Args:
+            epoch: counted from 0; another epoch has another order, other clips and other crops.
+            start: batches to leave out at the beginning, without reading them.
+        """
+        rng = keyed_generator(self.seed, epoch)
+        if self._shares is None:
+            order = rng.permutation(len(self.dataset)).tolist()
+        else:
+            order = draw_balanced(self._shares, rng, self.dataset.augment.repeats)
+        groups = _grouped(order, self.batch_size)[: self.steps_per_epoch]
+        copies = [repeat * len(self.dataset) for repeat in range(self.dataset.augment.repeats)]
+        repeated = [[first + index for first in copies for index in group] for group in groups[start:]]
+        own = rows_of_process(self.clips_per_step, self._rank, self._num_processes)
+        return self._batches([group[own] for group in repeated], epoch)
+
+    def eval_batches(self) -> Iterator[Batch]:
+        """All rows in order, of several processes those of this one; the last batch may be smaller."""
+        rows = list(range(self._rank, len(self.dataset), self._num_processes))
+        return self._batches(_grouped(rows, self.batch_size), epoch=0)
+
+    def reading(self) -> list[Reading]:
+        """What each busy worker reads, and for how long."""
+        return self._pool.reading() if self._pool else []
+
+    def kill(self, reading: Reading) -> bool:
+        """Kills the process that reads this row: the row becomes a failure and another process takes over. False, and
+        nothing is killed, where the row was done in the meantime."""
+        return self._pool.kill(reading) if self._pool else False
+
+    def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
+        with closing(self._results([index for group in groups for index in group], epoch)) as results:
+            for group in groups:
+                began = time.perf_counter()
+                batch = self._collate(group, list(itertools.islice(results, len(group))))
+                self.wait_seconds += time.perf_counter() - began
+                yield batch
+
+    def _results(self, indices: Sequence[int], epoch: int) -> Generator[Result, None, None]:
+        """Rows in the order asked for; with workers, one batch and one row per worker ahead."""
+        if self._pool is None:
+            yield from (_read_or_fail(self.dataset, index, epoch) for index in indices)
+            return
+        ahead: deque[Future[Result]] = deque()
+        try:
+            for index in indices:
+                ahead.append(self._pool.submit(index, epoch))
+                if len(ahead) > self._clips_ahead:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            for future in ahead:
+                future.cancel()
+
+    @property
+    def _clips_ahead(self) -> int:
+        batch = self.batch_size if self.dataset.mode == "views" else self.clips_per_step // self._num_processes
+        return batch + self.num_workers
+
+    def _collate(self, group: Sequence[int], results: Sequence[Result]) -> Batch:
+        clips = torch.zeros(len(group), *self.dataset.item_shape, dtype=self.dataset.item_dtype)
+        numbers = torch.zeros(len(group), *self.dataset.numbers_shape, dtype=torch.int64)
+        read = [result if isinstance(result, Item) else None for result in results]
+        for row, item in enumerate(read):
+            if item is not None:
+                clips[row], numbers[row] = item.pixels, item.frame_numbers
+        samples, group = self.dataset.manifest.samples, [index % len(self.dataset) for index in group]
+        labels = [item.labels if item else samples[index].labels for index, item in zip(group, read, strict=True)]
+        batch = Batch(
+            clips=clips,
+            labels=_label_tensor(labels, self.dataset.manifest),
+            weight=torch.tensor([float(item is not None) for item in read]),
+            frame_numbers=numbers,
+            index=tuple(group),
+            failures=tuple(result.line for result in results if isinstance(result, Failure)),
+            notes=tuple(item.notes if item else () for item in read),
+            seconds_covered=tuple(item.seconds_covered if item else 0.0 for item in read),
+        )
+        if not any(item and item.look for item in read):
+            return batch
+        return UnfinishedBatch(**vars(batch), looks=tuple(item.look if item else None for item in read))
+
+
+def _label_tensor(labels: Sequence[tuple[int, ...]], manifest: Manifest) -> Tensor:
+    """Labels as ``Batch`` has them."""
+    if manifest.multi_label:
+        (names,) = manifest.class_names.values()
+        has = torch.zeros(len(labels), len(names), dtype=torch.int64)
+        for row, classes in enumerate(labels):
+            has[row, list(classes)] = 1
+        return has
+    heads = torch.tensor(labels, dtype=torch.int64)
+    return heads[:, 0] if heads.shape[1] == 1 else heads
+
+
+def _read_or_fail(dataset: Dataset, index: int, epoch: int) -> Result:
+    """One row in this process, or why it cannot be read."""
+    try:
+        return dataset.read(index, epoch)
+    except DataError as error:
+        return Failure(str(error))
+
+
+def rows_of_process(num_rows: int, rank: int, num_processes: int) -> slice:
+    """Which of the rows of a batch a process has: as many as every other, or one more."""
+    share, rest = divmod(num_rows, num_processes)
+    start = rank * share + min(rank, rest)
+    return slice(start, start + share + (rank < rest))
+
+
+def _grouped(order: list[int], size: int) -> list[list[int]]:
+    return [order[start : start + size] for start in range(0, len(order), size)]

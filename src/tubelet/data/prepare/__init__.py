@@ -1,0 +1,1 @@
+"""Videos transcoded once, so that training decodes them many times faster."""

@@ -1,0 +1,150 @@
+"""One video file into one that decodes fast: every shown frame, upright, small, at its time, without sound.
+
+Settings of x264: ``-preset medium -tune fastdecode -g 16 -bf 1 -x264-params b-adapt=0:b-pyramid=none:scenecut=0``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+
+from tubelet.data.video.container import VideoContainer, file_error, reporting
+from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.scaling import Orientation
+from tubelet.files import written_atomically
+
+_TICKS = Fraction(1, 90000)  # seconds; broadcast's clock, in which the usual frame rates are whole
+_UNSPECIFIED = 2  # FFmpeg's number for colors that nothing is said about
+_FINEST_TICKS = 1_000_000  # per second; a finer clock or an odd one is replaced by the one above
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """Settings of the encoder."""
+
+    short_side: int  # pixels, even; smaller videos keep their size
+    crf: int  # x264's constant rate factor: 0 is lossless, 51 the coarsest
+    preset: str = "medium"  # of x264
+    keyframe_interval: int = 16  # frames
+
+    @property
+    def options(self) -> dict[str, str]:
+        """As x264 takes them. One thread, so that the same source gives the same file."""
+        return {
+            "preset": self.preset,
+            "tune": "fastdecode",
+            "crf": str(self.crf),
+            "g": str(self.keyframe_interval),
+            "bf": "1",
+            "x264-params": "b-adapt=0:b-pyramid=none:scenecut=0",
+            "threads": "1",
+        }
+
+
+def transcode(
+    source: Path, target: Path, encoding: Encoding, on_index: Callable[[PacketIndex], None] = lambda index: None
+) -> int:
+    """Writes ``target`` (MP4) whole or not at all; returns its number of frames.
+
+    Args:
+        source: the video.
+        target: the copy.
+        encoding: settings.
+        on_index: told what the source holds, before its frames are decoded.
+
+    Raises:
+        VideoError: the source cannot be read, or a frame of it is damaged.
+    """
+    index = PacketIndex.of(source)
+    on_index(index)
+    ticks, time_base = _ticks(index)
+    with written_atomically(target) as new, av.open(str(new), "w", format="mp4") as container:
+        stream, pictures = None, _Pictures(index, encoding.short_side)
+        for frame, tick in zip(_frames(source, index), ticks.tolist(), strict=True):
+            picture = pictures.of(frame)
+            if stream is None:
+                rate = Fraction(index.fps).limit_denominator(1001)
+                stream = container.add_stream("libx264", rate=rate, options=encoding.options)
+                stream.width, stream.height, stream.pix_fmt = picture.width, picture.height, "yuv420p"
+                stream.codec_context.time_base = time_base
+                _tag_colors(stream.codec_context, frame)
+            picture.pts, picture.time_base = tick, time_base
+            container.mux(stream.encode(picture))
+        assert stream is not None  # an index has at least one frame
+        container.mux(stream.encode(None))
+    return index.num_frames
+
+
+def _ticks(index: PacketIndex) -> tuple[np.ndarray, Fraction]:
+    """When each frame is shown, in whole ticks from 0, and the length of a tick."""
+    base, times = index.time_base, np.unique(index.pts)
+    usual = base is not None and base.numerator == 1 and base.denominator <= _FINEST_TICKS
+    if base is not None and usual and len(times) == index.num_frames:
+        return times - times[0], base
+    return np.rint(index.timestamps / float(_TICKS)).astype(np.int64), _TICKS
+
+
+def _frames(source: Path, index: PacketIndex) -> Iterator[av.VideoFrame]:
+    """All shown frames. Raises VideoError where one is damaged or missing."""
+    container, count = VideoContainer(source), 0
+    try:
+        with reporting(source, "decode"):
+            for frame, damaged in container.decode_from(None, index.keys):
+                if damaged:
+                    raise file_error(source, f"the file is damaged at or before frame {count}")
+                yield frame
+                count += 1
+    finally:
+        container.close()
+    if count != index.num_frames:
+        raise file_error(source, f"the file is damaged: {count} of {index.num_frames} frames decode")
+
+
+class _Pictures:
+    """Frames as the encoder takes them: upright, small, 4:2:0 with 8 bits."""
+
+    def __init__(self, index: PacketIndex, short_side: int) -> None:
+        height, width = index.codec.height, index.codec.width
+        factor = min(1.0, short_side / min(height, width))
+        self._size = max(2, 2 * round(height * factor / 2)), max(2, 2 * round(width * factor / 2))  # as stored
+        self._scaler = VideoReformatter()
+
+    def of(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The picture of one frame."""
+        is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+        small = self._scaler.reformat(
+            frame,
+            width=self._size[1],
+            height=self._size[0],
+            format="yuv420p",
+            interpolation=Interpolation.BICUBIC,
+            dst_color_range=ColorRange.MPEG if is_full else None,
+            threads=1,
+        )
+        orientation = Orientation.of(frame)
+        return small if orientation == Orientation() else _turned(small, orientation)
+
+
+def _turned(picture: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
+    height, width = orientation.size(picture.height, picture.width)
+    turned = av.VideoFrame(width, height, "yuv420p")
+    for source, target in zip(picture.planes, turned.planes, strict=True):
+        pixels = np.frombuffer(source, dtype=np.uint8).reshape(-1, source.line_size)
+        lines = np.zeros((target.buffer_size // target.line_size, target.line_size), dtype=np.uint8)
+        lines[: target.height, : target.width] = orientation.shown(pixels[: source.height, : source.width])
+        target.update(lines.tobytes())
+    return turned
+
+
+def _tag_colors(context: VideoCodecContext, frame: av.VideoFrame) -> None:
+    """So that the copy is converted to RGB as the source is."""
+    context.color_range, context.color_primaries = ColorRange.MPEG, frame.color_primaries
+    context.color_trc = frame.color_trc
+    context.colorspace = _UNSPECIFIED if frame.format.is_rgb else frame.colorspace

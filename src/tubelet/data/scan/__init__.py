@@ -1,0 +1,1 @@
+"""The scan of a dataset: every file decoded once, and what is wrong with it."""

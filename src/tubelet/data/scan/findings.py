@@ -1,0 +1,141 @@
+"""What the scanned files mean together: the same content in two splits, under two labels, or twice; and classes that
+a split lacks. Two rows show the same content where their files decode to the same frames and their segments overlap.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.quarantine import Quarantined, row_path
+from tubelet.data.scan.scan_file import FileFacts
+
+# Of rows with the same content in several splits the one in the first of these stays: a test set that shrinks when
+# the training set changes could not be compared with anybody's.
+_KEPT_FIRST = ("test", "val", "train")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Rows that show the same content."""
+
+    rows: tuple[Sample, ...]
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        return tuple(sorted({row.split for row in self.rows}))
+
+    @property
+    def text(self) -> str:
+        return " = ".join(f"{row_path(row)} ({row.split})" for row in self.rows)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Findings:
+    """Everything that is wrong; empty tuples are good news."""
+
+    leakage: tuple[Group, ...]  # the same content in several splits
+    conflicts: tuple[Group, ...]  # the same content under different labels
+    bad_files: tuple[FileFacts, ...]
+    labels: tuple[str, ...]  # classes without training rows, one line each
+    duplicates: tuple[Group, ...]  # the same content twice in one split under one label: a warning
+    variable_rate: tuple[FileFacts, ...]  # a warning
+    one_split: tuple[str, ...]  # classes in the training split only, one line each: a warning
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether there is nothing but warnings."""
+        return not (self.leakage or self.conflicts or self.bad_files or self.labels)
+
+    def quarantine(self) -> Iterator[Quarantined]:
+        """What to leave out: files that cannot be trusted, and of leaked content all but the rows of one split.
+        Conflicting labels are not on it, for nothing shows which label is right."""
+        for facts in self.bad_files:
+            yield Quarantined(path=facts.path, reason=f"{facts.kind}: {facts.reason}")
+        for group in self.leakage:
+            kept = min(group.splits, key=_KEPT_FIRST.index)
+            shown = next(row_path(row) for row in group.rows if row.split == kept)
+            for row in group.rows:
+                if row.split != kept:
+                    yield Quarantined(
+                        path=row_path(row),
+                        reason=f"leakage: the same content is in '{kept}' as {shown}",
+                        split=row.split,
+                        start_seconds=row.start_seconds,
+                        end_seconds=row.end_seconds,
+                    )
+
+
+def findings(manifest: Manifest, facts: Mapping[str, FileFacts]) -> Findings:
+    """What the files of a manifest, by the path of ``row_path``, mean together."""
+    leakage, conflicts, duplicates = [], [], []
+    for group in _groups(manifest.samples, facts):
+        if len(group.splits) > 1:
+            leakage.append(group)
+        if len({row.labels for row in group.rows}) > 1:
+            conflicts.append(group)
+        elif len(group.splits) == 1:
+            duplicates.append(group)
+    return Findings(
+        leakage=tuple(leakage),
+        conflicts=tuple(conflicts),
+        bad_files=tuple(found for found in facts.values() if found.kind != "ok"),
+        labels=tuple(_untrained(manifest)),
+        duplicates=tuple(duplicates),
+        variable_rate=tuple(found for found in facts.values() if found.kind == "ok" and found.variable_rate),
+        one_split=tuple(_only_trained(manifest)),
+    )
+
+
+def _groups(samples: Sequence[Sample], facts: Mapping[str, FileFacts]) -> Iterator[Group]:
+    """Rows of the same content, each group in the order of the manifest."""
+    same: dict[str, list[Sample]] = defaultdict(list)
+    for sample in samples:
+        content = facts[row_path(sample)].content
+        if content is not None:
+            same[content].append(sample)
+    for rows in same.values():
+        yield from (Group(rows=tuple(group)) for group in _overlapping(rows) if len(group) > 1)
+
+
+def _overlapping(rows: list[Sample]) -> list[list[Sample]]:
+    """Rows of one content, apart where their segments share no time; segments that touch do not overlap."""
+    order = {id(row): place for place, row in enumerate(rows)}
+    groups: list[list[Sample]] = []
+    reached = 0.0
+    for row in sorted(rows, key=lambda row: row.start_seconds or 0.0):
+        if not groups or (row.start_seconds or 0.0) >= reached:
+            groups.append([])
+            reached = 0.0
+        groups[-1].append(row)
+        reached = max(reached, float("inf") if row.end_seconds is None else row.end_seconds)
+    return [sorted(group, key=lambda row: order[id(row)]) for group in groups]
+
+
+def _untrained(manifest: Manifest) -> Iterator[str]:
+    """Classes that are validated or tested and never trained."""
+    for head, names, by_split in _counts(manifest):
+        for name, other in itertools.product(names, ("val", "test")):
+            if "train" in by_split and not by_split["train"][name] and by_split.get(other, {}).get(name):
+                yield f"class '{name}' ({head}): {by_split[other][name]} rows in {other}, none in train"
+
+
+def _only_trained(manifest: Manifest) -> Iterator[str]:
+    """Classes that no other split measures."""
+    for head, names, by_split in _counts(manifest):
+        for name, other in itertools.product(names, ("val", "test")):
+            if other in by_split and by_split.get("train", {}).get(name) and not by_split[other][name]:
+                yield f"class '{name}' ({head}): {by_split['train'][name]} rows in train, none in {other}"
+
+
+def _counts(manifest: Manifest) -> Iterator[tuple[str, tuple[str, ...], dict[str, dict[str, int]]]]:
+    """Each head with its class names, and the rows of each class in each split that has rows."""
+    for head, names in manifest.class_names.items():
+        parts = {
+            split: replace(manifest, samples=tuple(row for row in manifest.samples if row.split == split))
+            for split in manifest.splits
+        }
+        yield head, names, {split: part.class_counts(head) for split, part in parts.items()}

@@ -1,0 +1,184 @@
+"""What is wrong with one file: it is opened by the reader that trains, and decoded whole by a plain pass beside it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubelet.data.sources.open import Reader, open_source
+from tubelet.data.sources.shards import is_shard, member_name, member_place
+from tubelet.data.video.extent import missing_bytes
+from tubelet.data.video.full_decode import decode_fully
+from tubelet.data.video.reader import VideoReader, is_video_path
+from tubelet.errors import DataError
+from tubelet.protocol import Protocol
+
+# ok: every frame is there. damaged: some frames do not decode. silent_short: no error, but fewer frames than the file
+# promises. truncated: the file ends before its container says. hung, crashed: its process had to be killed, or died.
+Kind = Literal["ok", "missing", "unreadable", "truncated", "damaged", "silent_short", "hung", "crashed"]
+
+_EVEN = 0.25  # of the usual interval: how far intervals between frames may be from it at a constant rate
+_FRAMES_AT_ONCE = 64  # of sources that are no video files, which are read by frames and not by a plain pass
+_FRAMES_PER_SECOND = 25.0  # what a frame counts towards the time limit, whatever times the file claims
+_PASSES = 3  # the plain pass, and up to two by the reader
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    """What the scan found in one file, or in one entry of an .npz file or a tar shard."""
+
+    path: str  # as the manifest names it; what lies inside it as file.npz:entry, file.tar:entry
+    fingerprint: str  # of the file when it was decoded
+    kind: Kind
+    reason: str = ""  # one line, where the kind is not ok
+    num_frames: int = 0
+    seconds: float = 0.0
+    height: int = 0
+    width: int = 0
+    variable_rate: str = ""  # in words, where intervals between frames differ
+    content: str | None = None  # equal for two files that decode to the same frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanFile:
+    """One file to look at."""
+
+    path: str
+    file: Path
+    entry: str | None  # inside an .npz file or a tar shard
+    fps: float | None = None  # of a frame folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanJob:
+    """The job of the worker pool: row i is file i. A file's time limit is ``timeout_seconds``, or ``timeout_factor``
+    seconds for each second that its frames last at 25 frames per second, whichever is more."""
+
+    files: tuple[ScanFile, ...]
+    timeout_factor: float
+    num_channels: int
+
+    def name(self, index: int) -> str:
+        return self.files[index].path
+
+    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> FileFacts:
+        def allow_frames(count: int) -> None:
+            allow(_PASSES * self.timeout_factor * count / _FRAMES_PER_SECOND)
+
+        return scan_file(self.files[index], self.num_channels, allow_frames)
+
+
+def fingerprint(file: Path) -> str:
+    """Changes when a file is written to: a hash of its size, its time, its first and its last 64 KiB; of a folder, of
+    the sizes and times of what it holds. Anything else, such as a pipe, is not opened."""
+    digest = hashlib.sha256()
+    for part in sorted(file.iterdir()) if file.is_dir() else [file]:
+        status = part.stat()
+        digest.update(f"{part.name if part != file else ''} {status.st_size} {status.st_mtime_ns}".encode())
+    if file.is_file():
+        with file.open("rb") as stream:
+            digest.update(stream.read(1 << 16))
+            stream.seek(max(0, file.stat().st_size - (1 << 16)))
+            digest.update(stream.read())
+    return digest.hexdigest()[:16]
+
+
+def scan_file(
+    source: ScanFile, num_channels: int = 3, allow_frames: Callable[[int], None] = lambda count: None
+) -> FileFacts:
+    """Decodes one file. What is wrong with it is part of the result; nothing is raised.
+
+    Args:
+        source: which file.
+        num_channels: of volumes.
+        allow_frames: told how many frames there are, once that is known.
+    """
+    mark, protocol = fingerprint(source.file), Protocol(num_channels=num_channels)
+    try:
+        with open_source(source.file, source.entry, protocol, source.fps) as reader:
+            allow_frames(len(reader.timestamps))
+            facts = FileFacts(
+                path=source.path,
+                fingerprint=mark,
+                kind="ok",
+                num_frames=len(reader.timestamps),
+                seconds=round(float(reader.duration_seconds), 6),
+                height=reader.height,
+                width=reader.width,
+                variable_rate=_variable_rate(reader.timestamps),
+            )
+            if isinstance(reader, VideoReader):
+                kind, reason, content = _check_video(reader, source)
+            else:
+                kind, reason, content = _check_frames(reader)
+    except (DataError, OSError, MemoryError) as error:
+        reason = _without_path(error, source)
+        kind = "truncated" if _is_cut_short(source) else "unreadable"
+        return FileFacts(path=source.path, fingerprint=mark, kind=kind, reason=reason)
+    return FileFacts(**(vars(facts) | {"kind": kind, "reason": reason, "content": content}))
+
+
+def _check_video(reader: VideoReader, source: ScanFile) -> tuple[Kind, str, str | None]:
+    """Kind, reason and content of a video that the reader opens."""
+    known, missing = len(reader.timestamps), missing_bytes(reader.path, reader.part)
+    found = decode_fully(reader.path, reader.part)
+    if found.error is not None or found.num_damaged:
+        what = found.error or f"{found.num_damaged} damaged frames"
+        return ("truncated" if missing else "damaged"), f"{found.num_frames} of {known} frames decode: {what}", None
+    if found.shortfall is not None or found.num_frames < known:
+        what = found.shortfall or f"{found.num_frames} of {known} frames decode"
+        cut = f"; the file is {missing} bytes shorter than its container says" if missing else ""
+        return ("truncated" if missing else "silent_short"), f"{what}, without an error{cut}", None
+    if found.num_frames != known:
+        return "damaged", f"its index tells of {known} frames, but {found.num_frames} decode", None
+    try:
+        reader.frames_at([0, known // 2, known - 1])
+    except DataError as error:
+        return "damaged", _without_path(error, source), None
+    return "ok", "", found.content
+
+
+def _check_frames(reader: Reader) -> tuple[Kind, str, str | None]:
+    """The same of frames that are no video file: volumes, folders of pictures."""
+    digest = hashlib.blake2b(digest_size=16)
+    count = len(reader.timestamps)
+    for start in range(0, count, _FRAMES_AT_ONCE):
+        pixels = reader.frames_at(range(start, min(count, start + _FRAMES_AT_ONCE))).pixels
+        digest.update(f"{tuple(pixels.shape[1:])}".encode() + pixels.contiguous().numpy().tobytes())
+    return "ok", "", digest.hexdigest()
+
+
+def _variable_rate(timestamps: NDArray[np.float64]) -> str:
+    """In words how the intervals between frames differ, where they do by more than rounding of a container's clock."""
+    intervals = np.diff(timestamps)
+    if len(intervals) < 2:
+        return ""
+    usual = float(np.median(intervals))
+    if np.all(np.abs(intervals - usual) <= max(_EVEN * usual, 0.002)):
+        return ""
+    return f"{1000 * intervals.min():.0f} to {1000 * intervals.max():.0f} ms between frames, usually {1000 * usual:.0f}"
+
+
+def _is_cut_short(source: ScanFile) -> bool:
+    """Whether the video's container says that it is longer; of what the reader refuses."""
+    if not is_shard(source.file):
+        return is_video_path(source.file) and missing_bytes(source.file) > 0
+    try:
+        place = member_place(source.file, source.entry)
+    except (DataError, OSError):
+        return False
+    return is_video_path(member_name(source.entry or "")) and missing_bytes(source.file, place) > 0
+
+
+def _without_path(error: BaseException, source: ScanFile) -> str:
+    """An error's message as one line; the path stands beside it already."""
+    line = " ".join(str(error).split()) or type(error).__name__
+    if is_shard(source.file):
+        line = line.removeprefix(f"{source.file}:{member_name(source.entry or '')}: ")
+    return line.removeprefix(f"{source.file}: ").removesuffix("; replace the file or leave it out")

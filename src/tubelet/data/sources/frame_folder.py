@@ -1,0 +1,136 @@
+"""Frame folders: a video as pictures, one file per frame, with the methods of ``VideoReader``.
+
+The number at the end of a picture's name is its frame number: it orders the pictures and gives their times, so a
+gap in the numbers is a frame that stays longer on screen. Where a folder holds several series (``img_00001.jpg``
+beside ``flow_x_00001.jpg``, as mmaction2 lays them out), the one called img, image or frame is the video. Pictures
+are decoded by Pillow to RGB, turned as their EXIF tag says; all have the size of the first.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from tubelet.errors import VideoError
+from tubelet.types import Frames
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+_VIDEO_SERIES = ("img", "image", "frame")  # what the pictures of the video are called, beside those of optical flow
+UNTIMED_FPS = 1.0  # where the rate is not known, frame numbers stand for seconds
+
+
+class FrameFolderReader:
+    """Exact random access to the pictures of a frame folder.
+
+    Attributes:
+        timestamps: float64 [N], seconds of every frame, ascending, the first is 0.
+        fps: frames per second as given; 1.0 where it is not known, so that frame numbers stand for seconds.
+        duration_seconds: time until the last frame leaves the screen.
+
+    Args:
+        path: the folder.
+        fps: frames per second; none: not known.
+
+    Raises:
+        VideoError: no pictures, pictures without numbers, or several series that could be the video.
+    """
+
+    def __init__(self, path: str | Path, fps: float | None = None) -> None:
+        self.path = Path(path)
+        numbered = frame_files(self.path)
+        self._files = [self.path / name for _, name in numbered]
+        self.fps = fps or UNTIMED_FPS
+        numbers = np.array([number for number, _ in numbered], dtype=np.int64)
+        self.timestamps = (numbers - numbers[0]) / self.fps
+        self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
+
+    def __enter__(self) -> FrameFolderReader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    @property
+    def height(self) -> int:
+        """Pixels of the first picture."""
+        return int(self._first.shape[1])
+
+    @property
+    def width(self) -> int:
+        """Pixels of the first picture."""
+        return int(self._first.shape[2])
+
+    def frames_at(self, indices: Sequence[int]) -> Frames:
+        """The frames at these indices, RGB uint8 "T C H W"; any order, repeats allowed, each decoded once.
+
+        Raises:
+            VideoError: no index, one outside 0..N-1, or a picture that cannot be decoded or has another size.
+        """
+        last = len(self._files) - 1
+        if not len(indices) or min(indices) < 0 or max(indices) > last:
+            raise VideoError(f"{self.path}: asked for frames {list(indices)}, expected some of 0 to {last}")
+        decoded = {index: self._first if index == 0 else self._decode(index) for index in set(indices)}
+        for index, picture in decoded.items():
+            if picture.shape != self._first.shape:
+                raise VideoError(
+                    f"{self._files[index]}: has {picture.shape[2]}x{picture.shape[1]} pixels, the first frame "
+                    f"{self.width}x{self.height}; all frames of a video need one size"
+                )
+        seconds = tuple(float(self.timestamps[index]) for index in indices)
+        return Frames(pixels=torch.stack([decoded[index] for index in indices]), seconds=seconds)
+
+    @cached_property
+    def _first(self) -> UInt8[Tensor, "C H W"]:
+        return self._decode(0)
+
+    def _decode(self, index: int) -> UInt8[Tensor, "C H W"]:
+        file = self._files[index]
+        try:
+            with Image.open(file) as image:
+                picture = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise VideoError(f"{file}: cannot be decoded as a picture ({reason}); replace the file") from None
+        return torch.from_numpy(picture).permute(2, 0, 1)
+
+
+def frame_files(folder: Path) -> list[tuple[int, str]]:
+    """(Frame number, file name) of the pictures of the video in a folder, ascending.
+
+    Raises:
+        VideoError: as ``FrameFolderReader``.
+    """
+    if not folder.is_dir():
+        raise VideoError(f"{folder}: there is no such folder; expected one with a picture per frame")
+    series: dict[str, list[tuple[int, str]]] = defaultdict(list)
+    for file in folder.iterdir():
+        if file.suffix.lower() not in IMAGE_SUFFIXES or file.name.startswith("."):
+            continue
+        match = re.fullmatch(r"(.*?)(\d+)", file.stem)
+        if match is None:
+            raise VideoError(f"{file}: its name has no number at the end; frames are called such as img_00001.jpg")
+        series[match[1]].append((int(match[2]), file.name))
+    named = [name for name in series if name.lower().strip("_- ") in _VIDEO_SERIES]
+    chosen = list(series) if len(series) == 1 else named
+    if len(chosen) != 1:
+        found = ", ".join(f"{name}*" for name in sorted(series)) or "no pictures"
+        raise VideoError(f"{folder}: expected one series of pictures such as img_00001.jpg, found {found}")
+    files = sorted(series[chosen[0]])
+    numbers = [number for number, _ in files]
+    if len(set(numbers)) < len(numbers):
+        twice = next(name for (a, _), (b, name) in itertools.pairwise(files) if a == b)
+        raise VideoError(f"{folder}: two pictures have the number of {twice}; keep one of them")
+    return files

@@ -1,0 +1,1 @@
+"""Video files: decoder, packet index, scaling, the reader of exact frames, live sources."""

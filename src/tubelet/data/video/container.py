@@ -1,0 +1,135 @@
+"""A video file as its container gives it: the best stream, its packets, and its frames from the start or a key frame.
+
+The way into every file, and the way through those whose packets cannot be read straight from the file
+(``tubelet.data.video.packet_index``). A *packet* holds one coded frame, its *pts* is the presentation time in the
+stream's time base, at a *key* packet decoding may start. One decoding thread; many readers run side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.stream import Disposition
+from av.video.stream import VideoStream
+from numpy.typing import NDArray
+
+from tubelet.errors import VideoError
+
+Decoded = tuple[av.VideoFrame, bool]  # and whether it is damaged
+Part = tuple[int, int]  # of a file that holds others: offset of the first byte, number of bytes
+# Decoders that may not leave out frames: DivX packs two frames into one packet, the second belonging to the next one.
+NO_SKIPPING = frozenset({"mpeg4"})
+
+
+def url_of(path: Path, part: Part | None = None) -> str:
+    """The address under which FFmpeg opens a file, or the part of it that holds a video."""
+    url = f"file:{path}"  # keeps a name with a colon or a leading dash from being taken for a protocol or an option
+    return url if part is None else f"subfile,,start,{part[0]},end,{sum(part)},,:{url}"
+
+
+def file_error(path: Path, what: str) -> VideoError:
+    """One line that names the file and what to do with it."""
+    return VideoError(f"{path}: {what}; replace the file or leave it out")
+
+
+@contextmanager
+def reporting(path: Path, doing: str) -> Iterator[None]:
+    """Turns a decoder's error into one line that names the file."""
+    try:
+        yield
+    except (av.FFmpegError, IndexError) as error:
+        # PyAV raises IndexError where a stream begins inside the file.
+        reason = error.strerror if isinstance(error, av.FFmpegError) else "its streams change"
+        raise file_error(path, f"expected a video, cannot {doing} the file ({reason})") from error
+
+
+class VideoContainer:
+    """An open file and its best video stream.
+
+    Args:
+        path: the file.
+        part: where the video lies in it; none: it is all of it.
+
+    Raises:
+        VideoError: the file is missing, empty or no video.
+    """
+
+    def __init__(self, path: Path, part: Part | None = None) -> None:
+        self.path, self.part = path, part
+        self._container, self.stream = self._open()
+
+    def close(self) -> None:
+        """Closes the file. Calling it again does nothing."""
+        self._container.close()
+
+    @property
+    def format_names(self) -> set[str]:
+        """The names under which FFmpeg knows the container, for example mov and mp4."""
+        return set(self._container.format.name.split(","))
+
+    def packets(self) -> Iterator[av.Packet[VideoStream]]:
+        """The stream's packets from where the file stands, once; without the empty one that drains the decoder."""
+        return (packet for packet in self._container.demux(self.stream) if packet.size)
+
+    def decode_from(
+        self, key: int | None, keys: NDArray[np.int64], needed: Container[int | None] | None = None
+    ) -> Iterator[Decoded]:
+        """Shown frames in order, from the key frame with this pts or, for None, from the file's first packet.
+
+        Damaged is a frame that FFmpeg painted over, and any that may have been predicted from it. With ``needed``
+        pts, the decoder may leave out any other frame that no frame depends on. ``keys`` are all key frames' pts.
+        """
+        if key is None:
+            self.close()
+            self._container, self.stream = self._open()
+        else:
+            self._container.seek(key, stream=self.stream)
+        landed, damaged = key is None, False
+        may_skip = needed is not None and self.stream.codec_context.name not in NO_SKIPPING
+        for packet in self._container.demux(self.stream):
+            if not landed and packet.is_keyframe:
+                if key is None or packet.pts not in keys[keys <= key]:
+                    return  # the seek came out behind the key frame, or times are guessed anew after a seek
+                landed = True
+            if landed:
+                skip = may_skip and needed is not None and packet.pts not in needed
+                self.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
+                for frame in packet.decode():
+                    damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+                    yield frame, damaged
+
+    def _open(self) -> tuple[InputContainer, VideoStream]:
+        if not self.path.is_file():
+            raise VideoError(f"{self.path}: there is no such file; check the path")
+        if (self.path.stat().st_size if self.part is None else self.part[1]) == 0:
+            raise VideoError(f"{self.path}: the file is empty (0 bytes); replace it or leave it out")
+        with reporting(self.path, "open"):
+            container = av.open(url_of(self.path, self.part), metadata_errors="replace")
+            stream = container.streams.best("video")
+            cover = stream is not None and bool(stream.disposition & Disposition.attached_pic)
+            if not isinstance(stream, VideoStream) or cover or stream.codec_context is None:
+                others = ", ".join(sorted({s.type for s in container.streams if s is not stream}))
+                container.close()
+                found = others or "a picture or an unknown codec"
+                raise file_error(self.path, f"expected a video stream, found only {found}")
+            stream.codec_context.thread_count = 1
+            stream.codec_context.open()  # before skip_frame is set: AV1's decoder would keep what it opens with
+        return container, stream
+
+
+def container_seconds(path: Path) -> float | None:
+    """How long a video is by its header, without reading its packets; None where the container does not say.
+
+    Raises:
+        VideoError: the file cannot be opened.
+    """
+    with reporting(path, "open"), av.open(url_of(path), metadata_errors="replace") as container:
+        stream = container.streams.best("video")
+        if stream is not None and stream.duration is not None and stream.time_base is not None:
+            return float(stream.duration * stream.time_base)
+        return None if container.duration is None else container.duration / av.time_base

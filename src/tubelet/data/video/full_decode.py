@@ -1,0 +1,109 @@
+"""One plain pass over a video: every packet read, every frame decoded in order, nothing skipped and nothing sought.
+
+It is the measure that ``tubelet.data.scan.scan`` holds files and the reader against: how many frames the container
+promises, how many packets it has, how many frames come out, and what they show. Frames are not converted to RGB.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from tubelet.data.video.container import Part, url_of
+
+_SECONDS_SLACK, _SHARE_SLACK = 0.5, 0.02  # streams end a little before their container: by so much it means nothing
+
+
+@dataclass(frozen=True, kw_only=True)
+class FullDecode:
+    """What one pass found."""
+
+    num_frames: int  # decoded, without those that the container discards
+    num_damaged: int  # of them: the decoder says that data was missing
+    num_packets: int  # of the stream, with what the container discards
+    promised_packets: int | None  # by the header; None where it does not say
+    promised_seconds: float | None  # by the header, of the longest stream
+    reached_seconds: float  # where the last packet of any stream ends
+    error: str | None  # why the pass ended before the end of the file
+    content: str  # hash of the size and the first plane (luma) of every frame: the same after remuxing or renaming
+
+    @property
+    def shortfall(self) -> str | None:
+        """What is missing from what the header promises, in words; None where nothing is."""
+        if self.promised_packets is not None and self.num_packets < self.promised_packets:
+            return f"{self.num_packets} of {self.promised_packets} promised frames are there"
+        promised = self.promised_seconds or 0.0
+        if self.reached_seconds < promised - max(_SECONDS_SLACK, _SHARE_SLACK * promised):
+            return f"ends after {self.reached_seconds:.2f} of {promised:.2f} promised seconds"
+        return None
+
+
+def decode_fully(path: Path, part: Part | None = None) -> FullDecode:
+    """Decodes all of a video file, or of the ``part`` of a file. What goes wrong is part of the result, not raised."""
+    counts, digest = _Counts(), hashlib.blake2b(digest_size=16)
+    error = None
+    try:
+        with av.open(url_of(path, part), metadata_errors="replace") as container:
+            stream = container.streams.best("video")
+            if not isinstance(stream, VideoStream):
+                raise ValueError("no video stream")
+            stream.codec_context.thread_count = 1
+            counts.read_header(container, stream)
+            for packet in container.demux():
+                counts.add_packet(packet, stream)
+                for frame in packet.decode() if packet.stream is stream else ():
+                    if not isinstance(frame, av.VideoFrame):
+                        continue
+                    counts.frames += 1
+                    counts.damaged += bool(frame.is_corrupt)
+                    digest.update(f"{frame.width}x{frame.height}".encode() + _first_plane(frame))
+    except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as problem:
+        reason = problem.strerror if isinstance(problem, av.FFmpegError) else str(problem)
+        error = " ".join(str(reason or type(problem).__name__).split())
+    return FullDecode(
+        num_frames=counts.frames,
+        num_damaged=counts.damaged,
+        num_packets=counts.packets,
+        promised_packets=counts.promised_packets,
+        promised_seconds=counts.promised_seconds,
+        reached_seconds=max(0.0, counts.reached_seconds - counts.start_seconds),
+        error=error,
+        content=digest.hexdigest(),
+    )
+
+
+class _Counts:
+    def __init__(self) -> None:
+        self.frames = self.damaged = self.packets = 0
+        self.promised_packets: int | None = None
+        self.promised_seconds: float | None = None
+        self.start_seconds = self.reached_seconds = 0.0
+
+    def read_header(self, container: InputContainer, stream: VideoStream) -> None:
+        self.promised_packets = stream.frames or None
+        if container.duration is not None:
+            self.promised_seconds = container.duration / av.time_base
+        self.start_seconds = (container.start_time or 0) / av.time_base
+
+    def add_packet(self, packet: av.Packet, stream: VideoStream) -> None:
+        if not packet.size:
+            return  # the empty one at the end, which drains the decoder
+        self.packets += packet.stream is stream
+        if packet.pts is not None and packet.time_base is not None:
+            end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
+            self.reached_seconds = max(self.reached_seconds, end)
+
+
+def _first_plane(frame: av.VideoFrame) -> bytes:
+    """The first plane without the bytes that pad its lines: they are whatever memory held."""
+    plane, components = frame.planes[0], frame.format.components
+    alone = sum(component.plane == 0 for component in components) == 1
+    bits = components[0].bits if alone else frame.format.padded_bits_per_pixel
+    lines = np.frombuffer(plane, dtype=np.uint8)[: plane.height * plane.line_size].reshape(plane.height, -1)
+    return lines[:, : plane.width * ((bits + 7) // 8)].tobytes()

@@ -1,0 +1,138 @@
+"""Frames of a source that has no end and cannot be searched: a pipe, a network address, a camera.
+
+FFmpeg (in PyAV's wheel) opens whatever it knows by name. Its own means are used where it has them: HTTP goes on at
+the byte where a connection broke, RTSP runs over TCP.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from jaxtyping import UInt8
+from torch import Tensor
+
+from tubelet.data.video.scaling import Orientation, Scaler
+from tubelet.errors import VideoError
+
+# What each kind of address needs; times are in microseconds there.
+_HTTP = {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "2"}
+_RTSP = {"rtsp_transport": "tcp"}
+REAL_TIME = ("rtsp://", "rtsps://", "rtmp://", "udp://", "rtp://", "srt://", "/dev/video")
+
+
+def is_real_time(source: str) -> bool:
+    """Whether frames come at their own pace, whether or not somebody takes them."""
+    return source.startswith(REAL_TIME)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveFrame:
+    """A decoded frame with its time; pixels are made when they are asked for."""
+
+    seconds: float  # from the first frame of the connection
+    number: int  # in the connection, from 0; frames that were left out have one too
+    decoded: av.VideoFrame
+
+    def picture(self) -> UInt8[Tensor, "C H W"]:
+        """RGB as shown, in memory of its own."""
+        size = self.decoded.height, self.decoded.width
+        scaler, orientation = Scaler(size, None), Orientation.of(self.decoded)
+        pixels = np.empty((3, *scaler.size(orientation)), dtype=np.uint8)
+        scaler.write(self.decoded, orientation, pixels)
+        return torch.from_numpy(pixels)
+
+
+class LiveSource:
+    """One connection to a source.
+
+    Args:
+        source: "-" for standard input, an address (http, https, rtsp, udp ...), a device or a file.
+        input_format: FFmpeg's name of the format where it cannot be told, for example v4l2 for a camera.
+        timeout_seconds: without a byte for so long, opening or reading is given up; a pipe may be silent for ever.
+
+    Attributes:
+        fps: frames per second as the source says; none where it does not.
+        has_end: whether it ends by itself; none where only time can tell: an answer over HTTP whose length nobody says
+            is a camera's or a recording's, and where a chunked one is cut off, FFmpeg takes that for its end.
+
+    Raises:
+        VideoError: the source cannot be opened, or has no video.
+    """
+
+    def __init__(self, source: str, *, input_format: str | None = None, timeout_seconds: float = 10.0) -> None:
+        self.source = source
+        self.damaged = 0  # frames that the decoder could not make whole, left out
+        options = dict(_RTSP) if source.startswith("rtsp") else dict(_HTTP) if source.startswith("http") else {}
+        if source.startswith("http"):
+            options["timeout"] = str(int(timeout_seconds * 1e6))
+        arguments: dict[str, Any] = {"options": options, "metadata_errors": "replace", "format": input_format}
+        if source != "-":
+            arguments["timeout"] = (timeout_seconds, timeout_seconds)
+        try:
+            self._container: InputContainer = av.open("pipe:0" if source == "-" else source, **arguments)
+            stream = self._container.streams.best("video")
+        except (av.FFmpegError, OSError, ValueError) as error:
+            raise self._error("cannot be opened", error) from None
+        if not isinstance(stream, VideoStream):
+            self._container.close()
+            raise VideoError(f"{source}: has no video stream; check the address")
+        self._stream = stream
+        stream.codec_context.thread_count = 1
+        self.fps = float(stream.average_rate) if stream.average_rate else None
+        self.has_end = self._has_end()
+
+    def _has_end(self) -> bool | None:
+        if is_real_time(self.source):
+            return False
+        if not self.source.startswith("http") or self._container.duration is not None:
+            return True
+        return True if self._container.size > 0 and self._container.format.name != "hls" else None
+
+    def close(self) -> None:
+        """Closes the connection. Calling it again does nothing."""
+        self._container.close()
+
+    def frames(self) -> Iterator[LiveFrame]:
+        """Frames as they come, in order, until the source ends; those whose time does not ascend are left out.
+
+        Raises:
+            VideoError: the connection breaks or stays silent.
+        """
+        first: float | None = None
+        previous, count = -1.0, 0
+        try:
+            for packet in self._container.demux(self._stream):
+                for frame in self._decoded(packet):
+                    time = frame.time if frame.time is not None else count / (self.fps or 25.0)
+                    first = time if first is None else first
+                    count += 1
+                    if time - first > previous:
+                        previous = time - first
+                        yield LiveFrame(seconds=previous, number=count - 1 + self.damaged, decoded=frame)
+        except (av.FFmpegError, OSError) as error:
+            if self.has_end is None and error.errno == errno.EIO and count:
+                return  # FFmpeg's word for the end of an answer without a length
+            raise self._error("broke off", error) from None
+
+    def _decoded(self, packet: av.Packet[VideoStream]) -> list[av.VideoFrame]:
+        """Whole frames of a packet; what a lost packet damaged is counted and left out."""
+        try:
+            decoded = packet.decode()
+        except av.InvalidDataError:
+            self.damaged += 1
+            return []
+        whole = [frame for frame in decoded if not frame.is_corrupt]
+        self.damaged += len(decoded) - len(whole)
+        return whole
+
+    def _error(self, what: str, error: Exception) -> VideoError:
+        reason = getattr(error, "strerror", None) or str(error)  # FFmpeg's words, without its number and the address
+        return VideoError(f"{self.source}: {what} ({reason})")

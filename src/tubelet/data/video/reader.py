@@ -1,0 +1,247 @@
+"""One video file: the times of its shown frames, and exact frames by index or by time.
+
+The decoder is PyAV's, whose wheel carries FFmpeg; only this file and those it stands on know it:
+``packet_index`` (what a file shows and where its packets lie), ``decoder`` (frames straight from those packets),
+``container`` (frames through the container, for files whose packets cannot be read that way) and ``scaling``
+(planes of the wanted window, where the colors are explained). One thread per reader; a loader runs many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tubelet.data.video.container import Decoded, Part, VideoContainer, file_error, reporting
+from tubelet.data.video.decoder import PacketDecoder
+from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.scaling import Orientation, Scaler, Window
+from tubelet.errors import VideoError
+from tubelet.types import Frames
+
+VIDEO_SUFFIXES = frozenset(
+    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
+    | {".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
+)
+
+_READ_ON_FRAMES = 3  # decoding so few frames costs less than starting at a key frame
+_ROUNDING_SECONDS = 1e-6  # far below the length of any frame
+
+_Fetched = tuple[int, av.VideoFrame, bool]  # index, frame, damaged
+
+
+def is_video_path(path: str | Path) -> bool:
+    """Whether the file name ends as video files do (``VIDEO_SUFFIXES``, any case). The file is not opened."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+class VideoReader:
+    """Exact random access to the frames a video file shows.
+
+    The best video stream is read, its display matrix (rotation, mirroring) is applied, and frames the container
+    marks as discarded do not exist here. Use as a context manager, or call ``close``.
+
+    Args:
+        path: the file.
+        index: what ``PacketIndex.of`` found earlier; made anew where the file has changed since.
+        part: where the video lies in the file; none: it is all of it.
+
+    Attributes:
+        path: the file.
+        part: where the video lies in it; none: it is all of it.
+        timestamps: float64 [N], presentation seconds of every shown frame, ascending, the first is 0.
+        fps: shown frames per second, averaged over the file.
+        duration_seconds: time until the last shown frame leaves the screen.
+
+    Raises:
+        VideoError: the file is missing, empty, cut short or no video.
+    """
+
+    def __init__(self, path: str | Path, index: PacketIndex | None = None, part: Part | None = None) -> None:
+        self.path, self.part = Path(path), part
+        self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path, part)
+        self.timestamps, self.fps = self.index.timestamps, self.index.fps
+        self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
+        # A frame that its pts does not tell from all others is found by counting from the first one.
+        self._by_pts = self.index.timed or len(self.index.packets) > 0
+        self._container: VideoContainer | None = None
+        self._decoder: PacketDecoder | None = None
+        self._scaler = Scaler(self._coded_size, None)
+
+    def __enter__(self) -> VideoReader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the file. Calling it again does nothing."""
+        for opened in (self._container, self._decoder):
+            if opened is not None:
+                opened.close()
+
+    @property
+    def height(self) -> int:
+        """Pixels as shown, after rotation."""
+        return self._shown_size[0]
+
+    @property
+    def width(self) -> int:
+        """Pixels as shown, after rotation."""
+        return self._shown_size[1]
+
+    def frames_at(self, indices: Sequence[int], window: Window | None = None) -> Frames:
+        """The shown frames at these indices, RGB uint8 "T C H W", contiguous memory of their own.
+
+        Indices may come in any order and repeat; each frame is decoded once, and no other is converted.
+
+        Args:
+            indices: from 0 to N-1.
+            window: the part of each frame and the size it is scaled to; none: whole frames as they are.
+
+        Raises:
+            VideoError: no index, one outside 0..N-1, or a wanted frame is damaged or does not decode.
+            ValueError: the window is empty or leaves the frame.
+        """
+        asked, last = np.array(indices, dtype=np.int64), len(self.timestamps) - 1
+        if not len(asked) or asked.min() < 0 or asked.max() > last:
+            raise VideoError(f"{self.path}: asked for frames {asked.tolist()}, expected some of 0 to {last}")
+        if window != self._scaler.window:
+            self._scaler = Scaler(self._coded_size, window)
+        unique, first_rows, row_of = np.unique(asked, return_index=True, return_inverse=True)
+        rows = dict(zip(unique.tolist(), first_rows.tolist(), strict=True))
+        missing, pixels = set(rows), None
+        with reporting(self.path, "decode"):
+            for index, frame, damaged in self._fetch(unique):
+                if damaged:
+                    raise file_error(self.path, f"the file is damaged at or before frame {index} of 0 to {last}")
+                orientation = self.index.orientation or Orientation.of(frame)
+                if pixels is None:
+                    pixels = np.empty((len(asked), 3, *self._scaler.size(orientation)), dtype=np.uint8)
+                self._scaler.write(frame, orientation, pixels[rows[index]])  # a second time if the first was wrong
+                missing.discard(index)
+        if pixels is None or missing:
+            gone = min(missing)
+            raise file_error(self.path, f"the file is damaged: frame {gone} of 0 to {last} does not decode")
+        for row, source in enumerate(first_rows[row_of].tolist()):
+            if row != source:
+                pixels[row] = pixels[source]
+        return Frames(pixels=torch.from_numpy(pixels), seconds=tuple(self.timestamps[asked].tolist()))
+
+    def frames_in_order(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Index and RGB picture "C H W" of each frame, one at a time, so that a film of any length fits in memory.
+
+        ``indices`` ascend without repeating. Raises VideoError as ``frames_at`` does, when it gets there.
+        """
+        wanted = np.array(indices, dtype=np.int64)
+        gop = np.searchsorted(self.index.keys, self.index.pts[wanted], side="right") if self._by_pts else wanted * 0
+        scaler = Scaler(self._coded_size, None)
+        for group in np.split(wanted, np.flatnonzero(np.diff(gop)) + 1) if len(wanted) else ():
+            missing = set(group.tolist())
+            with reporting(self.path, "decode"):
+                for index, frame, damaged in self._fetch(group):
+                    if damaged:
+                        raise file_error(self.path, f"the file is damaged at or before frame {index}")
+                    orientation = self.index.orientation or Orientation.of(frame)
+                    picture = np.empty((3, *scaler.size(orientation)), dtype=np.uint8)
+                    scaler.write(frame, orientation, picture)
+                    missing.discard(index)
+                    yield index, picture
+            if missing:
+                raise file_error(self.path, f"the file is damaged: frame {min(missing)} does not decode")
+
+    def decode_only(self, indices: Sequence[int]) -> int:
+        """Decodes what ``frames_at`` would and converts nothing: what a benchmark measures. Returns how many frames.
+
+        Raises:
+            VideoError: a frame does not decode.
+        """
+        with reporting(self.path, "decode"):
+            return sum(1 for _ in self._fetch(np.unique(np.array(indices, dtype=np.int64))))
+
+    def frames_at_seconds(self, seconds: Sequence[float], window: Window | None = None) -> Frames:
+        """The frames on screen at these times (seconds from the first shown frame), as ``frames_at`` gives them.
+
+        Raises:
+            VideoError: a time is outside [0, duration_seconds), or as ``frames_at``.
+        """
+        times, duration = np.array(seconds, dtype=np.float64), self.duration_seconds
+        wrong = times[~((times >= 0) & (times < duration))]
+        if len(wrong):
+            raise VideoError(f"{self.path}: {wrong[0]:g} s was asked; ask for times from 0 to below {duration:.3f} s")
+        on_screen = np.searchsorted(self.timestamps, times + _ROUNDING_SECONDS, side="right") - 1
+        return self.frames_at(on_screen.tolist(), window)
+
+    @property
+    def _coded_size(self) -> tuple[int, int]:
+        return self.index.codec.height, self.index.codec.width
+
+    @cached_property
+    def _shown_size(self) -> tuple[int, int]:
+        if self.index.shown_size is not None:
+            return self.index.shown_size
+        height, width = self.frames_at([0]).pixels.shape[2:]  # the display matrix comes with a frame
+        return height, width
+
+    def _fetch(self, wanted: NDArray[np.int64]) -> Iterator[_Fetched]:
+        """The frames at the wanted indices (ascending, unique)."""
+        for key, group in self._groups(wanted) if self._by_pts else ():
+            missing = dict(zip(self.index.pts[group].tolist(), group.tolist(), strict=True))
+            yield from self._fetch_from(key, missing)
+            if missing and self.index.timed:  # what was found there led astray: read from the first packet
+                yield from self._fetch_from(None, missing)
+            if missing:  # the packets' pts are not those of the frames: from now on, count
+                count = sum(1 for _ in self._decode_from(None))
+                if count != len(self.timestamps):
+                    raise file_error(self.path, f"the file is damaged: {count} of {len(self.timestamps)} frames decode")
+                self._by_pts = False
+                break
+        if not self._by_pts:
+            for index, (frame, damaged) in enumerate(self._decode_from(None)):
+                if index in wanted:
+                    yield index, frame, damaged
+                if index == wanted[-1]:
+                    return
+
+    def _groups(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
+        """Splits ascending indices where a jump decodes less than reading on; each with its key frame's pts."""
+        keys, pts = self.index.keys, self.index.pts
+        key = np.searchsorted(keys, pts[wanted], side="right") - 1  # the last at or before each
+        shown_before_key = np.searchsorted(pts, keys)
+        jump = key[1:] > key[:-1]
+        jump[jump] = (shown_before_key[key[1:]] - wanted[:-1])[jump] > _READ_ON_FRAMES
+        for group in np.split(np.arange(len(wanted)), np.flatnonzero(jump) + 1):
+            first = key[group[0]]
+            yield (int(keys[first]) if first >= 0 else None), wanted[group]
+
+    def _fetch_from(self, key: int | None, missing: dict[int, int]) -> Iterator[_Fetched]:
+        """Decodes on from a key frame; takes what it yields out of ``missing`` (pts to index)."""
+        previous, last_wanted = -(2**63), max(missing)
+        try:
+            for frame, damaged in self._decode_from(key, missing):
+                pts = frame.pts
+                if pts is None or not previous < pts <= last_wanted or (damaged and key is not None):
+                    return
+                previous = pts
+                if pts in missing:
+                    yield missing.pop(pts), frame, damaged
+                if not missing:
+                    return
+        except av.FFmpegError:
+            if key is None:
+                raise  # else the caller goes on from the first packet: some files cannot seek
+
+    def _decode_from(self, key: int | None, needed: dict[int, int] | None = None) -> Iterator[Decoded]:
+        """Frames from a key frame on, straight from the packets where the index has them."""
+        if key is not None and needed and len(self.index.packets):
+            if self._decoder is None:
+                self._decoder = PacketDecoder(self.path, self.index.codec, self.index.packets)
+            return self._decoder.decode_from(key, needed, np.array(list(needed)))
+        if self._container is None:
+            self._container = VideoContainer(self.path, self.part)
+        return self._container.decode_from(key, self.index.keys, needed)

@@ -1,0 +1,1 @@
+"""TimeSformer: divided, joint and space-only attention."""

@@ -1,0 +1,185 @@
+"""TimeSformer: an image ViT whose attention reaches over time, divided, joint or not at all; one class each.
+
+Source: "Is Space-Time Attention All You Need for Video Understanding?" (arXiv 2102.05095) and its official code,
+facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/models/vit.py`` (CC-BY-NC 4.0; written anew here). Where
+the two differ this follows the code.
+
+    B  videos   C  channels   T, H, W  clip in frames and pixels   S = h w  patches of a frame   D  embedding width
+    N = 1 + S T  tokens, class token first, then place by place and at a place frame by frame   K  classes
+
+Every model maps a clip ``[B, C, T, H, W]`` to logits ``[B, K]``; T, H and W come from the clip, whatever the model was
+made for. Position tables made for another grid are resized as in the original (nearest row), and the change is logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tubelet.errors import ConfigError
+from tubelet.models.timesformer.divided import DividedBlock
+from tubelet.nn.block import Activation, Block, drop_path_schedule
+from tubelet.nn.encoder import pool_tokens
+from tubelet.nn.position import NearestPositionTable
+from tubelet.nn.tokenizer import PlaceTokenizer
+from tubelet.types import FrameFeatures
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimeSformerConfig:
+    """The defaults are TimeSformer (ViT-B/16, 8 frames of 224 x 224) on Kinetics-400."""
+
+    num_classes: int = 400  # width of the logits
+    in_channels: int = 3  # channels of the clip
+    num_frames: int = 8  # frames that the table of times is made for; any number may enter
+    image_size: tuple[int, int] = (224, 224)  # height and width in pixels that the table of places is made for
+    patch_size: int = 16  # height and width of a patch in pixels
+    embed_dim: int = 768  # width of a token
+    depth: int = 12  # blocks
+    num_heads: int = 12  # attention heads per block
+    mlp_ratio: float = 4.0  # hidden width of the MLP over embed_dim
+    qkv_bias: bool = True  # bias in the query, key and value projections
+    activation: Activation = "gelu"  # exact GELU as in the original, or its tanh approximation
+    norm_eps: float = 1e-6  # epsilon of every LayerNorm
+    drop_rate: float = 0.0  # dropout after positions, projections and MLP layers
+    attn_drop_rate: float = 0.0  # dropout on attention weights
+    drop_path_rate: float = 0.1  # stochastic depth of the last block; grows linearly from 0 at the first
+
+    def __post_init__(self) -> None:
+        positive = ("num_classes", "in_channels", "num_frames", "patch_size", "embed_dim", "depth", "mlp_ratio")
+        for name in positive:
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        for size, name in zip(self.image_size, ("height", "width"), strict=True):
+            if size <= 0 or size % self.patch_size:
+                raise ConfigError(f"patch_size {self.patch_size} does not divide image_size's {name} {size}")
+        if self.num_heads <= 0 or self.embed_dim % self.num_heads:
+            raise ConfigError(f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches (h, w) of a frame of ``image_size``."""
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+
+class TimeSformer(nn.Module):
+    """What the three share: patches with a place, a class token, blocks, norm and head."""
+
+    def __init__(self, config: TimeSformerConfig, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        width, (h, w) = config.embed_dim, config.grid
+        self.tokenizer = PlaceTokenizer(config.patch_size, config.in_channels, width, (config.num_frames, h, w))
+        self.cls_token = nn.Parameter(torch.empty(width))
+        self.pos_embed = NearestPositionTable((1, h, w), width, num_prefix=1)
+        self.pos_drop = nn.Dropout(config.drop_rate)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.head = nn.Linear(width, config.num_classes)
+        nn.init.trunc_normal_(self.cls_token, std=0.02)
+        nn.init.trunc_normal_(self.pos_embed.table, std=0.02)
+        self.apply(_init_linear)
+        for block in self.blocks:
+            if isinstance(block, DividedBlock):
+                nn.init.zeros_(block.temporal_fc.weight)
+
+    def embed(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B S T D"], Float[Tensor, " D"]]:
+        """The patches of the clip and the class token, both with the row of their place."""
+        x, (_, h, w) = self.tokenizer(clip)  # B S T D
+        rows = self.pos_embed((1, h, w))  # 1+S D
+        return x + rows[1:, None], self.cls_token + rows[0]
+
+
+class TimedTimeSformer(TimeSformer):
+    """What divided and joint attention share: a table of times, and one class token per video."""
+
+    def __init__(self, config: TimeSformerConfig, blocks: Iterable[nn.Module]) -> None:
+        super().__init__(config, blocks)
+        self.time_embed = NearestPositionTable((config.num_frames, 1, 1), config.embed_dim, num_prefix=0)
+        nn.init.zeros_(self.time_embed.table)
+
+    def embed_video(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B N D"]:
+        """What enters the first block; the class token has a place and no time."""
+        x, class_token = self.embed(clip)  # B S T D
+        x = x + self.time_embed((clip.shape[2], 1, 1))  # B S T D
+        x = torch.cat([class_token.expand(len(x), 1, -1), x.flatten(1, 2)], dim=1)  # B N D
+        return self.pos_drop(x)
+
+
+class TimeSformerDivided(TimedTimeSformer):
+    """Divided space-time attention ("T+S"): every block attends over time at a place, then over space in a frame."""
+
+    def __init__(self, config: TimeSformerConfig) -> None:
+        rates = drop_path_schedule(config.drop_path_rate, config.depth)
+        super().__init__(config, (DividedBlock(drop_path=rate, **block_options(config)) for rate in rates))
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        x = self.embed_video(clip)  # B N D
+        for block in self.blocks:
+            x = block(x, num_frames=clip.shape[2])  # B N D
+        return self.head(self.norm(x[:, 0]))  # B K
+
+
+class TimeSformerJoint(TimedTimeSformer):
+    """Joint space-time attention ("ST"): every block attends over all tokens of the video."""
+
+    def __init__(self, config: TimeSformerConfig) -> None:
+        rates = drop_path_schedule(config.drop_path_rate, config.depth)
+        super().__init__(config, (Block(drop_path=rate, **block_options(config)) for rate in rates))
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        x = self.embed_video(clip)  # B N D
+        for block in self.blocks:
+            x = block(x)  # B N D
+        return self.head(self.norm(x[:, 0]))  # B K
+
+
+class TimeSformerSpace(TimeSformer):
+    """Space-only attention ("S"): an image ViT on every frame, the mean over frames before norm and head.
+
+    A per-frame stage and a temporal one, which is blind to the order of frames.
+    """
+
+    frames_per_feature = 1
+    frame_stage = ("tokenizer", "cls_token", "pos_embed", "blocks")  # its modules and parameters
+
+    def __init__(self, config: TimeSformerConfig) -> None:
+        rates = drop_path_schedule(config.drop_path_rate, config.depth)
+        super().__init__(config, (Block(drop_path=rate, **block_options(config)) for rate in rates))
+
+    def forward(self, clip: Float[Tensor, "B C T H W"] | FrameFeatures) -> Float[Tensor, "B K"]:
+        return self.encode_time(clip if isinstance(clip, FrameFeatures) else self.encode_frames(clip))
+
+    def encode_frames(self, clip: Float[Tensor, "B C T H W"]) -> FrameFeatures:
+        """The per-frame stage: the class token ``[D]`` of every frame, independent of every other frame."""
+        x, class_token = self.embed(clip)  # B S T D
+        x = rearrange(x, "b s t d -> (b t) s d")
+        x = torch.cat([class_token.expand(len(x), 1, -1), x], dim=1)  # B*T 1+S D
+        x = self.pos_drop(x)
+        for block in self.blocks:
+            x = block(x)  # B*T 1+S D
+        return FrameFeatures(vectors=x[:, 0].unflatten(0, (len(clip), -1)))
+
+    def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
+        """The temporal stage: logits from the mean of the vectors."""
+        x = pool_tokens(features.vectors, "avg", features.valid)  # B D
+        return self.head(self.norm(x))  # B K
+
+
+def block_options(config: TimeSformerConfig) -> dict[str, Any]:
+    """The constructor arguments that both kinds of block share, named as the config's fields."""
+    shared = "embed_dim num_heads mlp_ratio qkv_bias activation norm_eps drop_rate attn_drop_rate"
+    return {name: getattr(config, name) for name in shared.split()}
+
+
+def _init_linear(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

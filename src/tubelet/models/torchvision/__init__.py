@@ -1,0 +1,1 @@
+"""torchvision's video networks, with the interface of the other models."""

@@ -1,0 +1,1 @@
+"""UniFormerV2: an image ViT with local and global UniBlocks."""

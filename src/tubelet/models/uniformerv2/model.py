@@ -1,0 +1,271 @@
+"""UniFormerV2: an image ViT on every frame, and global blocks that gather a video token from its layers.
+
+Source: "UniFormerV2: Unlocking the Potential of Image ViTs for Video Understanding" (ICCV 2023, arXiv 2211.09552) and
+its official code, OpenGVLab/UniFormerV2, commit 722a4344, ``slowfast/models/uniformerv2_model.py``. Where the two
+differ this follows the code: the residual around the cross attention, two local branches per block, and the roles in
+the blend of video token and class tokens.
+
+    B  videos   C  channels   T, H, W  clip in frames and pixels   T'  time indices   N = 1 + h w  tokens of a frame
+    D  embedding width   K  classes
+
+Every model maps a clip ``[B, C, T, H, W]`` to logits ``[B, K]``; T, H and W come from the clip. The original divides by
+a stored number of frames and takes the square root of the number of patches: another clip silently changes the batch
+or fails there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from tubelet.errors import ConfigError
+from tubelet.models.uniformerv2.fusion import (
+    HierarchicalKeyFusion,
+    HierarchicalQueryFusion,
+    ParallelFusion,
+    SequentialFusion,
+)
+from tubelet.models.uniformerv2.global_block import GlobalUniBlock
+from tubelet.models.uniformerv2.image_trunk import FrameStem, ImageTrunk, TrunkStyle, make_trunk_mlp
+from tubelet.models.uniformerv2.local_block import LocalMHRA, LocalUniBlock, RelativeAttention, RelativeLocalUniBlock
+from tubelet.nn.attention import Attention
+from tubelet.nn.block import drop_path_schedule
+from tubelet.types import FrameFeatures
+
+# The four strategies of Figure 3.
+FUSIONS = {
+    "sequential": SequentialFusion,
+    "parallel": ParallelFusion,
+    "hierarchical_kv": HierarchicalKeyFusion,
+    "hierarchical_q": HierarchicalQueryFusion,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniFormerV2Config:
+    """The defaults are UniFormerV2-B/16 on Kinetics-400: an image ViT and four global blocks."""
+
+    num_classes: int = 400  # width of the logits
+    in_channels: int = 3  # channels of the clip
+    num_frames: int = 8  # frames of the clip it is made for; any number may enter
+    image_size: tuple[int, int] = (224, 224)  # height and width in pixels that the position table is made for
+    patch_size: int = 16  # height and width of a patch in pixels
+    embed_dim: int = 768  # width of a token
+    depth: int = 12  # blocks of the image ViT
+    num_heads: int = 12  # attention heads per block
+    trunk: TrunkStyle = field(default_factory=TrunkStyle)  # which kind of image ViT; CLIP's unless told otherwise
+    global_layers: int | tuple[int, ...] = 4  # the last so many blocks, or the numbers (from 0) of those that feed one
+    global_num_heads: int | None = None  # heads of the global blocks; none: as num_heads
+    global_mlp_ratio: float = 4.0  # hidden width of the global blocks' MLP over embed_dim
+    dpe: bool = True  # convolutional positions of the tokens that a global block looks at
+    fusion: Literal["sequential", "parallel", "hierarchical_kv", "hierarchical_q"] = "sequential"  # of global blocks
+    num_queries: int = 1  # learned queries of a global block
+    frozen: bool = False  # the image ViT takes no gradient and its class tokens do not enter the head
+    drop_rate: float = 0.5  # dropout before the head
+    global_drop_rate: float = 0.5  # dropout in the global blocks' MLP
+    drop_path_rate: float = 0.0  # stochastic depth of the last block of the image ViT; grows linearly from 0
+    global_drop_path_rate: float = 0.0  # the same for the global blocks
+
+    def __post_init__(self) -> None:
+        for name in ("num_classes", "in_channels", "num_frames", "patch_size", "embed_dim", "depth", "num_queries"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        for size, name in zip(self.image_size, ("height", "width"), strict=True):
+            if size <= 0 or size % self.patch_size:
+                raise ConfigError(f"patch_size {self.patch_size} does not divide image_size's {name} {size}")
+        for name in ("num_heads", "global_num_heads"):
+            heads = getattr(self, name)
+            if heads is not None and (heads <= 0 or self.embed_dim % heads):
+                raise ConfigError(f"embed_dim {self.embed_dim} is not divisible by {name} {heads}")
+        self.layers_with_global_block()
+        if self.frozen and self.drop_path_rate:
+            raise ConfigError("a frozen image ViT has nothing to regularize: set drop_path_rate to 0")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches (h, w) of a frame of ``image_size``."""
+        return self.image_size[0] // self.patch_size, self.image_size[1] // self.patch_size
+
+    def layers_with_global_block(self) -> tuple[int, ...]:
+        """Numbers of the blocks that feed a global block, in the order in which they are visited."""
+        asked = self.global_layers
+        layers = tuple(range(self.depth - asked, self.depth)) if isinstance(asked, int) else tuple(sorted(asked))
+        _check_layers("global_layers", asked, layers, self.depth)
+        if not layers:
+            raise ConfigError("global_layers must name at least one block, the head has no other input")
+        return layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniFormerV2LocalConfig(UniFormerV2Config):
+    """With what mixes frames inside the image ViT; the defaults are UniFormerV2-B/16 on Something-Something."""
+
+    num_classes: int = 174  # width of the logits
+    num_frames: int = 16  # frames of the clip it is made for; any number may enter
+    global_layers: int | tuple[int, ...] = 8  # the last so many blocks, or the numbers (from 0) of those that feed one
+    temporal_downsample: bool = True  # the stem takes every second frame, with its neighbors
+    stem_kernel: int = 3  # frames that the stem sees at once when it downsamples; odd
+    local_layers: int | tuple[int, ...] | None = None  # the first so many blocks, or their numbers; none: all
+    num_local: Literal[1, 2] = 2  # temporal branches of such a block: before attention, and before the MLP
+    dw_reduction: float = 1.5  # embed_dim over the width inside a temporal branch, rounded down
+    drop_path_rate: float = 0.2  # stochastic depth of the last block of the image ViT; grows linearly from 0
+    global_drop_path_rate: float = 0.4  # the same for the global blocks
+
+    def __post_init__(self) -> None:
+        if self.frozen:
+            raise ConfigError("temporal branches in a frozen image ViT would never learn: leave frozen at false")
+        super().__post_init__()
+        self.layers_with_local_branch()
+        if self.stem_kernel < 1 or self.stem_kernel % 2 == 0:
+            raise ConfigError(f"stem_kernel must be odd, got {self.stem_kernel}")
+        if not 0 < self.dw_reduction <= self.embed_dim:
+            raise ConfigError(f"dw_reduction must lie between 0 and embed_dim, got {self.dw_reduction}")
+
+    def layers_with_local_branch(self) -> tuple[int, ...]:
+        """Numbers of the blocks that have temporal branches."""
+        asked = self.depth if self.local_layers is None else self.local_layers
+        layers = tuple(range(asked)) if isinstance(asked, int) else tuple(sorted(asked))
+        _check_layers("local_layers", asked, layers, self.depth)
+        return layers
+
+
+class UniFormerV2(nn.Module):
+    """Image ViT and global blocks (the wiring for Kinetics and Moments): a per-frame stage, then a temporal one."""
+
+    frames_per_feature = 1  # the image ViT sees one frame at a time
+
+    def __init__(self, config: UniFormerV2Config) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = config.layers_with_global_block()
+        self.trunk = ImageTrunk(
+            make_stem(config, 1, 1), make_blocks(config), config.grid, config.embed_dim, config.trunk
+        )
+        self.fusion = make_fusion(config, len(self.layers))
+        self.pool = VideoTokenAlone() if config.frozen else BlendWithClassTokens(config.embed_dim)
+        self.norm = nn.LayerNorm(config.embed_dim)
+        self.head_drop = nn.Dropout(config.drop_rate)
+        self.head = nn.Linear(config.embed_dim, config.num_classes)
+        if config.frozen:
+            self.trunk.requires_grad_(False)
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        return self.encode_time(self.encode_frames(clip))
+
+    def encode_frames(self, clip: Float[Tensor, "B C T H W"]) -> FrameFeatures:
+        """The per-frame stage: tokens of the layers that feed a global block and the last class token of every frame,
+        independent of every other frame."""
+        layers, class_tokens, grid = self.trunk(clip, self.layers)  # each B T N D; B T D
+        return FrameFeatures(vectors=class_tokens, tokens=tuple(layers), token_grid=grid)
+
+    def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
+        """The temporal stage: logits from the tokens of consecutive frames."""
+        assert features.token_grid is not None, "features of another model: they carry no tokens"
+        x = self.fusion(features.tokens, features.token_grid, features.valid)  # B D
+        x = self.pool(x, features.vectors, features.valid)  # B D
+        return self.head(self.head_drop(self.norm(x)))  # B K
+
+
+class UniFormerV2Local(nn.Module):
+    """Temporal branches in the image ViT and a stem that halves the frames (the wiring for Something-Something)."""
+
+    def __init__(self, config: UniFormerV2LocalConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.layers = config.layers_with_global_block()
+        stem = make_stem(config, config.stem_kernel, 2) if config.temporal_downsample else make_stem(config, 1, 1)
+        self.trunk = ImageTrunk(stem, make_local_blocks(config), config.grid, config.embed_dim, config.trunk)
+        self.fusion = make_fusion(config, len(self.layers))
+        self.pool = BlendWithClassTokens(config.embed_dim)
+        self.norm = nn.LayerNorm(config.embed_dim)
+        self.head_drop = nn.Dropout(config.drop_rate)
+        self.head = nn.Linear(config.embed_dim, config.num_classes)
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        layers, class_tokens, grid = self.trunk(clip, self.layers)  # each B T' N D; B T' D
+        x = self.pool(self.fusion(layers, grid), class_tokens)  # B D
+        return self.head(self.head_drop(self.norm(x)))  # B K
+
+
+class BlendWithClassTokens(nn.Module):
+    """``(1 - a) video + a mean(class tokens)`` with a learned ``a = sigmoid(balance)`` per channel, 1/2 at the start.
+
+    The paper prints the two roles of a the other way round; the code and its weights have them as here.
+    """
+
+    def __init__(self, embed_dim: int) -> None:
+        super().__init__()
+        self.balance = nn.Parameter(torch.zeros(embed_dim))
+
+    def forward(
+        self,
+        video: Float[Tensor, "B D"],
+        class_tokens: Float[Tensor, "B T D"],
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B D"]:
+        if valid is None:
+            mean = class_tokens.mean(1)  # B D
+        else:
+            kept = class_tokens.masked_fill(~valid.unsqueeze(-1), 0.0)
+            mean = kept.sum(1) / valid.sum(1, keepdim=True)  # B D
+        return torch.lerp(video, mean.to(video.dtype), self.balance.sigmoid())
+
+
+class VideoTokenAlone(nn.Module):
+    """For a frozen image ViT: what enters the head is learned from video."""
+
+    def forward(
+        self,
+        video: Float[Tensor, "B D"],
+        class_tokens: Float[Tensor, "B T D"],
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B D"]:
+        return video
+
+
+def make_stem(config: UniFormerV2Config, kernel: int, stride: int) -> FrameStem:
+    bias = config.trunk.patch_bias
+    return FrameStem(config.patch_size, config.in_channels, config.embed_dim, kernel, stride, bias)
+
+
+def make_blocks(config: UniFormerV2Config) -> list[LocalUniBlock]:
+    """The blocks of the image ViT as they are."""
+    return [make_block(config, rate) for rate in drop_path_schedule(config.drop_path_rate, config.depth)]
+
+
+def make_local_blocks(config: UniFormerV2LocalConfig) -> list[LocalUniBlock]:
+    """The blocks of the image ViT, those that the config names with their temporal branches."""
+    blocks = make_blocks(config)
+    for i in config.layers_with_local_branch():
+        blocks[i].local1 = LocalMHRA(config.embed_dim, config.dw_reduction)
+        if config.num_local == 2:
+            blocks[i].local2 = LocalMHRA(config.embed_dim, config.dw_reduction)
+    return blocks
+
+
+def make_block(config: UniFormerV2Config, drop_path: float) -> LocalUniBlock:
+    style, width = config.trunk, config.embed_dim
+    mlp = make_trunk_mlp(width, style.activation)
+    if style.position == "relative":
+        attn = RelativeAttention(width, config.num_heads, config.grid)
+        return RelativeLocalUniBlock(attn, mlp, width, style.norm_eps, style.layer_scale, drop_path)
+    return LocalUniBlock(Attention(width, config.num_heads), mlp, width, style.norm_eps, style.layer_scale, drop_path)
+
+
+def make_fusion(config: UniFormerV2Config, num_blocks: int) -> nn.Module:
+    heads = config.global_num_heads or config.num_heads
+    blocks = [
+        GlobalUniBlock(config.embed_dim, heads, config.global_mlp_ratio, config.global_drop_rate, rate, config.dpe)
+        for rate in drop_path_schedule(config.global_drop_path_rate, num_blocks)
+    ]
+    return FUSIONS[config.fusion](blocks, config.embed_dim, config.num_queries)
+
+
+def _check_layers(name: str, asked: object, layers: Sequence[int], depth: int) -> None:
+    if len(set(layers)) != len(layers) or any(not 0 <= layer < depth for layer in layers):
+        raise ConfigError(f"{name}={asked} does not name blocks of {depth} (numbered from 0 to {depth - 1})")

@@ -1,0 +1,232 @@
+"""ViViT: Models 1 to 4 and the average-pool baseline, one class each.
+
+Source: "ViViT: A Video Vision Transformer" (arXiv 2103.15691, section 3) and its official code,
+google-research/scenic, commit 4a38d475, ``projects/vivit/model.py``.
+
+    B  videos   C  channels   T, H, W  clip in frames and pixels   K  classes   D  embedding width
+    N = n_t n_s  tokens   n_t  time indices   n_s = n_h n_w  tokens of one time index
+
+Every model maps a clip ``[B, C, T, H, W]`` to logits ``[B, K]``; T, H and W come from the clip. Position tables
+made for another grid are interpolated and the change is logged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tubelet.errors import ConfigError
+from tubelet.models.vivit.config import (
+    FactorizedEncoderConfig,
+    FactorizedSelfAttentionConfig,
+    TokenPoolConfig,
+    ViViTConfig,
+)
+from tubelet.nn.block import (
+    Block,
+    FactorizedDotProductBlock,
+    FactorizedSelfAttentionBlock,
+    drop_path_schedule,
+)
+from tubelet.nn.encoder import Encoder, pool_tokens
+from tubelet.nn.patch_dropout import PatchDropout
+from tubelet.nn.position import PositionTable
+from tubelet.nn.tokenizer import (
+    AveragedFramesTokenizer,
+    TubeletTokenizer,
+    UniformFrameTokenizer,
+    keep_central_frame_,
+)
+from tubelet.types import FrameFeatures, Grid
+
+
+class ViViTJoint(nn.Module):
+    """Model 1: attention over all tokens of space and time (section 3.3, "spatio-temporal attention")."""
+
+    def __init__(self, config: ViViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = make_tokenizer(config)
+        self.encoder = make_encoder(config, config.grid)
+        self.pre_logits, self.head = make_head(config)
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        x, grid = self.tokenizer(clip)  # B N D
+        x = self.encoder(x, grid)  # B N(+1) D
+        x = self.encoder.pool(x)  # B D
+        return self.head(self.pre_logits(x))  # B K
+
+
+class TwoStageViViT(nn.Module):
+    """What Model 2 and average pool share: a stage over each time index, then one over time."""
+
+    config: ViViTConfig
+    tokenizer: nn.Module
+    spatial_encoder: Encoder
+    frame_stage = ("tokenizer", "spatial_encoder")  # modules of the per-frame stage
+
+    @property
+    def frames_per_feature(self) -> int | None:
+        """Frames that make one vector; none where frames are chosen from the whole clip."""
+        return self.config.tubelet_size[0] if self.config.num_sampled_frames is None else None
+
+    def forward(self, clip: Float[Tensor, "B C T H W"] | FrameFeatures) -> Float[Tensor, "B K"]:
+        return self.encode_time(clip if isinstance(clip, FrameFeatures) else self.encode_frames(clip))
+
+    def encode_frames(self, clip: Float[Tensor, "B C T H W"]) -> FrameFeatures:
+        """The per-frame stage: one vector ``[D]`` per time index, independent of every other time index."""
+        return FrameFeatures(vectors=encode_each_time_index(self.tokenizer, self.spatial_encoder, clip))
+
+    def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
+        """The temporal stage: logits from the vectors of consecutive time indices."""
+        raise NotImplementedError
+
+
+class ViViTFactorizedEncoder(TwoStageViViT):
+    """Model 2: a spatial encoder on each time index, then a temporal encoder over their vectors."""
+
+    def __init__(self, config: FactorizedEncoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_t, n_h, n_w = config.grid
+        self.tokenizer = make_tokenizer(config)
+        self.spatial_encoder = make_encoder(config, (1, n_h, n_w))
+        self.temporal_encoder = make_encoder(
+            config,
+            (n_t, 1, 1),
+            depth=config.temporal_depth,
+            num_heads=config.temporal_num_heads,
+            mlp_ratio=config.temporal_mlp_ratio,
+            patch_drop_rate=0.0,
+        )
+        self.pre_logits, self.head = make_head(config)
+
+    def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
+        """The temporal stage: logits from the vectors of consecutive time indices."""
+        x, valid = features.vectors, features.valid  # B n_t D
+        x = self.temporal_encoder(x, (x.shape[1], 1, 1), valid)  # B n_t(+1) D
+        x = self.temporal_encoder.pool(x, valid)  # B D
+        return self.head(self.pre_logits(x))  # B K
+
+
+class ViViTAveragePool(TwoStageViViT):
+    """The baseline of Table 2: Model 2's spatial encoder, its vectors averaged over time; blind to their order."""
+
+    def __init__(self, config: ViViTConfig) -> None:
+        super().__init__()
+        self.config = config
+        _, n_h, n_w = config.grid
+        self.tokenizer = make_tokenizer(config)
+        self.spatial_encoder = make_encoder(config, (1, n_h, n_w))
+        self.pre_logits, self.head = make_head(config)
+
+    def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
+        """The temporal stage: the plain mean over time, whatever ``global_pool`` is."""
+        x = pool_tokens(features.vectors, "avg", features.valid)  # B D
+        return self.head(self.pre_logits(x))  # B K
+
+
+class FactorizedViViT(nn.Module):
+    """What Models 3 and 4 share: no class token, and blocks over tokens that stay on their grid."""
+
+    def __init__(self, config: TokenPoolConfig, blocks: Iterable[nn.Module]) -> None:
+        super().__init__()
+        self.config = config
+        self.tokenizer = make_tokenizer(config)
+        self.pos_embed = PositionTable(config.grid, config.embed_dim, num_prefix=0)
+        self.pos_drop = nn.Dropout(config.drop_rate)
+        self.patch_drop = PatchDropout(config.patch_drop_rate, num_prefix=0)
+        self.blocks = nn.ModuleList(blocks)
+        self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
+        self.pre_logits, self.head = make_head(config)
+
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        x, grid = self.tokenizer(clip)  # B N D
+        x = self.patch_drop(self.pos_drop(x + self.pos_embed(grid)), grid)  # B N D, fewer places in training
+        x = rearrange(x, "b (t s) d -> b t s d", t=grid[0])  # B n_t n_s D
+        for block in self.blocks:
+            x = block(x)  # B n_t n_s D
+        x = pool_tokens(self.norm(x).flatten(1, 2), self.config.global_pool)  # B D
+        return self.head(self.pre_logits(x))  # B K
+
+
+class ViViTFactorizedSelfAttention(FactorizedViViT):
+    """Model 3: every block attends over space within a time index, then over time at a place."""
+
+    def __init__(self, config: FactorizedSelfAttentionConfig) -> None:
+        rates = drop_path_schedule(config.drop_path_rate, config.depth)
+        options = {"order": config.attention_order, **block_options(config)}
+        super().__init__(config, (FactorizedSelfAttentionBlock(drop_path=rate, **options) for rate in rates))
+
+
+class ViViTFactorizedDotProduct(FactorizedViViT):
+    """Model 4: in every block half of the heads attend over time and half over space."""
+
+    def __init__(self, config: TokenPoolConfig) -> None:
+        if config.num_heads % 2:
+            raise ConfigError(f"Model 4 splits its heads in two halves: num_heads must be even, got {config.num_heads}")
+        rates = drop_path_schedule(config.drop_path_rate, config.depth)
+        super().__init__(config, (FactorizedDotProductBlock(drop_path=r, **block_options(config)) for r in rates))
+
+
+def encode_each_time_index(
+    tokenizer: nn.Module, spatial_encoder: Encoder, clip: Float[Tensor, "B C T H W"]
+) -> Float[Tensor, "B n_t D"]:
+    """The spatial encoder with shared weights on the tokens of every time index, each pooled to a vector."""
+    x, (n_t, n_h, n_w) = tokenizer(clip)  # B N D
+    x = rearrange(x, "b (t s) d -> b t s d", t=n_t)  # B n_t n_s D
+    x = spatial_encoder(x, (1, n_h, n_w))  # B n_t n_s(+1) D
+    return spatial_encoder.pool(x)  # B n_t D
+
+
+def make_tokenizer(config: ViViTConfig) -> TubeletTokenizer | UniformFrameTokenizer | AveragedFramesTokenizer:
+    t, h, w = config.tubelet_size
+    if (n := config.num_sampled_frames) is not None:
+        return UniformFrameTokenizer(n, (h, w), config.in_channels, config.embed_dim, config.grid)
+    if config.tubelet_frames == "averaged":
+        return AveragedFramesTokenizer((t, h, w), config.in_channels, config.embed_dim, config.grid)
+    tokenizer = TubeletTokenizer((t, h, w), config.in_channels, config.embed_dim, config.grid)
+    if config.tubelet_frames == "central_first":
+        keep_central_frame_(tokenizer)
+    return tokenizer
+
+
+def make_encoder(
+    config: ViViTConfig,
+    grid: Grid,
+    depth: int | None = None,
+    num_heads: int | None = None,
+    mlp_ratio: float | None = None,
+    patch_drop_rate: float | None = None,
+) -> Encoder:
+    """An encoder with the fields of ``config``, or those given in place of them."""
+    options = block_options(config)
+    options["num_heads"] = num_heads or config.num_heads
+    options["mlp_ratio"] = mlp_ratio or config.mlp_ratio
+    rates = drop_path_schedule(config.drop_path_rate, config.depth if depth is None else depth)
+    blocks = [Block(drop_path=rate, **options) for rate in rates]
+    patch_drop_rate = config.patch_drop_rate if patch_drop_rate is None else patch_drop_rate
+    width, norm_eps = config.embed_dim, config.norm_eps
+    return Encoder(blocks, grid, width, config.global_pool, config.drop_rate, norm_eps, patch_drop_rate)
+
+
+def block_options(config: ViViTConfig) -> dict[str, Any]:
+    """The constructor arguments that all three kinds of block share, named as the config's fields."""
+    shared = "embed_dim num_heads mlp_ratio qkv_bias activation norm_eps drop_rate attn_drop_rate drop_path_rescaled"
+    return {name: getattr(config, name) for name in shared.split()}
+
+
+def make_head(config: ViViTConfig) -> tuple[nn.Module, nn.Linear]:
+    """The optional dense + tanh layer, and the classifier, which starts at zero."""
+    width = config.representation_size or config.embed_dim
+    pre_logits: nn.Module = nn.Identity()
+    if config.representation_size is not None:
+        pre_logits = nn.Sequential(nn.Linear(config.embed_dim, width), nn.Tanh())
+    head = nn.Linear(width, config.num_classes)
+    nn.init.zeros_(head.weight)
+    nn.init.zeros_(head.bias)
+    return pre_logits, head

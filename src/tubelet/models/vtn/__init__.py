@@ -1,0 +1,1 @@
+"""VTN: any image network on every frame, then a Longformer over the frames."""

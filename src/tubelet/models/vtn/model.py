@@ -1,0 +1,237 @@
+"""VTN: an image network on every frame, then a Longformer over the frames of the whole video.
+
+Source: "Video Transformer Network" (arXiv 2102.00719) and its official code, bomri/SlowFast, commit 00a68201,
+``slowfast/models/video_model_builder.py`` (class ``VTN``) and ``slowfast/models/vtn_helper.py``.
+
+    B  videos   C  channels   T, H, W  clip in frames and pixels   L = 1 + T  tokens   D  encoder width   K  classes
+
+Maps a clip ``[B, C, T, H, W]`` to logits ``[B, K]``; T, H and W come from the clip. The paper's point is that each part
+may be another one: backbone, positions, encoder and head are modules of their own.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import timm
+import torch
+from einops import rearrange
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+
+from tubelet.errors import ConfigError, nearest
+from tubelet.models.vtn.image_backbone import make_backbone
+from tubelet.models.vtn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
+from tubelet.nn.position import FixedFramePositions, FramePositionTable, NoFramePositions
+from tubelet.types import FrameFeatures
+
+
+@dataclass(frozen=True, kw_only=True)
+class VTNConfig:
+    """The defaults are the released ViT-B-VTN on Kinetics-400."""
+
+    num_classes: int = 400  # width of the logits
+    in_channels: int = 3  # channels of the clip
+    num_frames: int = 16  # frames of a training clip; any number may enter
+    image_size: tuple[int, int] = (224, 224)  # height and width in pixels that the backbone is made for
+    backbone: str = "vit_base_patch16_224"  # any image network of timm
+    backbone_fields: dict[str, Any] = field(default_factory=dict)  # arguments of that network other than timm's own
+    freeze_backbone: bool = False  # eval mode, no gradient, no activation kept
+    embed_dim: int | None = None  # width of the encoder; none: the backbone's, without a projection between them
+    # Attention to neighbors and class token, to every frame, or the mean of all frames (nothing to learn in weighing).
+    encoder: Literal["longformer", "full", "uniform"] = "longformer"
+    depth: int = 3  # layers of the encoder
+    num_heads: int = 12  # attention heads per layer
+    attention_window: tuple[int, ...] = (18,)  # neighbors a frame sees, both sides together; one for all, or per layer
+    hidden_dim: int = 3072  # width of the encoder's feed-forward layers
+    positions: Literal["learned", "fixed", "none"] = "learned"  # of frame numbers: table, sine and cosine, or nothing
+    num_positions: int = 288  # rows of the table: frame numbers modulo (rows - 2), class token, padding
+    frame_step: int = 8  # source frames between the frames of a clip, where their numbers are not given
+    head_dim: int | None = 768  # hidden width of the MLP head; none: one linear layer
+    drop_rate: float = 0.1  # dropout in the encoder
+    attn_drop_rate: float = 0.1  # dropout on the encoder's attention weights
+    head_drop_rate: float = 0.5  # dropout in the MLP head
+    norm_eps: float = 1e-12  # epsilon of the encoder's LayerNorms
+
+    def __post_init__(self) -> None:
+        for name in ("num_classes", "in_channels", "num_frames", "depth", "num_heads", "hidden_dim", "frame_step"):
+            if getattr(self, name) <= 0:
+                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
+        if len(self.attention_window) not in (1, self.depth):
+            raise ConfigError(
+                f"attention_window has {len(self.attention_window)} values; expected one, or one for each of "
+                f"{self.depth} layers"
+            )
+        if any(w <= 0 or w % 2 for w in self.attention_window):
+            raise ConfigError(f"attention_window must be positive and even, got {self.attention_window}")
+        if self.encoder == "uniform" and self.attn_drop_rate:
+            raise ConfigError("encoder 'uniform' has no attention weights to drop: set attn_drop_rate to 0")
+        if self.num_positions < 3:
+            raise ConfigError(f"num_positions must be 3 or more (frame, class, padding), got {self.num_positions}")
+        if not timm.is_model(self.backbone):
+            hint = nearest(self.backbone, timm.list_models())
+            raise ConfigError(f"timm has no backbone '{self.backbone}'{hint if 'did you mean' in hint else ''}")
+
+
+class VTN(nn.Module):
+    """Backbone, encoder over time, head; see :class:`VTNConfig` for what each may be."""
+
+    frames_per_feature = 1  # the backbone sees one frame at a time
+    frame_stage = ("backbone",)  # modules of the per-frame stage
+    takes_frame_numbers = True  # ``position``, beside the clip
+
+    def __init__(self, config: VTNConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone: Any
+        self.backbone, given = make_backbone(
+            config.backbone, config.in_channels, config.image_size, config.backbone_fields
+        )
+        width = config.embed_dim or given
+        self.proj: nn.Module = nn.Identity() if width == given else nn.Linear(given, width)
+        self.temporal_encoder = TemporalEncoder(config, width)
+        self.head = make_head(config, width)
+        if config.freeze_backbone:
+            self.backbone.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> VTN:
+        """A frozen backbone stays in eval mode: its statistics and dropout belong to training."""
+        super().train(mode)
+        if self.config.freeze_backbone:
+            self.backbone.eval()
+        return self
+
+    def forward(
+        self,
+        clip: Float[Tensor, "B C T H W"] | FrameFeatures,
+        position: Int[Tensor, "B T"] | None = None,
+        valid: Bool[Tensor, "B T"] | None = None,
+    ) -> Float[Tensor, "B K"]:
+        """``position`` holds the number of each frame in its source, counted from the first frame of the clip; left
+        out, frames are ``frame_step`` apart. ``valid`` is False where a shorter video of the batch has no frame: the
+        pixels there are not looked at. Features that the per-frame stage has given before bring both themselves."""
+        if not isinstance(clip, FrameFeatures):
+            return self.encode_time(dataclasses.replace(self.encode_frames(clip, position), valid=valid))
+        if position is not None or valid is not None:
+            raise ConfigError("position and valid belong to the features here: give them as fields of FrameFeatures")
+        return self.encode_time(clip)
+
+    def encode_frames(
+        self, clip: Float[Tensor, "B C T H W"], position: Int[Tensor, "B T"] | None = None
+    ) -> FrameFeatures:
+        """The per-frame stage: the backbone's vector of every frame, independent of every other frame."""
+        images = rearrange(clip, "b c t h w -> (b t) c h w")
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
+            vectors = self.backbone(images)  # B*T D
+        vectors = rearrange(vectors, "(b t) d -> b t d", b=len(clip))
+        return FrameFeatures(vectors=vectors, position=position)
+
+    def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
+        """The temporal stage: logits from the vectors of the frames; those that are not valid are not looked at."""
+        x = self.proj(features.vectors)  # B T D
+        x = self.temporal_encoder.class_token(x, self._position(features), features.valid)  # B D
+        return self.head(x)  # B K
+
+    def _position(self, features: FrameFeatures) -> Int[Tensor, "B T"]:
+        if features.position is not None:
+            return features.position
+        batch, num_frames = features.vectors.shape[:2]
+        return (torch.arange(num_frames, device=features.vectors.device) * self.config.frame_step).expand(batch, -1)
+
+
+class TemporalEncoder(nn.Module):
+    """Class token, positions and token types, then post-norm layers (Longformer's embedding of a sequence)."""
+
+    def __init__(self, config: VTNConfig, width: int) -> None:
+        super().__init__()
+        if width % config.num_heads:
+            raise ConfigError(
+                f"the encoder's width {width} is not divisible by num_heads {config.num_heads}: set num_heads to a "
+                "divisor of it, or embed_dim to a multiple of num_heads"
+            )
+        windows = config.attention_window * (config.depth // len(config.attention_window))
+        self.cls_token = nn.Parameter(torch.empty(width))
+        self.type_embed = nn.Parameter(torch.empty(2, width))  # of frames, of the class token
+        self.pos_embed = make_positions(config, width)
+        self.norm = nn.LayerNorm(width, eps=config.norm_eps)
+        self.drop = nn.Dropout(config.drop_rate)
+        self.layers = nn.ModuleList(
+            PostNormLayer(
+                make_attention(config, width, window), width, config.hidden_dim, config.drop_rate, config.norm_eps
+            )
+            for window in windows
+        )
+        self.apply(_init_as_bert)
+        nn.init.normal_(self.cls_token)  # of variance 1, as in the official code
+        nn.init.normal_(self.type_embed, std=0.02)
+
+    def embed(self, x: Float[Tensor, "B T D"], position: Int[Tensor, "B T"]) -> Float[Tensor, "B L D"]:
+        frames = x + self.pos_embed.of_frames(position) + self.type_embed[0]  # B T D
+        token = self.cls_token + self.pos_embed.of_class_token() + self.type_embed[1]  # D
+        x = torch.cat([token.expand(len(x), 1, -1).to(frames.dtype), frames], dim=1)  # B L D
+        return self.drop(self.norm(x))  # B L D
+
+    def forward(
+        self, x: Float[Tensor, "B T D"], position: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B L D"]:
+        """All tokens after the last layer, the class token first."""
+        x, valid = self.embed(x, position), with_class_token(valid)  # B L D
+        for layer in self.layers:
+            x = layer(x, valid)  # B L D
+        return x
+
+    def class_token(
+        self, x: Float[Tensor, "B T D"], position: Int[Tensor, "B T"], valid: Bool[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        """The first row of ``forward`` at less cost: of the last layer, that row is all that is computed."""
+        x, valid = self.embed(x, position), with_class_token(valid)  # B L D
+        for layer in self.layers[:-1]:
+            x = layer(x, valid)  # B L D
+        last: Any = self.layers[-1]
+        return last.class_token(x, valid)  # B D
+
+
+def with_class_token(valid: Bool[Tensor, "B T"] | None) -> Bool[Tensor, "B L"] | None:
+    return None if valid is None else nn.functional.pad(valid, (1, 0), value=True)
+
+
+def make_positions(config: VTNConfig, width: int) -> FramePositionTable | FixedFramePositions | NoFramePositions:
+    match config.positions:
+        case "learned":
+            return FramePositionTable(config.num_positions, width)
+        case "fixed":
+            return FixedFramePositions(width)
+        case "none":
+            return NoFramePositions()
+
+
+def make_attention(
+    config: VTNConfig, width: int, window: int
+) -> LongformerAttention | FullAttention | UniformAttention:
+    match config.encoder:
+        case "longformer":
+            return LongformerAttention(width, config.num_heads, window, config.attn_drop_rate)
+        case "full":
+            return FullAttention(width, config.num_heads, config.attn_drop_rate)
+        case "uniform":
+            return UniformAttention(width)
+
+
+def make_head(config: VTNConfig, width: int) -> nn.Module:
+    if config.head_dim is None:
+        return nn.Linear(width, config.num_classes)
+    return nn.Sequential(
+        nn.LayerNorm(width, eps=1e-5),  # PyTorch's default, unlike the 1e-12 of the encoder
+        nn.Linear(width, config.head_dim),
+        nn.GELU(),
+        nn.Dropout(config.head_drop_rate),
+        nn.Linear(config.head_dim, config.num_classes),
+    )
+
+
+def _init_as_bert(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)

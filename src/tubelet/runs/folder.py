@@ -1,0 +1,129 @@
+"""The folder of a run: opened once for one recipe and one state of the data, with what is known about the run.
+
+recipe.yaml  run.json (versions, data fingerprint)
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tubelet import __version__
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.errors import ConfigError, DataError, Stopped, TubeletError
+from tubelet.files import is_leftover, write_atomically
+from tubelet.recipe import Recipe, load_recipe, save_recipe
+from tubelet.training.state.resume import FILE as STATE
+from tubelet.training.state.storage import tidy
+
+RECIPE, FACTS = "recipe.yaml", "run.json"
+
+
+@cache
+def package_versions() -> dict[str, str]:
+    """Of the packages that numbers come from, those that are installed."""
+    names = ("torch", "torchvision", "timm", "av", "numpy", "pillow", "torchcodec", "nibabel")
+    found = {}
+    for name in names:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return {"tubelet": __version__, **found}
+
+
+def resume_recipe(folder: Path) -> Recipe:
+    """The recipe of a run folder.
+
+    Raises:
+        ConfigError: the folder holds no run.
+    """
+    if not (folder / RECIPE).is_file():
+        raise ConfigError(f"{folder}: no run to resume here (expected a folder with {RECIPE})")
+    return load_recipe(str(folder / RECIPE))
+
+
+@contextmanager
+def begun_or_undone(folder: Path) -> Iterator[None]:
+    """After an error, a folder that was missing or empty is so again, unless it holds a state to go on from; one that
+    was asked to stop goes on by its recipe alone."""
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder}: is a file, expected a folder; give another --out")
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    is_new = bool(missing) or not any(folder.iterdir())
+    try:
+        yield
+    except TubeletError as error:
+        goes_on = (folder / (RECIPE if isinstance(error, Stopped) else STATE)).exists()
+        if is_new and not goes_on:
+            shutil.rmtree(folder, ignore_errors=True)
+            if not missing:
+                folder.mkdir()
+            for parent in missing[1:]:
+                with suppress(OSError):  # another run has begun in it
+                    parent.rmdir()
+        raise
+
+
+def open_folder(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device) -> None:
+    """Make the folder, or check that what is there belongs to the same recipe and the same data."""
+    if not (folder / RECIPE).exists():
+        if folder.exists() and not all(map(is_leftover, folder.iterdir())):
+            raise ConfigError(f"{folder}: not empty and not a run; give another --out")
+        folder.mkdir(parents=True, exist_ok=True)
+        save_recipe(recipe, folder / RECIPE)
+    elif resume_recipe(folder) != recipe:
+        raise ConfigError(f"{folder}: holds a run of another recipe; give another --out, or --resume {folder}")
+    tidy(folder)
+    if not (folder / FACTS).exists():
+        write_atomically(folder / FACTS, json.dumps(_facts(manifest, device), indent=2) + "\n")
+    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    if facts["data_fingerprint"] != manifest.fingerprint:
+        raise DataError(
+            f"{recipe.data.source}: the data changed since the run began (fingerprint {facts['data_fingerprint']}, "
+            f"now {manifest.fingerprint}); restore it, or start a new run"
+        )
+
+
+def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "data_fingerprint": manifest.fingerprint,
+        "class_counts": {split: _class_counts(manifest.split(split)) for split in manifest.splits},
+        "versions": {"python": platform.python_version(), **package_versions()},
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "num_threads": torch.get_num_threads(),
+    }
+
+
+def _class_counts(manifest: Manifest) -> dict[str, Any]:
+    """Rows of each class; of several heads, by head."""
+    if len(manifest.class_names) == 1:
+        return manifest.class_counts()
+    return {head: manifest.class_counts(head) for head in manifest.class_names}
+
+
+def check_shared(folder: Path) -> None:
+    """Raises ConfigError where a process does not see the folder that the first one has opened."""
+    if not (folder / RECIPE).is_file():
+        raise ConfigError(
+            f"{folder}: not to be seen from {socket.gethostname()}; the run folder must lie where all machines see it "
+            "(--out)"
+        )
+
+
+def account_of_init(folder: Path) -> dict[str, Any] | None:
+    """What an earlier session of the run wrote about its first weights."""
+    if not (folder / FACTS).is_file():
+        return None
+    account: dict[str, Any] | None = json.loads((folder / FACTS).read_text(encoding="utf-8")).get("init")
+    return account

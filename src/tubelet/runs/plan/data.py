@@ -1,0 +1,72 @@
+"""What there is to train on: rows of each split, classes, missing files, and whether a clip can be read."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+
+from tubelet.data.features.dataset import make_dataset
+from tubelet.data.loading.loader import Dataset
+from tubelet.data.manifest.labels import labels_of
+from tubelet.data.manifest.manifest import Manifest, read_manifest
+from tubelet.errors import TubeletError
+from tubelet.runs.plan.parts import DataPlan, Plan
+
+_TRIED_ROWS = 3  # of the training split, until one can be read
+
+
+def look_at_data(plan: Plan) -> Manifest | None:
+    """Rows and what is missing; the manifest only if the run could use it."""
+    data, manifest = plan.recipe.data, None
+    with plan.noting_problems():
+        manifest = read_manifest(data.path, data.manifest)
+        plan.notes += manifest.notes
+    if manifest is None:
+        try:
+            unchecked = read_manifest(data.path, data.manifest, is_checked=False)
+        except TubeletError:
+            return None  # the problem is told already
+        absent = tuple(dict.fromkeys(s.path for s in unchecked.samples if not unchecked.path_of(s).exists()))
+        plan.data = _data_plan(unchecked, (*unchecked.missing, *absent))
+        return None
+    plan.data = _data_plan(manifest, manifest.missing)
+    if "val" not in manifest.splits:
+        plan.note("no validation split: the last weights are taken as the best")
+    with plan.noting_problems():
+        recipe, rows = plan.recipe, manifest.split("train")
+        protocol = recipe.protocol_for(manifest)
+        dataset = make_dataset(rows, protocol, "train", recipe.augment, recipe.seed, recipe.data.decoder)
+        plan.data = dataclasses.replace(plan.data, clip_seconds=_read_one(plan, dataset))
+    return manifest
+
+
+def _data_plan(manifest: Manifest, missing: tuple[str, ...]) -> DataPlan:
+    counts = {split: sum(sample.split == split for sample in manifest.samples) for split in manifest.splits}
+    train = [sample.labels for sample in manifest.samples if sample.split == "train"]
+    unseen = {
+        head: len(set(range(len(names))).difference(
+            label for labels in train for label in labels_of(labels, place, multi_label=manifest.multi_label)
+        ))
+        for place, (head, names) in enumerate(manifest.class_names.items())
+    }  # fmt: skip
+    return DataPlan(
+        layout=manifest.layout,
+        rows=counts,
+        classes={head: len(names) for head, names in manifest.class_names.items()},
+        without_training=unseen,
+        missing=missing,
+    )
+
+
+def _read_one(plan: Plan, dataset: Dataset) -> float | None:
+    """Seconds to read one training clip; a problem if none of the first few can be read."""
+    for index in range(min(_TRIED_ROWS, len(dataset))):
+        began = time.perf_counter()
+        try:
+            dataset.read(index)
+        except TubeletError as error:
+            plan.note(f"cannot be read: {error}")
+        else:
+            return time.perf_counter() - began
+    plan.problems.append(f"none of the first {min(_TRIED_ROWS, len(dataset))} training videos can be read (see above)")
+    return None

@@ -1,0 +1,245 @@
+"""What a recipe will do, told before it is done: nothing is trained, nothing is written, no video is indexed.
+
+Every part is worked out as far as what is there allows: without data, everything that needs no rows; with first weights
+on a hub that can be reached, everything but their fit. What would stop the run is a ``problem``, one line each.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+from pathlib import Path
+
+import timm
+import torch
+from huggingface_hub import constants
+from torch import nn
+
+from tubelet.data.features.store import LAYOUT
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.evaluation.cost import count_macs, count_parameters
+from tubelet.inference.frame_stage import check_store_training
+from tubelet.models import create_model, model_config
+from tubelet.recipe import Recipe
+from tubelet.runs.folder import RECIPE, resume_recipe
+from tubelet.runs.initialization import Start, read_start, start_model
+from tubelet.runs.plan.data import look_at_data
+from tubelet.runs.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
+from tubelet.session.processes import is_launched, num_launched, num_on_machine
+from tubelet.training.checks import check_launcher, check_portions, check_wishes
+from tubelet.training.compile import check_compiler
+from tubelet.training.estimate import ClipShape, MemoryEstimate, count_state, count_training_macs, estimate_memory
+from tubelet.training.gradient_checkpointing import required_blocks
+from tubelet.training.health import look_at_labels, look_at_schedule
+from tubelet.training.optim.optimizer import make_optimizer, make_schedule, parameter_groups
+from tubelet.training.state.resume import FILE as STATE
+from tubelet.weights.hub import hub_answers, parse_hub_name
+from tubelet.weights.init.source import resolve_source
+
+_CURVE_POINTS = 61
+_STEPS_WITHOUT_DATA = 1000  # of an epoch, for the shape of the curve alone
+
+
+def plan_run(recipe: Recipe, folder: Path, device: torch.device) -> Plan:
+    """What ``run_recipe`` with these arguments would do."""
+    plan = Plan(recipe=recipe, folder=folder, device=device, num_processes=num_launched())
+    manifest = look_at_data(plan)
+    for line in [] if manifest is None else look_at_labels(manifest.split("train")):
+        plan.note(line)
+    start = _look_at_first_weights(plan)
+    plan.recipe = start.recipe
+    _look_at_wishes(plan)
+    with plan.noting_problems():
+        model = _started_model(plan, start, manifest)
+        _look_at_model(plan, model)
+    _look_at_schedule(plan)
+    _look_at_folder(plan)
+    plan.notes = list(dict.fromkeys(plan.notes))
+    return plan
+
+
+def _look_at_wishes(plan: Plan) -> None:
+    """What a run checks of its configuration before it trains."""
+    training = plan.recipe.training
+    with plan.noting_problems():
+        check_wishes(training, has_validation=plan.data is None or bool(plan.data.rows.get("val")))
+    with plan.noting_problems():
+        check_launcher(training.strategy, has_group=is_launched())
+    with plan.noting_problems():
+        check_portions(_clips_per_step(plan), training.accumulation, plan.num_processes)
+
+
+def _clips_per_step(plan: Plan) -> int:
+    """Of all processes together, repeated ones counted."""
+    batch_size = plan.recipe.training.batch_size
+    rows = (plan.data and plan.data.rows.get("train")) or batch_size
+    return min(rows, batch_size) * plan.recipe.augment.repeats
+
+
+def _look_at_first_weights(plan: Plan) -> Start:
+    """The recipe as it runs. Weights on a hub that answers are not fetched."""
+    recipe, init = plan.recipe, plan.recipe.init
+    if init is None:
+        return Start(recipe=recipe)
+    with plan.noting_problems():
+        name = resolve_source(init.source)
+        is_remote = timm.is_model(name.partition(".")[0]) or parse_hub_name(name) is not None
+        if is_remote and not Path(name).exists() and not constants.HF_HUB_OFFLINE and hub_answers():
+            plan.note(f"init: {name} is fetched when the run begins, if it is not in the cache; its fit is not checked")
+            return Start(recipe=recipe)
+        return read_start(recipe, None, False, plan)
+    return Start(recipe=recipe)
+
+
+def _started_model(plan: Plan, start: Start, manifest: Manifest | None) -> nn.Module:
+    """The model as the run has it; where its classes or first weights are not known, with shapes alone."""
+    recipe = plan.recipe
+    has_weights = start.source is not None or recipe.init is None
+    is_store = manifest is not None and manifest.layout == LAYOUT
+    is_whole = manifest is not None and (start.source is not None or (is_store and has_weights))
+    num_classes = _num_classes(plan)
+    with torch.device("cpu" if is_whole else "meta"):
+        model = create_model(recipe.model["name"], **recipe.model_options(num_classes))
+    if not is_whole:
+        start = dataclasses.replace(start, source=None)
+        if recipe.lora is not None:
+            plan.note("lora: the adapters are not counted, because data or first weights are not there to look at")
+    protocol = recipe.protocol if manifest is None else recipe.protocol_for(manifest)
+    started = start_model(model, start, protocol, plan)
+    if manifest is not None and is_whole:
+        has_state = (plan.folder / STATE).exists()
+        check_store_training(model, recipe.model["name"], started.frozen, manifest, has_state=has_state)
+    model.train()
+    for module in started.frozen:
+        module.eval()
+    return model
+
+
+def _num_classes(plan: Plan) -> int:
+    if plan.data is not None:
+        return sum(plan.data.classes.values())
+    number = int(model_config(plan.recipe.model["name"]).num_classes)
+    plan.note(f"model: the number of classes comes from the data; counted with {number}")
+    return number
+
+
+def _look_at_model(plan: Plan, model: nn.Module) -> None:
+    recipe = plan.recipe
+    protocol, training = recipe.protocol, recipe.training
+    clip: ClipShape = (protocol.num_channels, protocol.num_frames, *protocol.crop_size)
+    parameters = count_parameters(model)
+    plan.model = ModelPlan(
+        name=recipe.model["name"],
+        num_classes=_num_classes(plan),
+        parameters=parameters,
+        trained=sum(p.numel() for p in model.parameters() if p.requires_grad),
+        groups=tuple(parameter_groups(model, recipe.optim)),
+        gmacs_per_clip=count_macs(model, clip) / 1e9,
+        training_gmacs_per_clip=count_training_macs(model, clip) / 1e9,
+    )
+    plan.memory = estimate_memory(
+        model,
+        clip,
+        batch_size=_clips_per_step(plan),
+        accumulation=training.accumulation,
+        precision=training.precision,
+        optim=recipe.optim,
+        device=plan.device,
+        gradient_checkpointing=training.gradient_checkpointing,
+        num_processes=plan.num_processes,
+        is_sharded=training.strategy == "fsdp",
+        has_average=training.ema_decay is not None,
+    )
+    if training.gradient_checkpointing:
+        with plan.noting_problems():
+            required_blocks(model)
+    if training.compile:
+        with plan.noting_problems():
+            check_compiler(plan.device)
+    whole = count_state(model, recipe.optim)
+    if training.strategy == "fsdp":
+        plan.note(
+            f"training.strategy=fsdp: the host of every process keeps the weights whole ({whole.weights / 2**20:,.1f} "
+            "MiB); on the device they are whole only while it validates and saves"
+        )
+    # best, last and the state, while one of each kind is being replaced; and the latest checkpoints
+    state = whole.weights + whole.optimizer + plan.memory.average
+    plan.disk_bytes = (3 + training.keep_last_checkpoints) * whole.weights + 2 * state
+    _check_memory(plan, plan.memory)
+
+
+def _check_memory(plan: Plan, memory: MemoryEstimate) -> None:
+    """Whether a step fits into the memory of the device, and into how many parts to cut the batch if not."""
+    if plan.device.type == "cuda":
+        there = torch.cuda.get_device_properties(plan.device).total_memory
+    else:
+        there = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else memory.total
+        there //= num_on_machine()
+    if memory.total <= there:
+        return
+    per_clip = (memory.activations + memory.clips) / memory.num_clips
+    left = there - (memory.total - memory.activations - memory.clips)
+    advice = "it needs a smaller model, or less in a clip"
+    if left >= per_clip:
+        parts = -(-memory.num_clips * plan.recipe.training.accumulation // int(left / per_clip))
+        advice = f"--training.accumulation {parts} keeps those of fewer clips"
+        if not plan.recipe.training.gradient_checkpointing:
+            advice += ", --training.gradient_checkpointing true less of each"
+        if parts > plan.recipe.training.batch_size // plan.num_processes:
+            advice = "it needs less in a clip, or a smaller augment.repeats"
+    plan.problems.append(
+        f"memory: a step of {memory.num_clips} clips keeps about {memory.total / 2**30:.1f} GiB, {plan.device} has "
+        f"{there / 2**30:.1f}{' for each process' if num_on_machine() > 1 else ''}; {advice}"
+    )
+
+
+def _look_at_schedule(plan: Plan) -> None:
+    """Steps, and the learning rate that the run's own schedule gives at points spread over them."""
+    training, optim = plan.recipe.training, plan.recipe.optim
+    rows = None if plan.data is None else plan.data.rows.get("train", 0)
+    steps = max(1, rows // training.batch_size) if rows else None
+    per_epoch = steps or _STEPS_WITHOUT_DATA
+    num_steps = per_epoch * training.num_epochs
+    optimizer = make_optimizer(nn.Linear(1, 1, bias=False), dataclasses.replace(optim, head_lr=None, layer_decay=1.0))
+    schedule = make_schedule(optimizer, optim, num_epochs=training.num_epochs, steps_per_epoch=per_epoch)
+    curve = []
+    for step in sorted({round(i * (num_steps - 1) / (_CURVE_POINTS - 1)) for i in range(_CURVE_POINTS)}):
+        schedule.step_update(step)
+        curve.append(CurvePoint(epoch=step / per_epoch, lr=optimizer.param_groups[0]["lr"]))
+    if rows and rows < training.batch_size:
+        plan.note(f"all {rows} training videos make one batch, smaller than training.batch_size={training.batch_size}")
+    for line in look_at_schedule(training, optim):
+        plan.note(line)
+    if training.early_stopping_epochs:
+        plan.note(f"training ends early when {training.early_stopping_epochs} epochs bring no better validation")
+    plan.schedule = SchedulePlan(
+        steps_per_epoch=steps,
+        num_steps=None if steps is None else num_steps,
+        clips_per_step=_clips_per_step(plan),
+        curve=tuple(curve),
+    )
+
+
+def _look_at_folder(plan: Plan) -> None:
+    """Whether the run could begin or go on there, and whether its files fit on the disk."""
+    folder = plan.folder
+    if folder.exists() and not folder.is_dir():
+        plan.problems.append(f"{folder}: is a file, expected a folder; give another --out")
+        return
+    if (folder / RECIPE).is_file():
+        with plan.noting_problems():
+            if resume_recipe(folder) != plan.recipe:
+                plan.problems.append(f"{folder}: holds a run of another recipe; give another --out")
+            elif (folder / STATE).is_file():
+                plan.note(f"{folder}: holds this run already, which goes on from its last state")
+    elif folder.is_dir() and any(folder.iterdir()):
+        plan.problems.append(f"{folder}: not empty and not a run; give another --out")
+    there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+    if not os.access(there, os.W_OK):
+        plan.problems.append(f"{there}: nothing can be written here; give another --out")
+    free = shutil.disk_usage(there).free
+    if plan.disk_bytes is not None and plan.disk_bytes > free:
+        plan.problems.append(
+            f"disk: checkpoints and state take {plan.disk_bytes / 2**30:.1f} GiB, {there} has {free / 2**30:.1f} free"
+        )

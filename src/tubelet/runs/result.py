@@ -1,0 +1,153 @@
+"""What became of a run, kept beside it: finished with its validation metrics, or diverged.
+
+Sweeps and comparisons choose between runs by outcomes. They are measured on the validation split alone; the test split
+is evaluated later, for runs that were chosen. A run with an outcome is never trained again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tubelet import config
+from tubelet.errors import ConfigError, DataError, Diverged
+from tubelet.files import write_atomically
+from tubelet.recipe import Recipe
+from tubelet.runs.folder import package_versions
+from tubelet.runs.run import OnBatch, run_recipe
+from tubelet.session.progress import Reporter
+
+FILE = "outcome.json"
+SOURCES = "sources.json"  # beside the runs of a sweep or comparison: first weights from files, and what is in them
+# Fields of DataConfig that change how fast videos are read, and never what is read.
+_SPEED_ONLY = ("num_workers", "decode_timeout_seconds")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The end of one training."""
+
+    key: str  # of its recipe and data, see content_key
+    diverged: str | None  # what the loop said when the loss was no longer finite; none: it finished
+    metrics: dict[str, float | None]  # of the best checkpoint on the validation split; empty where it diverged
+    num_steps: int  # optimizer steps
+    train_seconds: float  # from the first step to the last, validation included
+
+
+def content_key(recipe: Recipe, fingerprint: str, memory: Path) -> str:
+    """16 hex digits that are the same for runs that come to the same weights on one machine.
+
+    Args:
+        fingerprint: of the data.
+        memory: folder of the runs, where it is noted what first weights from files hold: these may be gone when the
+            runs are read again.
+    """
+    content = config.to_dict(recipe)
+    content["data"] = {name: value for name, value in content["data"].items() if name not in _SPEED_ONLY}
+    content["data"]["source"] = fingerprint  # wherever it lies
+    if recipe.init is not None:
+        content["init"]["source"] = _content_of(recipe.init.source, memory / SOURCES)
+    return hashlib.sha256(json.dumps([content, package_versions()], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _content_of(source: str, memory: Path) -> str:
+    """What first weights are known by: what files hold, or held when they were last seen, else their name."""
+    known: dict[str, str] = json.loads(memory.read_text(encoding="utf-8")) if memory.is_file() else {}
+    path = Path(source)
+    if not path.exists():
+        return known.get(source, source)
+    files = [path] if path.is_file() else sorted(f for f in path.iterdir() if f.is_file() and f.suffix != ".md")
+    found = "sha256:" + _digest(tuple((file, file.stat().st_size, file.stat().st_mtime_ns) for file in files))
+    if known.get(source) != found:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(memory, json.dumps(known | {source: found}, indent=2) + "\n")
+    return found
+
+
+@lru_cache
+def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
+    """Over names and contents; size and time tell files that have changed since."""
+    whole = hashlib.sha256()
+    for file, _, _ in files:
+        with file.open("rb") as stream:
+            whole.update(file.name.encode() + b"\0" + hashlib.file_digest(stream, "sha256").digest())
+    return whole.hexdigest()
+
+
+def carry_out(
+    recipe: Recipe,
+    folder: Path,
+    key: str,
+    *,
+    device: torch.device,
+    reporter: Reporter,
+    on_batch: OnBatch = lambda done, total: None,
+    on_file: OnBatch = lambda done, total: None,
+) -> Outcome:
+    """Train in ``folder``, or go on there, or read what became of it.
+
+    Raises:
+        ConfigError: the folder holds a run of another recipe or other data.
+        TubeletError: whatever else ends a run but divergence, which is an outcome.
+    """
+    known = read_outcome(folder)
+    if known is not None:
+        if known.key != key:
+            raise ConfigError(
+                f"{folder}: holds a run of another recipe, data, first weights or versions; give another --out"
+            )
+        return known
+    try:
+        result = run_recipe(
+            recipe,
+            folder,
+            device=device,
+            reporter=reporter,
+            on_batch=on_batch,
+            on_file=on_file,
+            final_split="val",
+        )
+    except Diverged as error:
+        outcome = Outcome(key=key, diverged=str(error), metrics={}, num_steps=0, train_seconds=0.0)
+    else:
+        outcome = Outcome(
+            key=key,
+            diverged=None,
+            metrics=_figures(result.evaluation.metrics.to_dict()),
+            num_steps=result.progress.step,
+            train_seconds=round(result.progress.seconds, 3),
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / FILE, json.dumps(dataclasses.asdict(outcome), indent=2) + "\n")
+    return outcome
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """What became of the run in ``folder``; none: it is not over.
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        return config.from_dict(Outcome, json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, ConfigError) as error:
+        raise DataError(f"{file}: cannot be read ({error}); remove {folder} to run it again") from None
+
+
+def _figures(metrics: dict[str, Any]) -> dict[str, float | None]:
+    """The numbers among the metrics, without tables and counts of classes."""
+    return {
+        name: None if value is None else float(value)
+        for name, value in metrics.items()
+        if value is None or (isinstance(value, int | float) and not isinstance(value, bool))
+    }

@@ -1,0 +1,1 @@
+"""Sweeps and comparisons: arms, an equal tuning budget for each, seeds, and statistics."""

@@ -1,0 +1,166 @@
+"""Carrying a comparison out: the same tuning for every arm, then the final runs, in an order that stays balanced.
+
+First comes what the runs stand on (``materials``): generated clips, and models to start from.
+Tuning goes seed by seed through all settings, datasets and arms, and final runs seed by seed through all datasets and
+arms, so that whatever is done at a stop is about equally much for each arm. Everything is read back from the folders of
+the runs: a comparison that goes on after a stop makes the runs that are missing and comes to the same numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from tubelet.errors import ConfigError, Diverged
+from tubelet.runs.result import Outcome
+from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
+from tubelet.studies.assets import Materials
+from tubelet.studies.jobs import Job, make_job, start_job
+from tubelet.studies.tuning import Choice, Grid, Setting, choose, extended, settings_of
+from tubelet.studies.workers import Shares, Workers
+
+OnRuns = Callable[[float, int, str], None]  # runs done, runs in all as far as known, what is going on
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Executed:
+    """The runs of a comparison, all done."""
+
+    fingerprints: dict[str, str]  # of the data of each dataset
+    splits: dict[str, dict[str, tuple[int, int]]]  # of each dataset: items of each split, fewest and most of the arms
+    grids: dict[str, Grid]  # by dataset, as they were in the end
+    choices: dict[str, dict[str, Choice]]  # by dataset and arm
+    final: tuple[Job, ...]  # at the best setting of each arm
+    one_setting: tuple[Job, ...]  # at the setting that is the same for all
+    starts: tuple[Job, ...] = ()  # the models that arms start from
+
+
+def execute(materials: Materials, workers: Workers, on_runs: OnRuns, note: Note) -> Executed:
+    """Make all runs of the comparison that are missing.
+
+    Raises:
+        TubeletError: a run failed otherwise than by diverging; what is done is kept.
+    """
+    return _Execution(materials, workers, on_runs, note).execute()
+
+
+class _Execution:
+    def __init__(self, materials: Materials, workers: Workers, on_runs: OnRuns, note: Note) -> None:
+        self.materials, self.comparison, self.workers = materials, materials.comparison, workers
+        self.on_runs, self.note = on_runs, note
+        self.num_done, self.num_made, self.began = 0, 0, time.monotonic()
+
+    def execute(self) -> Executed:
+        starts = self.prepare()
+        fingerprints = {name: self.materials.fingerprint(name) for name in self.comparison.datasets}
+        grids, choices = self.tune()
+        chosen = {(dataset, arm): c.setting for dataset, of in choices.items() for arm, c in of.items()}
+        final = list(self.final_jobs(chosen))
+        same = dict.fromkeys(chosen, tuple((self.comparison.one_setting or {}).items()))
+        at_one = [] if self.comparison.one_setting is None else list(self.final_jobs(same))
+        at_one = [job for job in at_one if job.arm in self.comparison.arms_at_one_setting]
+        by_seed = sorted([*final, *at_one], key=lambda job: job.seed)  # a stable sort: balanced within each seed
+        num_tuned = sum(choice.num_runs for of_arms in choices.values() for choice in of_arms.values())
+        self.make(by_seed, num_before=num_tuned, num_later=0, phase="final runs")
+        return Executed(
+            fingerprints=fingerprints,
+            splits={name: self.materials.splits(name) for name in self.comparison.datasets},
+            grids=grids,
+            choices=choices,
+            final=tuple(final),
+            one_setting=tuple(at_one),
+            starts=tuple(starts),
+        )
+
+    def prepare(self) -> list[Job]:
+        """Generate clips and train the models to start from. Raises Diverged where one of these does."""
+        self.materials.generate(lambda name, done, total: self.on_runs(done, total, f"generating clips: {name}"))
+        for line in self.materials.check():
+            self.note(line)
+        needed = ((dataset, self.materials.needed_starts(dataset)) for dataset in self.comparison.datasets)
+        starts = [start_job(self.materials, dataset, name) for dataset, names in needed for name in names]
+        self.make(starts, num_before=0, num_later=0, phase="models to start from")
+        for job in starts:
+            assert job.outcome is not None  # just made
+            if job.outcome.diverged is not None:
+                raise Diverged(f"{job.name}: {job.outcome.diverged}; set its optim.lr in starts.{job.arm}.fields")
+        return starts
+
+    def tune(self) -> tuple[dict[str, Grid], dict[str, dict[str, Choice]]]:
+        """Grids as they have grown, and the best setting of each arm on each dataset."""
+        comparison = self.comparison
+        grids: dict[str, Grid] = {dataset: dict(comparison.tuning.grid) for dataset in comparison.datasets}
+        num_final = len(comparison.running) * len(comparison.datasets) * comparison.num_seeds
+        if comparison.one_setting is not None:
+            num_final += len(comparison.arms_at_one_setting) * len(comparison.datasets) * comparison.num_seeds
+        while True:
+            jobs = list(self.tuning_jobs(grids))
+            self.make(jobs, num_before=0, num_later=num_final, phase="tuning")
+            choices = {dataset: self.choices(jobs, dataset, grids[dataset]) for dataset in grids}
+            grown = {d: extended(grids[d], comparison.tuning, list(choices[d].values())) for d in grids}
+            if grown == grids:
+                return grids, choices
+            for dataset in (d for d in grids if grown[d] != grids[d]):
+                self.note(f"{dataset}: a best value lies at the edge of the grid, which grows for all arms")
+            grids = grown
+
+    def tuning_jobs(self, grids: dict[str, Grid]) -> Iterator[Job]:
+        seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.comparison.tuning.num_seeds)
+        settings = {dataset: settings_of(grid) for dataset, grid in grids.items()}
+        for seed in seeds:
+            for position in range(max(map(len, settings.values()))):
+                for dataset, of_dataset in settings.items():
+                    for arm in self.comparison.running if position < len(of_dataset) else ():
+                        yield self.job(dataset, arm, of_dataset[position], seed, is_tested=False)
+
+    def final_jobs(self, settings: dict[tuple[str, str], Setting]) -> Iterator[Job]:
+        for seed in range(FIRST_SEED, FIRST_SEED + self.comparison.num_seeds):
+            for (dataset, arm), setting in settings.items():
+                yield self.job(dataset, arm, setting, seed, is_tested=True)
+
+    def job(self, dataset: str, arm: str, setting: Setting, seed: int, *, is_tested: bool) -> Job:
+        return make_job(self.comparison, self.materials, dataset, arm, setting, seed, is_tested=is_tested)
+
+    def choices(self, jobs: Sequence[Job], dataset: str, grid: Grid) -> dict[str, Choice]:
+        metric = self.comparison.metric_on(dataset)
+        scores: dict[str, dict[Setting, list[float | None]]] = {arm: {} for arm in self.comparison.running}
+        for job in (job for job in jobs if job.dataset == dataset):
+            outcome = job.outcome
+            assert outcome is not None  # just made
+            value = outcome.metrics.get(metric)
+            if value is None and outcome.diverged is None:
+                raise ConfigError(f"{job.name}: the validation split does not have the metric {metric}")
+            scores[job.arm].setdefault(job.setting, []).append(value)
+        return {arm: choose(grid, of_arm) for arm, of_arm in scores.items()}
+
+    def make(self, jobs: Sequence[Job], *, num_before: int, num_later: int, phase: str) -> None:
+        """Make what is missing of ``jobs``; a run that stands in it twice is made once."""
+        by_folder = {job.folder: job for job in jobs}
+        missing = [job for job in by_folder.values() if not job.is_done]
+        self.num_done = num_before + len(by_folder) - len(missing)
+        total = self.num_done + len(missing) + num_later
+
+        def tell(shares: Shares) -> None:
+            running = f": {'; '.join(sorted(shares))}" if shares else ""
+            self.on_runs(self.num_done + sum(shares.values()), total, f"{phase}{running}{self.left(shares, total)}")
+
+        def done(job: Job, outcome: Outcome) -> None:
+            self.num_done, self.num_made = self.num_done + 1, self.num_made + 1
+            metric = self.comparison.metric_on(job.dataset)
+            value = outcome.metrics.get(metric)
+            said = (
+                f"validation {metric} {value:.3f}" if value is not None else "diverged" if outcome.diverged else "done"
+            )
+            self.note(f"[{self.num_done}/{total}] {job.name}: {said}, {outcome.train_seconds:.0f} s")
+
+        self.workers.run(missing, done, tell)
+
+    def left(self, shares: Shares, total: int) -> str:
+        """The time left, from the runs made in this session."""
+        made = self.num_made + sum(shares.values())
+        if made < 0.5:
+            return ""
+        seconds = (time.monotonic() - self.began) / made * (total - self.num_done - sum(shares.values()))
+        return f"; about {seconds / 60:.0f} min left" if seconds >= 90 else f"; about {seconds:.0f} s left"

@@ -1,0 +1,1 @@
+"""Tasks: what a label is, its loss, its metrics and their columns."""

@@ -1,0 +1,134 @@
+"""What a run leaves to be read: ``log.csv`` (a row per step), ``validation.csv`` and TensorBoard events.
+
+A resumed run first cuts both tables back to the step it resumes from, so that no row stands twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from contextlib import ExitStack, nullcontext, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tubelet.files import naming, write_atomically
+from tubelet.training.log.tensorboard_writer import Board
+
+STEP_COLUMNS = ("step", "epoch", "lr", "loss", "top1", "grad_norm", "num_failed", "wait_share", "seconds")
+VALIDATION_COLUMNS = (
+    *("step", "epoch", "loss", "top1", "top5", "mean_class", "auroc", "calibration_error", "mean_average_precision"),
+)
+
+
+class RunLog:
+    """Appends to the tables and to TensorBoard; a context manager.
+
+    Args:
+        folder: the run folder.
+        resume_step: rows after this optimizer step are dropped; 0 starts anew.
+        closed_step: validations after this optimizer step are dropped: that of ``resume_step`` may still be due; none:
+            it is not.
+
+    Raises:
+        OSError: by any method, when a file cannot be written; the error names it.
+    """
+
+    def __init__(self, folder: Path, resume_step: int, closed_step: int | None = None) -> None:
+        closed_step = resume_step if closed_step is None else closed_step
+        steps = _Table(folder / "log.csv", STEP_COLUMNS, resume_step)
+        self._tables = {"log": steps, "validation": _Table(folder / "validation.csv", VALIDATION_COLUMNS, closed_step)}
+        # The board forgets all of a step or nothing: where its validation is due, its training is said again.
+        is_due = closed_step < resume_step == int(steps.last.get("step", 0))
+        self._board = Board(folder / "tensorboard", resume_step if is_due else resume_step + 1)
+        if is_due:
+            again = {name: float(value) for name, value in steps.last.items() if value}
+            self._add("train", again | {"step": resume_step})
+
+    def step(self, row: Mapping[str, Any]) -> None:
+        """One training step: columns ``STEP_COLUMNS``; loss and top1 are those of the step's batch, top1 that of the
+        actions where there are several heads, and where a video may have several labels the share of the videos whose
+        most likely class is one of them.
+
+        Of a clip mixed with another (``augment.mix``), top1 counts the share that the most likely class has in the
+        mixed label: a model that is right about every clip reaches the mean of the larger shares, not 1.
+        """
+        self._write("log", "train", row)
+
+    def validation(self, row: Mapping[str, Any]) -> None:
+        """One validation: columns ``VALIDATION_COLUMNS``; a metric that is undefined is empty."""
+        self._write("validation", "validation", row)
+
+    def flush(self) -> None:
+        for table in self._tables.values():
+            table.flush()
+        self._board.flush()
+
+    def close(self) -> None:
+        with ExitStack() as stack:  # all of them, also after one that cannot be written
+            for table in self._tables.values():
+                stack.callback(table.close)
+            stack.callback(self._board.close)
+
+    def __enter__(self) -> RunLog:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with nullcontext() if error is None else suppress(OSError):  # the first error says it
+            self.close()
+
+    def _write(self, table: str, group: str, row: Mapping[str, Any]) -> None:
+        self._tables[table].write(row)
+        self._add(group, row)
+
+    def _add(self, group: str, row: Mapping[str, Any]) -> None:
+        for name, value in row.items():
+            if value is not None and name not in ("step", "epoch"):
+                self._board.add(f"{group}/{name}", float(value), row["step"])
+
+
+class NoLog(RunLog):
+    """Writes nothing: of several processes, all but the first."""
+
+    def __init__(self) -> None:
+        self._tables = {}
+
+    def flush(self) -> None: ...
+    def close(self) -> None: ...
+    def _write(self, table: str, group: str, row: Mapping[str, Any]) -> None: ...
+
+
+class _Table:
+    def __init__(self, path: Path, columns: tuple[str, ...], resume_step: int) -> None:
+        kept = _rows_up_to(path, resume_step) if resume_step and path.exists() else []
+        self.last = kept[-1] if kept else {}
+        self._path = path
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(kept)
+        write_atomically(path, text.getvalue())
+        self._stream = path.open("a", encoding="utf-8", newline="")
+        self._writer = csv.DictWriter(self._stream, columns, lineterminator="\n")
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        with naming(self._path):
+            self._writer.writerow({name: "" if value is None else value for name, value in row.items()})
+
+    def flush(self) -> None:
+        with naming(self._path):
+            self._stream.flush()
+
+    def close(self) -> None:
+        with naming(self._path):
+            self._stream.close()
+
+
+def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    # The last line may be half written when the run was killed: it lacks columns and is past the checkpoint.
+    return [row for row in rows if None not in row.values() and row["step"].isdigit() and int(row["step"]) <= step]

@@ -1,0 +1,1 @@
+"""What an optimizer step changes: optimizer, schedule, parameter groups, frozen parts, averaged weights."""

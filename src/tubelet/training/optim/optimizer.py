@@ -1,0 +1,127 @@
+"""Optimizer and learning-rate schedule, from timm's factories.
+
+The schedule is the official ViViT one (google-research/scenic, commit 4a38d475, ``train_lib/lr_schedules.py``):
+linear warm-up from zero, then one cosine from the peak that starts after the warm-up. Or steps, as TimeSformer's
+(facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/utils/lr_policy.py``): the peak until an epoch, then a
+share of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from timm.optim import create_optimizer_v2
+from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
+from torch import nn
+
+from tubelet.errors import ConfigError
+from tubelet.training.optim.groups import ParameterGroup, WeightDecayOn, group_parameters, optimizer_groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """What changes the weights, and how fast."""
+
+    name: Literal["adamw", "sgd"] = "adamw"  # sgd is with momentum, plain as in ViViT unless nesterov
+    lr: float = 1e-3  # peak learning rate, after warm-up
+    min_lr: float = 0.0  # learning rate at the end of the cosine
+    warmup_epochs: float = 2.5  # linear rise from zero; fractions are whole steps, rounded down
+    weight_decay: float = 0.0  # share of the rate by which weights shrink in every step
+    weight_decay_on: WeightDecayOn = "matrices"  # not biases, norms, position tables, class tokens; all: but BatchNorm
+    momentum: float = 0.9  # sgd: momentum; adamw: the first of its two betas
+    second_momentum: float = 0.999  # adamw: the second of its two betas; sgd has none
+    clip_grad_norm: float | None = 1.0  # global norm of the gradients; none: not clipped
+    layer_decay: float = 1.0  # learning rate of a block over that of the next one up; 1: the same for all
+    head_lr: float | None = None  # peak learning rate of the head; none: lr
+    nesterov: bool = False  # sgd: Nesterov's momentum
+    step_epochs: tuple[float, ...] = ()  # epochs after which the rate falls to a share of itself; none: one cosine
+    step_factor: float = 0.1  # that share
+
+    def __post_init__(self) -> None:
+        if self.lr <= 0 or self.min_lr < 0 or self.min_lr > self.lr:
+            raise ConfigError(f"lr must be positive and min_lr from 0 to lr, got lr={self.lr}, min_lr={self.min_lr}")
+        if self.warmup_epochs < 0 or self.weight_decay < 0:
+            raise ConfigError("warmup_epochs and weight_decay must not be negative")
+        if not (0 <= self.momentum < 1 and 0 <= self.second_momentum < 1):
+            raise ConfigError(
+                f"momentum and second_momentum must lie in [0, 1), got {self.momentum} and {self.second_momentum}"
+            )
+        if not 0 < self.layer_decay <= 1 or (self.head_lr is not None and self.head_lr <= 0):
+            raise ConfigError(
+                f"layer_decay must lie in (0, 1] and head_lr be positive or none, got {self.layer_decay:g} and "
+                f"{self.head_lr}"
+            )
+        if self.weight_decay_on != "matrices" and not self.weight_decay:
+            raise ConfigError("weight_decay_on has no effect while weight_decay is 0; set it, or leave this out")
+        if self.nesterov and self.name != "sgd":
+            raise ConfigError(f"nesterov is for sgd; leave it out for {self.name}")
+        self._check_steps()
+        if self.clip_grad_norm is not None and self.clip_grad_norm <= 0:
+            raise ConfigError(f"clip_grad_norm must be positive or none, got {self.clip_grad_norm}")
+
+    def _check_steps(self) -> None:
+        if list(self.step_epochs) != sorted(set(self.step_epochs)) or any(epoch <= 0 for epoch in self.step_epochs):
+            raise ConfigError(f"step_epochs must be positive and ascending, got {self.step_epochs}")
+        if not 0 < self.step_factor <= 1:
+            raise ConfigError(f"step_factor must lie in (0, 1], got {self.step_factor:g}")
+        if self.step_epochs and (self.min_lr or self.step_epochs[0] < self.warmup_epochs):
+            raise ConfigError("step_epochs come after the warm-up and know no min_lr, which is the cosine's")
+
+
+def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
+    """AdamW or SGD over the parameters that take gradients, in the groups of ``parameter_groups``.
+
+    Raises:
+        ConfigError: a rate for a head that is not trained.
+    """
+    groups = optimizer_groups(model, parameter_groups(model, config))
+    betas: dict[str, Any] = {"betas": (config.momentum, config.second_momentum)} if config.name == "adamw" else {}
+    # timm's "sgd" is Nesterov's; its "momentum" is the plain one.
+    kind = ("sgd" if config.nesterov else "momentum") if config.name == "sgd" else "adamw"
+    optimizer: torch.optim.Optimizer = create_optimizer_v2(
+        groups, opt=kind, lr=config.lr, weight_decay=0.0, momentum=config.momentum, **betas
+    )
+    return optimizer
+
+
+def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[ParameterGroup]:
+    """Which parameters train at which share of the learning rate and with which weight decay."""
+    head_scale = 1.0 if config.head_lr is None else config.head_lr / config.lr
+    return group_parameters(
+        model,
+        weight_decay=config.weight_decay,
+        weight_decay_on=config.weight_decay_on,
+        layer_decay=config.layer_decay,
+        head_scale=head_scale,
+    )
+
+
+def make_schedule(
+    optimizer: torch.optim.Optimizer, config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int
+) -> CosineLRScheduler | MultiStepLRScheduler:
+    """The schedule in optimizer steps: ``schedule.step_update(step)`` sets the rate used *by* that step; a group's
+    own rate, ``min_lr`` too, is ``lr_scale`` times it."""
+    total = max(1, num_epochs * steps_per_epoch)
+    warmup = min(int(config.warmup_epochs * steps_per_epoch), total - 1)
+    if config.step_epochs:
+        return MultiStepLRScheduler(
+            optimizer,
+            # timm lowers the rate one step early: it asks which steps lie behind the one after this.
+            decay_t=[int(epoch * steps_per_epoch) + 1 for epoch in config.step_epochs],
+            decay_rate=config.step_factor,
+            warmup_t=warmup,
+            warmup_lr_init=0.0,
+            warmup_prefix=False,
+            t_in_epochs=False,
+        )
+    return CosineLRScheduler(
+        optimizer,
+        t_initial=total - warmup,
+        lr_min=config.min_lr,
+        warmup_t=warmup,
+        warmup_lr_init=0.0,
+        warmup_prefix=True,
+        t_in_epochs=False,
+    )

@@ -1,0 +1,1 @@
+"""What a training run keeps: its state to resume from, and its checkpoints."""

@@ -1,0 +1,167 @@
+"""The state from which a killed run goes on to the same bits, never half written.
+
+No random state is stored: every step seeds the generators from (seed, step), and data are drawn by
+(seed, epoch, index), so the step number is all that randomness needs.
+
+``resume.pt`` is the state; of a model in shards it names the folder ``shards-STEP`` beside it, where every process has
+written its own (torch.distributed.checkpoint, as safetensors). The folder is complete before the file names it, and the
+one before goes only then.
+"""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+import torch.distributed.checkpoint as dcp
+from torch import Tensor, nn
+
+from tubelet.errors import CheckpointError, TubeletError
+from tubelet.files import written_atomically
+from tubelet.training.parallel.parallelize import Spread
+from tubelet.training.state.write import write_state
+
+FILE, SHARDS = "resume.pt", "shards-"
+_FAULTS = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError, pickle.UnpicklingError)
+
+
+@dataclass
+class Progress:
+    """How far a run is: ``step`` optimizer steps are done; ``best`` is the best validation value so far."""
+
+    step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    failed: dict[int, str] = field(default_factory=dict)  # training row: why it could not be read
+    num_read: int = 0  # videos asked for so far
+    seconds: float = 0.0  # training time so far, over all sessions
+    closed_step: int = 0  # the last end of an epoch after which all that was due is done: validation, checkpoints
+    num_processes: int = 1  # that the run has now
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """What else has a state, for example an average of the weights; the same on every process."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
+
+
+def save_state(
+    folder: Path,
+    spread: Spread,
+    optimizer: torch.optim.Optimizer,
+    progress: Progress,
+    others: Mapping[str, Stateful] | None = None,
+) -> None:
+    """Write the state; every process takes part.
+
+    Raises:
+        OSError: the file, or a shard, cannot be written; the state before is untouched.
+        TubeletError: a shard cannot be written for another reason; likewise.
+    """
+    state: dict[str, Any] = {"progress": asdict(progress)}
+    if spread.is_sharded:
+        state["shards"] = _save_shards(folder, spread, optimizer, progress.step)
+    if not spread.world.is_main:
+        return
+    if not spread.is_sharded:
+        state |= {"model": spread.model.state_dict(), "optimizer": optimizer.state_dict()}
+    state |= {name: other.state_dict() for name, other in (others or {}).items()}
+    with written_atomically(folder / FILE) as new:
+        write_state(state, new)
+    for old in folder.glob(f"{SHARDS}*"):
+        if old.name != state.get("shards"):
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def load_state(
+    folder: Path,
+    spread: Spread,
+    optimizer: torch.optim.Optimizer,
+    others: Mapping[str, Stateful] | None = None,
+) -> Progress:
+    """Load the state into the model, the optimizer and what else has one, and say how far the run was.
+
+    A run killed before its first checkpoint starts anew: the progress returned is that of step 0.
+
+    Raises:
+        CheckpointError: the state cannot be read, or belongs to another model.
+    """
+    file = folder / FILE
+    if not file.exists():
+        return Progress()
+    try:
+        state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+        if spread.is_sharded:
+            _load_shards(folder / state["shards"], spread.model, optimizer)
+        else:
+            spread.model.load_state_dict(state["model"])
+            optimizer.load_state_dict(state["optimizer"])
+        for name, other in (others or {}).items():
+            other.load_state_dict(state[name])
+        # A state without closed_step is of a version that wrote it when all was done.
+        return Progress(**{"closed_step": state["progress"]["step"]} | state["progress"])
+    except (*_FAULTS, dcp.CheckpointException) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CheckpointError(f"{file}: cannot resume from it ({reason}); start the run anew") from None
+
+
+def _save_shards(folder: Path, spread: Spread, optimizer: torch.optim.Optimizer, step: int) -> str:
+    """Every process writes its shards; the name of their folder."""
+    new = f"{SHARDS}{step}"
+    while (folder / new).exists():  # of this step already, or left by a killed writer
+        new += "-again"
+    name: str = spread.world.gather(new)[0]
+    tensors = _tensors(spread.model) | _moments(spread.model, optimizer)
+    try:
+        dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(folder / name), save_distributed=True))
+    except dcp.CheckpointException as error:
+        if spread.world.is_main:
+            shutil.rmtree(folder / name, ignore_errors=True)  # all processes have ended their part
+        raise _as_of_storage(error, folder / name) from None
+    return name
+
+
+def _as_of_storage(error: dcp.CheckpointException, path: Path) -> Exception:
+    """What a shard could not be written for: the error of the system, which names no file, or a line."""
+    failures = [failure for failure, _ in error.failures.values()]
+    for failure in failures:
+        if isinstance(failure, OSError) and failure.errno is not None:
+            return OSError(failure.errno, failure.strerror, str(path))
+    reason = " ".join(str(failures[0]).split())[:200]
+    return TubeletError(f"{path}: the state cannot be written ({reason}); the one before is kept")
+
+
+def _load_shards(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Every process reads what its shards need, however many there were when they were written."""
+    reader = dcp.HuggingFaceStorageReader(str(folder))
+    parameters = dict(model.named_parameters())
+    for key, found in reader.read_metadata().state_dict_metadata.items():
+        kind, _, rest = key.partition(".")
+        if kind == "optimizer":
+            moment, _, name = rest.partition(".")
+            like, dtype = parameters[name], found.properties.dtype  # type: ignore[union-attr]
+            same = found.size == like.shape and like.ndim > 0  # type: ignore[union-attr]
+            empty = torch.zeros_like(like, dtype=dtype) if same else torch.zeros(found.size, dtype=dtype)  # type: ignore[union-attr]
+            optimizer.state[like][moment] = empty.detach()
+    dcp.load(_tensors(model) | _moments(model, optimizer), storage_reader=dcp.HuggingFaceStorageReader(str(folder)))
+
+
+def _tensors(model: nn.Module) -> dict[str, Tensor]:
+    return {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+
+
+def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Everything that the optimizer keeps of a parameter, as ``optimizer.MOMENT.PARAMETER``; rates come from the
+    schedule."""
+    return {
+        f"optimizer.{moment}.{name}": value
+        for name, parameter in model.named_parameters()
+        for moment, value in optimizer.state.get(parameter, {}).items()
+    }

@@ -1,0 +1,65 @@
+"""A disk that is full or takes no writes: what the user is told, and what is left to tidy when the run goes on.
+
+Everything a run keeps is written beside its final name and moved there (``tubelet.files``, ``save_checkpoint``), so an
+error or a kill leaves the last state and the checkpoints as they were.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tubelet.errors import TubeletError
+from tubelet.files import remove_leftovers
+from tubelet.session.processes import launched_command
+from tubelet.training.state.checkpoint_manager import FOLDER
+from tubelet.training.state.resume import FILE
+from tubelet.weights.checkpoint.checkpoint import recover_checkpoint
+
+# What a write fails with that has nothing to do with what is written.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_BROKEN = {errno.EIO, errno.ESTALE, errno.ENOTDIR, errno.EISDIR}
+_UNFINISHED = re.compile(r"\.(.+)\.(new|old)")  # of ``save_checkpoint``
+
+
+@contextmanager
+def explaining_storage(run: Path) -> Iterator[None]:
+    """A system error of a write becomes one line: which file, why, and how the run goes on.
+
+    Raises:
+        TubeletError: in its place.
+    """
+    try:
+        yield
+    except OSError as error:
+        remedy = _remedy(error.errno)
+        if remedy is None or error.filename is None:
+            raise
+        reason = (error.strerror or "").lower()
+        how = "then start the run again"
+        if (run / FILE).exists():
+            command = launched_command(["train", "--resume", str(run)])
+            how = f"then go on with `{command}` (the last state and the checkpoints are whole)"
+        raise TubeletError(f"{error.filename}: cannot be written ({reason}); {remedy}, {how}") from error
+
+
+def _remedy(number: int | None) -> str | None:
+    if number in _NO_ROOM:
+        return "make room on the disk, or raise its quota or the limit on file sizes"
+    if number in _NOT_ALLOWED:
+        return "allow writing there"
+    return "look after the disk" if number in _BROKEN else None
+
+
+def tidy(run: Path) -> None:
+    """Remove what a killed writer left in a run folder, and put back a checkpoint that was just being replaced."""
+    remove_leftovers(run)
+    for folder in (run, run / FOLDER):
+        for path in folder.glob(".*"):
+            unfinished = _UNFINISHED.fullmatch(path.name)
+            if unfinished and path.is_dir():
+                recover_checkpoint(folder / unfinished[1])

@@ -1,0 +1,1 @@
+"""Checkpoints: written, read, opened by folder or hub name, with or without adapters."""

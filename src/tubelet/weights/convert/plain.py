@@ -1,0 +1,47 @@
+"""A whole model, by folder or hub name: one of tubelet, or a video model of HuggingFace converted on the way."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+
+from torch import nn
+
+from tubelet.models.vivit.huggingface import is_huggingface
+from tubelet.weights.checkpoint.checkpoint import RECORD, Record, load_checkpoint
+from tubelet.weights.convert.huggingface import convert
+from tubelet.weights.hub import local_folder, parse_hub_name
+from tubelet.weights.mapping.converter import ConvertOptions
+
+_log = logging.getLogger(__name__)
+
+
+def open_plain(source: str | Path) -> tuple[nn.Module, Record]:
+    """The model in eval mode on the CPU, and its record.
+
+    Args:
+        source: a folder, ``owner/name`` or ``hf://owner/name@revision``. A model of HuggingFace is converted in memory;
+            what its user should know (its pixel range, for example) is logged.
+
+    Raises:
+        CheckpointError: none there, none to be had, damaged, or not fitting strictly.
+    """
+    folder = local_folder(source)
+    if not is_foreign(folder):
+        return load_checkpoint(folder)
+    converted = convert(folder, ConvertOptions())
+    provenance = converted.record.provenance
+    for note in (f"labels: {provenance['labels_from']}", *provenance["protocol_notes"]):
+        _log.info("%s: %s", source, note)
+    return converted.model, dataclasses.replace(converted.record, provenance=provenance | _origin(source, folder))
+
+
+def is_foreign(folder: Path) -> bool:
+    """Whether a folder holds a model of ``transformers`` and none of tubelet."""
+    return is_huggingface(folder) and not (folder / RECORD).is_file()
+
+
+def _origin(source: str | Path, folder: Path) -> dict[str, str]:
+    name = parse_hub_name(source)
+    return {"path": str(source)} if name is None else {"path": f"hf://{name.repo}@{folder.name}"}

@@ -1,0 +1,1 @@
+"""First weights of a video model, from an image model or from a video model."""

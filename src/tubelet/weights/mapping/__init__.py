@@ -1,0 +1,1 @@
+"""Foreign weights by name, strictly: what knows no model."""

@@ -1,0 +1,190 @@
+"""The order of the packages: every import inside tubelet goes down, and heavy imports stay where they belong."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import tubelet
+
+PACKAGE = Path(tubelet.__file__).parent
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+# Lowest first. A package may import from itself and from what stands further up in this list; the packages of one line
+# do not know each other. A sub-package or a file with a line of its own ("data.video") counts as a package; what has
+# none belongs to the package it lies in ("data/bench.py" to "data").
+ORDER = [
+    ["errors"],
+    ["files"],
+    ["types"],
+    ["config"],
+    ["protocol", "published"],
+    ["session"],
+    ["nn", "data.download", "data.medmnist", "data.synthetic"],
+    ["data.video"],
+    ["data.sources"],
+    ["data.layouts"],
+    ["data.manifest"],
+    ["data.clips"],
+    ["data.loading"],
+    ["data.features"],
+    ["data.scan"],
+    ["data.prepare"],
+    ["data"],
+    ["weights.mapping"],
+    ["models.family"],
+    ["models.torchvision", "models.timesformer", "models.uniformerv2", "models.vivit", "models.vtn"],
+    ["models"],
+    ["weights.hub"],
+    ["weights.checkpoint"],
+    ["weights.convert"],
+    ["weights.init"],
+    ["weights"],
+    ["tasks"],
+    ["inference"],
+    ["evaluation"],
+    ["training"],
+    ["recipe"],
+    ["runs"],
+    ["studies"],
+    ["report"],
+    ["commands"],
+    ["cli"],
+    ["__main__"],
+]
+HEIGHT = {package: height for height, packages in enumerate(ORDER) for package in packages}
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """(line, full dotted name) of every import in a file, wherever it stands; ``from a import b`` is ``a.b``."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((node.lineno, alias.name) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            start = "." * node.level + (node.module or "")
+            yield from ((node.lineno, f"{start}.{alias.name}") for alias in node.names)
+
+
+def package_of(dotted: str) -> str | None:
+    """The entry of ``ORDER`` that ``tubelet.<dotted>`` belongs to: of two parts, or of one."""
+    parts = dotted.split(".")
+    return next((name for name in (".".join(parts[:2]), parts[0]) if name in HEIGHT), None)
+
+
+def package_of_file(file: Path) -> str | None:
+    return package_of(".".join(file.relative_to(PACKAGE).with_suffix("").parts))
+
+
+def faults(source: str, package: str) -> list[str]:
+    """Imports of tubelet in ``source`` that a file of ``package`` may not have."""
+    found = []
+    for line, name in imports(ast.parse(source)):
+        if name.startswith("."):
+            found.append(f"line {line}: relative import '{name}'; write the full name")
+        top, _, rest = name.partition(".")
+        if top != "tubelet" or rest == "__version__":
+            continue
+        target = package_of(rest) if rest else None
+        if target is None:
+            found.append(f"line {line}: '{name}' is no package; import a public name from the file that defines it")
+        elif target != package and HEIGHT[target] >= HEIGHT[package]:
+            found.append(f"line {line}: {package} may not import {name}")
+    return found
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda f: str(f.relative_to(PACKAGE)))
+def test_imports_go_down(file: Path) -> None:
+    if file == PACKAGE / "__init__.py":  # holds the public names of all packages, imported when used
+        return
+    package = package_of_file(file)
+    assert package is not None, f"{file}: a package without a place in ORDER"
+    assert faults(file.read_text(encoding="utf-8"), package) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "source"),
+    [
+        ("nn", "import tubelet.data.video.reader"),
+        ("data", "from tubelet import models"),
+        ("data", "def f():\n    from tubelet.training.engine import train"),
+        ("data.video", "from tubelet.data.manifest.labels import labels_of"),
+        ("data.sources", "from tubelet.data import bench"),
+        ("models.vtn", "from tubelet.models.vivit import model"),
+        ("models.vtn", "from tubelet.models import create_model"),
+        ("weights.mapping", "from tubelet.models.stages import model_inputs"),
+        ("training", "from tubelet.evaluation import evaluate\nfrom tubelet.recipe import Recipe"),
+        ("models", "from tubelet import create_model"),
+        ("commands", "import tubelet"),
+        ("weights", "from .convert import rename"),
+    ],
+)
+def test_an_upward_import_is_found(package: str, source: str) -> None:
+    assert len(faults(source, package)) == 1
+
+
+def test_downward_and_foreign_imports_pass() -> None:
+    source = "import torch\nfrom tubelet import __version__\nfrom tubelet.models import vivit\nimport tubelet.nn.block"
+    assert faults(source, "models") == []
+
+
+def files_importing(package: str) -> set[str]:
+    return {
+        file.relative_to(PACKAGE).as_posix()
+        for file in FILES
+        for _, name in imports(ast.parse(file.read_text(encoding="utf-8")))
+        if name.split(".")[0] == package
+    }
+
+
+def test_few_files_know_the_decoder() -> None:
+    """The reader and what it stands on; the scan, which must see what the reader hides; live streams; what writes."""
+    reader = {"container", "decoder", "packet_index", "scaling", "reader"}
+    others = {"video/full_decode", "video/live", "synthetic", "prepare/transcode"}
+    assert files_importing("av") == {f"data/video/{name}.py" for name in reader} | {
+        f"data/{name}.py" for name in others
+    }
+
+
+def test_subcommands_are_imported_by_name_only_where_they_start() -> None:
+    by_name = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in FILES
+        if any(name.startswith("importlib.import") for _, name in imports(ast.parse(file.read_text(encoding="utf-8"))))
+    }
+    assert by_name == {"__init__.py", "cli.py", "commands/data/__init__.py"}
+
+
+def modules_loaded_by(code: str) -> set[str]:
+    """Top-level packages that a fresh interpreter holds after running ``code``."""
+    report = "\nimport sys; print('\\n' + ' '.join({name.split('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code + report], capture_output=True, text=True, check=True)
+    return set(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import tubelet",
+        "import tubelet.errors, tubelet.types, tubelet.config, tubelet.protocol",
+        "from tubelet.cli import main; assert main(['--help']) == 0",
+        "from tubelet.cli import main; assert main(['--version']) == 0",
+        "from tubelet.cli import main; assert main(['nonsense']) == 2",
+    ],
+)
+def test_no_torch_is_loaded(code: str) -> None:
+    loaded = modules_loaded_by(code)
+    assert "tubelet" in loaded
+    assert not loaded & {"torch", "numpy", "av", "timm", "rich"}
+
+
+def test_public_names_are_found_where_they_are_said_to_be() -> None:
+    assert set(tubelet.__all__) <= set(dir(tubelet))
+    for name in tubelet.__all__:
+        assert getattr(tubelet, name) is not None
+    with pytest.raises(AttributeError, match="has no attribute 'create_modle'"):
+        _ = tubelet.create_modle
