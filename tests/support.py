@@ -1,4 +1,4 @@
-"""What tests of several rooms share: tiny videos, a checkpoint that has not learned anything, one-line errors."""
+"""What tests of several packages share: tiny videos, a checkpoint that has not learned anything, one-line errors."""
 
 from __future__ import annotations
 

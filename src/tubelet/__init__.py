@@ -1,7 +1,7 @@
 """tubelet: video transformers, from a folder of videos to a classifier and its report.
 
-The public names are imported when they are first used, so that ``import tubelet`` and ``tubelet --help`` are quick
-and need no torch.
+Public names are imported when they are first used, so that ``import tubelet`` and ``tubelet --help`` do not import
+torch.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The ``tubelet`` command: finds the subcommand, runs it, and turns what went wrong into one line and an exit code.
+"""The ``tubelet`` command: finds the subcommand, runs it, and turns an error into one line and an exit code.
 
-Exit codes: 0 done, 1 input that cannot be used, 2 a wrong command line, 130 interrupted, 143 asked to end, 141 the
-reader of the output went away (the codes a shell gives for SIGINT, SIGTERM and SIGPIPE).
+Exit codes: 0 success, 1 unusable input, 2 a wrong command line, 130 interrupted, 143 terminated, 141 broken pipe (the
+codes that a shell gives for SIGINT, SIGTERM and SIGPIPE).
 """
 
 from __future__ import annotations
@@ -36,8 +36,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line (default: ``sys.argv``) and return the exit code. Nothing but a defect of tubelet itself
-    raises, besides ``SystemExit`` for the help and the usage errors of a subcommand."""
+    """Run the command line (default: ``sys.argv``) and return the exit code.
+
+    Only a bug in tubelet raises here, and ``SystemExit`` for the help and the usage errors of a subcommand.
+    """
     logging.basicConfig(format="tubelet: %(message)s", stream=sys.stderr)
     logging.getLogger("tubelet").setLevel(logging.INFO)
     try:

@@ -1,4 +1,4 @@
-"""The one exception family whose message is written for the user: the command line prints it without a traceback.
+"""The exceptions whose message is written for the user. The command line prints the message without a traceback.
 
 A message says what came, what was expected and what to do, in one line.
 """
@@ -26,7 +26,7 @@ class VideoError(DataError):
 
 
 class ScoresNotFinite(DataError):
-    """A model gives scores that are no numbers."""
+    """A model gives scores that are not finite."""
 
 
 class CheckpointError(TubeletError):
@@ -34,11 +34,11 @@ class CheckpointError(TubeletError):
 
 
 class Diverged(TubeletError):
-    """The loss of a training run is not finite any more. Sweeps and comparisons count it as an outcome."""
+    """The loss of a training run is not finite any more. Sweeps and comparisons count such a run as a result."""
 
 
 class Stopped(TubeletError):
-    """A signal asked for the end, and what was done is kept. Commands print the line and exit with 128 + the signal."""
+    """A signal stopped the job, and its work is kept. Commands print the line and exit with 128 + the signal."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Atomic writes: a file is there whole or not at all."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ _LEFTOVER = re.compile(r"\..+\.\d+\.new")  # of ``written_atomically``
 
 @contextmanager
 def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
-    """A system error that does not say which file it is about, as a write to a full disk, names ``path``.
+    """Name ``path`` in a system error that names no file, such as that of a write to a full disk.
 
     Args:
-        instead_of: what is written first, beside ``path``; an error that names it, or a file in it, names ``path``.
+        instead_of: the file or folder that is written first, beside ``path``. An error that names it then names
+            ``path``.
     """
     try:
         yield
@@ -30,12 +31,12 @@ def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
 
 
 def is_leftover(path: Path) -> bool:
-    """Whether a writer that was killed left this file."""
+    """Whether a killed writer left this file."""
     return _LEFTOVER.fullmatch(path.name) is not None and path.is_file()
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what writers that were killed left beside their files in ``folder``; nobody may be writing there."""
+    """Remove the files that killed writers left in ``folder``. No other process may write there."""
     for path in folder.glob(".*.new"):
         if is_leftover(path):
             path.unlink(missing_ok=True)
@@ -43,10 +44,10 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """A path beside ``path`` to write to; synced and moved over ``path`` at the end, removed on an error.
+    """Yield a path beside ``path`` to write to. It is synced and moved over ``path``, or removed on an error.
 
     Raises:
-        OSError: it cannot be written; the error names ``path``, which is as it was.
+        OSError: the file cannot be written. The error names ``path``, which is unchanged.
     """
     new = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
@@ -61,6 +62,6 @@ def written_atomically(path: Path) -> Iterator[Path]:
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file, text as UTF-8 with its newlines as they are."""
+    """Write a whole file. Text is written as UTF-8 with unchanged newlines."""
     with written_atomically(path) as new:
         new.write_bytes(content.encode() if isinstance(content, str) else content)

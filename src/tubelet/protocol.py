@@ -1,5 +1,6 @@
-"""Protocol: everything between a video file and logits that is not the model, and that must not differ between
-training, test, command line and deployment. It travels inside every checkpoint.
+"""Protocol: how a video file becomes the input of a model, and how its logits become scores.
+
+Training, test, command line and deployment use the same protocol, so every checkpoint stores it.
 
 Sizes are (height, width) in pixels. A *clip* is the T frames that enter a model once; a *view* is one temporal
 clip x one spatial crop.
@@ -32,7 +33,7 @@ class Protocol:
     crop_size: tuple[int, int] = (224, 224)  # pixels (height, width) that enter the model
     slicing_axis: Literal[0, 1, 2] = 0  # volumes only: the axis of the array that plays time
     slicing_backward: bool = False  # volumes only: from the last slice to the first
-    volume_window: tuple[float, float] | None = None  # volumes only: values that become 0 and 255; none: uint8 as is
+    volume_window: tuple[float, float] | None = None  # volumes only: values that become 0 and 255; None reads uint8
     num_channels: int = 3  # a one-channel volume is repeated to this many
     channel_order: Literal["rgb", "bgr"] = "rgb"  # order of the channels that enter the model
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # per channel, after division by 255

@@ -1,8 +1,8 @@
-"""What the papers and their code report: one row of ``published.csv`` per result, for recipes, cost tables and reports.
+"""Published results: one row of ``published.csv`` per result, for recipes, cost tables and reports.
 
 The rows come from the papers (arXiv 2103.15691, 2102.00719, 2211.09552, 2102.05095) and the READMEs and model zoos of
-their official code; ``source`` names which. Some papers could only be read through what others quote of them: such rows
-are not ``verified``, and whoever prints one says so.
+their official code; ``source`` names which. Some papers could only be read through quotations: such rows
+are not ``verified``, and every table that prints one says so.
 
 Multiply-adds are those of the source, which counts them in its own way (ViViT adds element-wise work at half weight,
 VTN leaves the attention products out) and often for all views together: then they are divided by the views here, with
@@ -26,12 +26,12 @@ _FILE, _COSTS_FILE = "published.csv", "published_costs.csv"
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedResult:
-    """One published accuracy. None: the source does not say it, or it could not be found out."""
+    """One published accuracy. None means that the source does not state the value."""
 
-    model: str | None  # name of `tubelet models`; none: this package has no such model
+    model: str | None  # name of `tubelet models`; None means that tubelet has no such model
     title: str  # as the source calls it, with what it varies
     dataset: str  # as the folders of the recipes are called
-    head: str | None  # what is told apart where there are several labels: action, verb or noun
+    head: str | None  # of several labels, the one that is scored: action, verb or noun
     start: str | None  # what the weights had learned before
     frames: int | None  # of one clip
     pixels: int | None  # height and width of a crop
@@ -52,7 +52,7 @@ class PublishedResult:
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedCost:
-    """What a source says one clip of a model costs. None: it does not say it."""
+    """The cost of one clip as a source states it. None means that the source does not state the value."""
 
     model: str  # name of `tubelet models`
     title: str  # as the source calls it

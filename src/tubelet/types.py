@@ -1,4 +1,4 @@
-"""The small values that pass between rooms, and the axis letters every file uses.
+"""Values that pass between packages, and the axis letters that every file uses.
 
     B  videos in a batch      V  views of one video     T  frames of a clip        C  channels
     H, W  pixels              N  tokens                 D  embedding width         K  classes

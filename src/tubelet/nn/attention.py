@@ -1,4 +1,4 @@
-"""Multi-head attention over all tokens, and split by heads between time and space (ViViT Model 4).
+"""Multi-head attention: over all tokens, or half of the heads over time and half over space (ViViT Model 4).
 
 Source: ViViT (arXiv 2103.15691) section 3.3; google-research/scenic, commit 4a38d475,
 ``projects/vivit/model.py`` and ``model_utils.py`` (``factorized_dot_product_attention``).
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 
 class Attention(nn.Module):
-    """Multi-head self-attention over the last but one axis; every axis before it is independent.
+    """Multi-head self-attention over the last but one axis. Every axis before it is a batch axis.
 
     ``qkv`` holds the three projections stacked as query, key, value (timm's layout).
     """
@@ -40,7 +40,7 @@ class Attention(nn.Module):
     def forward(
         self, x: Float[Tensor, "*lead N D"], valid: Bool[Tensor, "*lead N"] | None = None
     ) -> Float[Tensor, "*lead N D"]:
-        """``valid`` is False for tokens that no token may look at (padding)."""
+        """``valid`` is False for tokens that no token attends to (padding)."""
         lead = x.shape[:-2]
         q, k, v = split_heads(self.qkv(x), self.num_heads)  # each L heads N head_dim, L = product of lead
         mask = None if valid is None else valid.reshape(-1, 1, 1, valid.shape[-1])  # L 1 1 N
@@ -73,10 +73,11 @@ class FactorizedDotProductAttention(Attention):
 
 
 def split_heads(qkv: Float[Tensor, "*lead N D3"], num_heads: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Query, key and value, each ``[L, heads, N, head_dim]`` as views, L being the product of the leading axes.
+    """Split the projection into query, key and value, each a view ``[L, heads, N, head_dim]``.
 
-    The three are cut apart before their heads are: their gradients then go side by side in one copy, where one
-    rearrangement of all three would stack them and copy the stack (2 % of a block's attention in training).
+    L is the product of the leading axes. Query, key and value are split before the heads, because their gradients then
+    share one copy; one rearrangement of all three stacks them and copies the stack, which costs 2 % of a block's
+    attention in training.
     """
     parts = qkv.reshape(-1, *qkv.shape[-2:]).chunk(3, dim=-1)  # each L N D
     q, k, v = (rearrange(part, "l n (heads hd) -> l heads n hd", heads=num_heads) for part in parts)

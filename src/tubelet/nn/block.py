@@ -25,11 +25,11 @@ AxisOrder = Literal["space_time", "time_space"]
 class Block(nn.Module):
     """``x + attention(norm(x))``, then ``x + mlp(norm(x))``, over the last but one axis of x.
 
-    ``drop_path`` drops either branch for a whole example of the first axis: with x as ``[B, T, N, D]`` a video
-    keeps or loses it for all its time indices together, as in the original.
+    ``drop_path`` drops either branch for a whole example of the first axis: with x as ``[B, T, N, D]`` it drops a
+    branch for all time indices of a video, as in the original.
 
-    Deviation: survivors are rescaled by 1 / (1 - p) (timm's rule), so that a branch has the same mean in training and
-    in evaluation; ``drop_path_rescaled=False`` leaves them as they are, as the original does.
+    Deviation: examples that keep the branch are rescaled by 1 / (1 - p) (timm's rule), so that a branch has the same
+    mean in training and in evaluation; ``drop_path_rescaled=False`` does not rescale, as in the original.
     """
 
     attention: type[Attention] = Attention
@@ -119,10 +119,10 @@ class FactorizedSelfAttentionBlock(nn.Module):
 
 
 class Gelu(nn.Module):
-    """GELU by its tanh approximation, or exact. Where no gradient can need its input it writes over it.
+    """GELU, exact or by its tanh approximation. Without gradients it works in place.
 
-    The input is the widest tensor of a block, and a second one of its size costs as much as computing the function.
-    A hook that keeps the output of the layer before must copy it, as with every in-place activation.
+    The input is the widest tensor of a block, and allocating a second one costs as much as computing the function. A
+    hook that keeps the output of the layer before must copy it, as with every in-place activation.
     """
 
     def __init__(self, activation: Activation) -> None:
@@ -139,7 +139,7 @@ class Gelu(nn.Module):
 
 
 def make_mlp(embed_dim: int, mlp_ratio: float, activation: Activation, drop_rate: float) -> Mlp:
-    """timm's two-layer MLP with the original's initial values (Xavier kernels, biases normal 1e-6)."""
+    """Build timm's two-layer MLP with the original's initial values (Xavier kernels, biases normal 1e-6)."""
     act = partial(Gelu, activation)
     mlp = Mlp(embed_dim, round(embed_dim * mlp_ratio), act_layer=act, drop=drop_rate)  # type: ignore[arg-type]
     for layer in (mlp.fc1, mlp.fc2):
@@ -149,5 +149,5 @@ def make_mlp(embed_dim: int, mlp_ratio: float, activation: Activation, drop_rate
 
 
 def drop_path_schedule(rate: float, depth: int) -> list[float]:
-    """Stochastic depth grows linearly from 0 at the first block to ``rate`` at the last."""
+    """Return the drop rate of each block, growing linearly from 0 at the first to ``rate`` at the last."""
     return [rate * i / max(depth - 1, 1) for i in range(depth)]

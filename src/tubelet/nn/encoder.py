@@ -47,11 +47,11 @@ class Encoder(nn.Module):
     def forward(
         self, x: Float[Tensor, "*lead N D"], grid: Grid, valid: Bool[Tensor, "*lead N"] | None = None
     ) -> Float[Tensor, "*lead N_out D"]:
-        """All tokens after the final LayerNorm; N_out is N, or N + 1 with a class token in front, less those that
-        patch dropout leaves out in training (not for an encoder over time).
+        """Return all tokens after the final LayerNorm.
 
-        ``valid``, for an encoder over time, is False at the padding of a shorter video: it is not attended to, and
-        the video's positions are those of its own length.
+        N_out is N, or N + 1 with a class token in front, minus the tokens that patch dropout drops in training (an
+        encoder over time drops none). In an encoder over time, ``valid`` is False at the padding of a shorter video:
+        no token attends to it, and the video has the positions of its own length.
         """
         positions = self.pos_embed(grid) if valid is None else self.pos_embed.for_valid(valid)
         if self.cls_token is not None:
@@ -65,14 +65,14 @@ class Encoder(nn.Module):
     def pool(
         self, x: Float[Tensor, "*lead N_out D"], valid: Bool[Tensor, "*lead N"] | None = None
     ) -> Float[Tensor, "*lead D"]:
-        """One vector of the tokens that ``forward`` returned; ``valid`` is the mask that it was given."""
+        """Pool the tokens that ``forward`` returned to one vector. ``valid`` is the mask that ``forward`` took."""
         return pool_tokens(x, self.global_pool, None if self.cls_token is not None else valid)
 
 
 def pool_tokens(
     x: Float[Tensor, "*lead N D"], kind: GlobalPool, valid: Bool[Tensor, "*lead N"] | None = None
 ) -> Float[Tensor, "*lead D"]:
-    """The first token, or the mean, maximum or sum of the (valid) tokens."""
+    """Return the first token, or the mean, maximum or sum of the valid tokens."""
     if kind in ("token", "first"):
         return x[..., 0, :]
     if kind == "max":

@@ -1,7 +1,7 @@
-"""Which parameters of a model the classes decide: those of its classifier, under whatever name it has.
+"""Names inside a model: its classifier, and its layers.
 
-Most models call it ``head``. A network that keeps the names of another library says its own in ``head_name``, a module
-name as in ``named_modules``; and what counts as a layer of it, where that is no ``blocks.3``, in ``layer_pattern``.
+Most models call the classifier ``head`` and a layer ``blocks.3``. A model that keeps the names of another library
+states its own: ``head_name``, a module name as in ``named_modules``, and ``layer_pattern``.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Patch dropout: in training a video is computed from a random part of its places, in evaluation from all of them.
+"""Patch dropout: training sees a random part of the spatial positions of a video, evaluation sees all of them.
 
-Source: "PatchDropout" (Liu et al., arXiv 2208.07220) and timm's ``PatchDropout``. Their rule for images is taken over
-for videos as tubes: a place is there at all time indices of a video or at none, so that attention over time, and the
-grid of the factorized models, keep every time index of what is left. Nothing is rescaled: attention and a mean or
-maximum over tokens do not depend on how many there are.
+Source: "PatchDropout" (Liu et al., arXiv 2208.07220) and timm's ``PatchDropout``. Videos drop
+whole tubes: a spatial position stays at all time indices or at none, so that attention over time and the grid of the
+factorized models keep every time index. Tokens are not rescaled, because attention and a mean or maximum over tokens
+do not depend on their number.
 
-    B  videos   T  time indices   S  places, tokens of one time index   N = T S  tokens   D  width
+    B  videos   T  time indices   S  spatial positions, the tokens of one time index   N = T S  tokens   D  width
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from tubelet.types import Grid
 
 
 class PatchDropout(nn.Module):
-    """Keeps ``num_prefix`` tokens in front and, in training, ``1 - rate`` of the places (at least one).
+    """Keeps ``num_prefix`` tokens in front and, in training, ``1 - rate`` of the spatial positions (at least one).
 
-    A video draws its own places; axes between the first and the tokens share them. Draws come from torch's generator,
-    as those of dropout.
+    Each video draws its own positions; axes between the first and the tokens share them. Draws come from torch's
+    generator, like those of dropout.
     """
 
     def __init__(self, rate: float, num_prefix: int) -> None:
@@ -30,13 +30,13 @@ class PatchDropout(nn.Module):
         self.num_prefix = num_prefix
 
     def forward(self, x: Float[Tensor, "B *lead N D"], grid: Grid) -> Float[Tensor, "B *lead N_kept D"]:
-        """``grid`` is that of the tokens behind the prefix: (n_t, n_h, n_w)."""
+        """``grid`` is (n_t, n_h, n_w) of the tokens behind the prefix."""
         if not self.training or not self.rate:
             return x
-        times, places = grid[0], grid[1] * grid[2]
-        number = max(1, round(places * (1 - self.rate)))
-        kept = torch.rand(len(x), places, device=x.device).argsort(-1)[:, :number].sort(-1).values  # B S_kept
-        starts = torch.arange(times, device=x.device) * places  # T
+        times, positions = grid[0], grid[1] * grid[2]
+        number = max(1, round(positions * (1 - self.rate)))
+        kept = torch.rand(len(x), positions, device=x.device).argsort(-1)[:, :number].sort(-1).values  # B S_kept
+        starts = torch.arange(times, device=x.device) * positions  # T
         index = self.num_prefix + (starts[:, None] + kept[:, None]).flatten(1)  # B T*S_kept
         index = torch.cat([torch.arange(self.num_prefix, device=x.device).expand(len(x), -1), index], dim=1)  # B N_kept
         index = index.view(len(x), *[1] * (x.ndim - 3), -1, 1).expand(*x.shape[:-2], -1, x.shape[-1])

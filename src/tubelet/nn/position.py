@@ -1,4 +1,4 @@
-"""Learned position tables that follow the clip: another grid than the one they were made for is interpolated.
+"""Position tables. A learned table is interpolated when a clip has another grid than the table.
 
 Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model.py`` (``AddPositionEmbs``) and
 ``projects/vivit/model_utils.py`` (interpolation with aligned end points).
@@ -35,7 +35,7 @@ class PositionTable(nn.Module):
         self._logged: set[Grid] = set()
 
     def forward(self, grid: Grid) -> Float[Tensor, "rows D"]:
-        """The rows for ``grid``: the table itself, or its interpolation, which is logged once per grid."""
+        """Return the rows for ``grid``: the table, or its interpolation, which is logged once per grid."""
         if grid == self.grid:
             return self.table
         if grid not in self._logged:
@@ -44,19 +44,19 @@ class PositionTable(nn.Module):
         return self.resized(grid)
 
     def resized(self, grid: Grid) -> Float[Tensor, "rows D"]:
-        """The rows for another grid than that of the table."""
+        """Return the rows for another grid than that of the table."""
         return resize_positions(self.table, self.grid, grid, self.num_prefix)
 
     def for_valid(self, valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B rows D"]:
-        """The rows of a table over time for a padded batch: each video gets those it would get alone.
+        """Return the rows of a table over time for a padded batch. Each video gets the rows it would get alone.
 
         ``valid`` is False at padding, whose rows are zero.
         """
         tables = []
-        for places in valid:
-            table = self((int(places.sum()), 1, 1))
-            rows = table.new_zeros(len(places), table.shape[1])
-            rows[places] = table[self.num_prefix :]
+        for is_frame in valid:
+            table = self((int(is_frame.sum()), 1, 1))
+            rows = table.new_zeros(len(is_frame), table.shape[1])
+            rows[is_frame] = table[self.num_prefix :]
             tables.append(torch.cat([table[: self.num_prefix], rows]))
         return torch.stack(tables)
 
@@ -67,10 +67,10 @@ class PositionTable(nn.Module):
 def resize_positions(
     table: Float[Tensor, "rows D"], old: Grid, new: Grid, num_prefix: int
 ) -> Float[Tensor, "new_rows D"]:
-    """A position table for another grid: bilinear in space for each time index, then linear in time.
+    """Resize a position table to another grid: bilinear in space for each time index, then linear in time.
 
-    End points stay aligned, as in the original; prefix rows (class token) are kept. Axes are resized one after
-    the other, so that a change of one axis leaves the others untouched.
+    End points stay aligned, as in the original. Prefix rows (class token) are kept. Axes are resized one after the
+    other, so that a change of one axis leaves the others untouched.
     """
     prefix, rows = table[:num_prefix], table[num_prefix:]
     (old_t, old_h, old_w), (new_t, new_h, new_w) = old, new
@@ -86,7 +86,7 @@ def resize_positions(
 
 
 class NearestPositionTable(PositionTable):
-    """A table that repeats or leaves out rows for another grid, in place of mixing them.
+    """A table that repeats or drops rows for another grid instead of interpolating them.
 
     Source: facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/models/vit.py`` (``forward_features``).
     """
@@ -98,7 +98,7 @@ class NearestPositionTable(PositionTable):
 def nearest_positions(
     table: Float[Tensor, "rows D"], old: Grid, new: Grid, num_prefix: int
 ) -> Float[Tensor, "new_rows D"]:
-    """A position table for another grid: each row is that of the nearest cell (the lower one) of the old grid."""
+    """Resize a position table: each row is that of the nearest cell (the lower one) of the old grid."""
     prefix, rows = table[:num_prefix], table[num_prefix:]
     volume = rearrange(rows, "(t h w) d -> 1 d t h w", t=old[0], h=old[1], w=old[2])
     volume = F.interpolate(volume, size=new, mode="nearest")
@@ -108,7 +108,7 @@ def nearest_positions(
 class FramePositionTable(nn.Module):
     """One learned row per frame number, for a sequence of frames behind a class token (VTN).
 
-    Of P rows the last two belong to the class token and to padding; frame numbers wrap at P - 2, so that a video of
+    The last two of P rows belong to the class token and to padding. Frame numbers wrap at P - 2, so that a video of
     any length has rows. Source: bomri/SlowFast, commit 00a68201, ``slowfast/models/vtn_helper.py``.
     """
 
@@ -146,7 +146,7 @@ class FixedFramePositions(nn.Module):
 
 
 class NoFramePositions(nn.Module):
-    """No positions: the encoder sees order only as far as its window gives it away."""
+    """No positions. The encoder sees order only through the window of its attention."""
 
     def of_frames(self, position: Int[Tensor, "B T"]) -> float:
         return 0.0

@@ -24,15 +24,15 @@ from tubelet.types import Grid
 class TubeletTokenizer(nn.Module):
     """One linear map of every non-overlapping t x h x w block of the clip ("tubelet embedding").
 
-    The 3-D convolution of the paper has its stride equal to its kernel, so it is one matrix product over the
-    cut clip, which is how it is computed; ``proj`` holds its parameters in convolution layout
-    ``[D, C, t, h, w]``. Tokens are ordered time, row, column (column fastest).
+    The paper's 3-D convolution has a stride equal to its kernel, so one matrix product over the cut clip computes it.
+    ``proj`` holds its parameters in convolution layout ``[D, C, t, h, w]``. Tokens are ordered time, row, column
+    (column fastest).
 
-    Deviation: the original drops leftover frames, rows and columns without a word; this refuses them.
+    Deviation: the original drops leftover frames, rows and columns silently; this raises.
 
     Args:
         tubelet_size: (t, h, w) in frames and pixels.
-        grid: the tokens (n_t, n_h, n_w) that the model's position table is made for; used in messages only.
+        grid: tokens (n_t, n_h, n_w) of the model's position table; only messages use it.
     """
 
     def __init__(self, tubelet_size: Grid, in_channels: int, embed_dim: int, grid: Grid) -> None:
@@ -60,8 +60,11 @@ class TubeletTokenizer(nn.Module):
 
 
 def keep_central_frame_(tokenizer: TubeletTokenizer) -> None:
-    """Give a fresh tokenizer weights that are zero but for the central frame of the tubelet (frame t // 2), whose
-    weights are drawn as those of a 2-D patch: "central frame initialization" of section 3.4, without an image model."""
+    """Zero the weights of a fresh tokenizer except at the central frame of the tubelet (frame t // 2).
+
+    The central weights are drawn like those of a 2-D patch: "central frame initialization" of section 3.4, without an
+    image model.
+    """
     weight = tokenizer.proj.weight
     t, h, w = tokenizer.tubelet_size
     central = torch.empty_like(weight[:, :, 0])
@@ -72,9 +75,11 @@ def keep_central_frame_(tokenizer: TubeletTokenizer) -> None:
 
 
 class AveragedFramesTokenizer(nn.Module):
-    """Patches of the mean of every ``t`` consecutive frames: sees all frames as tubelets do, learns nothing about their
-    order within a tubelet. ``proj`` is the 2-D patch convolution of an image ViT, ``[D, C, h, w]``. Not from the paper:
-    the contrast that separates seeing every frame from weighing them.
+    """Patches of the mean of every ``t`` consecutive frames.
+
+    It sees all frames, as tubelets do, and learns nothing about their order within a tubelet. ``proj`` is the 2-D patch
+    convolution of an image ViT, ``[D, C, h, w]``. The paper does not have it; it separates seeing every frame from
+    weighting them.
     """
 
     def __init__(self, tubelet_size: Grid, in_channels: int, embed_dim: int, grid: Grid) -> None:
@@ -104,7 +109,7 @@ class PlaceTokenizer(nn.Module):
     ``proj`` is the 2-D patch convolution of an image ViT, ``[D, C, p, p]``, with torch's own initial values.
     Source: facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/models/vit.py`` (``PatchEmbed``).
 
-    Deviation: the original drops leftover rows and columns without a word; this refuses them.
+    Deviation: the original drops leftover rows and columns silently; this raises.
     """
 
     def __init__(self, patch_size: int, in_channels: int, embed_dim: int, grid: Grid) -> None:
@@ -127,10 +132,10 @@ class UniformFrameTokenizer(nn.Module):
     """Patches of ``num_sampled_frames`` frames spread uniformly over the clip ("uniform frame sampling").
 
     ``proj`` is the 2-D patch convolution of an image ViT, ``[D, C, h, w]``. A clip with no more frames than
-    ``num_sampled_frames`` is used whole.
+    ``num_sampled_frames`` is used as a whole.
 
     Deviation: the original stacks frames along the height before its 2-D convolution, so that patches straddle
-    frames when the height is no multiple of the patch; this refuses such a height.
+    frames when the height is no multiple of the patch; this raises.
     """
 
     def __init__(
@@ -158,7 +163,7 @@ class UniformFrameTokenizer(nn.Module):
 
 
 def uniform_frame_indices(num_frames: int, num_sampled_frames: int) -> list[int]:
-    """Which frames uniform frame sampling takes: round((i + 1) T / (n + 1)), halves to even, for i < n.
+    """Return the frames of uniform frame sampling: round((i + 1) T / (n + 1)), halves to even, for i < n.
 
     Neither the first nor the last frame is taken (8 of 32: 4, 7, 11, 14, 18, 21, 25, 28). When n >= T, all T.
 
@@ -180,7 +185,7 @@ def check_channels(clip: Tensor, expected: int) -> None:
 
 
 def check_divisible(size: Grid, tubelet_size: Grid, grid: Grid) -> None:
-    """Raise when a clip of ``size`` (frames, height, width) is not a whole number of tubelets."""
+    """Raise a TubeletError when a clip of ``size`` (frames, height, width) is not a whole number of tubelets."""
     if all(a % b == 0 and a > 0 for a, b in zip(size, tubelet_size, strict=True)):
         return
     asked = "x".join(f"{a / b:g}" for a, b in zip(size, tubelet_size, strict=True))
