@@ -29,7 +29,8 @@ from tubelet.config import dump_yaml
 from tubelet.data.synthetic import write_motion_set
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.run import run_recipe
-from tubelet.session.progress import NoReporter
+from tubelet.session.progress import NoProgress
+from tubelet.session.session import Session
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "feature_store.json"
 COUNTS = {"train": 16, "val": 8, "test": 8}
@@ -52,7 +53,7 @@ RECIPE: dict[str, Any] = {
 }
 
 
-class Clock(NoReporter):
+class Clock(NoProgress):
     """CPU seconds of every epoch, from one validation to the next; the first begins with the first batch."""
 
     def __init__(self) -> None:
@@ -73,7 +74,7 @@ class Clock(NoReporter):
 def train(recipe: Recipe, folder: Path) -> list[float]:
     """CPU seconds of each epoch of one run."""
     clock = Clock()
-    run_recipe(recipe, folder, device=torch.device("cpu"), reporter=clock)
+    run_recipe(recipe, folder, Session(progress=clock))
     return clock.seconds
 
 

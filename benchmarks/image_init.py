@@ -24,10 +24,11 @@ from typing import Any
 import torch
 import tyro
 
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ConsoleProgress
 from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import RunResult, run_recipe
+from tubelet.session.session import Session
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "image_init.json"
 RECIPE = "adrenalmnist3d/vivit_ti_joint"
@@ -83,7 +84,7 @@ def measure(options: Options, seed: int, folder: Path) -> list[dict[str, Any]]:
     rows = [row("image ViT on slices", seed, options.image_epochs, first)]
     plain = train(folder / f"scratch{seed}", seed, options.video_epochs, {})
     rows.append(row(ARMS[0], seed, options.video_epochs, plain))
-    more = round(first.progress.seconds / plain.progress.seconds * options.video_epochs)
+    more = round(first.state.seconds / plain.state.seconds * options.video_epochs)
     longer = options.video_epochs + more
     rows.append(row(ARMS[1], seed, longer, train(folder / f"longer{seed}", seed, longer, {})))
     for arm, tokenizer in ((ARMS[2], "central_frame"), (ARMS[3], "inflation")):
@@ -101,8 +102,8 @@ def train(folder: Path, seed: int, epochs: int, overrides: dict[str, str]) -> Ru
         "seed": seed,
     }
     recipe = load_recipe(RECIPE, [*overrides.items(), *((key, str(value)) for key, value in fixed.items())])
-    with ProgressReporter(folder.name) as reporter:
-        return run_recipe(recipe, folder, device=torch.device("cpu"), reporter=reporter)
+    with ConsoleProgress(folder.name) as progress:
+        return run_recipe(recipe, folder, Session(progress=progress))
 
 
 def row(arm: str, seed: int, epochs: int, result: RunResult) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def row(arm: str, seed: int, epochs: int, result: RunResult) -> dict[str, Any]:
         "arm": arm,
         "seed": seed,
         "epochs": epochs,
-        "train_seconds": round(result.progress.seconds, 1),
+        "train_seconds": round(result.state.seconds, 1),
         **{name: metrics[name] for name in kept},
     }
 

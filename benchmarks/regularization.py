@@ -34,11 +34,12 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ConsoleProgress
 from tubelet.data.synthetic import write_motion_set
 from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe
+from tubelet.session.session import Session
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "regularization.json"
@@ -125,8 +126,8 @@ def train(options: Options, data: DataSet, name: str, seed: int, fields: Fields)
     if options.quick:
         fields |= {"training.num_epochs": 1, "optim.warmup_epochs": 0}
     recipe = load_recipe(RECIPES[data], [(key, json.dumps(value)) for key, value in fields.items()])
-    with ProgressReporter(f"{data}: {name}, seed {seed}") as reporter:
-        content = run_recipe(recipe, folder, device=torch.device("cpu"), reporter=reporter).to_dict()
+    with ConsoleProgress(f"{data}: {name}, seed {seed}") as progress:
+        content = run_recipe(recipe, folder, Session(progress=progress)).to_dict()
     write_atomically(result, json.dumps(content))
     return content
 

@@ -23,13 +23,14 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ConsoleProgress
 from tubelet.data.synthetic import write_motion_set
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.run import RunResult, run_recipe
+from tubelet.session.session import Session
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "train_families.json"
 DataSet = Literal["motion", "adrenalmnist3d"]
@@ -131,15 +132,13 @@ def recipe_of(name: str, data: DataSet, options: Options) -> Recipe:
 
 
 def train(name: str, data: DataSet, options: Options) -> RunResult:
-    with ProgressReporter(f"{name} on {data}") as reporter:
+    with ConsoleProgress(f"{name} on {data}") as progress:
         result = run_recipe(
             recipe_of(name, data, options),
             options.out / data / name,
-            device=torch.device("cpu"),
-            reporter=reporter,
-            on_batch=lambda done, total: reporter.progress(done, total, "evaluating"),
+            Session(progress=progress),
         )
-        reporter.note(result.evaluation.summary)
+        progress.note(result.evaluation.summary)
     return result
 
 

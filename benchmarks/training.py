@@ -50,6 +50,7 @@ from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.session.processes import SINGLE
+from tubelet.session.session import Session
 from tubelet.training.allocator import keep_freed_memory
 from tubelet.training.config import TrainingConfig
 from tubelet.training.estimate import count_training_macs
@@ -132,7 +133,7 @@ class Trainer:
         self.macs = count_training_macs(model, (3, case.num_frames, *crop)) * case.batch_size  # of one step
         optim = OptimizerConfig()
         self.stepper = Stepper(
-            spread(model, SINGLE, "ddp", device),
+            spread(model, Session(device=device), "ddp"),
             make_optimizer(model, optim),
             make_objective(loader.dataset.manifest),
             case.training,
@@ -140,7 +141,6 @@ class Trainer:
             prepare=lambda pixels: normalize(pixels, protocol),
             mix=loader.dataset.augment.mix,
             seed=0,
-            device=device,
         )
         self.batches, self.step = self._endless(), 0
 

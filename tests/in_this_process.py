@@ -5,24 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import torch
-
 from tubelet.runs.result import Outcome
-from tubelet.session.progress import NoReporter
+from tubelet.session.progress import NoProgress
+from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison
 from tubelet.studies.assets import Materials
 from tubelet.studies.execute import Executed, execute
 from tubelet.studies.jobs import Job
 from tubelet.studies.workers import Shares, Workers, make_run
 
-CPU = torch.device("cpu")
-
 
 class InThisProcess(Workers):
     """Makes the runs one after another, here; remembers their order."""
 
     def __init__(self) -> None:
-        super().__init__(["cpu"], 1, lambda: None)
+        super().__init__(["cpu"], 1, Session())
         self.made: list[Job] = []
 
     def run(
@@ -32,7 +29,7 @@ class InThisProcess(Workers):
         on_share: Callable[[Shares], None] = lambda shares: None,
     ) -> None:
         for job in jobs:
-            outcome = make_run(job, CPU, NoReporter())
+            outcome = make_run(job, Session())
             self.made.append(job)
             on_share({job.name: 0.5})
             on_done(job, outcome)
@@ -40,5 +37,9 @@ class InThisProcess(Workers):
 
 def carried_out(comparison: Comparison, out: Path) -> tuple[Executed, InThisProcess, list[str]]:
     workers, told = InThisProcess(), list[str]()
-    materials = Materials(comparison, out)
-    return execute(materials, workers, lambda done, total, text: told.append(text), lambda _: None), workers, told
+
+    class Texts(NoProgress):
+        def advance(self, done: int, total: int, text: str = "") -> None:
+            told.append(text)
+
+    return execute(Materials(comparison, out), workers, Session(progress=Texts())), workers, told

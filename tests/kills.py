@@ -23,10 +23,9 @@ import yaml
 from safetensors.torch import load_file
 
 import tiny_recipe
-from support import Notes
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe
-from tubelet.session.device import choose_device
+from tubelet.session.session import Session
 from tubelet.training.state.resume import FILE as STATE
 from tubelet.weights.checkpoint.checkpoint import load_checkpoint
 
@@ -97,8 +96,8 @@ def start(words: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
 
 def finish(recipe: Path, run: Path) -> float:
     """Carry a run out, or go on with it, in this process; the seconds of training so far."""
-    result = run_recipe(load_recipe(str(recipe)), run, device=choose_device("cpu"), reporter=Notes())
-    return result.progress.seconds
+    result = run_recipe(load_recipe(str(recipe)), run, Session())
+    return result.state.seconds
 
 
 def wait_for(condition: Path, process: subprocess.Popen[bytes]) -> None:

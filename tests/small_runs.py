@@ -17,11 +17,12 @@ from tubelet.data.loading.dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.protocol import Protocol
-from tubelet.session.signals import Stopping
+from tubelet.session.session import Session
+from tubelet.session.signals import Signals
 from tubelet.training.config import TrainingConfig
-from tubelet.training.engine import Task, fit
+from tubelet.training.engine import TrainingSetup, fit
 from tubelet.training.optim.optimizer import OptimizerConfig
-from tubelet.training.state.resume import Progress
+from tubelet.training.state.resume import TrainingState
 
 PROTOCOL = Protocol(
     num_frames=2, frame_stride=1, resize_short_side=4, crop_size=(4, 4), num_channels=1, mean=(0.5,), std=(0.5,)
@@ -64,11 +65,11 @@ def train_small(
     optim: OptimizerConfig = ADAMW,
     validate: Measure | None = None,
     notes: Notes | None = None,
-    stopping: Stopping | None = None,
+    signals: Signals | None = None,
     save: Callable[[Path], None] | None = None,
     only: str | None = None,
     **training: Any,
-) -> Progress:
+) -> TrainingState:
     """Train ``model`` on the volumes below ``root``, or those of one class; by default three steps an epoch."""
     run.mkdir(exist_ok=True)
     manifest = read_manifest(root, ManifestConfig(val_fraction=0.0, test_fraction=0.0))
@@ -81,23 +82,16 @@ def train_small(
 
     config = TrainingConfig(**{"num_epochs": 1, "batch_size": 4, **training})
     with Loader(ClipDataset(manifest, PROTOCOL, "train"), config.batch_size) as loader:
-        task = Task(
+        setup = TrainingSetup(
             model=model,
             loader=loader,
             prepare=lambda pixels: normalize(pixels, PROTOCOL),
             validate=validate,
             save=save or write,
+            training=config,
+            optim=optim,
         )
-        return fit(
-            task,
-            run,
-            config,
-            optim,
-            seed=0,
-            device=torch.device("cpu"),
-            reporter=notes or Notes(),
-            stopping=stopping,
-        )
+        return fit(setup, run, Session(progress=notes or Notes(), signals=signals or Signals()))
 
 
 def scripted(values: Sequence[float], on_value: Callable[[int], None] = lambda number: None) -> Measure:

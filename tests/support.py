@@ -15,6 +15,7 @@ from tubelet import cli
 from tubelet.data.synthetic import CLASSES, write_motion_set
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
+from tubelet.session.progress import NoProgress
 from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 
 MODEL = "vivit_ti16x2_fe"
@@ -42,8 +43,8 @@ TRAIN_TINY = (
 )
 
 
-class Notes:
-    """A reporter that remembers what it was told."""
+class Notes(NoProgress):
+    """Progress that remembers what it was shown."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -51,8 +52,6 @@ class Notes:
 
     def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None:
         self.steps.append(step)
-
-    def validated(self, step: int, epoch: int, metrics: object, is_best: bool) -> None: ...
 
     def note(self, text: str) -> None:
         self.notes.append(text)

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 
 from recipe_data import shrunk, write_data
-from support import Notes, rows_of
+from support import rows_of
 from tubelet.published import find_published
 from tubelet.recipe import list_recipes, load_recipe
 from tubelet.runs.run import run_recipe
-from tubelet.session.device import choose_device
+from tubelet.session.session import Session
 
 OWN_DATA = ("adrenalmnist3d", "folder", "motion", "scenes")  # nothing is published for them, or not by these papers
 
@@ -48,9 +48,9 @@ def test_a_recipe_trains_two_steps_on_its_own_data_set(name: str, tmp_path: Path
     if key not in data:
         data[key] = write_data(name, layout, data[""] / key)
     recipe = load_recipe(name, shrunk(name, data[key]))
-    result = run_recipe(recipe, tmp_path / "run", device=choose_device("cpu"), reporter=Notes())
-    assert result.progress.step == 2
-    assert not result.progress.failed
+    result = run_recipe(recipe, tmp_path / "run", Session())
+    assert result.state.step == 2
+    assert not result.state.failed
     rows = rows_of(tmp_path / "run" / "log.csv")
     assert len(rows) == 2
     assert all(math.isfinite(float(row["loss"])) and float(row["grad_norm"]) > 0 for row in rows)

@@ -19,7 +19,7 @@ from tubelet.errors import TubeletError
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.folder import resume_recipe
 from tubelet.runs.run import RunResult, run_recipe
-from tubelet.session.device import choose_device
+from tubelet.session.session import Session
 from tubelet.training.state.resume import FILE as STATE
 
 
@@ -53,7 +53,7 @@ def recipe(file: Path, **overrides: str) -> Recipe:
 
 
 def run(recipe: Recipe, folder: Path, notes: Notes | None = None) -> RunResult:
-    return run_recipe(recipe, folder, device=choose_device("cpu"), reporter=notes or Notes())
+    return run_recipe(recipe, folder, Session(progress=notes or Notes()))
 
 
 def evaluated(checkpoint: Path, data: Path, out: Path, *options: str) -> Path:

@@ -11,14 +11,15 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
 
-from support import MODEL, TINY, TRAIN_TINY, Notes, rows_of
+from support import MODEL, TINY, TRAIN_TINY, rows_of
 from tubelet import cli
 from tubelet.data.video.index_store import STORE_NAME, IndexStore
 from tubelet.errors import Stopped
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe
+from tubelet.session.progress import NoProgress
+from tubelet.session.session import Session
 
 
 def test_sigterm_to_the_whole_group_gives_143_and_a_line_and_no_video_counts_as_unreadable(
@@ -58,15 +59,16 @@ def test_sigterm_while_videos_are_indexed_ends_the_run_after_the_file_at_hand(
     root, out, seen = tmp_path / "videos", tmp_path / "run", list[int]()
     shutil.copytree(videos, root, ignore=shutil.ignore_patterns(STORE_NAME))
 
-    def on_file(done: int, total: int) -> None:
-        seen.append(done)
-        if done == 2:
-            os.kill(os.getpid(), signal.SIGTERM)
+    class StopsAtSecondFile(NoProgress):
+        def advance(self, done: int, total: int, text: str = "") -> None:
+            seen.append(done)
+            if done == 2:
+                os.kill(os.getpid(), signal.SIGTERM)
 
     small = {"model": {"name": MODEL, **TINY}, "data.source": str(root), "data.num_workers": 0}
     recipe = load_recipe("folder/default", [(name, repr(value)) for name, value in small.items()])
     with pytest.raises(Stopped) as caught:
-        run_recipe(recipe, out, device=torch.device("cpu"), reporter=Notes(), on_file=on_file)
+        run_recipe(recipe, out, Session(progress=StopsAtSecondFile()))
     assert caught.value.signal_number == signal.SIGTERM
     assert seen == [0, 1, 2]
     store = IndexStore.beside(root)

@@ -15,8 +15,8 @@ from tubelet import config
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model
-from tubelet.runs.initialization import read_start, start_model
-from tubelet.session.progress import NoReporter
+from tubelet.runs.initialization import initialize_model, read_initialization
+from tubelet.session.session import Session
 from tubelet.studies.arms import list_comparisons, load_comparison
 from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 
@@ -136,9 +136,9 @@ def test_image_models_of_shipped_comparisons_fit_the_arms_that_start_from_them(n
             if recipe.init is None:
                 continue
             recipe = dataclasses.replace(recipe, init=dataclasses.replace(recipe.init, source=str(tmp_path / dataset)))
-            begun = read_start(recipe, None, False, NoReporter())
+            begun = read_initialization(recipe, Session())
             model = create_model(recipe.model["name"], **begun.recipe.model_options(2))
-            started = start_model(model, begun, recipe.protocol, NoReporter())
-            assert started.account is not None
-            blocks = [row for row in started.account["rows"] if "blocks" in str(row)]
+            started = initialize_model(model, begun, recipe.protocol, Session())
+            assert started.provenance is not None
+            blocks = [row for row in started.provenance["rows"] if "blocks" in str(row)]
             assert sum(row["count"] for row in blocks) >= 2 * 12  # two blocks of the image model, 12 tensors each

@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from in_this_process import CPU, InThisProcess, carried_out
+from in_this_process import InThisProcess, carried_out
 from tiny_comparison import load, made_up_costs
 from tubelet.report.comparison import write_comparison_report
 from tubelet.runs.result import FILE
-from tubelet.session.progress import NoReporter
+from tubelet.session.progress import NoProgress
+from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison
 from tubelet.studies.assets import Materials
 from tubelet.studies.execute import Executed
@@ -34,10 +35,11 @@ from tubelet.studies.arms import load_comparison
 from tubelet.studies.execute import execute
 from tubelet.studies.assets import Materials
 from tubelet.studies.workers import Workers
+from tubelet.session.session import Session
 if __name__ == "__main__":
-    with Workers(["cpu"], 1, lambda: None) as workers:
+    with Workers(["cpu"], 1, Session()) as workers:
         materials = Materials(load_comparison(sys.argv[1]), Path(sys.argv[2]))
-        execute(materials, workers, lambda *_: None, lambda _: None)
+        execute(materials, workers, Session())
 """
 
 
@@ -134,7 +136,7 @@ class Killed(BaseException):
     """What a run cannot handle."""
 
 
-class KilledAt(NoReporter):
+class KilledAt(NoProgress):
     """Ends a run after its step ``last``; remembers the steps it saw."""
 
     def __init__(self, last: int) -> None:
@@ -158,10 +160,10 @@ def test_moved_before_it_is_done_it_goes_on_to_the_same_numbers(finished: Finish
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()
     with pytest.raises(Killed):
-        make_run(job_in(here), CPU, KilledAt(4))  # in its second epoch
+        make_run(job_in(here), Session(progress=KilledAt(4)))  # in its second epoch
     here.rename(there)
     job, going_on = job_in(there), KilledAt(99)
-    make_run(job, CPU, going_on)
+    make_run(job, Session(progress=going_on))
     assert going_on.seen == [4]  # told once an epoch: the first is not run again
     assert json.loads((job.folder / TEST).read_text()) == json.loads((expected.folder / TEST).read_text())
 
@@ -177,12 +179,12 @@ def is_group_alive(group: int) -> bool:
 def test_costs_are_measured_once_for_the_same_recipes(finished: Finished, tmp_path: Path) -> None:
     _, _, executed, _, _ = finished
     jobs = {"tubelets": executed.final[0]}
-    costs = measure_costs(jobs, tmp_path, device=CPU, num_threads=1)
+    costs = measure_costs(jobs, tmp_path, Session(), num_threads=1)
     assert costs["tubelets"].num_parameters > 0
     low, high = costs["tubelets"].step_spread
     assert 0 < low <= costs["tubelets"].step_seconds <= high
     assert (costs["tubelets"].peak_bytes or 0) > 10**8
-    assert measure_costs(jobs, tmp_path, device=CPU, num_threads=1) == costs
+    assert measure_costs(jobs, tmp_path, Session(), num_threads=1) == costs
 
 
 def test_the_report_says_what_was_found_and_needs_nothing_else(finished: Finished) -> None:

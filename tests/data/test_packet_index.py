@@ -12,7 +12,7 @@ import av
 import numpy as np
 import pytest
 
-from support import write_csv
+from support import Notes, write_csv
 from tubelet.data.loading.dataset import ClipDataset
 from tubelet.data.loading.index_dataset import index_files, index_manifest, video_files
 from tubelet.data.manifest.manifest import Manifest, ManifestConfig, Sample, read_manifest
@@ -22,9 +22,21 @@ from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
+from tubelet.session.session import Session
 
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"
 READABLE = sorted(path.name for path in CLIPS.iterdir() if path.suffix != ".md")
+
+
+class Counts(Notes):
+    """Progress that remembers how far it was, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.told: list[tuple[int, int]] = []
+
+    def advance(self, done: int, total: int, text: str = "") -> None:
+        self.told.append((done, total))
 
 
 @pytest.mark.parametrize("name", READABLE)
@@ -147,16 +159,16 @@ def test_a_manifest_is_indexed_once_and_a_folder_that_cannot_be_written_costs_on
     tmp_path: Path, clips: list[Path]
 ) -> None:
     rows = tuple(Sample(path=path.name, labels=(0,), split="train") for path in clips)
-    manifest, notes = Manifest(tmp_path, rows, {"label": ("a", "b")}, "files"), list[str]()
-    told: list[tuple[int, int]] = []
+    manifest, progress = Manifest(tmp_path, rows, {"label": ("a", "b")}, "files"), Counts()
     for _ in range(2):
-        index_manifest(manifest, 0, notes.append, lambda *counts: told.append(counts))
-    assert told == [(0, 3), (1, 3), (2, 3), (3, 3), (3, 3)]
-    assert notes == []
+        index_manifest(manifest, 0, Session(progress=progress))
+    assert progress.told == [(0, 3), (1, 3), (2, 3), (3, 3), (3, 3)]
+    assert progress.notes == []
     IndexStore.beside(tmp_path).file.unlink()
     IndexStore.beside(tmp_path).file.mkdir()
-    index_manifest(manifest, 0, notes.append, lambda *counts: pytest.fail("worked for nothing") if counts[0] else None)
-    (note,) = notes
+    index_manifest(manifest, 0, Session(progress=progress))
+    assert not any(done for done, _ in progress.told[5:]), "worked for nothing"
+    (note,) = progress.notes
     assert "cannot be written" in note
 
 
@@ -173,7 +185,9 @@ def read_only(tmp_path: Path, clips: list[Path]) -> Manifest:
 def test_where_the_data_cannot_be_written_indices_are_kept_beside_the_manifest(
     read_only: Manifest, tmp_path: Path, clips: list[Path]
 ) -> None:
-    index_manifest(read_only.split("train"), 0, pytest.fail)
+    progress = Counts()
+    index_manifest(read_only.split("train"), 0, Session(progress=progress))
+    assert progress.notes == []
     assert (tmp_path / "lists" / STORE_NAME).is_file()
     store = pickle.loads(pickle.dumps(IndexStore.of(read_only)))
     assert all(store.get(clip) is not None for clip in clips[:2])
@@ -183,10 +197,10 @@ def test_where_nothing_can_be_written_a_process_indexes_a_file_once(
     read_only: Manifest, tmp_path: Path, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lists" / STORE_NAME).mkdir()
-    notes: list[str] = []
-    index_manifest(read_only, 0, notes.append)
-    assert len(notes) == 1
-    assert str(tmp_path / "lists" / STORE_NAME) in notes[0]
+    progress = Counts()
+    index_manifest(read_only, 0, Session(progress=progress))
+    (note,) = progress.notes
+    assert str(tmp_path / "lists" / STORE_NAME) in note
     protocol = Protocol(num_frames=2, resize_short_side=32, crop_size=(32, 32))
     dataset, opened = ClipDataset(read_only, protocol), list[Path]()
     made = PacketIndex.of
@@ -213,6 +227,7 @@ def test_what_a_process_remembers_is_bounded(
 
 def test_data_without_videos_gets_no_store(tmp_path: Path) -> None:
     np.save(tmp_path / "volume.npy", np.zeros((4, 8, 8), np.uint8))
-    rows = (Sample(path="volume.npy", labels=(0,), split="train"),)
-    index_manifest(Manifest(tmp_path, rows, {"label": ("a", "b")}, "files"), 1, pytest.fail)
+    rows, progress = (Sample(path="volume.npy", labels=(0,), split="train"),), Counts()
+    index_manifest(Manifest(tmp_path, rows, {"label": ("a", "b")}, "files"), 1, Session(progress=progress))
+    assert progress.notes == []
     assert [path.name for path in tmp_path.iterdir()] == ["volume.npy"]

@@ -18,6 +18,8 @@ from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manife
 from tubelet.errors import DataError, ScoresNotFinite
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.inference.predictor import load
+from tubelet.session.progress import NoProgress
+from tubelet.session.session import Session
 
 
 @pytest.fixture
@@ -46,8 +48,8 @@ def scores(
             model,
             loader,
             PROTOCOL,
+            Session(),
             split="test",
-            device=torch.device("cpu"),
             failure_budget=failure_budget,
             out=out,
         )
@@ -156,7 +158,7 @@ def test_the_majority_baseline_is_that_of_the_training_split(videos: Path) -> No
     rows = [dataclasses.replace(train.samples[0], labels=(k,)) for k, count in enumerate(counts) for _ in range(count)]
     train = dataclasses.replace(train, samples=tuple(rows))
     with Loader(ClipDataset(manifest.split("test"), PROTOCOL, "views"), 8) as loader:
-        result = evaluate(KnowsClassOne(), loader, PROTOCOL, split="test", device=torch.device("cpu"), train=train)
+        result = evaluate(KnowsClassOne(), loader, PROTOCOL, Session(), split="test", train=train)
     names = PROTOCOL.labels["label"]
     assert (result.metrics.majority_label, result.metrics.majority_source) == (names[2], "train")
     assert result.metrics.top1 == result.metrics.majority_baseline == 1 / 8
@@ -176,10 +178,14 @@ def test_classes_that_are_not_those_of_the_model_in_its_order_are_refused(
         Loader(ClipDataset(read_manifest(videos).split("test"), PROTOCOL, "views"), 8) as loader,
         pytest.raises(DataError, match=r"the labels of the data, label \(8 classes\), are not those of the model"),
     ):
-        evaluate(KnowsClassOne(), loader, protocol, split="test", device=torch.device("cpu"))
+        evaluate(KnowsClassOne(), loader, protocol, Session(), split="test")
 
 
 def test_progress_counts_every_video_read_or_not(damaged: Path, checkpoint: Path) -> None:
+    class Counts(NoProgress):
+        def advance(self, done: int, total: int, text: str = "") -> None:
+            seen.append((done, total))
+
     seen: list[tuple[int, int]] = []
     dataset = ClipDataset(read_manifest(damaged).split("test"), PROTOCOL, "views")
     with Loader(dataset, 5) as loader:
@@ -187,10 +193,9 @@ def test_progress_counts_every_video_read_or_not(damaged: Path, checkpoint: Path
             load(checkpoint, "cpu").model,
             loader,
             PROTOCOL,
+            Session(progress=Counts()),
             split="test",
-            device=torch.device("cpu"),
             failure_budget=1.0,
-            on_batch=lambda done, total: seen.append((done, total)),
         )
     assert seen == [(5, 16), (10, 16), (15, 16), (16, 16)]
 
@@ -224,4 +229,4 @@ def test_scores_that_are_no_numbers_are_refused_and_counted(videos: Path, checkp
         f"of {COUNTS['test']} videos of split 'test' have scores that are not finite; the weights of the model are"
     )
     with Loader(ClipDataset(test, PROTOCOL, "views"), 3) as loader, pytest.raises(ScoresNotFinite, match=message):
-        evaluate(Ruined().eval(), loader, PROTOCOL, split="test", device=torch.device("cpu"))
+        evaluate(Ruined().eval(), loader, PROTOCOL, Session(), split="test")

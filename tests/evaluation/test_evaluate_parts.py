@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
 import torch
 
-from support import PROTOCOL, tiny_model
+from support import PROTOCOL, Notes, tiny_model
 from tubelet.data.loading.dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
 from tubelet.errors import DataError
-from tubelet.evaluation.evaluate import Evaluation, Scored, evaluate
+from tubelet.evaluation.evaluate import Evaluation, evaluate
+from tubelet.session.processes import Processes
+from tubelet.session.progress import NoProgress, Progress
+from tubelet.session.session import Session
 
+T = TypeVar("T")
 NAMES = next(iter(PROTOCOL.labels.values()))
 
 
@@ -34,27 +39,28 @@ def by_processes(split: Manifest, number: int, failure_budget: float = 0.2) -> t
     """The result of each of so many processes, and what the first of them is told."""
     torch.manual_seed(0)
     model, _ = tiny_model(len(NAMES))
-    dataset, parts, notes = ClipDataset(split, PROTOCOL, "views"), dict[int, Scored](), list[str]()
+    dataset, parts, notes = ClipDataset(split, PROTOCOL, "views"), dict[int, Any](), Notes()
 
-    def one(rank: int, *, is_heard: bool) -> Evaluation:
-        def gather(own: Scored) -> list[Scored]:
-            parts[rank] = own
+    class InTurn(Processes):
+        """Gathers what the processes gave in their last turns."""
+
+        def gather(self, value: T) -> list[T]:
+            parts[self.rank] = value
             return [parts[other] for other in sorted(parts)]
 
+    def one(rank: int, progress: Progress) -> Evaluation:
         return evaluate(
             model,
             Loader(dataset, 2, rank=rank, num_processes=number),
             PROTOCOL,
+            Session(processes=InTurn(rank, number), progress=progress),
             split="train",
-            device=torch.device("cpu"),
             failure_budget=failure_budget,
-            gather=gather,
-            note=notes.append if is_heard else lambda line: None,
         )
 
     for rank in range(number):  # until all parts are known
-        one(rank, is_heard=False)
-    return [one(rank, is_heard=rank == 0) for rank in range(number)], notes
+        one(rank, NoProgress())
+    return [one(rank, notes) for rank in range(number)], notes.notes
 
 
 @pytest.mark.parametrize("number", [2, 3, 9])

@@ -21,6 +21,7 @@ from tubelet.errors import DataError
 from tubelet.inference.extract import Extracted, ExtractOptions, extract, open_store
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
+from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import Record
 from vtn_recipe import RECIPE
 
@@ -42,7 +43,7 @@ def write(manifest: Manifest, out: Path, **options: object) -> Extracted:
     record = Record(model_name=NAME, model_config=vars(model_config(NAME, FIELDS)), protocol=PROTOCOL)
     store = open_store(out, judge, record, manifest, "data")
     asked = ExtractOptions(**{"splits": manifest.splits, **options})  # type: ignore[arg-type]
-    return extract(judge, store, manifest, out, asked, device=CPU)
+    return extract(judge, store, manifest, out, asked, Session())
 
 
 def files(out: Path) -> list[Path]:

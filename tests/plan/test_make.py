@@ -12,12 +12,13 @@ import torch
 from huggingface_hub import constants
 
 from layout_examples import text
-from support import COUNTS, MODEL, TINY, Notes, content_of, motion_videos, rows_of, write_checkpoint
+from support import COUNTS, MODEL, TINY, content_of, motion_videos, rows_of, write_checkpoint
 from tubelet.data.video.index_store import STORE_NAME
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.plan.make import plan_run
 from tubelet.runs.plan.parts import Plan
 from tubelet.runs.run import run_recipe
+from tubelet.session.session import Session
 
 CPU = torch.device("cpu")
 # Clips of SMALL, 15 kB each as pixels alone, that no step of this machine can hold.
@@ -47,7 +48,7 @@ def recipe(source: Path, **fields: Any) -> Recipe:
 
 
 def plan(source: Path, out: Path, **fields: Any) -> Plan:
-    return plan_run(recipe(source, **fields), out / "run", CPU)
+    return plan_run(recipe(source, **fields), out / "run", Session())
 
 
 def test_a_plan_is_what_the_run_does_and_leaves_nothing_behind(videos: Path, tmp_path: Path) -> None:
@@ -57,9 +58,9 @@ def test_a_plan_is_what_the_run_does_and_leaves_nothing_behind(videos: Path, tmp
     assert planned.problems == []
     assert content_of(videos) == before
     assert not (tmp_path / "run").exists()
-    done = run_recipe(recipe(videos), tmp_path / "run", device=CPU, reporter=Notes())
+    done = run_recipe(recipe(videos), tmp_path / "run", Session())
     assert planned.schedule is not None
-    assert planned.schedule.num_steps == done.progress.step == 6
+    assert planned.schedule.num_steps == done.state.step == 6
     log = rows_of(tmp_path / "run" / "log.csv")
     curve = {round(point.epoch * 2): point.lr for point in planned.schedule.curve}  # two steps in an epoch
     assert curve == {int(row["step"]) - 1: pytest.approx(float(row["lr"])) for row in log}

@@ -26,10 +26,10 @@ from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
-from tubelet.session.processes import SINGLE, World, open_world
-from tubelet.session.progress import NoReporter, Reporter
+from tubelet.session.processes import open_processes
+from tubelet.session.session import Session
 from tubelet.training.config import Strategy, TrainingConfig
-from tubelet.training.engine import Task, fit
+from tubelet.training.engine import TrainingSetup, fit
 from tubelet.training.optim.optimizer import OptimizerConfig
 from tubelet.training.state.storage import explaining_storage
 
@@ -99,7 +99,7 @@ def write_videos(root: Path) -> Path:
     return root
 
 
-def train(case: Case, root: Path, run: Path, world: World = SINGLE, reporter: Reporter | None = None) -> None:
+def train(case: Case, root: Path, run: Path, session: Session) -> None:
     """Train in ``run``, going on from what is there; ``last/weights.pt`` are the weights in the end."""
     run.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(1)
@@ -121,71 +121,72 @@ def train(case: Case, root: Path, run: Path, world: World = SINGLE, reporter: Re
         path.mkdir(exist_ok=True)
         torch.save(model.state_dict(), path / "weights.pt")
 
-    task = Task(
+    setup = TrainingSetup(
         model=model,
-        loader=Loader(dataset, BATCH_SIZE, rank=world.rank, num_processes=world.size),
+        loader=Loader(dataset, BATCH_SIZE, rank=session.processes.rank, num_processes=session.processes.size),
         prepare=lambda pixels: normalize(pixels, PROTOCOL).to(case.dtype),
         validate=None,
         save=save,
+        training=TrainingConfig(
+            num_epochs=case.num_epochs,
+            batch_size=BATCH_SIZE,
+            accumulation=case.accumulation,
+            strategy=case.strategy if session.processes.has_group else "ddp",
+            precision=case.precision,
+            gradient_checkpointing=case.gradient_checkpointing,
+            checkpoint_every_steps=case.checkpoint_every_steps,
+        ),
+        optim=OptimizerConfig(lr=0.003, warmup_epochs=1.0, weight_decay=0.05),
+        seed=3,
         mix=case.mix,
         failure_budget=0.2,
     )
-    training = TrainingConfig(
-        num_epochs=case.num_epochs,
-        batch_size=BATCH_SIZE,
-        accumulation=case.accumulation,
-        strategy=case.strategy if world.has_group else "ddp",
-        precision=case.precision,
-        gradient_checkpointing=case.gradient_checkpointing,
-        checkpoint_every_steps=case.checkpoint_every_steps,
-    )
-    optim = OptimizerConfig(lr=0.003, warmup_epochs=1.0, weight_decay=0.05)
-    fit(task, run, training, optim, seed=3, device=CPU, reporter=reporter or NoReporter(), world=world)
+    fit(setup, run, session)
 
 
-def compare(folder: Path, world: World) -> None:
+def compare(folder: Path, session: Session) -> None:
     for case in (*CASES, *RESUMED):
-        train(case, folder / "videos", folder / case.name, world)
-    fill(folder, world)
+        train(case, folder / "videos", folder / case.name, session)
+    fill(folder, session)
     raise ConfigError("every process meets this error")
 
 
-def fill(folder: Path, world: World) -> None:
+def fill(folder: Path, session: Session) -> None:
     """Process 1 cannot write its shards of a second session; each process leaves the line that it ends with."""
     run = folder / "full"
     case = Case(name="full", strategy="fsdp", num_epochs=1)
-    train(case, folder / "videos", run, world)
+    train(case, folder / "videos", run, session)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
-        if world.rank == 1:
+        if session.processes.rank == 1:
             resource.setrlimit(resource.RLIMIT_FSIZE, (3000, before[1]))
         with explaining_storage(run):
-            train(replace(case, num_epochs=2), folder / "videos", run, world)
+            train(replace(case, num_epochs=2), folder / "videos", run, session)
     except TubeletError as error:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-        (folder / f"full-{world.rank}.txt").write_text(str(error), encoding="utf-8")
+        (folder / f"full-{session.processes.rank}.txt").write_text(str(error), encoding="utf-8")
 
 
-def kill(folder: Path, world: World) -> None:
+def kill(folder: Path, session: Session) -> None:
     """In session k, process 1 is killed in the middle of case k, if there is one."""
     session = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     original = step_file.step_seed
 
     def step_seed(seed: int, step: int) -> int:
-        if running == session < len(RESUMED) and step == KILLED_AT[running] and world.rank == 1:
+        if running == session < len(RESUMED) and step == KILLED_AT[running] and session.processes.rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(seed, step)
 
     step_file.step_seed = step_seed
     for running, case in enumerate(RESUMED):  # noqa: B007  # step_seed reads it
-        train(case, folder / "videos", folder / f"killed-{case.name}", world)
+        train(case, folder / "videos", folder / f"killed-{case.name}", session)
 
 
 def main() -> int:
     what, folder = sys.argv[1], Path(sys.argv[2])
     try:
-        with open_world(CPU) as world:
-            {"compare": compare, "kill": kill}[what](folder, world)
+        with open_processes(CPU) as processes:
+            {"compare": compare, "kill": kill}[what](folder, Session(processes=processes))
     except TubeletError as error:
         print(f"tubelet: error: {error}", file=sys.stderr)
         return 1

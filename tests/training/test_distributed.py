@@ -29,7 +29,8 @@ from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
-from tubelet.session.processes import SINGLE, launched_command, own_device
+from tubelet.session.processes import launched_command, own_device
+from tubelet.session.session import Session
 from tubelet.training.checks import check_portions
 from tubelet.training.parallel.parallelize import spread
 from tubelet.weights.open import open_checkpoint
@@ -184,7 +185,7 @@ def test_stopped_by_the_scheduler_three_processes_go_on_and_evaluate_as_one_does
     model, record = open_checkpoint(run / "best")
     with Loader(ClipDataset(manifest.split("test"), record.protocol, "views"), 1) as loader:
         train = manifest.split("train")
-        result = evaluate(model, loader, record.protocol, split="test", device=CPU, train=train)
+        result = evaluate(model, loader, record.protocol, Session(), split="test", train=train)
     write_evaluation(result, alone)
     assert result.metrics.num_videos == 10
     for name in ("scores.csv", "metrics.json"):
@@ -209,7 +210,7 @@ def test_another_number_of_processes_goes_on_and_says_that_bits_differ(folder: P
     case = dataclasses.replace(workers.RESUMED[0], num_epochs=5)
     shutil.copytree(folder / "ddp", tmp_path / "run")
     notes = Notes()
-    workers.train(case, folder / "videos", tmp_path / "run", reporter=notes)
+    workers.train(case, folder / "videos", tmp_path / "run", Session(progress=notes))
     assert len(log_of(tmp_path / "run")) == 15
     assert any(
         note.startswith("goes on with 1 processes where there were 2: batches are the same") for note in notes.notes
@@ -223,7 +224,7 @@ def test_a_batch_too_small_for_the_processes_is_refused() -> None:
 
 def test_shards_need_a_launcher() -> None:
     with pytest.raises(ConfigError, match="torchrun --nproc-per-node"):
-        spread(torch.nn.Linear(1, 1), SINGLE, "fsdp", CPU)
+        spread(torch.nn.Linear(1, 1), Session(), "fsdp")
 
 
 def test_of_launched_processes_the_first_plans_and_commands_name_the_launcher(

@@ -24,11 +24,12 @@ from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError, DataError, TubeletError
 from tubelet.models import create_model
+from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
-from tubelet.training.engine import Task, fit
+from tubelet.training.engine import TrainingSetup, fit
 from tubelet.training.optim.optimizer import OptimizerConfig
 from tubelet.training.state import resume
-from tubelet.training.state.resume import Progress
+from tubelet.training.state.resume import TrainingState
 from tubelet.training.step import step_seed
 
 # Plain gradient descent in one step of size 1: the change of the weights is the gradient.
@@ -52,7 +53,7 @@ def train(
     num_epochs: int = 1,
     failure_budget: float = 0.01,
     **training: Any,
-) -> Progress:
+) -> TrainingState:
     run.mkdir(exist_ok=True)
     manifest = read_manifest(root, ManifestConfig(val_fraction=0.0, test_fraction=0.0))
 
@@ -60,16 +61,17 @@ def train(
         path.mkdir(exist_ok=True)
         torch.save(model.state_dict(), path / "weights.pt")
 
-    task = Task(
+    setup = TrainingSetup(
         model=model,
         loader=Loader(ClipDataset(manifest, PROTOCOL, "train"), batch_size),
         prepare=lambda pixels: normalize(pixels, PROTOCOL),
         validate=validate,
         save=save,
+        training=TrainingConfig(num_epochs=num_epochs, batch_size=batch_size, **training),
+        optim=optim,
         failure_budget=failure_budget,
     )
-    config = TrainingConfig(num_epochs=num_epochs, batch_size=batch_size, **training)
-    return fit(task, run, config, optim, seed=0, device=torch.device("cpu"), reporter=notes or Notes())
+    return fit(setup, run, Session(progress=notes or Notes()))
 
 
 def whole_batch(root: Path, names: Sequence[str] | None = None) -> tuple[Tensor, Tensor]:

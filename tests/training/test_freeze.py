@@ -5,18 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 from torch import nn
 
 from small_runs import PROTOCOL, write_volumes
-from support import Notes, assert_one_line, tiny_model
+from support import assert_one_line, tiny_model
 from tubelet.data.clips.transforms import normalize
 from tubelet.data.loading.dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.errors import ConfigError
+from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
-from tubelet.training.engine import Task, fit
+from tubelet.training.engine import TrainingSetup, fit
 from tubelet.training.optim.freeze import freeze
 from tubelet.training.optim.optimizer import OptimizerConfig
 
@@ -61,18 +61,18 @@ def test_a_frozen_norm_keeps_its_weights_and_its_statistics_in_training(tmp_path
     model = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(32), nn.Linear(32, 3))
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     manifest = read_manifest(write_volumes(tmp_path / "data"), ManifestConfig(val_fraction=0.0, test_fraction=0.0))
-    task = Task(
+    setup = TrainingSetup(
         model=model,
         loader=Loader(ClipDataset(manifest, PROTOCOL, "train"), 6),
         prepare=lambda pixels: normalize(pixels, PROTOCOL),
         validate=None,
         save=lambda path: path.mkdir(exist_ok=True),
+        training=TrainingConfig(num_epochs=2, batch_size=6),
+        optim=OptimizerConfig(lr=0.1, weight_decay=0.1, warmup_epochs=0.0),
         frozen=freeze(model, patterns),
     )
-    options = OptimizerConfig(lr=0.1, weight_decay=0.1, warmup_epochs=0.0)
     (tmp_path / "run").mkdir()
-    training = TrainingConfig(num_epochs=2, batch_size=6)
-    fit(task, tmp_path / "run", training, options, seed=0, device=torch.device("cpu"), reporter=Notes())
+    fit(setup, tmp_path / "run", Session())
     changed = {name for name, tensor in model.state_dict().items() if not tensor.equal(before[name])}
     head = {"2.weight", "2.bias"}
     assert changed == (head if patterns else set(before))

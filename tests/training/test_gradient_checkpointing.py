@@ -12,11 +12,12 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from support import Notes, tiny_model
+from support import tiny_model
 from tubelet.errors import ConfigError
 from tubelet.models import create_model
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe
+from tubelet.session.session import Session
 from tubelet.training.gradient_checkpointing import checkpoint_blocks, find_blocks
 
 SMALL: dict[str, Any] = {"num_frames": 4, "image_size": [32, 32], "num_classes": 3}
@@ -123,7 +124,7 @@ def test_a_run_with_it_ends_with_the_weights_of_one_without(tmp_path: Path, reci
     for value in ("false", "true"):
         fields = [("training.num_epochs", "1"), ("training.gradient_checkpointing", value)]
         recipe = load_recipe(str(recipe_file), fields)
-        run_recipe(recipe, tmp_path / value, device=torch.device("cpu"), reporter=Notes())
+        run_recipe(recipe, tmp_path / value, Session())
         ends.append(load_file(tmp_path / value / "last" / "model.safetensors"))
     without, with_it = ends
     assert with_it.keys() == without.keys()

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from support import Notes
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe
-from tubelet.session.device import choose_device
+from tubelet.session.session import Session
 from tubelet.training.log.run_log import STEP_COLUMNS, VALIDATION_COLUMNS, RunLog
 
 
@@ -101,7 +100,7 @@ def test_a_run_that_is_finished_is_not_written_to_again(tmp_path: Path, recipe_f
     """Naming it once more only evaluates it."""
     recipe = load_recipe(str(recipe_file), [("training.num_epochs", "1")])
     for _ in range(2):
-        run_recipe(recipe, tmp_path / "run", device=choose_device("cpu"), reporter=Notes())
+        run_recipe(recipe, tmp_path / "run", Session())
         assert [int(row["step"]) for row in rows_of(tmp_path / "run", "log.csv")] == list(range(1, 10))
         assert [step for step, _ in scalars(tmp_path / "run")["train/loss"]] == list(range(1, 10))
 

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-from support import Notes
 from tubelet.data.clips.augment import AugmentConfig
 from tubelet.data.clips.mixing import MixConfig, draw_mixture
 from tubelet.data.clips.transforms import normalize
@@ -22,8 +21,9 @@ from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 from tubelet.recipe import DataConfig, Recipe
+from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
-from tubelet.training.engine import Task, fit
+from tubelet.training.engine import TrainingSetup, fit
 from tubelet.training.optim.optimizer import OptimizerConfig
 from tubelet.types import Batch
 
@@ -55,20 +55,22 @@ def linear() -> nn.Module:
 def train(batches: Loader, run: Path, mix: MixConfig, accumulation: int) -> tuple[nn.Module, dict[str, str]]:
     """The model after one step, and the step's row of the log."""
     run.mkdir()
-    task = Task(
+    setup = TrainingSetup(
         model=linear(),
         loader=batches,
         prepare=lambda pixels: normalize(pixels, PROTOCOL),
         validate=None,
         save=lambda path: path.mkdir(exist_ok=True),
+        training=TrainingConfig(num_epochs=1, batch_size=8, accumulation=accumulation, label_smoothing=SMOOTHING),
+        optim=PLAIN,
+        seed=3,
         mix=mix,
         failure_budget=1.0,
     )
-    config = TrainingConfig(num_epochs=1, batch_size=8, accumulation=accumulation, label_smoothing=SMOOTHING)
-    fit(task, run, config, PLAIN, seed=3, device=torch.device("cpu"), reporter=Notes())
+    fit(setup, run, Session())
     with (run / "log.csv").open(encoding="utf-8", newline="") as stream:
         (row,) = csv.DictReader(stream)
-    return task.model, row
+    return setup.model, row
 
 
 def by_hand(batch: Batch, mix: MixConfig) -> tuple[Tensor, Tensor]:

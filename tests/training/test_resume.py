@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from tubelet.errors import CheckpointError, ConfigError, DataError
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe
-from tubelet.session.device import choose_device
+from tubelet.session.session import Session
 from tubelet.training.state import resume
 
 NUM_STEPS = 3 * 9  # epochs of the recipe x its steps per epoch
@@ -99,31 +99,23 @@ def test_two_workers_give_the_weights_of_none(tmp_path: Path, recipe_file: Path,
 def test_a_run_folder_takes_no_other_recipe_and_no_other_data(recipe_file: Path, volumes: Path) -> None:
     run = recipe_file.parent / "run"
     short = [("training.num_epochs", "1")]
-    run_recipe(load_recipe(str(recipe_file), short), run, device=choose_device("cpu"), reporter=Silent())
+    run_recipe(load_recipe(str(recipe_file), short), run, Session())
     with pytest.raises(ConfigError, match="another recipe"):
-        run_recipe(load_recipe(str(recipe_file)), run, device=choose_device("cpu"), reporter=Silent())
+        run_recipe(load_recipe(str(recipe_file)), run, Session())
     with np.load(volumes, allow_pickle=False) as file:
         arrays = {name: file[name] for name in file.files}
     arrays["train_images"][0, 0, 0, 0] ^= 1
     np.savez(volumes, **arrays)
     with pytest.raises(DataError, match="the data changed"):
-        run_recipe(load_recipe(str(recipe_file), short), run, device=choose_device("cpu"), reporter=Silent())
+        run_recipe(load_recipe(str(recipe_file), short), run, Session())
 
 
 def test_a_damaged_state_is_refused_and_kept(tmp_path: Path, recipe_file: Path) -> None:
     run = tmp_path / "run"
     recipe = load_recipe(str(recipe_file), [("training.num_epochs", "1")])
-    run_recipe(recipe, run, device=choose_device("cpu"), reporter=Silent())
+    run_recipe(recipe, run, Session())
     state = run / resume.FILE
     state.write_bytes(state.read_bytes()[:1000])
     with pytest.raises(CheckpointError, match="cannot resume"):
-        run_recipe(recipe, run, device=choose_device("cpu"), reporter=Silent())
+        run_recipe(recipe, run, Session())
     assert state.stat().st_size == 1000
-
-
-class Silent:
-    """A reporter that says nothing."""
-
-    def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None: ...
-    def validated(self, step: int, epoch: int, metrics: object, is_best: bool) -> None: ...
-    def note(self, text: str) -> None: ...

@@ -7,17 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from torch import Tensor, nn
 
 from small_runs import ADAMW, CLASSES, PROTOCOL
-from support import Notes
 from tubelet.data.clips.transforms import normalize
 from tubelet.data.loading.dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
-from tubelet.training.engine import Task, fit
+from tubelet.training.engine import TrainingSetup, fit
 
 
 class Listening(nn.Module):
@@ -51,15 +50,16 @@ def test_the_model_is_told_which_frames_of_the_source_it_sees(tmp_path: Path, ac
     model, run = Listening(), tmp_path / "run"
     run.mkdir()
     with Loader(ClipDataset(manifest, protocol, "train"), 6) as loader:
-        task = Task(
+        setup = TrainingSetup(
             model=model,
             loader=loader,
             prepare=lambda pixels: normalize(pixels, protocol),
             validate=None,
             save=lambda path: None,
+            training=TrainingConfig(num_epochs=2, batch_size=6, accumulation=accumulation),
+            optim=ADAMW,
         )
-        config = TrainingConfig(num_epochs=2, batch_size=6, accumulation=accumulation)
-        fit(task, run, config, ADAMW, seed=0, device=torch.device("cpu"), reporter=Notes())
+        fit(setup, run, Session())
     assert len(model.numbers) == 12
     shown = [[round(255 * value) % 40 for value in clip] for clip in model.first_pixels]
     assert model.numbers == [[number - clip[0] for number in clip] for clip in shown]

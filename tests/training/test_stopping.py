@@ -15,13 +15,15 @@ import torch
 from small_runs import Small, assert_equal, kept, scripted, train_small, write_volumes
 from support import Notes, rows_of
 from tubelet.errors import Stopped
-from tubelet.session import signals as stopping_file
-from tubelet.session.signals import Stopping
+from tubelet.session import signals as signals_file
+from tubelet.session.processes import Processes
+from tubelet.session.session import Session
+from tubelet.session.signals import Signals
 from tubelet.training.state.resume import FILE as STATE
 
 
-class Signals(Notes):
-    """A reporter that sends this process a signal when it is told of step ``at``."""
+class SendsSignal(Notes):
+    """Progress that sends this process a signal when it is told of step ``at``."""
 
     def __init__(self, at: int, number: signal.Signals) -> None:
         super().__init__()
@@ -54,7 +56,7 @@ def test_a_signal_ends_the_run_after_its_step_and_the_run_goes_on_to_the_same_bi
 ) -> None:
     root, expected, resumed = write_volumes(tmp_path / "data"), Small(), Small(seed=1)
     train_small(root, tmp_path / "expected", expected, num_epochs=3, validate=scripted([0.1, 0.2, 0.3]))
-    with pytest.raises(Stopped) as caught, Stopping() as stopping:
+    with pytest.raises(Stopped) as caught, Signals() as signals:
         train_small(
             root,
             tmp_path / "run",
@@ -62,8 +64,8 @@ def test_a_signal_ends_the_run_after_its_step_and_the_run_goes_on_to_the_same_bi
             num_epochs=3,
             checkpoint_every_steps=1,
             validate=scripted([0.1, 0.2, 0.3]),
-            notes=Signals(4, number),
-            stopping=stopping,
+            notes=SendsSignal(4, number),
+            signals=signals,
         )
     assert str(caught.value) == f"stopped by {number.name} after step 4 of 9"
     assert caught.value.signal_number == number
@@ -76,16 +78,16 @@ def test_a_signal_ends_the_run_after_its_step_and_the_run_goes_on_to_the_same_bi
 
 def test_a_signal_during_validation_costs_no_step_and_the_validation_is_made_up_for(tmp_path: Path) -> None:
     root, run, model = write_volumes(tmp_path / "data"), tmp_path / "run", Small()
-    with Stopping() as stopping:
+    with Signals() as signals:
 
         def interrupted(number: int) -> None:
             if number == 1:
                 os.kill(os.getpid(), signal.SIGTERM)
-                stopping.check()  # as after every batch that is evaluated
+                signals.check()  # as after every batch that is evaluated
 
         measure = scripted([0.1, 0.9, 0.2], interrupted)
         with pytest.raises(Stopped, match="stopped by SIGTERM after step 6 of 9"):
-            train_small(root, run, model, num_epochs=3, validate=measure, stopping=stopping)
+            train_small(root, run, model, num_epochs=3, validate=measure, signals=signals)
     assert step_of(run) == 6
     assert [row["step"] for row in rows_of(run / "validation.csv")] == ["3"]
     progress = train_small(root, run, Small(seed=1), num_epochs=3, validate=scripted([0.9, 0.2]))
@@ -96,18 +98,18 @@ def test_a_signal_during_validation_costs_no_step_and_the_validation_is_made_up_
 
 def test_a_signal_that_came_before_the_first_step_keeps_the_first_weights(tmp_path: Path) -> None:
     root, run = write_volumes(tmp_path / "data"), tmp_path / "run"
-    with Stopping() as stopping:
+    with Signals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
         with pytest.raises(Stopped, match="after step 0 of 3"):
-            train_small(root, run, Small(), stopping=stopping)
+            train_small(root, run, Small(), signals=signals)
     assert step_of(run) == 0
 
 
 def test_another_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stopping_file, "_SAME_REQUEST_SECONDS", 0.0)
-    with Stopping() as stopping:
+    monkeypatch.setattr(signals_file, "_SAME_REQUEST_SECONDS", 0.0)
+    with Signals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
-        assert stopping.requested == signal.SIGTERM
+        assert signals.requested == signal.SIGTERM
         time.sleep(0.001)
         with pytest.raises(KeyboardInterrupt):  # the way in which SIGINT ends Python
             os.kill(os.getpid(), signal.SIGINT)
@@ -115,18 +117,18 @@ def test_another_signal_ends_the_process_at_once(monkeypatch: pytest.MonkeyPatch
 
 def test_a_signal_that_is_sent_twice_is_one_request() -> None:
     """Launchers pass on what the group got already."""
-    with Stopping() as stopping:
+    with Signals() as signals:
         for _ in range(3):
             os.kill(os.getpid(), signal.SIGINT)
-        assert stopping.requested == signal.SIGINT
+        assert signals.requested == signal.SIGINT
 
 
 def test_handlers_are_put_back_and_ignored_signals_stay_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with Stopping() as stopping:
+        with Signals() as signals:
             os.kill(os.getpid(), signal.SIGINT)
-            assert stopping.requested == 0
+            assert signals.requested == 0
         assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGINT, before)
@@ -137,8 +139,8 @@ def test_outside_the_main_thread_nothing_is_listened_to() -> None:
     found: list[int] = []
 
     def enter() -> None:
-        with Stopping() as stopping:
-            found.append(stopping.requested)
+        with Signals() as signals:
+            found.append(signals.requested)
 
     thread = threading.Thread(target=enter)
     thread.start()
@@ -147,7 +149,7 @@ def test_outside_the_main_thread_nothing_is_listened_to() -> None:
 
 
 def test_one_of_several_processes_does_not_leave_an_evaluation_alone() -> None:
-    with Stopping(is_alone=False) as stopping:
+    with Signals() as signals:
         os.kill(os.getpid(), signal.SIGTERM)
-        stopping.check()
-        assert stopping.requested == signal.SIGTERM
+        Session(processes=Processes(0, 2), signals=signals).check_signals()
+        assert signals.requested == signal.SIGTERM

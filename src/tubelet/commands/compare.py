@@ -19,7 +19,7 @@ from rich.table import Table
 
 from tubelet import config
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.medmnist import MEDMNIST3D
 from tubelet.errors import ConfigError, Stopped, nearest
 from tubelet.files import write_atomically
@@ -28,7 +28,7 @@ from tubelet.report.comparison import write_comparison_report
 from tubelet.report.comparison_tables import interval as interval_text
 from tubelet.report.comparison_tables import warnings
 from tubelet.session.device import Device, choose_device
-from tubelet.session.signals import Stopping
+from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison, Dataset, Fields, list_comparisons, load_comparison
 from tubelet.studies.assets import Materials
 from tubelet.studies.execute import Executed, execute
@@ -93,8 +93,10 @@ def main(argv: list[str]) -> int:
     _open_folder(comparison, out, torch.device(devices[0]).type)
     command = shlex.join(["tubelet", "compare", *argv])
     try:
-        with Stopping() as stopping:
-            result = run(materials, devices, stopping)
+        with ConsoleProgress(out.name) as progress:
+            session = Session(device=torch.device(devices[0]), progress=progress)
+            with session.signals:
+                result = run(materials, devices, session)
     except Stopped as stop:
         raise Stopped(f"{out}: {stop}; go on with `{command}`", stop.signal_number) from None
     content = config.to_dict(result) | {"command": command}
@@ -122,42 +124,23 @@ def chosen(options: Options) -> Comparison:
     return load_comparison(options.name, size=size, overrides=overrides)
 
 
-def run(materials: Materials, devices: list[str], stopping: Stopping) -> Result:
-    """All runs, then the pass that takes times."""
-    out = materials.out
+def run(materials: Materials, devices: list[str], session: Session) -> Result:
+    """All runs, then the pass that takes times, on the device of the session."""
     num_threads = 1  # whatever --jobs is: numbers must not depend on it
-    with ProgressReporter(out.name) as reporter:
-
-        def on_runs(done: float, total: int, text: str) -> None:
-            reporter.progress(int(done), total, text)
-
-        with Workers(devices, num_threads, stopping.check) as workers:
-            executed = execute(materials, workers, on_runs, reporter.note)
-        costs = _costs(executed, out, devices[0], num_threads, reporter, stopping)
+    with Workers(devices, num_threads, session) as workers:
+        executed = execute(materials, workers, session)
+    costs = _costs(executed, materials.out, num_threads, session)
     return gather(materials.comparison, executed, costs)
 
 
-def _costs(
-    executed: Executed, out: Path, device: str, num_threads: int, reporter: ProgressReporter, stopping: Stopping
-) -> dict[str, dict[str, Cost]]:
-    def progress(done: int, total: int) -> None:
-        stopping.check()
-        if done == 0:
-            reporter.note(f"all runs are done; taking times, {len(of_dataset)} arms in turn")
-        reporter.progress(done, total, "taking times")
-
+def _costs(executed: Executed, out: Path, num_threads: int, session: Session) -> dict[str, dict[str, Cost]]:
     costs = {}
     for dataset, of_dataset in executed.choices.items():
         first = {job.arm: job for job in reversed(executed.final) if job.dataset == dataset}
         folder = out / "times" / dataset
         folder.mkdir(parents=True, exist_ok=True)
-        costs[dataset] = measure_costs(
-            {arm: first[arm] for arm in of_dataset},
-            folder,
-            device=torch.device(device),
-            num_threads=num_threads,
-            progress=progress,
-        )
+        arms = {arm: first[arm] for arm in of_dataset}
+        costs[dataset] = measure_costs(arms, folder, session, num_threads=num_threads)
     return costs
 
 

@@ -19,12 +19,12 @@ def output_console() -> Console:
     return Console(width=None if sys.stdout.isatty() else 160)
 
 
-class ProgressReporter:
-    """Tells a person how a run goes; fits ``tubelet.session.progress.Reporter``. A context manager.
+class ConsoleProgress:
+    """Shows progress on stderr; a ``tubelet.session.progress.Progress``. A context manager.
 
     Args:
         title: what stands before the bar, for example the name of the run.
-        is_quiet: say nothing: of several processes, all but the first.
+        is_quiet: show nothing. Of several processes, all but the first are quiet.
     """
 
     def __init__(self, title: str, *, is_quiet: bool = False) -> None:
@@ -43,7 +43,7 @@ class ProgressReporter:
         )
         self._task = self._bar.add_task(title, total=None, text="")
 
-    def __enter__(self) -> ProgressReporter:
+    def __enter__(self) -> ConsoleProgress:
         self._bar.start()
         return self
 
@@ -53,7 +53,7 @@ class ProgressReporter:
         self._bar.stop()
 
     def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None:
-        self.progress(step, num_steps, f"epoch {epoch + 1}, loss {loss:.3f}")
+        self.advance(step, num_steps, f"epoch {epoch + 1}, loss {loss:.3f}")
 
     def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None:
         kind = "action top-1" if "heads" in metrics else "top-1"
@@ -70,7 +70,7 @@ class ProgressReporter:
         """One line that stays."""
         self.console.print(f"{self.title}: {text}", highlight=False, markup=False, soft_wrap=True)
 
-    def progress(self, done: int, total: int, text: str = "") -> None:
+    def advance(self, done: int, total: int, text: str = "") -> None:
         """Move the bar, or print a line when one is due."""
         self._bar.update(self._task, completed=done, total=total, text=text)
         if self._bar.disable and time.monotonic() >= self._line_due:

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.errors import ConfigError, nearest
 from tubelet.evaluation.cost import measure_latency
 from tubelet.evaluation.cost_table import CONVENTIONS, CostRow, make_row, plan_rows
@@ -50,9 +50,9 @@ def main(argv: list[str]) -> int:
         raise ConfigError(f"no model's name contains '{options.filter}'{nearest(options.filter, list_models())}")
     rows: list[dict[str, Any]] = []
     times: dict[tuple[str, int, tuple[int, int]], float] = {}
-    with ProgressReporter("cost") as reporter:
+    with ConsoleProgress("cost") as progress:
         for done, (name, cost) in enumerate(planned):
-            reporter.progress(done, len(planned), name)
+            progress.advance(done, len(planned), name)
             row = make_row(name, cost)
             clip = row.model, row.frames, row.size
             if options.measure and clip not in times:

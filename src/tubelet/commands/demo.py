@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.table import Table
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.synthetic import write_motion_set
 from tubelet.data.video.reader import VideoReader
 from tubelet.evaluation.cost import count_macs, count_parameters
@@ -19,6 +19,7 @@ from tubelet.recipe import load_recipe
 from tubelet.report.run import Example, write_run_report
 from tubelet.runs.run import RunResult, run_recipe
 from tubelet.session.device import Device, choose_device
+from tubelet.session.session import Session
 from tubelet.tasks.metrics import Metrics
 
 DESCRIPTION = """Make a small set of videos, train three models on it, test them, predict one file and write a report.
@@ -52,9 +53,9 @@ class Options:
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "demo", DESCRIPTION)
     data = options.out / "videos"
-    with ProgressReporter("writing videos") as reporter:
+    with ConsoleProgress("writing videos") as progress:
         counts = {"train": options.train_clips, "val": options.val_clips, "test": options.test_clips}
-        write_motion_set(data, counts, progress=reporter.progress)
+        write_motion_set(data, counts, progress=progress.advance)
     results = {name: train(name, data, options) for name in MODELS}
     classifier = load(results["motion/vivit_fe"].folder / "best", options.device)
     examples = [example_of(classifier, file) for file in sorted((data / "test").glob("*/0000.mp4"))]
@@ -79,16 +80,13 @@ def train(name: str, data: Path, options: Options) -> RunResult:
     if options.epochs is not None:
         overrides.append(("training.num_epochs", str(options.epochs)))
     recipe = load_recipe(name, overrides)
-    with ProgressReporter(Path(name).name) as reporter:
+    with ConsoleProgress(Path(name).name) as progress:
         result = run_recipe(
             recipe,
             options.out / Path(name).name,
-            device=choose_device(options.device),
-            reporter=reporter,
-            on_batch=lambda done, total: reporter.progress(done, total, "evaluating"),
-            on_file=lambda done, total: reporter.progress(done, total, "indexing videos"),
+            Session(device=choose_device(options.device), progress=progress),
         )
-        reporter.note(result.evaluation.summary)
+        progress.note(result.evaluation.summary)
     return result
 
 
@@ -132,7 +130,7 @@ def print_results(results: dict[str, RunResult], example: Example) -> None:
             str(m.num_videos),
             result.evaluation.views,
             str(len(result.evaluation.failed)),
-            f"{result.progress.seconds:.0f} s",
+            f"{result.state.seconds:.0f} s",
         )
     output_console().print(table)
     best = ", ".join(f"{label} {prob:.1%}" for label, prob in example.predictions)

@@ -17,6 +17,7 @@ from tubelet.recipe import Recipe
 from tubelet.runs.plan.make import plan_run
 from tubelet.runs.plan.parts import CurvePoint, DataPlan, ModelPlan, Plan, SchedulePlan
 from tubelet.session.device import Device, choose_device
+from tubelet.session.session import Session
 from tubelet.training.estimate import MemoryEstimate
 
 _PLOT_HEIGHT = 5  # lines
@@ -28,7 +29,7 @@ _MISSING_NAMED = 5
 def dry_run(recipe: Recipe, folder: Path, device: Device, *, as_json: bool) -> int:
     """Print the plan; 1 if anything would stop the run."""
     with Console(stderr=True).status("looking at the data and the model"):
-        plan = plan_run(recipe, folder, choose_device(device))
+        plan = plan_run(recipe, folder, Session(device=choose_device(device)))
     if as_json:
         print(json.dumps(plan.to_dict(), indent=2))
     else:

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.protocol_options import SamplingOptions, with_views
 from tubelet.data.features.dataset import make_dataset
 from tubelet.data.features.store import LAYOUT, is_store, read_store
@@ -27,6 +27,7 @@ from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.views import Mode
 from tubelet.recipe import DataConfig
 from tubelet.session.device import Device
+from tubelet.session.session import Session
 
 DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
 
@@ -78,29 +79,27 @@ def main(argv: list[str]) -> int:
             num_workers=options.num_workers,
             timeout_seconds=options.decode_timeout_seconds,
         ) as loader,
-        ProgressReporter("evaluate") as reporter,
+        ConsoleProgress("evaluate") as progress,
     ):
+        session = Session(device=classifier.device, progress=progress)
         for note in (*manifest.notes, *differs_from_training(options, classifier, manifest)):
-            reporter.note(note)
+            progress.note(note)
         index_manifest(
             dataset.manifest,
             options.num_workers,
-            reporter.note,
-            lambda done, total: reporter.progress(done, total, "indexing videos"),
+            session,
             options.decode_timeout_seconds,
         )
         result = evaluate(
             classifier.model,
             loader,
             protocol,
+            session,
             split=options.split,
-            device=classifier.device,
             train=manifest.split("train") if "train" in manifest.splits else None,
             failure_budget=options.failure_budget,
             out=options.out,
             mode=options.mode,
-            on_batch=reporter.progress,
-            note=reporter.note,
         )
     if options.out is not None:
         write_evaluation(result, options.out)

@@ -13,7 +13,7 @@ import tyro
 from torch import nn
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.train import split_overrides
 from tubelet.data.loading.index_dataset import index_manifest
 from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
@@ -22,8 +22,9 @@ from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manife
 from tubelet.errors import ConfigError
 from tubelet.inference.extract import Extracted, ExtractOptions, extract, open_store
 from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
-from tubelet.runs.initialization import first_model, read_start
+from tubelet.runs.initialization import first_model
 from tubelet.session.device import Device, choose_device
+from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open import open_checkpoint
 
@@ -69,19 +70,18 @@ def main(argv: list[str]) -> int:
     fields = [(name, text) for name, text in overrides if not name.startswith("manifest.")]
     source = DataConfig(source=options.data).path
     manifest = read_manifest(source, options.manifest)
-    device = choose_device(options.device)
     began = time.monotonic()
-    with ProgressReporter("features") as reporter:
+    with ConsoleProgress("features") as progress:
+        session = Session(device=choose_device(options.device), progress=progress)
         for line in manifest.notes:
-            reporter.note(line)
-        model, record = _model(options.model, options.data, fields, manifest, reporter)
-        model = model.to(device).eval()
+            progress.note(line)
+        model, record = _model(options.model, options.data, fields, manifest, session)
+        model = model.to(session.device).eval()
         store = open_store(options.out, model, record, manifest, str(source.resolve()))
         index_manifest(
             manifest,
             options.num_workers,
-            reporter.note,
-            lambda done, total: reporter.progress(done, total, "indexing videos"),
+            session,
             options.decode_timeout_seconds,
         )
         done = extract(
@@ -95,9 +95,7 @@ def main(argv: list[str]) -> int:
                 timeout_seconds=options.decode_timeout_seconds,
                 failure_budget=options.failure_budget,
             ),
-            device=device,
-            on_progress=reporter.progress,
-            note=reporter.note,
+            session,
         )
     seconds = time.monotonic() - began
     print(
@@ -107,21 +105,21 @@ def main(argv: list[str]) -> int:
 
 
 def _model(
-    source: str, data: str, fields: list[tuple[str, str]], manifest: Manifest, reporter: ProgressReporter
+    source: str, data: str, fields: list[tuple[str, str]], manifest: Manifest, session: Session
 ) -> tuple[nn.Module, Record]:
     """The model of a checkpoint, or that of a recipe as a run of it begins."""
     if source in list_recipes() or source.endswith((".yaml", ".yml")):
-        return _model_of_recipe(load_recipe(source, [("data.source", json.dumps(data)), *fields]), manifest, reporter)
+        return _model_of_recipe(load_recipe(source, [("data.source", json.dumps(data)), *fields]), manifest, session)
     if fields:
         raise ConfigError(f"--{fields[0][0]} sets a field of a recipe, but {source} is a checkpoint; leave it out")
     return open_checkpoint(source)
 
 
-def _model_of_recipe(recipe: Recipe, manifest: Manifest, reporter: ProgressReporter) -> tuple[nn.Module, Record]:
+def _model_of_recipe(recipe: Recipe, manifest: Manifest, session: Session) -> tuple[nn.Module, Record]:
     if recipe.lora is not None:
         raise ConfigError("lora changes the per-frame stage while it trains; leave it out of the recipe")
-    first = first_model(read_start(recipe, None, False, reporter), manifest, reporter)
-    return first.model, first.record
+    first = first_model(recipe, manifest, session)
+    return first.model, first.record()
 
 
 def _as_dict(done: Extracted, out: Path, seconds: float) -> dict[str, object]:

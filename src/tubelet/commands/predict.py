@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.commands.predict_windows import WindowOptions, predict_films, scores_text, write_films, write_plots
 from tubelet.commands.protocol_options import SamplingOptions, with_views
 from tubelet.data.features.store import is_store
@@ -82,7 +82,7 @@ def main(argv: list[str]) -> int:
         return _predict_windows(options, classifier, files, top_k)
     predictions: list[Prediction] = []
     failures: list[str] = []
-    with ProgressReporter("predict") as reporter:
+    with ConsoleProgress("predict") as progress:
         num_workers = min(NUM_WORKERS if options.num_workers is None else options.num_workers, len(files))
         if store is None:
             total, results = len(files), classifier.predict_files(files, num_workers=num_workers, top_k=top_k)
@@ -93,8 +93,8 @@ def main(argv: list[str]) -> int:
                 predictions.append(result)
             else:
                 failures.append(result)
-                reporter.note(f"error: {result}")
-            reporter.progress(done, total)
+                progress.note(f"error: {result}")
+            progress.advance(done, total)
     if options.csv is not None:
         write_atomically(options.csv, as_csv(predictions))
     if options.json:
@@ -151,8 +151,8 @@ def _check(options: Options, store: Path | None) -> None:
 
 def _predict_windows(options: Options, classifier: Classifier, files: Sequence[Path], top_k: int) -> int:
     asked = WindowOptions(window=options.window, hop=options.hop, fps=options.fps, merge=options.merge, top_k=top_k)
-    with ProgressReporter("predict") as reporter:
-        films, failures = predict_films(classifier, files, asked, reporter)
+    with ConsoleProgress("predict") as progress:
+        films, failures = predict_films(classifier, files, asked, progress)
     write_films(films, failures, options.json, options.csv)
     if options.plot is not None:
         write_plots(films, options.plot)

@@ -16,7 +16,7 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
-from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.sources.volume import is_volume
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError, DataError
@@ -65,21 +65,21 @@ def seconds_of(text: str, name: str) -> float:
 
 
 def predict_films(
-    classifier: Classifier, files: Sequence[Path], options: WindowOptions, reporter: ProgressReporter
+    classifier: Classifier, files: Sequence[Path], options: WindowOptions, progress: ConsoleProgress
 ) -> tuple[list[Film], list[str]]:
     """The films, and a line for each file that could not be read; a bad file stops no other."""
     films: list[Film] = []
     failures: list[str] = []
     for file in files:
         try:
-            films.append(_predict_film(classifier, file, options, reporter))
+            films.append(_predict_film(classifier, file, options, progress))
         except DataError as error:
             failures.append(str(error))
-            reporter.note(f"error: {error}")
+            progress.note(f"error: {error}")
     return films, failures
 
 
-def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, reporter: ProgressReporter) -> Film:
+def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, progress: ConsoleProgress) -> Film:
     if is_volume(file):
         raise DataError(
             f"{file}: a volume or array has no times to lay windows on; leave out --window to predict it whole, or "
@@ -87,14 +87,14 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, re
         )
     with VideoReader(file) as reader:
         plan = _plan(classifier, reader, options)
-        reporter.note(f"{file.name}: {plan}")
+        progress.note(f"{file.name}: {plan}")
         short_video = classifier.protocol.short_video
         if reader.duration_seconds < plan.window_seconds and short_video != "error":
             done = "looped" if short_video == "loop" else "last frame held"
-            reporter.note(f"{file.name}: shorter than a window ({reader.duration_seconds:.2f} s): {done}")
+            progress.note(f"{file.name}: shorter than a window ({reader.duration_seconds:.2f} s): {done}")
 
         def on_progress(done: float, total: float) -> None:
-            reporter.progress(int(done), max(1, round(total)), f"s of {file.name}")
+            progress.advance(int(done), max(1, round(total)), f"s of {file.name}")
 
         found = predict_windows(classifier, reader, plan, top_k=options.top_k, on_progress=on_progress)
         segments = list(found)

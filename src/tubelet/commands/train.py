@@ -11,11 +11,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
 
-import torch
 from rich.table import Table
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.commands.dry_run import dry_run
 from tubelet.commands.train_options import DEFAULT_RECIPE, Options, of_options, run_name
 from tubelet.commands.train_sweep import Request, sweep
@@ -27,7 +26,8 @@ from tubelet.report.run import write_run_report
 from tubelet.runs.folder import resume_recipe
 from tubelet.runs.run import RunResult, run_recipe
 from tubelet.session.device import Device, choose_device
-from tubelet.session.processes import World, is_launched, is_main_process, launched_command, open_world, own_device
+from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
+from tubelet.session.session import Session
 from tubelet.studies.sweep import Values
 
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
@@ -100,12 +100,13 @@ def main(argv: list[str]) -> int:
         return run_sweep(options, overrides, recipe, folder, argv)
     results = []
     device = own_device(choose_device(options.device))
-    with open_world(device) as world:
+    with open_processes(device) as processes:
+        session = Session(device=device, processes=processes)
         for seed in range(recipe.seed, recipe.seed + options.seeds):
             run = folder if options.seeds == 1 else folder / f"seed{seed}"
             with saying_how_to_go_on(run, argv if options.seeds > 1 else None, options.device):
-                results.append(train_one(dataclasses.replace(recipe, seed=seed), run, device, world))
-    if not world.is_main:
+                results.append(train_one(dataclasses.replace(recipe, seed=seed), run, session))
+    if not processes.is_main:
         return 0
     if options.json:
         print(json.dumps([result.to_dict() for result in results], indent=2))
@@ -130,7 +131,9 @@ def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe
 
     seeds = range(recipe.seed, recipe.seed + options.seeds)
     command = shlex.join(["tubelet", "train", *argv])
-    request = Request(axes=options.sweep, seeds=seeds, folder=folder, device=options.device, command=command)
+    request = Request(
+        axes=options.sweep, seeds=seeds, folder=folder, device=choose_device(options.device), command=command
+    )
     with saying_how_to_go_on(folder, argv, options.device):
         return sweep(request, recipe, make, as_json=options.json)
 
@@ -171,19 +174,11 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
     return recipe, options.out or Path("runs") / run_name(options, recipe)
 
 
-def train_one(recipe: Recipe, folder: Path, device: torch.device, world: World) -> RunResult:
+def train_one(recipe: Recipe, folder: Path, session: Session) -> RunResult:
     """One run with its progress on stderr and its summary as the last line; of several processes one speaks."""
-    with ProgressReporter(folder.name, is_quiet=not world.is_main) as reporter:
-        result = run_recipe(
-            recipe,
-            folder,
-            device=device,
-            world=world,
-            reporter=reporter,
-            on_batch=lambda done, total: reporter.progress(done, total, "evaluating"),
-            on_file=lambda done, total: reporter.progress(done, total, "indexing videos"),
-        )
-        reporter.note(result.evaluation.summary)
+    with ConsoleProgress(folder.name, is_quiet=not session.processes.is_main) as progress:
+        result = run_recipe(recipe, folder, dataclasses.replace(session, progress=progress))
+        progress.note(result.evaluation.summary)
     return result
 
 

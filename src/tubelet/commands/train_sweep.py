@@ -10,16 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.table import Table
 
-from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.manifest.manifest import read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
 from tubelet.runs.result import Outcome, carry_out, content_key
 from tubelet.runs.run import RunResult, run_recipe
-from tubelet.session.device import Device, choose_device
+from tubelet.session.session import Session
 from tubelet.studies.sweep import Axis, Make, Setting, Sweep, Values, parse_axes, run_sweep
 
 
@@ -30,7 +31,7 @@ class Request:
     axes: tuple[str, ...]  # FIELD=VALUE,VALUE,... each
     seeds: Sequence[int]
     folder: Path
-    device: Device
+    device: torch.device
     command: str  # to be told again, where to go on
 
 
@@ -72,17 +73,14 @@ def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Swe
         data = repr((recipe.data.source, recipe.data.manifest))
         if data not in fingerprints:
             fingerprints[data] = read_manifest(recipe.data.path, recipe.data.manifest).fingerprint
-        with ProgressReporter(f"{position} {folder.parent.name}/{folder.name}") as reporter:
+        with ConsoleProgress(f"{position} {folder.parent.name}/{folder.name}") as progress:
             outcome = carry_out(
                 recipe,
                 folder,
                 content_key(recipe, fingerprints[data], request.folder),
-                device=choose_device(request.device),
-                reporter=reporter,
-                on_batch=lambda done, total: reporter.progress(done, total, "evaluating"),
-                on_file=lambda done, total: reporter.progress(done, total, "indexing videos"),
+                Session(device=request.device, progress=progress),
             )
-            reporter.note(outcome.diverged or f"validation {metric} {outcome.metrics.get(metric)}")
+            progress.note(outcome.diverged or f"validation {metric} {outcome.metrics.get(metric)}")
         return outcome
 
     position = ""
@@ -97,9 +95,9 @@ def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Swe
 def _tested(request: Request, best: Setting, make: Make, seed: int) -> RunResult:
     """A run of the best setting, whose best checkpoint sees the test split now and not before."""
     folder = request.folder / best.name / f"seed{seed}"
-    with ProgressReporter(f"testing {best.name}/seed{seed}") as reporter:
-        result = run_recipe(make(best.values, seed), folder, device=choose_device(request.device), reporter=reporter)
-        reporter.note(result.evaluation.summary)
+    with ConsoleProgress(f"testing {best.name}/seed{seed}") as progress:
+        result = run_recipe(make(best.values, seed), folder, Session(device=request.device, progress=progress))
+        progress.note(result.evaluation.summary)
     return result
 
 

@@ -20,6 +20,7 @@ from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
 from tubelet.inference.views import Mode, predict_views
 from tubelet.protocol import Protocol
+from tubelet.session.session import Session
 from tubelet.tasks.actions import ActionMetrics, compute_action_metrics
 from tubelet.tasks.heads import head_sizes, split_heads
 from tubelet.tasks.metrics import Metrics, compute_metrics
@@ -77,19 +78,16 @@ def evaluate(
     model: nn.Module,
     loader: Loader,
     protocol: Protocol,
+    session: Session,
     *,
     split: str,
-    device: torch.device,
     precision: Literal["fp32", "bf16"] = "fp32",
     mode: Mode = "end_to_end",
     train: Manifest | None = None,
     failure_budget: float = FAILURE_BUDGET,
     out: Path | None = None,
-    on_batch: Callable[[int, int], None] = lambda done, total: None,
-    note: Callable[[str], None] = lambda line: None,
-    gather: Callable[[Scored], list[Scored]] = lambda own: [own],
 ) -> Evaluation:
-    """Metrics of ``model`` (in eval mode, on ``device``) on the videos of a loader in views mode.
+    """Metrics of ``model`` (in eval mode, on the session's device) on the videos of a loader in views mode.
 
     Videos that cannot be read are left out of the metrics, counted and named.
 
@@ -97,19 +95,17 @@ def evaluate(
         model: maps clips to logits, of all heads side by side.
         loader: reads the split in order.
         protocol: says how pixels become input and how views are averaged.
+        session: computes, notes each video that cannot be read, and reports how many videos are done. Of several
+            processes, each has a loader of its own rows, and each gets the metrics of the whole split.
         split: its name, for messages and results.
-        device: where the model is.
         precision: bf16 computes under autocast.
         mode: how clips go through a model with a per-frame stage (``tubelet.inference.views``).
         train: the training split, whose most frequent class is the majority baseline; none: that of this split.
         failure_budget: share of the videos that may be unreadable (``tubelet.data.manifest.failure_budget``).
         out: folder where ``unreadable.csv`` lists them; none: nowhere.
-        on_batch: told how many of how many videos are done.
-        note: told of each video that cannot be read, one line.
-        gather: of several processes, each with a loader of its own rows, what all of them have scored; each of them
-            then has the metrics of the whole split, every video counted once.
 
     Raises:
+        Stopped: a signal asked this process to stop.
         ScoresNotFinite: the model gives NaN.
         DataError: no video of the split could be read, or more could not than the failure budget allows; or the
             data have other heads or classes than the protocol.
@@ -121,7 +117,7 @@ def evaluate(
 
     def count(lines: dict[int, str]) -> None:
         for line in budget.add(lines).values():
-            note(f"not used: {line}")
+            session.progress.note(f"not used: {line}")
         budget.check()
 
     def score(batch: Batch, read: Tensor) -> Tensor:
@@ -130,13 +126,13 @@ def evaluate(
             model,
             batch.clips[read],
             protocol,
-            device=device,
+            device=session.device,
             precision=precision,
             frame_numbers=numbers,
             mode=mode,
         )
 
-    parts = gather(_score_own(loader, score, count, on_batch))
+    parts = session.processes.gather(_score_own(loader, score, count, session))
     count({row: line for part in parts for row, line in part.failed.items()})
     whole = _merged(parts)
     if not len(whole.rows):
@@ -164,7 +160,7 @@ def _score_own(
     loader: Loader,
     score: Callable[[Batch, Tensor], Tensor],
     count: Callable[[dict[int, str]], None],
-    on_batch: Callable[[int, int], None],
+    session: Session,
 ) -> Scored:
     """The rows of this process, in order."""
     rows, failed = list[int](), dict[int, str]()
@@ -179,7 +175,7 @@ def _score_own(
             probs.append(score(batch, read))
             labels.append(batch.labels[read])
             rows += [row for row, ok in zip(batch.index, read.tolist(), strict=True) if ok]
-        on_batch(len(rows) + len(failed), loader.num_eval_videos)
+        session.advance(len(rows) + len(failed), loader.num_eval_videos, "evaluating")
     empty = torch.empty(0)
     return Scored(
         rows=tuple(rows),

@@ -43,9 +43,8 @@ from tubelet.files import write_atomically
 from tubelet.inference.frame_stage import check_storable, stage_sha256
 from tubelet.models.stages import frame_features
 from tubelet.protocol import Protocol
+from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import Record
-
-OnProgress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,10 +106,7 @@ def extract(
     manifest: Manifest,
     out: Path,
     options: ExtractOptions,
-    *,
-    device: torch.device,
-    on_progress: OnProgress = lambda done, total, text: None,
-    note: Callable[[str], None] = lambda line: None,
+    session: Session,
 ) -> Extracted:
     """Write the files that a store lacks, then its manifest.
 
@@ -118,11 +114,10 @@ def extract(
     keeps its row; it is tried again by the next call.
 
     Args:
-        model: in eval mode on ``device``.
+        model: in eval mode on the session's device.
         store: from ``open_store``.
         manifest: of all splits.
-        on_progress: told how many of how many videos are done, and where in the present one it is.
-        note: told of each video that cannot be read, one line.
+        session: computes, notes each video that cannot be read, and reports how many videos are done.
 
     Raises:
         DataError: more videos cannot be read than the failure budget allows; what was written stays.
@@ -136,19 +131,19 @@ def extract(
     budget = FailureBudget(manifest, options.failure_budget, "videos", file=out / UNREADABLE)
     job = FrameChunkJob(manifest.root, sources, store.protocol, IndexStore.of(manifest))
     results = read_chunks(job, todo, options.num_workers, options.timeout_seconds)
-    on_progress(kept, len(chosen), "")
+    session.advance(kept, len(chosen))
     for done, (index, chunks) in enumerate(itertools.groupby(results, key=lambda pair: pair[0]), kept):
-        tell = partial(_tell, on_progress, done, len(chosen), sources[index].path)
-        features = _features_of(model, (chunk for _, chunk in chunks), store.protocol, device, tell)
+        report = partial(_report_frame, session, done, len(chosen), sources[index].path)
+        features = _features_of(model, (chunk for _, chunk in chunks), store.protocol, session.device, report)
         if isinstance(features, Failure):
             write_failure(files[index], features.line)
             for line in set(budget.add(dict.fromkeys(sources[index].rows, features.line)).values()):
-                note(f"not used: {line}")
+                session.progress.note(f"not used: {line}")
             budget.check()
         else:
             write_features(files[index], features)
             num_frames += len(features.vectors)
-        on_progress(done + 1, len(chosen), "")
+        session.advance(done + 1, len(chosen))
     _write_manifest(manifest, sources, files, out)
     failed = tuple(dict.fromkeys(budget.failed.values()))
     num_bytes = sum(files[i].stat().st_size for i in chosen)
@@ -156,8 +151,8 @@ def extract(
     return Extracted(written=written, kept=kept, failed=failed, num_frames=num_frames, num_bytes=num_bytes)
 
 
-def _tell(on_progress: OnProgress, done: int, total: int, name: str, frame: int) -> None:
-    on_progress(done, total, f"{name}, frame {frame}")
+def _report_frame(session: Session, done: int, total: int, name: str, frame: int) -> None:
+    session.advance(done, total, f"{name}, frame {frame}")
 
 
 @torch.inference_mode()

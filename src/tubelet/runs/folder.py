@@ -53,9 +53,11 @@ def resume_recipe(folder: Path) -> Recipe:
 
 
 @contextmanager
-def begun_or_undone(folder: Path) -> Iterator[None]:
-    """After an error, a folder that was missing or empty is so again, unless it holds a state to go on from; one that
-    was asked to stop goes on by its recipe alone."""
+def removed_on_error(folder: Path) -> Iterator[None]:
+    """Leave a folder missing or empty after an error, if it was so before and the run cannot resume in it.
+
+    A run resumes from its state; one that was asked to stop before its first state resumes by its recipe alone.
+    """
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder}: is a file, expected a folder; give another --out")
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -74,8 +76,15 @@ def begun_or_undone(folder: Path) -> Iterator[None]:
         raise
 
 
-def open_folder(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device) -> None:
-    """Make the folder, or check that what is there belongs to the same recipe and the same data."""
+def open_folder(
+    recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device, provenance: dict[str, Any] | None
+) -> None:
+    """Make the folder, or check that what is there belongs to the same recipe and the same data.
+
+    Args:
+        device: recorded in ``run.json``.
+        provenance: of the first weights, recorded in ``run.json``. None means random weights.
+    """
     if not (folder / RECIPE).exists():
         if folder.exists() and not all(map(is_leftover, folder.iterdir())):
             raise ConfigError(f"{folder}: not empty and not a run; give another --out")
@@ -85,13 +94,15 @@ def open_folder(recipe: Recipe, manifest: Manifest, folder: Path, device: torch.
         raise ConfigError(f"{folder}: holds a run of another recipe; give another --out, or --resume {folder}")
     tidy(folder)
     if not (folder / FACTS).exists():
-        write_atomically(folder / FACTS, json.dumps(_facts(manifest, device), indent=2) + "\n")
-    facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+        _write_facts(folder, _facts(manifest, device))
+    facts = read_facts(folder)
     if facts["data_fingerprint"] != manifest.fingerprint:
         raise DataError(
             f"{recipe.data.source}: the data changed since the run began (fingerprint {facts['data_fingerprint']}, "
             f"now {manifest.fingerprint}); restore it, or start a new run"
         )
+    if provenance is not None and provenance != facts.get("init"):
+        _write_facts(folder, facts | {"init": provenance})
 
 
 def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:
@@ -121,9 +132,13 @@ def check_shared(folder: Path) -> None:
         )
 
 
-def account_of_init(folder: Path) -> dict[str, Any] | None:
-    """What an earlier session of the run wrote about its first weights."""
+def read_facts(folder: Path) -> dict[str, Any]:
+    """The content of ``run.json``; empty before the folder is opened."""
     if not (folder / FACTS).is_file():
-        return None
-    account: dict[str, Any] | None = json.loads((folder / FACTS).read_text(encoding="utf-8")).get("init")
-    return account
+        return {}
+    facts: dict[str, Any] = json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    return facts
+
+
+def _write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    write_atomically(folder / FACTS, json.dumps(facts, indent=2) + "\n")

@@ -1,6 +1,6 @@
-"""How a run begins: the model with its first weights, adapters and frozen parts.
+"""The model that a run begins with: first weights, adapters and frozen modules.
 
-A run that goes on has its weights in its state and what became of the first ones in its account; it does not read the
+A resumed run has its weights in its state and the provenance of the first ones in ``run.json``. It does not read the
 source again, which may be gone by then.
 """
 
@@ -14,10 +14,11 @@ import torch
 from torch import nn
 
 from tubelet.data.manifest.manifest import Manifest
+from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
-from tubelet.session.progress import Reporter
+from tubelet.session.session import Session
 from tubelet.training.optim.freeze import freeze
 from tubelet.weights.checkpoint.checkpoint import Adapter, Record
 from tubelet.weights.checkpoint.lora import add_adapters
@@ -26,95 +27,118 @@ from tubelet.weights.init.source import InitSource, model_fields, read_source
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
-    """A recipe ready to run: with the fields of the model that come along with its first weights."""
+class Initialization:
+    """Where the first weights come from, and the recipe with the model fields that come along with them."""
 
     recipe: Recipe
-    source: InitSource | None = None  # to be read into the model; none: random, or in the run's state
-    account: dict[str, Any] | None = None  # of an earlier session, where the run goes on
+    source: InitSource | None = None  # read into the model; None means random weights, or those of the run's state
+    provenance: dict[str, Any] | None = None  # that an earlier session of the run recorded
     fields: dict[str, Any] = dataclasses.field(default_factory=dict)  # of the model, those that came along
 
 
 @dataclass(frozen=True, kw_only=True)
-class Started:
-    """What has become of a fresh model."""
+class InitializedModel:
+    """A model that is ready to train."""
 
-    account: dict[str, Any] | None  # of the first weights (see ``initialize``), for run.json and the checkpoints
+    model: nn.Module
+    recipe: Recipe  # as it runs, with the model fields that came along with the first weights
+    protocol: Protocol  # with the labels of the data
+    provenance: dict[str, Any] | None  # of the first weights (see ``initialize``), for run.json and the checkpoints
     adapter: Adapter | None
     frozen: tuple[nn.Module, ...]  # modules that stay in eval mode
 
+    def record(self, provenance: dict[str, Any] | None = None) -> Record:
+        """What a checkpoint of the model holds beside the weights."""
+        return Record(
+            model_name=self.recipe.model["name"],
+            model_config=self.recipe.model_options(num_classes=_num_classes(self.protocol)),
+            protocol=self.protocol,
+            adapter=self.adapter,
+            provenance=provenance or {},
+        )
 
-@dataclass(frozen=True, kw_only=True)
-class FirstModel:
-    """The model that a run on some data begins with."""
 
-    model: nn.Module
-    record: Record  # for its checkpoints
-    started: Started
-
-
-def read_start(recipe: Recipe, account: dict[str, Any] | None, has_state: bool, reporter: Reporter) -> Start:
-    """The recipe as it runs, and the model that its first weights come from.
+def first_model(
+    recipe: Recipe,
+    manifest: Manifest,
+    session: Session,
+    *,
+    provenance: dict[str, Any] | None = None,
+    has_state: bool = False,
+) -> InitializedModel:
+    """Create the model of a recipe for the classes of the data and initialize it.
 
     Args:
-        account: what an earlier session of the run wrote; none: it is new.
+        provenance: of the first weights, as an earlier session of the run recorded it. None means a new run.
         has_state: the run goes on from weights of its own.
+
+    Raises:
+        TubeletError: The source cannot be read or does not fit, the model cannot cut such clips, or it cannot train on
+            such stored features.
+    """
+    initialization = read_initialization(recipe, session, provenance=provenance, has_state=has_state)
+    recipe = initialization.recipe
+    protocol = recipe.protocol_for(manifest)
+    torch.manual_seed(recipe.seed)  # because the same seed must give the same random weights
+    model = create_model(recipe.model["name"], **recipe.model_options(num_classes=_num_classes(protocol)))
+    first = initialize_model(model, initialization, protocol, session)
+    check_store_training(model, recipe.model["name"], first.frozen, manifest, has_state=has_state)
+    return first
+
+
+def read_initialization(
+    recipe: Recipe, session: Session, *, provenance: dict[str, Any] | None = None, has_state: bool = False
+) -> Initialization:
+    """Read the source of the first weights, and complete the recipe with the model fields that come along with it.
 
     Raises:
         CheckpointError: ``init.source`` cannot be read.
     """
     if recipe.init is None:
-        return Start(recipe=recipe)
-    if account is not None and has_state:
-        fields = account["model_fields"]
-        return Start(recipe=_with_fields(recipe, fields), account=account, fields=fields)
-    reporter.note(f"reading the first weights: {recipe.init.source}")
+        return Initialization(recipe=recipe)
+    if provenance is not None and has_state:
+        fields = provenance["model_fields"]
+        return Initialization(recipe=_with_fields(recipe, fields), provenance=provenance, fields=fields)
+    session.progress.note(f"reading the first weights: {recipe.init.source}")
     source = read_source(recipe.init, recipe.model["name"])
-    fields = model_fields(source, recipe.model)
-    if account is not None:  # the recipe that was saved has them already
-        fields = account["model_fields"]
-    return Start(recipe=_with_fields(recipe, fields), source=source, fields=fields)
+    # A saved recipe has the fields already, and would look as if it had asked for them itself.
+    fields = model_fields(source, recipe.model) if provenance is None else provenance["model_fields"]
+    return Initialization(recipe=_with_fields(recipe, fields), source=source, fields=fields)
 
 
-def first_model(start: Start, manifest: Manifest, reporter: Reporter) -> FirstModel:
-    """The model of a recipe for the classes of the data, its random weights by the recipe's seed, and started.
-
-    Raises:
-        TubeletError: as ``start_model``, or a clip that the model cannot cut.
-    """
-    recipe, protocol = start.recipe, start.recipe.protocol_for(manifest)
-    options = recipe.model_options(num_classes=sum(map(len, manifest.class_names.values())))
-    torch.manual_seed(recipe.seed)
-    model = create_model(recipe.model["name"], **options)
-    started = start_model(model, start, protocol, reporter)
-    record = Record(model_name=recipe.model["name"], model_config=options, protocol=protocol, adapter=started.adapter)
-    return FirstModel(model=model, record=record, started=started)
-
-
-def start_model(model: nn.Module, start: Start, protocol: Protocol, reporter: Reporter) -> Started:
-    """Give a fresh model its first weights, adapters and frozen parts, as the recipe asks.
+def initialize_model(
+    model: nn.Module, initialization: Initialization, protocol: Protocol, session: Session
+) -> InitializedModel:
+    """Give a fresh model its first weights, adapters and frozen modules.
 
     Raises:
-        TubeletError: weights that do not fit, a pattern that matches nothing, or nothing left to train.
+        TubeletError: The weights do not fit, a pattern matches nothing, or nothing is left to train.
     """
-    recipe, account, adapter = start.recipe, start.account, None
-    if start.source is not None and recipe.init is not None:
-        account = initialize(model, start.source, recipe.init, protocol) | {"model_fields": start.fields}
-        for line in (account["summary"], *account["notes"]):
-            reporter.note(f"init: {line}")
-    if recipe.lora is not None and recipe.init is not None and account is not None:
-        add_adapters(model, recipe.lora, account["fresh"])
-        adapter = Adapter(lora=recipe.lora, init=recipe.init, base_sha256=account["sha256"])
+    recipe, provenance, adapter = initialization.recipe, initialization.provenance, None
+    if initialization.source is not None and recipe.init is not None:
+        provenance = initialize(model, initialization.source, recipe.init, protocol)
+        provenance |= {"model_fields": initialization.fields}
+        for line in (provenance["summary"], *provenance["notes"]):
+            session.progress.note(f"init: {line}")
+    if recipe.lora is not None and recipe.init is not None and provenance is not None:
+        add_adapters(model, recipe.lora, provenance["fresh"])
+        adapter = Adapter(lora=recipe.lora, init=recipe.init, base_sha256=provenance["sha256"])
     frozen = freeze(model, recipe.freeze)
     total = sum(p.numel() for p in model.parameters())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if trained < total:
-        reporter.note(f"{trained:,} of {total:,} parameters train")
-    return Started(account=account, adapter=adapter, frozen=frozen)
+        session.progress.note(f"{trained:,} of {total:,} parameters train")
+    return InitializedModel(
+        model=model, recipe=recipe, protocol=protocol, provenance=provenance, adapter=adapter, frozen=frozen
+    )
+
+
+def _num_classes(protocol: Protocol) -> int:
+    return sum(map(len, protocol.labels.values()))
 
 
 def _with_fields(recipe: Recipe, fields: dict[str, Any]) -> Recipe:
-    """The recipe's own fields go first, also inside a group of fields such as ``trunk``."""
+    """The recipe's own fields take precedence, also inside a group of fields such as ``trunk``."""
     model = {**fields, **recipe.model}
     for name in fields.keys() & recipe.model.keys():
         if isinstance(fields[name], dict):

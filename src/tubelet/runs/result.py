@@ -14,15 +14,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from tubelet import config
 from tubelet.errors import ConfigError, DataError, Diverged
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
 from tubelet.runs.folder import package_versions
-from tubelet.runs.run import OnBatch, run_recipe
-from tubelet.session.progress import Reporter
+from tubelet.runs.run import run_recipe
+from tubelet.session.session import Session
 
 FILE = "outcome.json"
 SOURCES = "sources.json"  # beside the runs of a sweep or comparison: first weights from files, and what is in them
@@ -81,16 +79,7 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
     return whole.hexdigest()
 
 
-def carry_out(
-    recipe: Recipe,
-    folder: Path,
-    key: str,
-    *,
-    device: torch.device,
-    reporter: Reporter,
-    on_batch: OnBatch = lambda done, total: None,
-    on_file: OnBatch = lambda done, total: None,
-) -> Outcome:
+def carry_out(recipe: Recipe, folder: Path, key: str, session: Session) -> Outcome:
     """Train in ``folder``, or go on there, or read what became of it.
 
     Raises:
@@ -105,15 +94,7 @@ def carry_out(
             )
         return known
     try:
-        result = run_recipe(
-            recipe,
-            folder,
-            device=device,
-            reporter=reporter,
-            on_batch=on_batch,
-            on_file=on_file,
-            final_split="val",
-        )
+        result = run_recipe(recipe, folder, session, final_split="val")
     except Diverged as error:
         outcome = Outcome(key=key, diverged=str(error), metrics={}, num_steps=0, train_seconds=0.0)
     else:
@@ -121,8 +102,8 @@ def carry_out(
             key=key,
             diverged=None,
             metrics=_figures(result.evaluation.metrics.to_dict()),
-            num_steps=result.progress.step,
-            train_seconds=round(result.progress.seconds, 3),
+            num_steps=result.state.step,
+            train_seconds=round(result.state.seconds, 3),
         )
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / FILE, json.dumps(dataclasses.asdict(outcome), indent=2) + "\n")

@@ -1,11 +1,11 @@
-"""The processes of a run: one, or those that ``torchrun`` (or a launcher with the same variables) has started.
+"""The processes of a run: this one alone, or those that ``torchrun`` (or a launcher with the same variables) started.
 
-A process that is alone is a world of size 1 and goes through the same code without a process group. Between processes
-of a CPU run everything goes over gloo; on GPUs gradients and sharded weights go over NCCL, and what lies on the host
-(labels, scores, borrowed clips) still over gloo. Environment variables as ``torchrun`` documents them.
+One process runs the same code without a process group. Processes on CPUs talk over gloo. On GPUs gradients and sharded
+weights travel over NCCL; what lies on the host (labels, scores, borrowed clips) still travels over gloo. The
+environment variables are those that ``torchrun`` documents.
 
-What may take long on one process alone (indexing videos, reading weights) is waited for at the store that the launcher
-keeps, which knows no time limit; everything else is a collective of the group and fails after ``TIMEOUT``.
+Some work takes long on one process alone (indexing videos, reading weights). The others wait for it at the launcher's
+store, which has no time limit. Everything else is a collective of the group and fails after ``TIMEOUT``.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe",
 _ERROR = "error"  # key of the store: the first error of any process
 
 
-class World:
+class Processes:
     """All processes of a run, as one of them sees them.
 
     Args:
-        rank: the number of this process, from 0; 0 is the one that writes and reports.
+        rank: the number of this process, from 0. Process 0 writes and reports.
         size: how many there are.
-        local_rank: the number of this process on its machine, which is that of its GPU.
-        store: where the processes leave word for each other; none: there is one process and no group.
+        local_rank: the number of this process on its machine, which is also that of its GPU.
+        store: where the processes leave messages for each other. None means one process and no group.
     """
 
     def __init__(self, rank: int = 0, size: int = 1, local_rank: int = 0, store: dist.Store | None = None) -> None:
@@ -61,7 +61,7 @@ class World:
         return self.store is not None
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes in the order of their ranks, on every one of them."""
+        """Return the values of all processes in the order of their ranks, on every process."""
         if not self.has_group:
             return [value]
         values: list[Any] = [None] * self.size
@@ -69,7 +69,7 @@ class World:
         return values
 
     def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over all processes, on every one of them; ``tensor`` is left as it is."""
+        """Return the sum over all processes, on every process; ``tensor`` keeps its values."""
         if not self.has_group:
             return tensor
         total = tensor.clone()
@@ -77,11 +77,11 @@ class World:
         return total
 
     def any(self, flag: bool) -> bool:
-        """Whether it is true on any process, on every one of them: so that all of them stop at the same step."""
+        """Return whether ``flag`` is true on any process, on every process, so that all stop at the same step."""
         return bool(self.sum(torch.tensor(int(flag)))) if self.has_group else flag
 
     def on_main(self, work: Callable[[], None]) -> None:
-        """Process 0 does it while the others wait, however long it takes; where it fails, the launcher ends them."""
+        """Do ``work`` on process 0 while the others wait without a time limit. If it fails, the launcher ends them."""
         if self.store is None:
             work()
             return
@@ -93,8 +93,8 @@ class World:
             self.store.wait([done], timedelta(days=365))
 
     def main_first(self, work: Callable[[], T]) -> T:
-        """Every process does it, process 0 before the others, which find what it left behind, for example a download;
-        none goes on before all have done it."""
+        """Do ``work`` on every process, first on process 0, so that the others find what it left, such as a download.
+        No process goes on before all have done it."""
         results: list[T] = []
         self.on_main(lambda: results.append(work()))
         if not results:
@@ -103,7 +103,7 @@ class World:
         return results[0]
 
     def check_same(self, value: str, what: str) -> None:
-        """Raises ConfigError where the processes do not see the same ``what``."""
+        """Raise ConfigError when the processes do not see the same ``what``."""
         for rank, other in enumerate(values := self.gather((value, socket.gethostname()))):
             if other[0] != values[0][0]:
                 raise ConfigError(
@@ -112,33 +112,33 @@ class World:
                 )
 
 
-SINGLE = World()
+SINGLE = Processes()
 
 
 def is_launched() -> bool:
-    """Whether this process is one of several that a launcher has started."""
+    """Return whether a launcher started this process, alone or with others."""
     return all(name in os.environ for name in _LAUNCHED)
 
 
 def num_launched() -> int:
-    """The processes of a run: those that a launcher has started, or this one alone."""
+    """Return the number of processes that a launcher started; 1 without a launcher."""
     return int(os.environ["WORLD_SIZE"]) if is_launched() else 1
 
 
 def num_on_machine() -> int:
-    """Those of them on this machine."""
+    """Return how many of them run on this machine."""
     return int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"])) if is_launched() else 1
 
 
 def is_main_process() -> bool:
-    """Whether this process speaks: it is alone, or the first of those that a launcher has started."""
+    """Return whether this process reports: it is alone, or the first that a launcher started."""
     return not is_launched() or os.environ["RANK"] == "0"
 
 
 def launched_command(words: Sequence[str]) -> str:
-    """The shell command of this program with ``words`` as arguments, started as this process was.
+    """Return the shell command of this program with ``words`` as arguments, started as this process was.
 
-    Of several machines, what they meet by (``--rdzv-endpoint`` and the like) is the launcher's own and is left out.
+    The command leaves out how several machines find each other (``--rdzv-endpoint`` and the like).
     """
     command = shlex.join(["tubelet", *words])
     if not is_launched():
@@ -149,10 +149,10 @@ def launched_command(words: Sequence[str]) -> str:
 
 
 def own_device(device: torch.device) -> torch.device:
-    """The device of this process: of GPUs, the one with its local rank.
+    """Return the device of this process. Of several GPUs it is the one with the local rank of the process.
 
     Raises:
-        ConfigError: the machine has fewer GPUs than processes, or the processes cannot talk to each other there.
+        ConfigError: The machine has fewer GPUs than processes, or processes cannot train together on such a device.
     """
     if not is_launched() or device.type == "cpu":
         return device
@@ -168,18 +168,18 @@ def own_device(device: torch.device) -> torch.device:
 
 
 @contextmanager
-def open_world(device: torch.device, timeout: timedelta = TIMEOUT) -> Iterator[World]:
-    """The world of this process, until the block ends.
+def open_processes(device: torch.device, timeout: timedelta = TIMEOUT) -> Iterator[Processes]:
+    """Join the process group until the block ends.
 
-    Of an error that several processes meet, one says a line: the others leave without a word (exit code 1). A process
-    that is left alone because another has died says so.
+    When several processes meet the same error, one reports it and the others exit silently with code 1. A process that
+    is left alone because another died reports that.
 
     Args:
-        device: of this process (``own_device``).
-        timeout: of a collective.
+        device: The device of this process (``own_device``).
+        timeout: Time limit of a collective.
 
     Raises:
-        TubeletError: what was raised inside, with the number of the process; or another process is gone.
+        TubeletError: An error inside the block, with the number of the process; or another process is gone.
     """
     if not is_launched():
         yield SINGLE
@@ -189,21 +189,21 @@ def open_world(device: torch.device, timeout: timedelta = TIMEOUT) -> Iterator[W
     if device.type == "cuda":
         torch.cuda.set_device(device)
     backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
-    world = World(rank, size, local_rank, store)
+    processes = Processes(rank, size, local_rank, store)
     if rank:
-        logging.getLogger("tubelet").setLevel(logging.WARNING)  # what all of them would say, one says
-    before = signal.signal(signal.SIGTERM, _leave)  # the launcher's word to those that are left
+        logging.getLogger("tubelet").setLevel(logging.WARNING)  # all of them would log the same lines
+    before = signal.signal(signal.SIGTERM, _leave)  # the launcher sends it to those that are left
     try:
-        with _one_voice(world):
+        with _reporting_once(processes):
             dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=timeout)
-            yield world
+            yield processes
             dist.destroy_process_group()
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
 def _open_store(rank: int) -> dist.Store:
-    """The launcher's store, or one of process 0; each restart has names of its own."""
+    """Open the launcher's store, or one on process 0. Each restart uses keys of its own."""
     is_launchers = os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     try:
@@ -215,7 +215,7 @@ def _open_store(rank: int) -> dist.Store:
 
 
 class _Ended(BaseException):
-    """The launcher asked this process to end; no ``except Exception`` may stop it."""
+    """The launcher asked this process to end. A BaseException, so that no ``except Exception`` stops it."""
 
 
 def _leave(number: int, frame: object) -> None:
@@ -223,18 +223,18 @@ def _leave(number: int, frame: object) -> None:
 
 
 @contextmanager
-def _one_voice(world: World) -> Iterator[None]:
+def _reporting_once(processes: Processes) -> Iterator[None]:
     try:
         yield
     except TubeletError as error:
-        _say(world, str(error), error)
+        _report(processes, str(error), error)
     except OSError as error:
-        _say(world, str(error), error)
+        _report(processes, str(error), error)
     except (_Ended, dist.DistError, RuntimeError) as error:
         if not is_lost(error):
             raise
-        _say(
-            world,
+        _report(
+            processes,
             "another process of the run has ended or does not answer, and the run ends with it (its own line, or the "
             "report of torchrun, says why; killed by signal 9 is most often memory); go on with --resume",
             error,
@@ -243,26 +243,26 @@ def _one_voice(world: World) -> Iterator[None]:
 
 
 def is_lost(error: BaseException) -> bool:
-    """Whether an error only says that another process is gone."""
+    """Return whether an error only says that another process is gone."""
     return isinstance(error, _Ended | dist.DistError) or any(words in str(error) for words in _LOST)
 
 
-def _say(world: World, line: str, error: BaseException, *, is_cause: bool = True) -> NoReturn:
-    """Raise the line, unless a process has said it, or said what it is about, before."""
-    own = f"{world.rank}\n{line}"
-    first = _first_error(world, own)
+def _report(processes: Processes, line: str, error: BaseException, *, is_cause: bool = True) -> NoReturn:
+    """Raise the line, unless a process reported it, or its cause, before."""
+    own = f"{processes.rank}\n{line}"
+    first = _first_error(processes, own)
     if first != own and (not is_cause or first.partition("\n")[2] == line):
         raise SystemExit(128 + error.signal_number if isinstance(error, Stopped) else 1) from None
-    if isinstance(error, TubeletError) and (world.is_main or isinstance(error, Stopped)):
+    if isinstance(error, TubeletError) and (processes.is_main or isinstance(error, Stopped)):
         raise error
-    raise TubeletError(f"process {world.rank}: {line}" if is_cause and world.rank else line) from error
+    raise TubeletError(f"process {processes.rank}: {line}" if is_cause and processes.rank else line) from error
 
 
-def _first_error(world: World, own: str) -> str:
-    """The first error of the run: this one, where nobody has left word, or where nobody can be asked."""
+def _first_error(processes: Processes, own: str) -> str:
+    """Return the first error of the run: this one, if no process left another, or if the store is gone."""
     try:
-        assert world.store is not None
-        first: bytes = world.store.compare_set(_ERROR, "", own)
+        assert processes.store is not None
+        first: bytes = processes.store.compare_set(_ERROR, "", own)
         return first.decode()
     except (dist.DistError, RuntimeError):
         return own

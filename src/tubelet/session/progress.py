@@ -1,4 +1,4 @@
-"""Who is told how a training run goes."""
+"""How a long job reports: notes that stay, and how far it is. ``tubelet.commands.console`` shows it on a terminal."""
 
 from __future__ import annotations
 
@@ -7,17 +7,26 @@ from typing import Any, Protocol, runtime_checkable
 
 
 @runtime_checkable
-class Reporter(Protocol):
-    """Who is told how a run goes: the console, or nobody."""
+class Progress(Protocol):
+    """Receives what a job reports."""
 
+    def note(self, text: str) -> None:
+        """One line that stays."""
+
+    def advance(self, done: int, total: int, text: str = "") -> None:
+        """``done`` of ``total`` files, videos, clips or runs are done; ``text`` says of what."""
+
+    def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None:
+        """Optimizer step ``step`` of ``num_steps`` is done, in epoch ``epoch``, counted from 0."""
+
+    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None:
+        """The model was validated after optimizer step ``step``."""
+
+
+class NoProgress:
+    """Shows nothing. Base class of those that show something only."""
+
+    def note(self, text: str) -> None: ...
+    def advance(self, done: int, total: int, text: str = "") -> None: ...
     def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None: ...
     def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None: ...
-    def note(self, text: str) -> None: ...
-
-
-class NoReporter:
-    """Tells nobody: of several processes, all but the first."""
-
-    def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None: ...
-    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None: ...
-    def note(self, text: str) -> None: ...

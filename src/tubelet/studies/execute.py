@@ -9,19 +9,17 @@ the runs: a comparison that goes on after a stop makes the runs that are missing
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tubelet.errors import ConfigError, Diverged
 from tubelet.runs.result import Outcome
+from tubelet.session.session import Session
 from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
 from tubelet.studies.assets import Materials
 from tubelet.studies.jobs import Job, make_job, start_job
 from tubelet.studies.tuning import Choice, Grid, Setting, choose, extended, settings_of
 from tubelet.studies.workers import Shares, Workers
-
-OnRuns = Callable[[float, int, str], None]  # runs done, runs in all as far as known, what is going on
-Note = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +35,19 @@ class Executed:
     starts: tuple[Job, ...] = ()  # the models that arms start from
 
 
-def execute(materials: Materials, workers: Workers, on_runs: OnRuns, note: Note) -> Executed:
+def execute(materials: Materials, workers: Workers, session: Session) -> Executed:
     """Make all runs of the comparison that are missing.
 
     Raises:
         TubeletError: a run failed otherwise than by diverging; what is done is kept.
     """
-    return _Execution(materials, workers, on_runs, note).execute()
+    return _Execution(materials, workers, session).execute()
 
 
 class _Execution:
-    def __init__(self, materials: Materials, workers: Workers, on_runs: OnRuns, note: Note) -> None:
+    def __init__(self, materials: Materials, workers: Workers, session: Session) -> None:
         self.materials, self.comparison, self.workers = materials, materials.comparison, workers
-        self.on_runs, self.note = on_runs, note
+        self.progress = session.progress
         self.num_done, self.num_made, self.began = 0, 0, time.monotonic()
 
     def execute(self) -> Executed:
@@ -76,9 +74,10 @@ class _Execution:
 
     def prepare(self) -> list[Job]:
         """Generate clips and train the models to start from. Raises Diverged where one of these does."""
-        self.materials.generate(lambda name, done, total: self.on_runs(done, total, f"generating clips: {name}"))
+        advance = self.progress.advance
+        self.materials.generate(lambda name, done, total: advance(done, total, f"generating clips: {name}"))
         for line in self.materials.check():
-            self.note(line)
+            self.progress.note(line)
         needed = ((dataset, self.materials.needed_starts(dataset)) for dataset in self.comparison.datasets)
         starts = [start_job(self.materials, dataset, name) for dataset, names in needed for name in names]
         self.make(starts, num_before=0, num_later=0, phase="models to start from")
@@ -103,7 +102,7 @@ class _Execution:
             if grown == grids:
                 return grids, choices
             for dataset in (d for d in grids if grown[d] != grids[d]):
-                self.note(f"{dataset}: a best value lies at the edge of the grid, which grows for all arms")
+                self.progress.note(f"{dataset}: a best value lies at the edge of the grid, which grows for all arms")
             grids = grown
 
     def tuning_jobs(self, grids: dict[str, Grid]) -> Iterator[Job]:
@@ -144,7 +143,8 @@ class _Execution:
 
         def tell(shares: Shares) -> None:
             running = f": {'; '.join(sorted(shares))}" if shares else ""
-            self.on_runs(self.num_done + sum(shares.values()), total, f"{phase}{running}{self.left(shares, total)}")
+            done = int(self.num_done + sum(shares.values()))
+            self.progress.advance(done, total, f"{phase}{running}{self.left(shares, total)}")
 
         def done(job: Job, outcome: Outcome) -> None:
             self.num_done, self.num_made = self.num_done + 1, self.num_made + 1
@@ -153,7 +153,7 @@ class _Execution:
             said = (
                 f"validation {metric} {value:.3f}" if value is not None else "diverged" if outcome.diverged else "done"
             )
-            self.note(f"[{self.num_done}/{total}] {job.name}: {said}, {outcome.train_seconds:.0f} s")
+            self.progress.note(f"[{self.num_done}/{total}] {job.name}: {said}, {outcome.train_seconds:.0f} s")
 
         self.workers.run(missing, done, tell)
 

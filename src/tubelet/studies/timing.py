@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -36,8 +37,8 @@ from tubelet.evaluation.cost import count_macs, count_parameters, peak_memory_by
 from tubelet.files import write_atomically
 from tubelet.models.stages import model_inputs
 from tubelet.recipe import Recipe
-from tubelet.runs.initialization import first_model, read_start
-from tubelet.session.progress import NoReporter
+from tubelet.runs.initialization import first_model
+from tubelet.session.session import Session
 from tubelet.studies.jobs import Job
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.optim.optimizer import make_optimizer
@@ -63,26 +64,25 @@ class Cost:
 def measure_costs(
     jobs: Mapping[str, Job],
     out: Path,
+    session: Session,
     *,
-    device: torch.device,
     num_threads: int,
-    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> dict[str, Cost]:
     """The cost of each named run's recipe, measured now, or read from ``out`` where the same recipes were measured.
 
     Args:
         jobs: one run of each arm.
-        progress: told how many of how many rounds are done.
+        session: computes, reports how many rounds are done, and is asked between rounds whether to stop.
     """
     keys = {name: job.key for name, job in jobs.items()}
-    asked = {"keys": keys, "machine": _machine(device), "num_threads": num_threads}
+    asked = {"keys": keys, "machine": _machine(session.device), "num_threads": num_threads}
     known = _read(out / FILE, asked)
     if known is not None:
         return known
     threads = torch.get_num_threads()
     torch.set_num_threads(num_threads)
     try:
-        costs = _measure(jobs, device, num_threads, progress)
+        costs = _measure(jobs, session, num_threads)
     finally:
         torch.set_num_threads(threads)
     write_atomically(out / FILE, json.dumps(asked | {"costs": config.to_dict(costs)}, indent=2) + "\n")
@@ -104,17 +104,17 @@ def _machine(device: torch.device) -> str:
     return f"{kind} of {platform.node()}, {os.cpu_count()} logical CPUs"
 
 
-def _measure(
-    jobs: Mapping[str, Job], device: torch.device, num_threads: int, progress: Callable[[int, int], None]
-) -> dict[str, Cost]:
-    progress(0, ROUNDS + 2)
-    arms = {name: _Arm(job.recipe, device) for name, job in jobs.items()}
+def _measure(jobs: Mapping[str, Job], session: Session, num_threads: int) -> dict[str, Cost]:
+    session.progress.note(f"all runs are done; taking times, {len(jobs)} arms in turn")
+    report = partial(session.advance, total=ROUNDS + 2, text="taking times")
+    report(0)
+    arms = {name: _Arm(job.recipe, session.device) for name, job in jobs.items()}
     for position in range(ROUNDS + 1):  # the first is for warming up
         for arm in arms.values():
             arm.take_turn(is_counted=position > 0)
-        progress(position + 1, ROUNDS + 2)
-    peaks = {name: _peak_bytes(job.recipe, device, num_threads) for name, job in jobs.items()}
-    progress(ROUNDS + 2, ROUNDS + 2)
+        report(position + 1)
+    peaks = {name: _peak_bytes(job.recipe, session.device, num_threads) for name, job in jobs.items()}
+    report(ROUNDS + 2)
     return {name: dataclasses.replace(arm.cost(), peak_bytes=peaks[name]) for name, arm in arms.items()}
 
 
@@ -123,8 +123,8 @@ class _Arm:
 
     def __init__(self, recipe: Recipe, device: torch.device) -> None:
         manifest = read_manifest(recipe.data.path, recipe.data.manifest)
-        first = first_model(read_start(recipe, None, False, NoReporter()), manifest, NoReporter())
-        self.model, self.frozen, protocol = first.model, first.started.frozen, first.record.protocol
+        first = first_model(recipe, manifest, Session(device=device))
+        self.model, self.frozen, protocol = first.model, first.frozen, first.protocol
         if recipe.training.gradient_checkpointing:
             checkpoint_blocks(self.model)
         self.model.to(device)

@@ -28,7 +28,8 @@ from tubelet.recipe import save_recipe
 from tubelet.runs.folder import RECIPE, resume_recipe
 from tubelet.runs.result import Outcome, carry_out
 from tubelet.runs.run import evaluate_run, run_recipe
-from tubelet.session.progress import NoReporter, Reporter
+from tubelet.session.progress import NoProgress
+from tubelet.session.session import Session
 from tubelet.studies.jobs import TEST, Job, views_file
 
 _TELL_EVERY_SECONDS = 1.0
@@ -43,11 +44,11 @@ class Workers:
     Args:
         devices: of each process.
         num_threads: of each process, for computation on the CPU.
-        check: called now and then; what it raises ends the work.
+        session: asked now and then whether to stop.
     """
 
-    def __init__(self, devices: Sequence[str], num_threads: int, check: Callable[[], None]) -> None:
-        self.devices, self.num_threads, self.check = devices, num_threads, check
+    def __init__(self, devices: Sequence[str], num_threads: int, session: Session) -> None:
+        self.devices, self.num_threads, self.session = devices, num_threads, session
         self._processes: list[BaseProcess] = []
         self._idle: list[Connection] = []
         self._all: list[Connection] = []
@@ -82,7 +83,7 @@ class Workers:
                 else:
                     raise TubeletError(f"{job.name}: {content}")
             on_share(shares)
-            self.check()
+            self.session.check_signals()
 
     def _free(self, num_waiting: int) -> Connection | None:
         """A process without work, started if there may be another."""
@@ -128,10 +129,11 @@ def _serve(connection: Connection, device: str, num_threads: int) -> None:
     torch.set_num_threads(num_threads)
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
+    session = Session(device=torch.device(device), progress=_SentShare(connection))
     while True:
         job = jobs.get()
         try:
-            connection.send(("done", make_run(job, torch.device(device), _Teller(connection))))
+            connection.send(("done", make_run(job, session)))
         except (TubeletError, OSError) as error:
             connection.send(("failed", str(error)))
 
@@ -144,11 +146,11 @@ def _listen(connection: Connection, jobs: queue.SimpleQueue[Job]) -> None:
         os._exit(0)  # in the middle of a step: the state on disk is whole, and goes on
 
 
-def make_run(job: Job, device: torch.device, reporter: Reporter) -> Outcome:
+def make_run(job: Job, session: Session) -> Outcome:
     """Train, or go on, or read what became of it; then the test split, where that is still to be done."""
     _settle(job)
-    outcome = carry_out(job.recipe, job.folder, job.key, device=device, reporter=reporter)
-    _evaluate(job, device, reporter)
+    outcome = carry_out(job.recipe, job.folder, job.key, session)
+    _evaluate(job, session)
     return outcome
 
 
@@ -162,19 +164,19 @@ def _settle(job: Job) -> None:
             save_recipe(here, job.folder / RECIPE)
 
 
-def _evaluate(job: Job, device: torch.device, reporter: Reporter) -> None:
+def _evaluate(job: Job, session: Session) -> None:
     if not job.is_tested or job.is_done:
         return
     if not (job.folder / TEST).is_file():
-        run_recipe(job.recipe, job.folder, device=device, reporter=reporter)
+        run_recipe(job.recipe, job.folder, session)
     for number in job.test_views:
         if not (job.folder / views_file(number)).is_file():
             out = (job.folder / views_file(number)).parent
-            evaluate_run(job.recipe, job.folder, out, device=device, num_temporal_views=number)
+            evaluate_run(job.recipe, job.folder, out, session, num_temporal_views=number)
 
 
-class _Teller(NoReporter):
-    """Sends how far a run is, now and then."""
+class _SentShare(NoProgress):
+    """Sends now and then how far a run is."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection

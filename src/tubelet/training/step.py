@@ -46,17 +46,16 @@ class Stepper:
         prepare: Callable[[Tensor], Tensor],
         mix: MixConfig,
         seed: int,
-        device: torch.device,
     ) -> None:
         self.spread, self.model, self.optimizer, self.objective = spread, spread.model, optimizer, objective
-        self.forward = compile_forward(spread.module, device) if training.compile else spread.module
+        self.forward = compile_forward(spread.module, spread.device) if training.compile else spread.module
         self.training, self.optim = training, optim
-        self.prepare, self.mix, self.seed, self.device = prepare, mix, seed, device
+        self.prepare, self.mix, self.seed, self.device = prepare, mix, seed, spread.device
 
     def take(self, part: Part, step: int) -> dict[str, Any]:
         """Step number ``step``, counted from 0: a row of the log, whose values stay on the device. Loss and share of
         right answers are the contributions of this process; over the processes they add up."""
-        torch.manual_seed(process_seed(step_seed(self.seed, step), self.spread.world.rank))
+        torch.manual_seed(process_seed(step_seed(self.seed, step), self.spread.processes.rank))
         self.optimizer.zero_grad(set_to_none=True)
         loss, correct = self._backward(part, step)
         limit = math.inf if self.optim.clip_grad_norm is None else self.optim.clip_grad_norm
@@ -69,7 +68,7 @@ class Stepper:
 
     def _backward(self, part: Part, step: int) -> tuple[Tensor, Tensor]:
         """The gradient of the batch in portions, this process's part of its loss, and of the share that is right."""
-        own = part.rows(self.spread.world.rank)
+        own = part.rows(self.spread.processes.rank)
         shares = self.objective.shares(part.labels, part.weight)[own]  # B means, in the mean over the whole batch
         loss, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         mixed, numbers = self._mix(part, step), part.batch.frame_numbers
@@ -87,7 +86,7 @@ class Stepper:
     def _mix(self, part: Part, step: int) -> Mixed:
         size = (part.batch.clips.shape[-2], part.batch.clips.shape[-1])
         mixture = draw_mixture(self.mix, part.weight, size, keyed_generator(self.seed, step, 0, 0, 0))
-        return borrow_partners(part, mixture, self.spread.world)
+        return borrow_partners(part, mixture, self.spread.processes)
 
     def _to_input(self, clips: Tensor) -> Tensor:
         return self.prepare(clips.to(self.device, non_blocking=True))

@@ -11,13 +11,14 @@ import tyro
 from rich.table import Table
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.bench import Stages, measure_stages
 from tubelet.data.clips.augment import AugmentConfig
 from tubelet.data.loading.index_dataset import index_manifest
 from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
 from tubelet.data.prepare.prepare import is_prepared, other_kind
 from tubelet.protocol import Protocol
+from tubelet.session.session import Session
 
 DESCRIPTION = """Read random training clips of a dataset and say where the time goes.
 
@@ -66,13 +67,13 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "data bench", DESCRIPTION)
     manifest = read_manifest(options.data, options.manifest)
     torch.set_num_threads(1)
-    with ProgressReporter("bench") as reporter:
-        index_manifest(manifest, options.num_workers, reporter.note, reporter.progress)
+    with ConsoleProgress("bench") as progress:
+        index_manifest(manifest, options.num_workers, Session(progress=progress))
         stages, failures = measure_stages(
-            manifest, options.protocol, options.augment, options.num_clips, options.batch_size, reporter.progress
+            manifest, options.protocol, options.augment, options.num_clips, options.batch_size, progress.advance
         )
         for line in failures.values():
-            reporter.note(line)
+            progress.note(line)
     if options.json:
         seconds = asdict(stages) | {"total": stages.total}
         content = {"seconds_per_clip": seconds, "bottleneck": stages.bottleneck, "failures": list(failures.values())}

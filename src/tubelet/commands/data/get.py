@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ConsoleProgress
 from tubelet.data.download import download
 from tubelet.data.layouts import ManifestConfig
 from tubelet.data.manifest.manifest import read_manifest
@@ -51,10 +51,10 @@ def main(argv: list[str]) -> int:
         known = [_PREFIX + other for other in MEDMNIST3D]
         raise ConfigError(f"no dataset '{options.name}' to get{nearest(options.name, known)}")
     dataset, target = MEDMNIST3D[name], options.out / file_name(name, options.size)
-    with ProgressReporter(f"get {name}") as reporter:
-        new = download(url(name, options.size), target, dataset.md5[options.size], reporter.progress)
+    with ConsoleProgress(f"get {name}") as progress:
+        new = download(url(name, options.size), target, dataset.md5[options.size], progress.advance)
         manifest = read_manifest(target, ManifestConfig(layout="medmnist3d"))
-        reporter.note("downloaded and checked" if new else "was there already, with the right checksum")
+        progress.note("downloaded and checked" if new else "was there already, with the right checksum")
     splits = {split: len(manifest.split(split)) for split in manifest.splits}
     facts = {
         "path": str(target),

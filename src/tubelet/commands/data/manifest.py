@@ -13,7 +13,7 @@ import tyro
 from rich.table import Table
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter, output_console
+from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.layouts import LAYOUTS, LayoutName, ManifestConfig
 from tubelet.data.manifest.durations import Durations, measure_durations
 from tubelet.data.manifest.file import write_manifest
@@ -73,7 +73,7 @@ class Options:
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "data manifest", DESCRIPTION)
     config = _config(options)
-    with ProgressReporter("manifest") as reporter:
+    with ConsoleProgress("manifest") as progress:
         manifest = read_manifest(options.root, config)
         missing = manifest.missing
         if options.missing is not None:
@@ -81,12 +81,12 @@ def main(argv: list[str]) -> int:
         if options.out is not None:
             manifest = _written(manifest, options.out)
         for note in manifest.notes:
-            reporter.note(note)
+            progress.note(note)
         durations = None
         if not options.no_durations:
-            durations = measure_durations(manifest, options.num_threads, reporter.progress)
+            durations = measure_durations(manifest, options.num_threads, progress.advance)
             for line in durations.unreadable[:3]:
-                reporter.note(f"not opened: {line}")
+                progress.note(f"not opened: {line}")
     report = _report(manifest, durations, len(missing))
     if options.json:
         print(json.dumps(report, indent=2, ensure_ascii=False))

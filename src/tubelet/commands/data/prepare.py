@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ConsoleProgress
 from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.data.prepare.prepare import PrepareConfig, prepare
 
@@ -49,12 +49,12 @@ class Options:
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "data prepare", DESCRIPTION)
     manifest = read_manifest(options.data, options.manifest)
-    with ProgressReporter("prepare") as reporter:
+    with ConsoleProgress("prepare") as progress:
         for note in manifest.notes:
-            reporter.note(note)
-        done = prepare(manifest, options.out, options.prepare, reporter.progress)
+            progress.note(note)
+        done = prepare(manifest, options.out, options.prepare, progress.advance)
         for line in done.failures.values():
-            reporter.note(line)
+            progress.note(line)
     if options.json:
         content = {
             "manifest": str(done.manifest),

@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from tubelet.commands import parse
-from tubelet.commands.console import ProgressReporter
+from tubelet.commands.console import ConsoleProgress
 from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
 from tubelet.data.manifest.quarantine import write_quarantine
 from tubelet.data.scan.report import as_dict, as_text
@@ -50,12 +50,12 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "data scan", DESCRIPTION)
     manifest = read_manifest(options.data, options.manifest, is_checked=False)
     out = options.out or Path("runs") / f"scan-{Path(options.data).resolve().stem}"
-    with ProgressReporter("scan") as reporter:
+    with ConsoleProgress("scan") as progress:
         for note in manifest.notes:
-            reporter.note(note)
-        result = scan(manifest, options.scan, out, reporter.progress)
+            progress.note(note)
+        result = scan(manifest, options.scan, out, progress.advance)
         if result.num_reused:
-            reporter.note(f"{result.num_reused} of {len(result.facts)} files are unchanged since the last scan")
+            progress.note(f"{result.num_reused} of {len(result.facts)} files are unchanged since the last scan")
     report = json.dumps(as_dict(result), indent=2, ensure_ascii=False)
     text = as_text(result)
     write_atomically(out / "report.json", report + "\n")

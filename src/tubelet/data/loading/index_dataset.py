@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from tubelet.data.loading.worker_process import Failure
@@ -15,6 +16,7 @@ from tubelet.data.video.index_store import IndexStore, Video
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.reader import is_video_path
 from tubelet.errors import DataError
+from tubelet.session.session import Session
 
 _WRITE_SECONDS = 5.0  # between two times that the store is written: what a kill can cost
 
@@ -104,27 +106,26 @@ def index_files(
 def index_manifest(
     manifest: Manifest,
     num_workers: int,
-    note: Callable[[str], None],
-    on_file: Callable[[int, int], None] = lambda done, total: None,
+    session: Session,
     timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
 ) -> None:
     """Indexes the videos of a manifest in parallel before they are read many times.
 
-    Reading works without: where nothing can be kept beside the data nor beside the manifest, ``note`` is told so once
+    Reading works without: where nothing can be kept beside the data nor beside the manifest, one note says so,
     and every process that reads finds the packets of its files for itself. Files that cannot be indexed are left to
     the reader, which counts and names them.
 
     Args:
         manifest: the rows that will be read; those that are no videos need no index.
         num_workers: processes; for 0 one is used, for a file may hang.
-        note: told what the user should know.
-        on_file: told how many of how many files are done, where any is to be indexed.
+        session: notes what the user should know, and reports how many files are indexed.
         timeout_seconds: after which the process of a file that hangs is killed.
     """
     files = video_files(manifest)
     if not files:
         return
+    report = partial(session.advance, text="indexing videos")
     try:
-        index_files(IndexStore.of(manifest), files, max(1, num_workers), on_file, timeout_seconds)
+        index_files(IndexStore.of(manifest), files, max(1, num_workers), report, timeout_seconds)
     except DataError as error:
-        note(f"every process that reads videos indexes them for itself, which costs time: {error}")
+        session.progress.note(f"every process that reads videos indexes them for itself, which costs time: {error}")

@@ -23,10 +23,12 @@ from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model, model_config
 from tubelet.recipe import Recipe
 from tubelet.runs.folder import RECIPE, resume_recipe
-from tubelet.runs.initialization import Start, read_start, start_model
+from tubelet.runs.initialization import Initialization, initialize_model, read_initialization
 from tubelet.runs.plan.data import look_at_data
 from tubelet.runs.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
 from tubelet.session.processes import is_launched, num_launched, num_on_machine
+from tubelet.session.progress import NoProgress
+from tubelet.session.session import Session
 from tubelet.training.checks import check_launcher, check_portions, check_wishes
 from tubelet.training.compile import check_compiler
 from tubelet.training.estimate import ClipShape, MemoryEstimate, count_state, count_training_macs, estimate_memory
@@ -41,22 +43,33 @@ _CURVE_POINTS = 61
 _STEPS_WITHOUT_DATA = 1000  # of an epoch, for the shape of the curve alone
 
 
-def plan_run(recipe: Recipe, folder: Path, device: torch.device) -> Plan:
+def plan_run(recipe: Recipe, folder: Path, session: Session) -> Plan:
     """What ``run_recipe`` with these arguments would do."""
-    plan = Plan(recipe=recipe, folder=folder, device=device, num_processes=num_launched())
+    plan = Plan(recipe=recipe, folder=folder, device=session.device, num_processes=num_launched())
+    session = dataclasses.replace(session, progress=_Notes(plan))
     manifest = look_at_data(plan)
     for line in [] if manifest is None else look_at_labels(manifest.split("train")):
         plan.note(line)
-    start = _look_at_first_weights(plan)
-    plan.recipe = start.recipe
+    initialization = _look_at_first_weights(plan, session)
+    plan.recipe = initialization.recipe
     _look_at_wishes(plan)
     with plan.noting_problems():
-        model = _started_model(plan, start, manifest)
+        model = _initialized_model(plan, initialization, manifest, session)
         _look_at_model(plan, model)
     _look_at_schedule(plan)
     _look_at_folder(plan)
     plan.notes = list(dict.fromkeys(plan.notes))
     return plan
+
+
+class _Notes(NoProgress):
+    """Collects notes in a plan."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def note(self, text: str) -> None:
+        self.plan.note(text)
 
 
 def _look_at_wishes(plan: Plan) -> None:
@@ -77,41 +90,44 @@ def _clips_per_step(plan: Plan) -> int:
     return min(rows, batch_size) * plan.recipe.augment.repeats
 
 
-def _look_at_first_weights(plan: Plan) -> Start:
+def _look_at_first_weights(plan: Plan, session: Session) -> Initialization:
     """The recipe as it runs. Weights on a hub that answers are not fetched."""
     recipe, init = plan.recipe, plan.recipe.init
     if init is None:
-        return Start(recipe=recipe)
+        return Initialization(recipe=recipe)
     with plan.noting_problems():
         name = resolve_source(init.source)
         is_remote = timm.is_model(name.partition(".")[0]) or parse_hub_name(name) is not None
         if is_remote and not Path(name).exists() and not constants.HF_HUB_OFFLINE and hub_answers():
             plan.note(f"init: {name} is fetched when the run begins, if it is not in the cache; its fit is not checked")
-            return Start(recipe=recipe)
-        return read_start(recipe, None, False, plan)
-    return Start(recipe=recipe)
+            return Initialization(recipe=recipe)
+        return read_initialization(recipe, session)
+    return Initialization(recipe=recipe)
 
 
-def _started_model(plan: Plan, start: Start, manifest: Manifest | None) -> nn.Module:
+def _initialized_model(
+    plan: Plan, initialization: Initialization, manifest: Manifest | None, session: Session
+) -> nn.Module:
     """The model as the run has it; where its classes or first weights are not known, with shapes alone."""
     recipe = plan.recipe
-    has_weights = start.source is not None or recipe.init is None
+    has_source = initialization.source is not None
+    has_weights = has_source or recipe.init is None
     is_store = manifest is not None and manifest.layout == LAYOUT
-    is_whole = manifest is not None and (start.source is not None or (is_store and has_weights))
+    is_whole = manifest is not None and (has_source or (is_store and has_weights))
     num_classes = _num_classes(plan)
     with torch.device("cpu" if is_whole else "meta"):
         model = create_model(recipe.model["name"], **recipe.model_options(num_classes))
     if not is_whole:
-        start = dataclasses.replace(start, source=None)
+        initialization = dataclasses.replace(initialization, source=None)
         if recipe.lora is not None:
             plan.note("lora: the adapters are not counted, because data or first weights are not there to look at")
     protocol = recipe.protocol if manifest is None else recipe.protocol_for(manifest)
-    started = start_model(model, start, protocol, plan)
+    frozen = initialize_model(model, initialization, protocol, session).frozen
     if manifest is not None and is_whole:
         has_state = (plan.folder / STATE).exists()
-        check_store_training(model, recipe.model["name"], started.frozen, manifest, has_state=has_state)
+        check_store_training(model, recipe.model["name"], frozen, manifest, has_state=has_state)
     model.train()
-    for module in started.frozen:
+    for module in frozen:
         module.eval()
     return model
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,13 +73,8 @@ class Plan:
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
-    # What a reporter has, so that what begins a run can tell its notes.
     def note(self, text: str) -> None:
         self.notes.append(text)
-
-    def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None: ...
-
-    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None: ...
 
     @property
     def training_gmacs_per_epoch(self) -> float | None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tubelet.data.clips.mixing import Mixture
 from tubelet.data.loading.loader import rows_of_process
-from tubelet.session.processes import World
+from tubelet.session.processes import Processes
 from tubelet.types import Batch
 
 
@@ -44,12 +44,12 @@ class Part:
         return len(self.weight)
 
 
-def gather_part(batch: Batch, world: World, num_rows: int) -> Part:
+def gather_part(batch: Batch, processes: Processes, num_rows: int) -> Part:
     """What this process must know to compute ``batch``, its part of ``num_rows`` rows."""
-    spans = tuple(rows_of_process(num_rows, rank, world.size) for rank in range(world.size))
+    spans = tuple(rows_of_process(num_rows, rank, processes.size) for rank in range(processes.size))
     unread = [row for row, weight in zip(batch.index, batch.weight.tolist(), strict=True) if weight == 0]
     failed = dict(zip(unread, batch.failures, strict=True))
-    if not world.has_group:
+    if not processes.has_group:
         return Part(batch=batch, labels=batch.labels, weight=batch.weight, failed=failed, spans=spans)
     own = torch.cat([batch.weight[:, None].double(), batch.labels.reshape(len(batch.weight), -1).double()], dim=1)
     longest = max(span.stop - span.start for span in spans)
@@ -60,7 +60,7 @@ def gather_part(batch: Batch, world: World, num_rows: int) -> Part:
     labels = whole[:, 1:].to(batch.labels.dtype)
     weight = whole[:, 0].to(batch.weight.dtype)
     if (weight == 0).any():  # every process sees it, and takes part
-        failed = {row: line for of_one in world.gather(failed) for row, line in of_one.items()}
+        failed = {row: line for of_one in processes.gather(failed) for row, line in of_one.items()}
     return Part(
         batch=batch,
         labels=labels[:, 0] if batch.labels.ndim == 1 else labels,
@@ -81,24 +81,24 @@ class Mixed:
     mixture: Mixture
 
 
-def borrow_partners(part: Part, mixture: Mixture, world: World) -> Mixed:
+def borrow_partners(part: Part, mixture: Mixture, processes: Processes) -> Mixed:
     """Fetch the partners of this process's clips that lie on other processes.
 
     Args:
         part: the rows of this process.
         mixture: of the whole batch.
     """
-    own = part.rows(world.rank)
+    own = part.rows(processes.rank)
     needed = [_elsewhere(mixture, span) for span in part.spans]
     clips = part.batch.clips
     if mixture.share == 1 or not any(needed):
         partner = mixture.partner[own] - own.start
         return Mixed(clips=clips, labels=part.labels[own], mixture=dataclasses.replace(mixture, partner=partner))
-    rows = [*range(own.start, own.stop), *needed[world.rank]]
+    rows = [*range(own.start, own.stop), *needed[processes.rank]]
     place = {row: i for i, row in enumerate(rows)}
     partner = torch.tensor([place[row] for row in mixture.partner[own].tolist()])
     return Mixed(
-        clips=torch.cat([clips, _fetch(clips, part, needed, world)]),
+        clips=torch.cat([clips, _fetch(clips, part, needed, processes)]),
         labels=part.labels[rows],
         mixture=dataclasses.replace(mixture, partner=partner),
     )
@@ -109,19 +109,19 @@ def _elsewhere(mixture: Mixture, span: slice) -> list[int]:
     return sorted(row for row in set(mixture.partner[span].tolist()) if not span.start <= row < span.stop)
 
 
-def _fetch(clips: Tensor, part: Part, needed: Sequence[Sequence[int]], world: World) -> Tensor:
+def _fetch(clips: Tensor, part: Part, needed: Sequence[Sequence[int]], processes: Processes) -> Tensor:
     """The clips of the rows that this process needs, in their order; and the others get theirs from here.
 
     They travel through main memory, also between GPUs: there, sends that wait for each other could stand still.
     """
-    own, works, sent = part.rows(world.rank), [], []
-    wanted = torch.empty(len(needed[world.rank]), *clips.shape[1:], dtype=clips.dtype)
+    own, works, sent = part.rows(processes.rank), [], []
+    wanted = torch.empty(len(needed[processes.rank]), *clips.shape[1:], dtype=clips.dtype)
     for rank, span in enumerate(part.spans):
         theirs = [row - own.start for row in needed[rank] if own.start <= row < own.stop]
         if theirs:
             sent.append(clips[theirs].cpu().contiguous())  # kept until it has arrived
             works.append(dist.isend(sent[-1], rank))
-        ours = [place for place, row in enumerate(needed[world.rank]) if span.start <= row < span.stop]
+        ours = [place for place, row in enumerate(needed[processes.rank]) if span.start <= row < span.stop]
         if ours:  # rows are ascending, and so those of one process lie side by side
             works.append(dist.irecv(wanted[ours[0] : ours[-1] + 1], rank))
     for work in works:

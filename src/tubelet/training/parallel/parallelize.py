@@ -8,6 +8,7 @@ rest. They average gradients over the processes where a loss that is a sum of th
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from inspect import isfunction
@@ -20,7 +21,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from tubelet.session.processes import World
+from tubelet.session.processes import Processes
+from tubelet.session.session import Session
 from tubelet.training.checks import check_launcher
 from tubelet.training.config import Strategy
 from tubelet.training.gradient_checkpointing import find_blocks
@@ -38,10 +40,11 @@ class Spread:
 
     is_sharded = False
 
-    def __init__(self, model: nn.Module, world: World) -> None:
-        self.model, self.world, self.scale = model, world, world.size
+    def __init__(self, model: nn.Module, session: Session) -> None:
+        self.model, self.processes, self.device = model, session.processes, session.device
+        self.scale = session.processes.size
         self.module: nn.Module = model
-        if world.has_group:
+        if self.processes.has_group:
             # A parameter without a gradient is no error here either. Of a model of which it is not known DDP looks.
             has_unused = unused_parameters(model) != []
             self.module = DistributedDataParallel(model, find_unused_parameters=has_unused)
@@ -65,9 +68,9 @@ class Spread:
         """Running statistics of BatchNorm become the mean over the processes, each of which has seen its own rows."""
         norms = [m for m in self.model.modules() if isinstance(m, _BatchNorm) and m.training]
         buffers = [b for m in norms for b in (m.running_mean, m.running_var) if b is not None]
-        if not self.world.has_group or not buffers:
+        if not self.processes.has_group or not buffers:
             return
-        mean = self.world.sum(torch.cat([b.flatten() for b in buffers])) / self.world.size
+        mean = self.processes.sum(torch.cat([b.flatten() for b in buffers])) / self.processes.size
         for buffer, part in zip(buffers, mean.split([b.numel() for b in buffers]), strict=True):
             buffer.copy_(part.view_as(buffer))
 
@@ -81,10 +84,11 @@ class Shards(Spread):
 
     is_sharded = True
 
-    def __init__(self, model: nn.Module, world: World, device: torch.device) -> None:
-        super().__init__(model, World())
-        self.world, self.scale, self.device = world, world.size, device
-        mesh = init_device_mesh(device.type, (world.size,))
+    def __init__(self, model: nn.Module, session: Session) -> None:
+        super().__init__(model, dataclasses.replace(session, processes=Processes()))
+        self.processes = session.processes
+        self.scale = self.processes.size
+        mesh = init_device_mesh(session.device.type, (self.processes.size,))
         self.model = copy.deepcopy(model)
         for block in find_blocks(self.model).values():
             entries = _entries(block)
@@ -125,12 +129,12 @@ def full(tensor: Tensor) -> Tensor:
     return whole
 
 
-def spread(model: nn.Module, world: World, strategy: Strategy, device: torch.device) -> Spread:
-    """Put a model on ``device`` in the way that ``training.strategy`` says.
+def spread(model: nn.Module, session: Session, strategy: Strategy) -> Spread:
+    """Put a model on the device of the session in the way that ``training.strategy`` says.
 
     Raises:
         ConfigError: shards are asked for where there is one process and no launcher.
     """
-    check_launcher(strategy, has_group=world.has_group)
-    model = model.to(device)
-    return Spread(model, world) if strategy == "ddp" else Shards(model, world, device)
+    check_launcher(strategy, has_group=session.processes.has_group)
+    model = model.to(session.device)
+    return Spread(model, session) if strategy == "ddp" else Shards(model, session)

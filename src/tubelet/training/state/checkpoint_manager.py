@@ -9,10 +9,10 @@ from typing import Any
 from torch import nn
 
 from tubelet.errors import ConfigError
-from tubelet.session.progress import Reporter
+from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
 from tubelet.training.log.run_log import VALIDATION_COLUMNS, RunLog
-from tubelet.training.state.resume import Progress
+from tubelet.training.state.resume import TrainingState
 from tubelet.weights.checkpoint.checkpoint import remove_checkpoint
 
 FOLDER = "checkpoints"
@@ -23,8 +23,7 @@ class Keeper:
     """Validates and keeps ``best/``, ``last/`` and, where asked for, those of the latest validations in the run folder.
 
     Args:
-        save: writes a checkpoint of the model as it stands to the folder it is given; none: of several processes this
-            is not the one that writes.
+        save: writes a checkpoint of the model as it stands to the folder it is given. Only the main process calls it.
         multi_label: decides which metric ``best_metric="auto"`` is.
         progress: where the best value so far stands; changed here.
     """
@@ -32,14 +31,14 @@ class Keeper:
     def __init__(
         self,
         run: Path,
-        save: Callable[[Path], None] | None,
+        save: Callable[[Path], None],
         training: TrainingConfig,
-        reporter: Reporter,
-        progress: Progress,
+        session: Session,
+        progress: TrainingState,
         *,
         multi_label: bool,
     ) -> None:
-        self.run, self.save, self.training, self.reporter = run, save, training, reporter
+        self.run, self.save, self.training, self.session = run, save, training, session
         self.progress, self.multi_label = progress, multi_label
 
     def validate(self, model: nn.Module, epoch: int, measure: Measure, log: RunLog) -> None:
@@ -59,11 +58,11 @@ class Keeper:
         self.keep(better)
         row = {"step": self.progress.step, "epoch": epoch}
         log.validation(row | {name: metrics.get(name) for name in VALIDATION_COLUMNS if name not in row})
-        self.reporter.validated(self.progress.step, epoch, metrics, better)
+        self.session.progress.validated(self.progress.step, epoch, metrics, better)
 
     def keep(self, better: bool) -> None:
         """Write checkpoints before the state that says they were written: a kill in between writes them again."""
-        if self.save is None:
+        if not self.session.processes.is_main:
             return
         if better:
             self.save(self.run / "best")

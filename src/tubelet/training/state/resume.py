@@ -31,7 +31,7 @@ _FAULTS = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, Att
 
 
 @dataclass
-class Progress:
+class TrainingState:
     """How far a run is: ``step`` optimizer steps are done; ``best`` is the best validation value so far."""
 
     step: int = 0
@@ -56,7 +56,7 @@ def save_state(
     folder: Path,
     spread: Spread,
     optimizer: torch.optim.Optimizer,
-    progress: Progress,
+    progress: TrainingState,
     others: Mapping[str, Stateful] | None = None,
 ) -> None:
     """Write the state; every process takes part.
@@ -68,7 +68,7 @@ def save_state(
     state: dict[str, Any] = {"progress": asdict(progress)}
     if spread.is_sharded:
         state["shards"] = _save_shards(folder, spread, optimizer, progress.step)
-    if not spread.world.is_main:
+    if not spread.processes.is_main:
         return
     if not spread.is_sharded:
         state |= {"model": spread.model.state_dict(), "optimizer": optimizer.state_dict()}
@@ -85,7 +85,7 @@ def load_state(
     spread: Spread,
     optimizer: torch.optim.Optimizer,
     others: Mapping[str, Stateful] | None = None,
-) -> Progress:
+) -> TrainingState:
     """Load the state into the model, the optimizer and what else has one, and say how far the run was.
 
     A run killed before its first checkpoint starts anew: the progress returned is that of step 0.
@@ -95,7 +95,7 @@ def load_state(
     """
     file = folder / FILE
     if not file.exists():
-        return Progress()
+        return TrainingState()
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
         if spread.is_sharded:
@@ -106,7 +106,7 @@ def load_state(
         for name, other in (others or {}).items():
             other.load_state_dict(state[name])
         # A state without closed_step is of a version that wrote it when all was done.
-        return Progress(**{"closed_step": state["progress"]["step"]} | state["progress"])
+        return TrainingState(**{"closed_step": state["progress"]["step"]} | state["progress"])
     except (*_FAULTS, dcp.CheckpointException) as error:
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{file}: cannot resume from it ({reason}); start the run anew") from None
@@ -117,12 +117,12 @@ def _save_shards(folder: Path, spread: Spread, optimizer: torch.optim.Optimizer,
     new = f"{SHARDS}{step}"
     while (folder / new).exists():  # of this step already, or left by a killed writer
         new += "-again"
-    name: str = spread.world.gather(new)[0]
+    name: str = spread.processes.gather(new)[0]
     tensors = _tensors(spread.model) | _moments(spread.model, optimizer)
     try:
         dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(folder / name), save_distributed=True))
     except dcp.CheckpointException as error:
-        if spread.world.is_main:
+        if spread.processes.is_main:
             shutil.rmtree(folder / name, ignore_errors=True)  # all processes have ended their part
         raise _as_of_storage(error, folder / name) from None
     return name
