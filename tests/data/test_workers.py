@@ -13,7 +13,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from tubelet.data.loading.dataset import ClipDataset, Item
+from tubelet.data.loading.clip_dataset import ClipDataset
+from tubelet.data.loading.dataset import Item
 from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.workers import WorkerPool
 from tubelet.data.manifest.manifest import Manifest

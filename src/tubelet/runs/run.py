@@ -23,8 +23,8 @@ from tubelet.data.clips.transforms import to_input
 from tubelet.data.features.dataset import make_dataset
 from tubelet.data.loading.index_dataset import index_manifest
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import Manifest, read_manifest
-from tubelet.data.sources.open import check_decoder
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import Diverged, ScoresNotFinite
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.files import write_atomically
@@ -84,10 +84,9 @@ def run_recipe(
         Stopped: SIGTERM or SIGINT came; the run goes on from the step after which it ended.
     """
     manifest = read_manifest(recipe.data.path, recipe.data.manifest)
-    check_decoder(recipe.data.decoder, manifest)
     world.check_same(manifest.fingerprint, "data with the fingerprint")
     reporter = reporter if world.is_main else NoReporter()
-    for note in manifest.notes:
+    for note in (*recipe.data.notes, *manifest.notes):
         reporter.note(note)
     stopping = Stopping(is_alone=world.size == 1)
     with begun_or_undone(folder) if world.is_main else nullcontext(), explaining_storage(folder), stopping:
@@ -177,7 +176,6 @@ def _training_loader(
         "train",
         recipe.augment,
         recipe.seed,
-        recipe.data.decoder,
         look_later=recipe.data.augments_on(device.type),
     )
     return Loader(
@@ -314,7 +312,7 @@ def _evaluate_best(
 def _views_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, world: World) -> Loader:
     """Batches of about as many clips as a process has of a training batch."""
     batch_size = max(1, recipe.training.batch_size // (protocol.num_views * world.size))
-    dataset = make_dataset(manifest, protocol, "views", decoder=recipe.data.decoder)
+    dataset = make_dataset(manifest, protocol, "views")
     return Loader(dataset, batch_size, rank=world.rank, num_processes=world.size, **_reading(recipe))
 
 

@@ -125,6 +125,8 @@ def index_manifest(
     if not files:
         return
     try:
-        index_files(IndexStore.of(manifest), files, max(1, num_workers), on_file, timeout_seconds)
+        index_files(
+            IndexStore.beside(manifest.root, manifest.folder), files, max(1, num_workers), on_file, timeout_seconds
+        )
     except DataError as error:
         note(f"every process that reads videos indexes them for itself, which costs time: {error}")
