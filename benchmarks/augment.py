@@ -40,8 +40,9 @@ from torchvision.tv_tensors import Video
 from tubelet.data.clips.augment import AugmentConfig
 from tubelet.data.clips.pixel_augmentation import apply_look, random_look
 from tubelet.data.clips.randaugment import RandAugmentConfig
+from tubelet.data.clips.random import keyed_generator
 from tubelet.data.clips.sampling import random_clip
-from tubelet.data.loading.dataset import ClipDataset, keyed_generator
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.index_dataset import index_files
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.video.index_store import IndexStore

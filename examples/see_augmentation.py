@@ -21,7 +21,7 @@ from torch import Tensor
 
 from tubelet.config import from_dict, override
 from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.video.reader import is_video_path
 from tubelet.errors import DataError, TubeletError

@@ -7,7 +7,7 @@ import multiprocessing
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.protocol import Protocol

@@ -13,9 +13,10 @@ from torch import nn
 
 from support import Notes
 from tubelet.data.clips.transforms import normalize
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.protocol import Protocol
 from tubelet.session.session import Session
 from tubelet.session.signals import Signals

@@ -132,6 +132,55 @@ def test_downward_and_foreign_imports_pass() -> None:
     assert faults(source, "models") == []
 
 
+def arrows(sources: dict[str, str]) -> dict[str, set[str]]:
+    """For each module, by its dotted name, the other modules it imports, for type checking too."""
+
+    def module_of(name: str) -> str | None:
+        while name and name not in sources:
+            name = name.rpartition(".")[0]
+        return name or None
+
+    return {
+        module: {target for _, name in imports(ast.parse(source)) if (target := module_of(name))} - {module}
+        for module, source in sources.items()
+    }
+
+
+def cycle(graph: dict[str, set[str]]) -> list[str]:
+    """What is left of a graph when everything is taken away that imports nothing of the rest: empty without a cycle."""
+    left = {module: set(targets) for module, targets in graph.items()}
+    while free := [module for module, targets in left.items() if not targets & left.keys()]:
+        for module in free:
+            del left[module]
+    return sorted(left)
+
+
+def modules_below(package: str) -> dict[str, str]:
+    """The source of every module of a package by its dotted name."""
+    names = (
+        (".".join(("tubelet", *file.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"), file)
+        for file in FILES
+    )
+    return {name: file.read_text(encoding="utf-8") for name, file in names if f"{name}.".startswith(f"{package}.")}
+
+
+def test_no_files_of_data_import_each_other_in_a_circle() -> None:
+    graph = arrows(modules_below("tubelet.data"))
+    assert len(graph) > 50
+    assert cycle(graph) == []
+
+
+def test_a_circle_is_found_even_for_type_checking_alone() -> None:
+    sources = {
+        "p.a": "import p.b",
+        "p.b": "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.c import C",
+        "p.c": "def f():\n    from p import a",
+        "p.d": "import p.e",
+        "p.e": "",
+    }
+    assert cycle(arrows(sources)) == ["p.a", "p.b", "p.c"]
+
+
 def files_importing(package: str) -> set[str]:
     return {
         file.relative_to(PACKAGE).as_posix()

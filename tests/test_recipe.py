@@ -10,7 +10,7 @@ import torch
 import yaml
 
 from tubelet.config import to_dict
-from tubelet.data.manifest.manifest import ManifestConfig
+from tubelet.data.layouts.config import ManifestConfig
 from tubelet.errors import ConfigError
 from tubelet.models import create_model
 from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe, save_recipe

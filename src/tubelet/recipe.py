@@ -16,10 +16,10 @@ from typing import Any, Literal
 
 from tubelet import config as config_io
 from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
-from tubelet.data.manifest.manifest import Manifest, ManifestConfig
-from tubelet.data.sources.open import Decoder
+from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
 from tubelet.models import model_config
@@ -43,7 +43,7 @@ class DataConfig:
 
     source: str  # folder, .csv or .npz file; "embedded:adrenalmnist3d" is shipped with the package
     num_workers: int = 2  # processes that decode; 0 decodes in the training process
-    decoder: Decoder = "pyav"  # of video files in training, validation and test; torchcodec needs its extra and FFmpeg
+    decoder: Literal["pyav", "torchcodec"] = "pyav"  # torchcodec: of recipes of older versions, read with PyAV
     augment_on: Literal["auto", "readers", "device"] = "auto"  # flips, colors, erasing; auto: a GPU, where there is one
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one video for longer is killed
     failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
@@ -57,6 +57,13 @@ class DataConfig:
                 "decode_timeout_seconds must be positive and failure_budget in [0, 1], "
                 f"got {self.decode_timeout_seconds:g} and {self.failure_budget:g}"
             )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know about fields of older versions, one line each."""
+        if self.decoder == "torchcodec":
+            return ("decoder: torchcodec is read with PyAV now, which gives the same frames faster",)
+        return ()
 
     def augments_on(self, device_type: str) -> bool:
         """Whether training clips are augmented on this device, after the reading processes cropped them."""

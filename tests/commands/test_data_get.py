@@ -14,7 +14,8 @@ import pytest
 from support import error_of
 from tubelet import cli
 from tubelet.data import medmnist
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.read import read_manifest
 from tubelet.recipe import DataConfig
 
 ADRENAL = DataConfig(source="embedded:adrenalmnist3d").path

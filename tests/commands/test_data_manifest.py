@@ -11,7 +11,7 @@ from layout_examples import EXAMPLES
 from support import TRAIN_TINY, error_of
 from tubelet import cli
 from tubelet.data.layouts import LAYOUTS
-from tubelet.data.manifest.manifest import read_manifest
+from tubelet.data.manifest.read import read_manifest
 
 
 def report_of(argv: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, object]:

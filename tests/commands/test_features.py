@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from support import content_of, error_of, rows_of, videos
 from tubelet import cli
-from tubelet.data.features.store import MANIFEST
+from tubelet.data.layouts.feature_store import MANIFEST
 from vtn_recipe import write_recipe, write_store
 
 __all__ = ["videos"]

@@ -14,7 +14,7 @@ from tubelet.config import describe, from_dict, to_dict
 from tubelet.data.clips.augment import AugmentConfig, ErasingConfig, jittered_sampling
 from tubelet.data.clips.mixing import MixConfig
 from tubelet.data.clips.randaugment import RandAugmentConfig
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import ConfigError

@@ -16,8 +16,9 @@ from tubelet.commands.data.bench import _advice
 from tubelet.data import bench
 from tubelet.data.bench import Stages, measure_stages
 from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.loading.dataset import ClipDataset
-from tubelet.data.manifest.manifest import Manifest, Sample, read_manifest
+from tubelet.data.loading.clip_dataset import ClipDataset
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare.prepare import PrepareConfig, prepare
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol

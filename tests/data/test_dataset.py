@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.random import keyed_generator
 from tubelet.data.clips.sampling import view_clips
 from tubelet.data.clips.transforms import view_geometry
-from tubelet.data.loading.dataset import ClipDataset, keyed_generator, read_views
+from tubelet.data.loading.clip_dataset import ClipDataset, read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.sources.volume import ArrayReader
 from tubelet.data.video.reader import VideoReader
@@ -180,7 +181,7 @@ def test_each_frame_is_read_once_for_all_views(tmp_path: Path, monkeypatch: pyte
 def test_reading_in_parts_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_volume(tmp_path / "v.npy", size=(37, 53))
     whole = read_views(tmp_path / "v.npy", PROTOCOL)
-    monkeypatch.setattr("tubelet.data.loading.dataset._SOURCE_BYTES", 3 * 37 * 53 * 2)
+    monkeypatch.setattr("tubelet.data.loading.clip_dataset._SOURCE_BYTES", 3 * 37 * 53 * 2)
     assert torch.equal(read_views(tmp_path / "v.npy", PROTOCOL).pixels, whole.pixels)
 
 

@@ -17,9 +17,6 @@ from tubelet.data.clips.augment import AugmentConfig
 from tubelet.data.clips.mixing import MixConfig
 from tubelet.data.features.dataset import FeatureDataset, make_dataset
 from tubelet.data.features.store import (
-    LAYOUT,
-    MANIFEST,
-    RECORD,
     FeatureFile,
     StoreRecord,
     VideoFeatures,
@@ -27,10 +24,12 @@ from tubelet.data.features.store import (
     write_failure,
     write_features,
 )
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.feature_store import LAYOUT, MANIFEST, RECORD
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.file import write_manifest
-from tubelet.data.manifest.manifest import Manifest, Sample, read_manifest
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
 from tubelet.protocol import Protocol

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.loading.dataset import ClipDataset, read_views
+from tubelet.data.loading.clip_dataset import ClipDataset, read_views
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.synthetic import write_motion_set

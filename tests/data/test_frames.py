@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from support import assert_one_line
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.open import open_source

@@ -9,10 +9,12 @@ import pytest
 
 from support import PROTOCOL, assert_one_line, touch, write_csv
 from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.file import write_manifest
-from tubelet.data.manifest.manifest import Manifest, ManifestConfig, Sample, read_manifest
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError
 
 SEVERAL = ManifestConfig(label_separator="|", val_fraction=0.0)

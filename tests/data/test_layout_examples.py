@@ -11,8 +11,10 @@ import pytest
 from layout_examples import EXAMPLES, Example, Rows
 from support import assert_one_line
 from tubelet.data.layouts import LAYOUTS
+from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.file import write_manifest
-from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 
 LINED = [example for example in EXAMPLES if example.says]

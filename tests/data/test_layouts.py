@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from support import assert_one_line, touch, write_csv
-from tubelet.data.manifest.manifest import read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 
 

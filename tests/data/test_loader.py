@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import ConfigError

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader, rows_of_process
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.protocol import Protocol
 
 PROTOCOL = Protocol(num_frames=2, frame_stride=1, resize_short_side=6, crop_size=(4, 4))

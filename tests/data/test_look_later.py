@@ -13,9 +13,10 @@ import torch
 from tubelet.data.clips.augment import AugmentConfig, ErasingConfig
 from tubelet.data.clips.pixel_augmentation import UnfinishedBatch, finish_batch
 from tubelet.data.clips.randaugment import RandAugmentConfig
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.protocol import Protocol
 from tubelet.types import Batch
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from support import assert_one_line, touch, write_csv
-from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError
 
 

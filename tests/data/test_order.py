@@ -12,7 +12,7 @@ import torch
 from support import PROTOCOL
 from tubelet.data.clips.augment import AugmentConfig
 from tubelet.data.clips.sampler import balanced_shares, draw_balanced
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, Sample
 

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 
 from support import Notes, write_csv
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.index_dataset import index_files, index_manifest, video_files
-from tubelet.data.manifest.manifest import Manifest, ManifestConfig, Sample, read_manifest
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.video.decoder import DISCARDED, KEY
 from tubelet.data.video.index_store import STORE_NAME, IndexStore
 from tubelet.data.video.packet_index import PacketIndex
@@ -189,7 +191,7 @@ def test_where_the_data_cannot_be_written_indices_are_kept_beside_the_manifest(
     index_manifest(read_only.split("train"), 0, Session(progress=progress))
     assert progress.notes == []
     assert (tmp_path / "lists" / STORE_NAME).is_file()
-    store = pickle.loads(pickle.dumps(IndexStore.of(read_only)))
+    store = pickle.loads(pickle.dumps(IndexStore.beside(read_only.root, read_only.folder)))
     assert all(store.get(clip) is not None for clip in clips[:2])
 
 

@@ -17,8 +17,10 @@ from av.video.frame import PictureType
 from torchvision.transforms.v2 import functional
 
 from support import assert_one_line
-from tubelet.data.loading.dataset import ClipDataset
-from tubelet.data.manifest.manifest import Manifest, ManifestConfig, Sample, read_manifest
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare import job as prepare_job
 from tubelet.data.prepare import prepare as prepare_module
 from tubelet.data.prepare.job import PrepareJob

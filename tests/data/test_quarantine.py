@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from support import assert_one_line, touch
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 
 

@@ -11,7 +11,7 @@ from torchvision.transforms.v2 import functional
 
 from tubelet.data.clips.augment import AugmentConfig
 from tubelet.data.clips.transforms import crop_frames, random_geometry, reading_window, resize_frames, view_geometry
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.video.index_store import IndexStore
 from tubelet.data.video.packet_index import PacketIndex

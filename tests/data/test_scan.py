@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from support import write_csv
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.quarantine import write_quarantine
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.scan.report import as_dict, as_text
 from tubelet.data.scan.scan import RESULTS, Scan, ScanConfig, scan
 from tubelet.data.scan.scan_file import FileFacts, ScanFile, scan_file

@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from layout_examples import tar
-from tubelet.data.manifest.manifest import Manifest, ManifestConfig, Sample, read_manifest
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare.prepare import PrepareConfig, prepare
 from tubelet.data.scan.scan import Scan, ScanConfig, scan
 from tubelet.data.scan.scan_file import FileFacts, ScanFile, scan_file

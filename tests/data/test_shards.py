@@ -12,8 +12,9 @@ import torch
 
 from layout_examples import tar
 from support import assert_one_line
-from tubelet.data.loading.dataset import ClipDataset
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.sources.open import open_source
 from tubelet.data.sources.shards import read_member
 from tubelet.errors import DataError

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import layout_examples
+from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.rows import Row
 from tubelet.data.manifest.file import write_manifest
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.manifest.whole_videos import with_whole_videos
 from tubelet.recipe import list_recipes, load_recipe
 

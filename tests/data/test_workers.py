@@ -13,7 +13,8 @@ from typing import ClassVar
 import pytest
 import torch
 
-from tubelet.data.loading.dataset import ClipDataset, Item
+from tubelet.data.loading.clip_dataset import ClipDataset
+from tubelet.data.loading.dataset import Item
 from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.workers import WorkerPool
 from tubelet.data.manifest.manifest import Manifest
@@ -189,7 +190,7 @@ def test_no_process_outlives_its_loader(manifest: Manifest) -> None:
 
 _PARENT = """
 import multiprocessing, pathlib, sys, time
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.protocol import Protocol
@@ -225,7 +226,7 @@ def test_workers_end_when_their_parent_is_killed(manifest: Manifest) -> None:
 
 _SPAWN = """
 import hashlib, multiprocessing, pathlib, sys
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.protocol import Protocol

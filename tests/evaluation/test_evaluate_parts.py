@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from support import PROTOCOL, Notes, tiny_model
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import Manifest, ManifestConfig, read_manifest
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 from tubelet.evaluation.evaluate import Evaluation, evaluate
 from tubelet.session.processes import Processes

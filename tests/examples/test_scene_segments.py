@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tubelet.data.manifest.manifest import read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.synthetic import encode_h264
 
 SCRIPT = Path(__file__).parents[2] / "examples/scene_segments.py"

@@ -20,9 +20,10 @@ import torch
 import tubelet.training.step as step_file
 from tubelet.data.clips.mixing import MixConfig
 from tubelet.data.clips.transforms import normalize
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.models import create_model
 from tubelet.protocol import Protocol

@@ -24,9 +24,10 @@ import torch
 
 from support import Notes
 from tubelet import cli
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
 from tubelet.session.processes import launched_command, own_device

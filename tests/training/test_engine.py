@@ -19,9 +19,10 @@ from torch import Tensor, nn
 from small_runs import CLASSES, PROTOCOL, write_volumes
 from support import Notes
 from tubelet.data.clips.transforms import normalize
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError, TubeletError
 from tubelet.models import create_model
 from tubelet.session.session import Session

@@ -10,9 +10,10 @@ from torch import nn
 from small_runs import PROTOCOL, write_volumes
 from support import assert_one_line, tiny_model
 from tubelet.data.clips.transforms import normalize
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError
 from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 from small_runs import ADAMW, Small, scripted, train_small, write_volumes
 from support import Notes
-from tubelet.data.loading.dataset import ClipDataset, Item
+from tubelet.data.loading.clip_dataset import ClipDataset
+from tubelet.data.loading.dataset import Item
 from tubelet.errors import ConfigError
 from tubelet.training import health
 from tubelet.training.optim.optimizer import OptimizerConfig

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from small_runs import ADAMW, CLASSES, PROTOCOL
 from tubelet.data.clips.transforms import normalize
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
 from tubelet.training.engine import TrainingSetup, fit

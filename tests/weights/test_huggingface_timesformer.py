@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers import TimesformerConfig, TimesformerForVideoClassification, VideoMAEImageProcessor
 
 from tubelet.data.clips.transforms import normalize
-from tubelet.data.loading.dataset import read_views
+from tubelet.data.loading.clip_dataset import read_views
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
 from tubelet.weights.convert.formats import SOURCES

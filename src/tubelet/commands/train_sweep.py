@@ -14,7 +14,7 @@ import torch
 from rich.table import Table
 
 from tubelet.commands.console import ConsoleProgress, output_console
-from tubelet.data.manifest.manifest import read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from tubelet.data.clips.augment import AugmentConfig
 from tubelet.data.clips.pixel_augmentation import apply_look
-from tubelet.data.loading.dataset import ClipDataset, Drawn, naming_file, read_crops
+from tubelet.data.loading.clip_dataset import ClipDataset, Drawn, naming_file, read_crops
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.sources.open import Reader
 from tubelet.data.sources.shards import is_shard, read_member

@@ -20,9 +20,6 @@ from torch import Tensor, nn
 from tubelet.config import to_dict
 from tubelet.data.clips.transforms import normalize
 from tubelet.data.features.store import (
-    LAYOUT,
-    MANIFEST,
-    RECORD,
     FeatureFile,
     StoreRecord,
     VideoFeatures,
@@ -31,6 +28,7 @@ from tubelet.data.features.store import (
     write_failure,
     write_features,
 )
+from tubelet.data.layouts.feature_store import LAYOUT, MANIFEST, RECORD
 from tubelet.data.loading.frame_chunks import FrameChunk, FrameChunkJob, Source, read_chunks, sources_of
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
@@ -129,7 +127,7 @@ def extract(
     todo = [i for i in chosen if not _is_whole(files[i], store)]
     kept, num_frames = len(chosen) - len(todo), 0
     budget = FailureBudget(manifest, options.failure_budget, "videos", file=out / UNREADABLE)
-    job = FrameChunkJob(manifest.root, sources, store.protocol, IndexStore.of(manifest))
+    job = FrameChunkJob(manifest.root, sources, store.protocol, IndexStore.beside(manifest.root, manifest.folder))
     results = read_chunks(job, todo, options.num_workers, options.timeout_seconds)
     session.advance(kept, len(chosen))
     for done, (index, chunks) in enumerate(itertools.groupby(results, key=lambda pair: pair[0]), kept):

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from torch import nn
 
-from tubelet.data.features.store import LAYOUT, StoreRecord, read_store
+from tubelet.data.features.store import StoreRecord, read_store
+from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.weights.init.image_vit import tensors_sha256

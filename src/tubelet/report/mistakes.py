@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tubelet.data.features.store import LAYOUT
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.layouts.feature_store import LAYOUT
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.recipe import load_recipe
 from tubelet.report.plots import jpeg
@@ -93,7 +93,7 @@ def _images(run: Path, manifest: Manifest, item: Item) -> Iterator[tuple[str, st
         return
     recipe = load_recipe(str(run / "recipe.yaml"))
     row = [item_of(sample) for sample in manifest.samples].index(item)  # a file that was not read has no score
-    dataset = ClipDataset(manifest, recipe.protocol_for(manifest), "views", decoder=recipe.data.decoder)
+    dataset = ClipDataset(manifest, recipe.protocol_for(manifest), "views")
     pixels = dataset.read(row).pixels
     clip = pixels if pixels.ndim == 4 else pixels[len(pixels) // 2]  # C T H W
     frames: NDArray[np.uint8] = clip.permute(1, 2, 3, 0).numpy()

@@ -22,8 +22,8 @@ from tubelet.data.clips.transforms import to_input
 from tubelet.data.features.dataset import make_dataset
 from tubelet.data.loading.index_dataset import index_manifest
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import Manifest, read_manifest
-from tubelet.data.sources.open import check_decoder
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import Diverged, ScoresNotFinite
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.protocol import Protocol
@@ -70,10 +70,9 @@ def run_recipe(
         Stopped: SIGTERM or SIGINT came. The run resumes from the step after which it ended.
     """
     manifest = read_manifest(recipe.data.path, recipe.data.manifest)
-    check_decoder(recipe.data.decoder, manifest)
     processes = session.processes
     processes.check_same(manifest.fingerprint, "data with the fingerprint")
-    for note in manifest.notes:
+    for note in (*recipe.data.notes, *manifest.notes):
         session.progress.note(note)
     if session.device.type == "cpu":
         keep_freed_memory()  # because every step takes the same large blocks, which are slow to get anew
@@ -131,7 +130,6 @@ def _training_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, ses
         "train",
         recipe.augment,
         recipe.seed,
-        recipe.data.decoder,
         look_later=recipe.data.augments_on(session.device.type),
     )
     return Loader(
@@ -243,7 +241,7 @@ def _views_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, sessio
     """Read batches of about as many clips as a process has of a training batch."""
     processes = session.processes
     batch_size = max(1, recipe.training.batch_size // (protocol.num_views * processes.size))
-    dataset = make_dataset(manifest, protocol, "views", decoder=recipe.data.decoder)
+    dataset = make_dataset(manifest, protocol, "views")
     return Loader(dataset, batch_size, rank=processes.rank, num_processes=processes.size, **_reading(recipe))
 
 

@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from tubelet.data.manifest.manifest import Manifest, read_manifest
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.synthetic import write_motion_set
 from tubelet.errors import ConfigError, DataError
 from tubelet.recipe import Recipe

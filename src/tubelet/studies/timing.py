@@ -32,7 +32,7 @@ from tubelet import config
 from tubelet.data.clips.transforms import to_input
 from tubelet.data.features.dataset import make_dataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.manifest import read_manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.evaluation.cost import count_macs, count_parameters, peak_memory_bytes
 from tubelet.files import write_atomically
 from tubelet.models.stages import model_inputs
@@ -128,8 +128,7 @@ class _Arm:
         if recipe.training.gradient_checkpointing:
             checkpoint_blocks(self.model)
         self.model.to(device)
-        decoder = recipe.data.decoder
-        data = make_dataset(manifest.split("train"), protocol, "train", recipe.augment, recipe.seed, decoder)
+        data = make_dataset(manifest.split("train"), protocol, "train", recipe.augment, recipe.seed)
         with Loader(data, recipe.training.batch_size, seed=recipe.seed, num_workers=0) as loader:
             batch = next(iter(loader.train_batches(0)))
         pixels = to_input(batch.clips.to(device), protocol)

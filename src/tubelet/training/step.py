@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.data.clips.mixing import MixConfig, draw_mixture
-from tubelet.data.loading.dataset import keyed_generator
+from tubelet.data.clips.random import keyed_generator
 from tubelet.models.stages import model_inputs
 from tubelet.training.compile import compile_forward
 from tubelet.training.config import TrainingConfig

@@ -12,8 +12,8 @@ import tyro
 from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress
 from tubelet.data.download import download
-from tubelet.data.layouts import ManifestConfig
-from tubelet.data.manifest.manifest import read_manifest
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.medmnist import LICENSE, MEDMNIST3D, RECORD, file_name, url
 from tubelet.errors import ConfigError, nearest
 

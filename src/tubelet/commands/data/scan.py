@@ -12,8 +12,9 @@ import tyro
 
 from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress
-from tubelet.data.manifest.manifest import ManifestConfig, read_manifest
+from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.quarantine import write_quarantine
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.scan.report import as_dict, as_text
 from tubelet.data.scan.scan import Scan, ScanConfig, scan
 from tubelet.files import write_atomically

@@ -11,11 +11,13 @@ import numpy as np
 import torch
 
 from tubelet.data.clips.augment import AugmentConfig, jittered_sampling
+from tubelet.data.clips.random import keyed_generator
 from tubelet.data.clips.sampling import row_clip, row_views, seconds_covered
-from tubelet.data.features.store import LAYOUT, FeatureFile, check_augment, check_pixels, read_store
-from tubelet.data.loading.dataset import ClipDataset, Item, check_mode, keyed_generator
+from tubelet.data.features.store import FeatureFile, check_augment, check_pixels, read_store
+from tubelet.data.layouts.feature_store import LAYOUT
+from tubelet.data.loading.clip_dataset import ClipDataset
+from tubelet.data.loading.dataset import Item, check_mode
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.data.sources.open import Decoder
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
@@ -109,10 +111,9 @@ def make_dataset(
     mode: Literal["train", "views"] = "train",
     augment: AugmentConfig | None = None,
     seed: int = 0,
-    decoder: Decoder = "pyav",
     look_later: bool = False,
 ) -> ClipDataset | FeatureDataset:
     """The dataset of a manifest, of videos or of a feature store; arguments and errors are those of ``ClipDataset``."""
     if manifest.layout == LAYOUT:
         return FeatureDataset(manifest, protocol, mode, augment, seed)
-    return ClipDataset(manifest, protocol, mode, augment, seed, decoder, look_later)
+    return ClipDataset(manifest, protocol, mode, augment, seed, look_later)

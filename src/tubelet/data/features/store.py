@@ -30,11 +30,12 @@ from torch import Tensor
 
 from tubelet import config as config_io
 from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.layouts.feature_store import RECORD
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import written_atomically
 from tubelet.protocol import Protocol
 
-RECORD, MANIFEST, FORMAT, LAYOUT = "store.json", "manifest.csv", 1, "feature store"
+FORMAT = 1
 # What decides the pixels of a frame; all else of a protocol decides which frames make a clip and what becomes of it.
 PIXEL_FIELDS = (
     *("resize_short_side", "crop_size", "num_channels", "channel_order", "mean", "std"),
@@ -68,11 +69,6 @@ class VideoFeatures:
     is_video: bool  # a training clip may be moved to even frames (``AugmentConfig.snap_start``)
 
 
-def is_store(path: Path) -> bool:
-    """Whether a folder is a feature store, finished or not."""
-    return (path / RECORD).is_file()
-
-
 def read_store(path: Path) -> StoreRecord:
     """The record of a store.
 
@@ -87,17 +83,6 @@ def read_store(path: Path) -> StoreRecord:
     if record.format != FORMAT:
         raise DataError(f"{file}: format {record.format}; this version of tubelet reads format {FORMAT}")
     return record
-
-
-def finished_manifest(path: Path) -> Path:
-    """The manifest file of a store.
-
-    Raises:
-        DataError: the store is not finished.
-    """
-    if not (path / MANIFEST).is_file():
-        raise DataError(f"{path}: the feature store is not finished; run the same `tubelet features` command again")
-    return path / MANIFEST
 
 
 def file_name(record: StoreRecord, path: str, entry: str | None, fps: float | None) -> str:

@@ -13,31 +13,16 @@ from pathlib import Path
 from tubelet.data.layouts.activitynet import read_activitynet
 from tubelet.data.layouts.config import LayoutName, ManifestConfig
 from tubelet.data.layouts.epic import read_epic
-from tubelet.data.layouts.find import FILE_SUFFIXES, is_sample_file
-from tubelet.data.layouts.folders import has_split_folders, read_folders
+from tubelet.data.layouts.folders import read_folders
 from tubelet.data.layouts.kinetics import read_kinetics
 from tubelet.data.layouts.lists import read_lists
 from tubelet.data.layouts.moments import read_moments
 from tubelet.data.layouts.npz import read_medmnist3d, read_npz
-from tubelet.data.layouts.rows import SPLIT_NAMES, SPLITS, Reading, Row
+from tubelet.data.layouts.rows import Reading
 from tubelet.data.layouts.something import read_something_v1, read_something_v2
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.ucf_hmdb import read_hmdb51, read_ucf101
 from tubelet.data.layouts.webdataset import read_webdataset
-
-__all__ = [
-    "FILE_SUFFIXES",
-    "LAYOUTS",
-    "SPLITS",
-    "SPLIT_NAMES",
-    "Layout",
-    "LayoutName",
-    "ManifestConfig",
-    "Reading",
-    "Row",
-    "has_split_folders",
-    "is_sample_file",
-]
 
 
 @dataclass(frozen=True)

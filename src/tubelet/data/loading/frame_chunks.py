@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tubelet.data.clips.sampling import ClipPlan, segment
 from tubelet.data.clips.transforms import view_geometry
-from tubelet.data.loading.dataset import naming_file, read_crops
+from tubelet.data.loading.clip_dataset import naming_file, read_crops
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.loading.workers import WorkerPool
 from tubelet.data.manifest.manifest import Manifest

@@ -126,6 +126,8 @@ def index_manifest(
         return
     report = partial(session.advance, text="indexing videos")
     try:
-        index_files(IndexStore.of(manifest), files, max(1, num_workers), report, timeout_seconds)
+        index_files(
+            IndexStore.beside(manifest.root, manifest.folder), files, max(1, num_workers), report, timeout_seconds
+        )
     except DataError as error:
         session.progress.note(f"every process that reads videos indexes them for itself, which costs time: {error}")

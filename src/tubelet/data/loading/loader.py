@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from tubelet.data.clips.pixel_augmentation import UnfinishedBatch
+from tubelet.data.clips.random import keyed_generator
 from tubelet.data.clips.sampler import Sampling, balanced_shares, draw_balanced
-from tubelet.data.features.dataset import FeatureDataset
-from tubelet.data.loading.dataset import ClipDataset, Item, keyed_generator
+from tubelet.data.loading.dataset import Dataset, Item
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS, Reading, WorkerPool
 from tubelet.data.manifest.manifest import Manifest
@@ -26,7 +26,6 @@ from tubelet.errors import ConfigError, DataError
 from tubelet.types import Batch
 
 Result = Item | Failure
-Dataset = ClipDataset | FeatureDataset
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar, cast
 
-from tubelet.data.loading.dataset import ClipDataset
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.watchdog import Guard, Watchdog
 from tubelet.data.loading.worker_process import Failure, ItemHeader, Job, MoreTime, Unexpected, receive_item, serve
 from tubelet.errors import ConfigError, TubeletError

@@ -21,18 +21,16 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from tubelet.config import dump_yaml
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.rows import SPLITS, Reading, Row, check_segment, parse_each, seconds_of
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import ConfigError, DataError, nearest
 from tubelet.files import write_atomically
-
-if TYPE_CHECKING:
-    from tubelet.data.manifest.manifest import Manifest, Sample
 
 _FIRST_LINE = "# tubelet manifest 1"
 _COLUMNS = ("path", "split", "start_seconds", "end_seconds", "fps", "entry")

@@ -1,33 +1,19 @@
 """The manifest: one row per video, segment or volume, whatever the layout of the dataset on disk.
 
-``read_manifest`` is the one door: ``tubelet.data.layouts`` reads the files, and here rows get their splits and
-class indices and are checked. Everything after this file knows rows only.
+``tubelet.data.manifest.read`` makes it. Everything after it knows these rows only.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
-from tubelet.data.features.store import finished_manifest, is_store
-from tubelet.data.layouts import LAYOUTS, SPLITS, ManifestConfig, Reading, Row
-from tubelet.data.layouts.find import existing_rows
-from tubelet.data.layouts.folders import read_folders
-from tubelet.data.layouts.npz import read_npz
-from tubelet.data.layouts.tables import read_tables
-from tubelet.data.layouts.webdataset import read_webdataset
-from tubelet.data.manifest.file import is_manifest_file, read_manifest_file, written_fingerprint
-from tubelet.data.manifest.labels import labels_of, split_cells
-from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
-from tubelet.data.manifest.split import with_all_splits
-from tubelet.data.manifest.whole_videos import with_whole_videos
-from tubelet.errors import ConfigError, DataError, nearest
-
-__all__ = ["Manifest", "ManifestConfig", "Sample", "manifest_of", "read_manifest", "read_rows"]
+from tubelet.data.layouts.rows import SPLITS
+from tubelet.data.manifest.labels import labels_of
+from tubelet.errors import DataError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,197 +90,3 @@ class Manifest:
                 with file.open("rb") as content:
                     digest.update(hashlib.file_digest(content, "sha256").digest())
         return digest.hexdigest()[:16]
-
-
-def read_manifest(source: str | Path, config: ManifestConfig | None = None, *, is_checked: bool = True) -> Manifest:
-    """The manifest of a dataset: a written manifest, or whatever a layout reads (``tubelet.data.layouts``).
-
-    Without ``config.layout``, folders, a CSV file, a MedMNIST ``.npz`` file and a tar shard are told apart. Where the
-    data has a training but no validation split, a seeded part of each class of the training rows is set aside; where
-    it has no splits at all, for validation and for test. Rows on the quarantine list are left out after that, so
-    that all others stay in the split they are in without it.
-
-    Args:
-        source: the dataset.
-        config: how it is read.
-        is_checked: False accepts missing files and classes without training rows, for who looks for such faults.
-
-    Raises:
-        DataError: nothing usable there, missing files, malformed rows, or classes that are missing; named.
-        ConfigError: ``config.class_names`` names a head that does not exist.
-    """
-    source, config = Path(source), config or ManifestConfig()
-    return manifest_of(source, read_rows(source, config), config, is_checked=is_checked)
-
-
-def read_rows(source: Path, config: ManifestConfig) -> Reading:
-    """What the layout of a dataset holds, before splits are set aside and classes numbered. Raises DataError."""
-    suffix = source.suffix.lower()
-    if source.is_file() and suffix == ".csv" and is_manifest_file(source):  # whatever layout it was made from
-        return read_manifest_file(source, config)
-    if source.is_dir() and is_store(source):
-        return read_manifest_file(finished_manifest(source), replace(config, root=source))
-    if config.layout not in (None, "csv"):
-        reading = LAYOUTS[config.layout].read(source, config)
-        return replace(reading, layout=reading.layout or config.layout)
-    if config.layout == "csv" or (source.is_file() and suffix in (".csv", ".tsv")):
-        return read_tables(source, config)
-    if source.is_dir():
-        return read_folders(source, config)
-    if source.is_file() and suffix == ".npz":
-        return read_npz(source, config)
-    if source.is_file() and suffix == ".tar":
-        return replace(read_webdataset(source, config), layout="webdataset")
-    what = "is not a data set" if source.exists() else "does not exist"
-    raise DataError(
-        f"{source}: {what}; expected a folder, a .csv file or a MedMNIST .npz file, or a layout of "
-        "`tubelet data manifest --help`"
-    )
-
-
-def manifest_of(source: Path, reading: Reading, config: ManifestConfig, *, is_checked: bool = True) -> Manifest:
-    """The manifest of what a layout holds; arguments and errors are those of ``read_manifest``."""
-    heads = tuple(reading.classes)
-    if unknown := set(config.class_names) - set(heads):
-        raise ConfigError(f"class_names has no use for '{min(unknown)}'{nearest(min(unknown), heads)}")
-    rows, notes, separator = reading.rows, reading.notes, config.label_separator or reading.label_separator
-    if several := separator is not None:
-        rows = split_cells(rows, heads, separator)
-    may_miss = config.skip_missing or (config.layout is not None and LAYOUTS[config.layout].may_miss_files)
-    missing: tuple[str, ...] = reading.missing
-    if is_checked and not rows:
-        existing_rows(source, reading, rows, may_miss)  # raises: every file is missing
-    names = {
-        head: config.class_names.get(head) or known or _class_names(rows, i, several)
-        for i, (head, known) in enumerate(reading.classes.items())
-    }
-    notes += _numbered(rows, names, several)
-    if not reading.splits_decided:
-        rows = with_all_splits(source, rows, config, notes)
-    rows = with_whole_videos(rows, notes, multi_label=several) if config.test_whole_video else rows
-    rows = _not_quarantined(rows, reading.root, config.quarantine, notes)
-    if is_checked:
-        rows, missing = existing_rows(source, reading, rows, may_miss)
-    samples = _samples(source, rows, names, several)
-    if is_checked:
-        notes += _check_classes(source, samples, names, reading.all_classes_known, several)
-    manifest = Manifest(
-        root=reading.root,
-        samples=samples,
-        class_names=names,
-        layout=reading.layout or "files",
-        notes=tuple(dict.fromkeys(notes)),
-        missing=missing,
-        multi_label=several,
-        folder=source.parent if source.is_file() else None,
-    )
-    if is_checked and reading.splits_decided and source.suffix.lower() == ".csv":
-        manifest = _compared_with_written(source, manifest, config)
-    return manifest
-
-
-def _compared_with_written(source: Path, manifest: Manifest, config: ManifestConfig) -> Manifest:
-    """The manifest, with a note where the files are not those that its file was written for."""
-    asked = config.class_names or config.quarantine or config.test_whole_video
-    if asked or config.label_columns != ManifestConfig().label_columns:
-        return manifest  # then it differs because the user asked for other rows or classes
-    if (written := written_fingerprint(source)) == manifest.fingerprint:
-        return manifest
-    note = f"the files changed since {source} was written (fingerprint {written}, now {manifest.fingerprint})"
-    return replace(manifest, notes=(*manifest.notes, note))
-
-
-def _not_quarantined(rows: list[Row], root: Path, file: Path | None, notes: list[str]) -> list[Row]:
-    """The rows that are not on the list, and a note of the others."""
-    if file is None:
-        return rows
-    quarantine = Quarantine(read_quarantine(file), root, file)
-    kept = [row for row in rows if not quarantine.holds(row)]
-    notes += quarantine.notes(len(rows))
-    if not kept:
-        raise DataError(f"{file}: the quarantine list leaves none of the {len(rows)} rows of the dataset")
-    return kept
-
-
-def _class_names(rows: list[Row], head: int, multi_label: bool) -> tuple[str, ...]:
-    """The names that occur, sorted; numbers are sorted as numbers."""
-    found = {name for row in rows for name in labels_of(row.labels, head, multi_label=multi_label)}
-    return tuple(sorted(found, key=int if all(name.isdecimal() for name in found) else str))
-
-
-def _numbered(rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: bool) -> list[str]:
-    """A note for each head whose labels are numbers that stand for given names: nothing shows that they fit."""
-    notes = []
-    for i, (head, known) in enumerate(names.items()):
-        present = {name for row in rows for name in labels_of(row.labels, i, multi_label=multi_label)}
-        if any(label.isdecimal() for label in present.difference(known)):
-            notes.append(
-                f"labels of '{head}' are numbers, read as places in the {len(known)} class names from 0 '{known[0]}' on"
-            )
-    return notes
-
-
-def _samples(source: Path, rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: bool) -> tuple[Sample, ...]:
-    places = {head: {name: place for place, name in enumerate(known)} for head, known in names.items()}
-
-    def heads_of(row: Row) -> list[tuple[str, dict[str, int]]]:
-        return list(places.items()) * (len(row.labels) if multi_label else 1)
-
-    return tuple(
-        Sample(
-            path=row.path,
-            labels=tuple(
-                _class_index(source, row, label, head, known) if label else -1
-                for label, (head, known) in zip(row.labels, heads_of(row), strict=True)
-            ),
-            split=row.split or "train",
-            start_seconds=row.start_seconds,
-            end_seconds=row.end_seconds,
-            fps=row.fps,
-            entry=row.entry,
-        )
-        for row in rows
-    )
-
-
-def _class_index(source: Path, row: Row, label: str, head: str, known: dict[str, int]) -> int:
-    if label in known:
-        return known[label]
-    if label.isdecimal() and int(label) < len(known):
-        return int(label)
-    raise DataError(
-        f"{source}: class '{label}' of {row.entry or row.path} is not among the {len(known)} class names "
-        f"of '{head}'{nearest(label, known)}"
-    )
-
-
-def _check_classes(
-    source: Path,
-    samples: Sequence[Sample],
-    names: dict[str, tuple[str, ...]],
-    all_classes_known: bool,
-    multi_label: bool,
-) -> list[str]:
-    """Two classes at least, and nothing to validate or test on that training never shows; where the source lists its
-    classes itself, the latter is a note, because official splits are as they are."""
-    notes = []
-    for head, (name, known) in enumerate(names.items()):
-        if len(known) < 2:
-            raise DataError(f"{source}: only one class, '{known[0]}' (head '{name}'); expected at least two")
-        found = [(labels_of(sample.labels, head, multi_label=multi_label), sample.split) for sample in samples]
-        trained = {label for labels, split in found for label in labels if split == "train"}
-        if not trained:
-            continue  # data to evaluate on
-        if len(trained) < 2:
-            raise DataError(
-                f"{source}: the train split shows one class only, '{known[min(trained)]}'; expected at least two"
-            )
-        if not (unseen := {label: split for labels, split in found for label in labels if label not in trained}):
-            continue
-        label, split = min(unseen.items())
-        more = f" (and {len(unseen) - 1} more classes)" if len(unseen) > 1 else ""
-        text = f"class '{known[label]}' of the {split} split{more} has no training rows"
-        if not all_classes_known:
-            raise DataError(f"{source}: {text}; add some or remove the class")
-        notes.append(f"{text} (head '{name}')")
-    return notes

@@ -8,7 +8,8 @@ from collections import Counter, defaultdict
 from dataclasses import replace
 from pathlib import Path
 
-from tubelet.data.layouts import ManifestConfig, Row
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.layouts.rows import Row
 from tubelet.errors import DataError
 
 

@@ -1,46 +1,19 @@
-"""The reader of a row's file, whatever kind of file it is, and which decoder reads videos."""
+"""The reader of a row's file, whatever kind of file it is."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
 
-from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.shard_reader import ShardVideoReader, read_member_volume
 from tubelet.data.sources.shards import is_shard, is_volume_row
-from tubelet.data.sources.torchcodec_reader import TorchcodecReader, require_torchcodec
 from tubelet.data.sources.volume import ArrayReader, read_volume
 from tubelet.data.video.index_store import IndexStore
-from tubelet.data.video.reader import VideoReader, is_video_path
-from tubelet.errors import ConfigError, DataError
+from tubelet.data.video.reader import VideoReader
+from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
 Reader = VideoReader | ArrayReader | FrameFolderReader
-Decoder = Literal["pyav", "torchcodec"]
-
-
-def check_decoder(decoder: Decoder, manifest: Manifest) -> None:
-    """Whether this decoder can read all rows of a manifest here.
-
-    Raises:
-        ConfigError: torchcodec or its FFmpeg is missing, or a row is no video file of its own.
-    """
-    if decoder == "pyav":
-        return
-    for sample in manifest.samples:
-        path, kind = manifest.path_of(sample), None
-        if is_volume_row(sample.path, sample.entry):
-            kind = "a volume"
-        elif is_shard(sample.path):
-            kind = "in a tar shard"
-        elif path.is_dir():
-            kind = "a folder of frames"
-        elif not is_video_path(path):
-            kind = "none by its name"
-        if kind is not None:
-            raise ConfigError(f"decoder={decoder} reads video files, but {path} is {kind}; leave decoder at pyav")
-    require_torchcodec()
 
 
 def open_source(
@@ -49,7 +22,6 @@ def open_source(
     protocol: Protocol,
     fps: float | None = None,
     indices: IndexStore | None = None,
-    decoder: Decoder = "pyav",
 ) -> Reader:
     """The frames of a row's file, whatever kind of file it is.
 
@@ -59,7 +31,6 @@ def open_source(
         protocol: how it is read.
         fps: the rate of a frame folder, where known.
         indices: packet indices of videos, where some are kept; it remembers that of a video whose index it lacks.
-        decoder: of a video file; ``check_decoder`` says what torchcodec cannot read.
 
     Raises:
         DataError: the file cannot be opened as the protocol asks.
@@ -83,11 +54,7 @@ def open_source(
         raise DataError(f"{path}: fps={fps:g} is for frame folders; a video carries its own times, leave it out")
     video = (path, entry) if entry else path
     index = indices.get(video) if indices else None
-    reader: VideoReader
-    if is_shard(path):
-        reader = ShardVideoReader(path, entry, index)
-    else:
-        reader = TorchcodecReader(path, index) if decoder == "torchcodec" else VideoReader(path, index)
+    reader = ShardVideoReader(path, entry, index) if is_shard(path) else VideoReader(path, index)
     if indices and reader.index is not index:
         indices.remember(video, reader.index)
     return reader

@@ -24,7 +24,6 @@ from urllib.parse import quote
 
 import numpy as np
 
-from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.video.decoder import PACKET, Codec
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.scaling import Orientation
@@ -59,14 +58,14 @@ class IndexStore:
         self._remembered_bytes = 0
 
     @classmethod
-    def beside(cls, root: Path) -> IndexStore:
-        """The store of a dataset whose paths are relative to ``root``."""
-        return cls(root / STORE_NAME)
+    def beside(cls, root: Path, folder: Path | None = None) -> IndexStore:
+        """The store of a dataset.
 
-    @classmethod
-    def of(cls, manifest: Manifest) -> IndexStore:
-        """The store of a manifest's videos: beside them, or beside the file that the manifest was read from."""
-        return cls(manifest.root / STORE_NAME, manifest.folder / STORE_NAME if manifest.folder else None)
+        Args:
+            root: the folder that its paths are relative to; the store lies there.
+            folder: the folder of its manifest file, for the store if ``root`` cannot be written. None means no other.
+        """
+        return cls(root / STORE_NAME, folder / STORE_NAME if folder else None)
 
     def __reduce__(self) -> tuple[type[IndexStore], tuple[Path, Path]]:
         return IndexStore, (self._files[0], self._files[-1])

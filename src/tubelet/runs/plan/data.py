@@ -6,9 +6,10 @@ import dataclasses
 import time
 
 from tubelet.data.features.dataset import make_dataset
-from tubelet.data.loading.loader import Dataset
+from tubelet.data.loading.dataset import Dataset
 from tubelet.data.manifest.labels import labels_of
-from tubelet.data.manifest.manifest import Manifest, read_manifest
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import TubeletError
 from tubelet.runs.plan.parts import DataPlan, Plan
 
@@ -20,7 +21,7 @@ def look_at_data(plan: Plan) -> Manifest | None:
     data, manifest = plan.recipe.data, None
     with plan.noting_problems():
         manifest = read_manifest(data.path, data.manifest)
-        plan.notes += manifest.notes
+        plan.notes += (*data.notes, *manifest.notes)
     if manifest is None:
         try:
             unchecked = read_manifest(data.path, data.manifest, is_checked=False)
@@ -35,7 +36,7 @@ def look_at_data(plan: Plan) -> Manifest | None:
     with plan.noting_problems():
         recipe, rows = plan.recipe, manifest.split("train")
         protocol = recipe.protocol_for(manifest)
-        dataset = make_dataset(rows, protocol, "train", recipe.augment, recipe.seed, recipe.data.decoder)
+        dataset = make_dataset(rows, protocol, "train", recipe.augment, recipe.seed)
         plan.data = dataclasses.replace(plan.data, clip_seconds=_read_one(plan, dataset))
     return manifest
 

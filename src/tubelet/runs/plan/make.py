@@ -16,7 +16,7 @@ import torch
 from huggingface_hub import constants
 from torch import nn
 
-from tubelet.data.features.store import LAYOUT
+from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.inference.frame_stage import check_store_training
