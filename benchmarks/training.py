@@ -138,7 +138,7 @@ class Trainer:
             make_objective(loader.dataset.manifest),
             case.training,
             optim,
-            prepare=lambda pixels: normalize(pixels, protocol),
+            prepare=lambda pixels: normalize(pixels.to(device, non_blocking=True), protocol),
             mix=loader.dataset.augment.mix,
             seed=0,
         )

@@ -98,7 +98,7 @@ def test_two_processes_have_the_losses_of_one(
     kind = (case.dtype, case.precision, case.num_epochs, case.accumulation)
     alone = folder / "-".join(map(str, ("single", *kind)))  # one of them serves both strategies
     if not alone.exists():
-        workers.train(case, folder / "videos", alone)
+        workers.train(case, folder / "videos", alone, Session())
     one, two = log_of(alone), log_of(folder / case.name)
     assert len(one) == len(two) == 3 * case.num_epochs, compared.stderr
     tolerance, steps = (1e-9, 51) if case.dtype is torch.float64 else (1e-5, 5)

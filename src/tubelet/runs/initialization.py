@@ -19,7 +19,7 @@ from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.session.session import Session
-from tubelet.training.optim.freeze import freeze
+from tubelet.training.optim.groups import freeze
 from tubelet.weights.checkpoint.checkpoint import Adapter, Record
 from tubelet.weights.checkpoint.lora import add_adapters
 from tubelet.weights.init.initialize import initialize

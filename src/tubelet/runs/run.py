@@ -30,9 +30,9 @@ from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.folder import check_shared, open_folder, read_facts, removed_on_error
 from tubelet.runs.initialization import InitializedModel, first_model
+from tubelet.session.device import keep_freed_memory
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.session.session import Session
-from tubelet.training.allocator import keep_freed_memory
 from tubelet.training.engine import TrainingSetup, fit
 from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.resume import TrainingState
@@ -109,7 +109,7 @@ def _train(first: InitializedModel, manifest: Manifest, folder: Path, session: S
         setup = TrainingSetup(
             model=first.model,
             loader=loader,
-            prepare=partial(to_input, protocol=first.protocol),
+            prepare=partial(to_input, protocol=first.protocol, device=session.device),
             validate=validation if has_validation else None,
             save=save,
             training=recipe.training,

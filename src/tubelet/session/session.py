@@ -38,7 +38,8 @@ class Session:
         Raises:
             Stopped: a signal asked this process to stop.
         """
-        self.check_signals()
+        if self.signals.requested:
+            self.check_signals()
         self.progress.advance(done, total, text)
 
     def check_signals(self) -> None:

@@ -29,20 +29,15 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self._signal = 0
+        self.requested = 0  # the signal that asked this process to stop; 0 means none has
         self._since = 0.0
         self._depth = 0
         self._before: dict[signal.Signals, Any] = {}
 
-    @property
-    def requested(self) -> int:
-        """The number of the signal that asked this process to stop. 0 means none has."""
-        return self._signal
-
     def check(self) -> None:
         """Raise Stopped when this process was asked to stop."""
-        if self._signal:
-            raise Stopped(f"stopped by {signal.Signals(self._signal).name}", self._signal)
+        if self.requested:
+            raise Stopped(f"stopped by {signal.Signals(self.requested).name}", self.requested)
 
     def __enter__(self) -> Signals:
         self._depth += 1
@@ -61,8 +56,8 @@ class Signals:
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if not self._signal:
-            self._signal, self._since = number, now
+        if not self.requested:
+            self.requested, self._since = number, now
         elif now - self._since > _SAME_REQUEST_SECONDS:
             self._restore()
             os.kill(os.getpid(), number)

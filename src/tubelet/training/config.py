@@ -1,4 +1,4 @@
-"""How a training run goes: how long, in what portions, what is measured and what is kept."""
+"""Fields of a recipe under ``training``: how long to train, in what portions, what to measure and what to keep."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ BestMetric = Literal["auto", "top1", "mean_class", "auroc", "mean_average_precis
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingConfig:
-    """How long, in what portions, and what is kept."""
+    """How long to train, in what portions, and what to keep."""
 
     num_epochs: int = 30  # passes over the training split
     batch_size: int = 32  # videos per optimizer step, of all processes together
@@ -49,3 +49,14 @@ class TrainingConfig:
             raise ConfigError(f"ema_decay must lie between 0 and 1, or be none, got {self.ema_decay:g}")
         if (self.class_weights, self.sampling) == ("balanced", "balanced"):
             raise ConfigError("class_weights and sampling both balance the classes; choose one of them")
+
+
+def check_training(training: TrainingConfig, *, has_validation: bool) -> None:
+    """Raise ConfigError, before the first step, for what this run cannot do."""
+    if training.early_stopping_epochs and not has_validation:
+        raise ConfigError(
+            "training.early_stopping_epochs waits for a better validation, and there is no validation split; set "
+            "data.manifest.val_fraction, or leave it out"
+        )
+    if training.ema_decay is not None and training.strategy == "fsdp":
+        raise ConfigError("training.ema_decay averages whole weights, and fsdp has shards; use training.strategy ddp")

@@ -1,4 +1,6 @@
-"""One optimizer step: from a batch to new weights, with everything random in it keyed by (seed, step).
+"""One optimizer step, top to bottom: mixing, forward and backward pass, gradient clipping, new weights.
+
+Everything random in a step is keyed by (seed, step), because a resumed run must draw what the uninterrupted run draws.
 
 B  videos of the batch    K  classes of all heads together
 """
@@ -6,38 +8,42 @@ B  videos of the batch    K  classes of all heads together
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from tubelet.data.clips.mixing import MixConfig, draw_mixture
 from tubelet.data.clips.random import keyed_generator
+from tubelet.errors import ConfigError
 from tubelet.models.stages import model_inputs
-from tubelet.training.compile import compile_forward
 from tubelet.training.config import TrainingConfig
 from tubelet.training.objective import Objective
 from tubelet.training.optim.optimizer import OptimizerConfig
-from tubelet.training.parallel.micro_batch import Mixed, Part, borrow_partners
-from tubelet.training.parallel.parallelize import Spread, full
+from tubelet.training.parallel.micro_batch import MicroBatch, MixedClips, borrow_partners
+from tubelet.training.parallel.parallelize import ParallelModel, full
+
+Forward = Callable[..., Tensor]  # of the model's inputs
 
 
-class Stepper:
+class TrainStep:
     """Takes optimizer steps.
 
     Args:
-        spread: the model, which maps clips to logits ``[B, K]``, as it lies on the processes; on ``device``.
-        optimizer: of the model's parameters; its learning rate is set before each step by the caller's schedule.
+        parallel: the model, which maps clips to logits ``[B, K]``, as it lies on the processes.
+        optimizer: of the model's parameters. The caller's schedule sets its learning rate before each step.
         objective: what is minimized.
-        prepare: turns uint8 pixels on the device into the model's input.
+        prepare: turns uint8 pixels into the model's input on its device.
         mix: mixup and cutmix.
-        seed: with the step it keys the mixture, and with the number of the process dropout and stochastic depth.
+        seed: keys the mixture with the step, and dropout and stochastic depth with the step and the process.
     """
 
     def __init__(
         self,
-        spread: Spread,
+        parallel: ParallelModel,
         optimizer: torch.optim.Optimizer,
         objective: Objective,
         training: TrainingConfig,
@@ -47,65 +53,67 @@ class Stepper:
         mix: MixConfig,
         seed: int,
     ) -> None:
-        self.spread, self.model, self.optimizer, self.objective = spread, spread.model, optimizer, objective
-        self.forward = compile_forward(spread.module, spread.device) if training.compile else spread.module
-        self.training, self.optim = training, optim
-        self.prepare, self.mix, self.seed, self.device = prepare, mix, seed, spread.device
+        self.parallel, self.model, self.device = parallel, parallel.model, parallel.device
+        self.processes, self.optimizer, self.objective = parallel.processes, optimizer, objective
+        self.forward = compile_forward(parallel.module, self.device) if training.compile else parallel.module
+        self.training, self.prepare, self.mix, self.seed = training, prepare, mix, seed
+        # Without a limit the norm is still measured, for the log.
+        self.max_norm = math.inf if optim.clip_grad_norm is None else optim.clip_grad_norm
 
-    def take(self, part: Part, step: int) -> dict[str, Any]:
-        """Step number ``step``, counted from 0: a row of the log, whose values stay on the device. Loss and share of
-        right answers are the contributions of this process; over the processes they add up."""
-        torch.manual_seed(process_seed(step_seed(self.seed, step), self.spread.processes.rank))
+    def take(self, batch: MicroBatch, step: int) -> dict[str, Any]:
+        """Take step ``step``, counted from 0.
+
+        Returns:
+            A row of the log. Its values stay on the device, because reading them would wait for it. Loss and share of
+            right answers are those of this process; their sums over the processes are those of the batch.
+        """
+        torch.manual_seed(process_seed(step_seed(self.seed, step), self.processes.rank))
         self.optimizer.zero_grad(set_to_none=True)
-        loss, correct = self._backward(part, step)
-        limit = math.inf if self.optim.clip_grad_norm is None else self.optim.clip_grad_norm
-        norm = full(nn.utils.clip_grad_norm_(self.model.parameters(), limit))
+        loss, correct = self._backward(batch, self._mix(batch, step))
+        norm = full(nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm))
         first = self.optimizer.param_groups[0]
         lr = first["lr"] / first["lr_scale"]
         self.optimizer.step()
-        self.spread.average_statistics()
+        if self.processes.size > 1:
+            self.parallel.average_statistics()
         return {"step": step + 1, "lr": lr, "loss": loss, "top1": correct, "grad_norm": norm}
 
-    def _backward(self, part: Part, step: int) -> tuple[Tensor, Tensor]:
-        """The gradient of the batch in portions, this process's part of its loss, and of the share that is right."""
-        own = part.rows(self.spread.processes.rank)
-        shares = self.objective.shares(part.labels, part.weight)[own]  # B means, in the mean over the whole batch
+    def _mix(self, batch: MicroBatch, step: int) -> MixedClips:
+        """Draw the mixture of the whole batch, the same on every process, and fetch partners from other processes."""
+        clips = batch.own.clips
+        size = (clips.shape[-2], clips.shape[-1])
+        mixture = draw_mixture(self.mix, batch.weight, size, keyed_generator(self.seed, step, 0, 0, 0))
+        if self.processes.size > 1:
+            return borrow_partners(batch, mixture, self.processes)
+        return MixedClips(clips=clips, labels=batch.labels, mixture=mixture)
+
+    def _backward(self, batch: MicroBatch, mixed: MixedClips) -> tuple[Tensor, Tensor]:
+        """Compute the gradient in portions that fit into memory; return the loss and the share that is right."""
+        rows_of_process = batch.spans[self.processes.rank]
+        # Shares are of the whole batch, so that portions and processes add up to its mean however they are cut.
+        shares = self.objective.shares(batch.labels, batch.weight)[rows_of_process]  # B means
         loss, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        mixed, numbers = self._mix(part, step), part.batch.frame_numbers
-        portions = _portions(len(part.batch.index), self.training.accumulation)
+        numbers = batch.own.frame_numbers
+        portions = _portions(len(batch.own.index), self.training.accumulation)
         for rows in portions:
-            pixels = mixed.mixture.clips(mixed.clips, rows, self._to_input)
-            with self.spread.gathering(is_last=rows == portions[-1]):
+            clips = mixed.mixture.clips(mixed.clips, rows, self.prepare)  # B C T H W
+            # Gradients travel between processes once a step, with the last portion.
+            waits = rows != portions[-1] and isinstance(self.parallel.module, DistributedDataParallel)
+            with self.parallel.module.no_sync() if waits else nullcontext():  # type: ignore[operator]
                 with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
-                    logits = self.forward(*model_inputs(self.model, pixels, numbers[rows]))  # B K, of the portion
-                of_rows, right = self._score(_at_least_fp32(logits), mixed.mixture.labels(mixed.labels, shares, rows))
-                (of_rows * self.spread.scale).backward()
-            loss, correct = loss + of_rows.detach(), correct + right
+                    logits = self.forward(*model_inputs(self.model, clips, numbers[rows]))  # B K
+                logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # losses lose bits in bf16
+                portion_loss, right = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+                for labels, weight in mixed.mixture.labels(mixed.labels, shares, rows):
+                    of_labels = self.objective(logits, labels.to(self.device), weight.to(self.device))
+                    portion_loss, right = portion_loss + of_labels[0], right + of_labels[1]
+                (portion_loss * self.parallel.scale).backward()
+            loss, correct = loss + portion_loss.detach(), correct + right
         return loss, correct
-
-    def _mix(self, part: Part, step: int) -> Mixed:
-        size = (part.batch.clips.shape[-2], part.batch.clips.shape[-1])
-        mixture = draw_mixture(self.mix, part.weight, size, keyed_generator(self.seed, step, 0, 0, 0))
-        return borrow_partners(part, mixture, self.spread.processes)
-
-    def _to_input(self, clips: Tensor) -> Tensor:
-        return self.prepare(clips.to(self.device, non_blocking=True))
-
-    def _score(self, logits: Tensor, targets: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-        """Loss, and how much of the weight the most likely class has: of a mixed clip, the share of its label."""
-        loss, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-        for labels, shares in targets:
-            part, right = self.objective(logits, labels.to(self.device), shares.to(self.device))
-            loss, correct = loss + part, correct + right
-        return loss, correct
-
-
-def _at_least_fp32(logits: Tensor) -> Tensor:
-    return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def _portions(length: int, number: int) -> list[slice]:
-    """``length`` rows cut into ``number`` portions of about the same size, without empty ones."""
+    """Cut ``length`` rows into ``number`` portions of about the same size, without empty ones."""
     portions = torch.arange(length).tensor_split(number)
     return [slice(int(rows[0]), int(rows[-1]) + 1) for rows in portions if len(rows)]
 
@@ -116,5 +124,38 @@ def step_seed(seed: int, step: int) -> int:
 
 
 def process_seed(seed: int, rank: int) -> int:
-    """The seed of one process in a step: that of the step itself for the first."""
+    """The seed of one process in a step. The first process has that of the step itself."""
     return (seed + rank * 0x9E3779B97F4A7C15) % (1 << 63)
+
+
+def compile_forward(model: nn.Module, device: torch.device, backend: str = "inductor") -> Forward:
+    """Return the model as a function that ``torch.compile`` compiles when it is first called with a shape.
+
+    The model itself stays as it is: parameters keep their names, checkpoints hold no trace of it, and validation runs
+    it uncompiled. Each batch shape is compiled for itself (``dynamic=False``), because what a step computes must not
+    depend on the shapes before it, or a resumed run would give other bits. Dropout and stochastic depth draw other
+    numbers than uncompiled, from the same seed.
+
+    Raises:
+        ConfigError: Nothing can be compiled on this machine.
+    """
+    check_compiler(device, backend)
+    compiled: Forward = torch.compile(model, dynamic=False, backend=backend)
+    return compiled
+
+
+def check_compiler(device: torch.device, backend: str = "inductor") -> None:
+    """Compile a small function, as the training step will be compiled.
+
+    Raises:
+        ConfigError: It fails; the message names what is usually missing.
+    """
+    try:
+        torch.compile(lambda x: x.sin() + 1, backend=backend)(torch.ones(8, device=device))
+    except (RuntimeError, OSError) as error:
+        # The first lines are the compiler's own; below them come hints for those who debug it.
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:3])[:200]
+        missing = "a C++ compiler (g++, or what CXX names)" if device.type == "cpu" else "Triton and a C compiler"
+        raise ConfigError(
+            f"training.compile needs {missing} on this machine ({reason}); install it, or set training.compile to false"
+        ) from None

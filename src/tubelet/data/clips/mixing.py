@@ -15,7 +15,7 @@ others, so that no clip fades into black under the label of a video nobody saw.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,14 +88,15 @@ class Mixture:
 
     def labels(
         self, labels: Int[Tensor, " B"] | Int[Tensor, "B heads"], weight: Float[Tensor, "B *means"], rows: slice
-    ) -> Iterator[tuple[Tensor, Tensor]]:
+    ) -> list[tuple[Tensor, Tensor]]:
         """Labels and their weights for a part of the batch, once of the clips and once of their partners.
 
         A loss that is linear in the target, as every cross entropy is, is the sum over both.
         """
-        yield labels[rows], weight[rows] * self.share
-        if self.share < 1:
-            yield labels[self.partner[rows]], weight[rows] * (1 - self.share)
+        own = labels[rows], weight[rows] * self.share
+        if self.share == 1:
+            return [own]
+        return [own, (labels[self.partner[rows]], weight[rows] * (1 - self.share))]
 
 
 def draw_mixture(

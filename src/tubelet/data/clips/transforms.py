@@ -158,9 +158,13 @@ def normalize(clips: UInt8[Tensor, "*batch C T H W"], protocol: Protocol) -> Flo
 
 
 def to_input(
-    clips: UInt8[Tensor, "*batch C T H W"] | Float[Tensor, "*batch T D"], protocol: Protocol
+    clips: UInt8[Tensor, "*batch C T H W"] | Float[Tensor, "*batch T D"],
+    protocol: Protocol,
+    device: torch.device | None = None,
 ) -> Float[Tensor, "*batch C T H W"] | Float[Tensor, "*batch T D"]:
-    """``normalize`` for pixels; the vectors of a feature store enter as they are."""
+    """``normalize`` for pixels; the vectors of a feature store enter as they are. On ``device``, if one is given."""
+    if device is not None:
+        clips = clips.to(device, non_blocking=True)
     return normalize(clips, protocol) if clips.dtype == torch.uint8 else clips
 
 

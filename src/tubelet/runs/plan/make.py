@@ -29,13 +29,16 @@ from tubelet.runs.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
 from tubelet.session.processes import is_launched, num_launched, num_on_machine
 from tubelet.session.progress import NoProgress
 from tubelet.session.session import Session
-from tubelet.training.checks import check_launcher, check_portions, check_wishes
-from tubelet.training.compile import check_compiler
+from tubelet.training.config import check_training
 from tubelet.training.estimate import ClipShape, MemoryEstimate, count_state, count_training_macs, estimate_memory
 from tubelet.training.gradient_checkpointing import required_blocks
 from tubelet.training.health import look_at_labels, look_at_schedule
-from tubelet.training.optim.optimizer import make_optimizer, make_schedule, parameter_groups
+from tubelet.training.optim.optimizer import parameter_groups
+from tubelet.training.optim.schedule import learning_rates
+from tubelet.training.parallel.micro_batch import check_portions
+from tubelet.training.parallel.parallelize import check_launcher
 from tubelet.training.state.resume import FILE as STATE
+from tubelet.training.step import check_compiler
 from tubelet.weights.hub import hub_answers, parse_hub_name
 from tubelet.weights.init.source import resolve_source
 
@@ -76,7 +79,7 @@ def _look_at_wishes(plan: Plan) -> None:
     """What a run checks of its configuration before it trains."""
     training = plan.recipe.training
     with plan.noting_problems():
-        check_wishes(training, has_validation=plan.data is None or bool(plan.data.rows.get("val")))
+        check_training(training, has_validation=plan.data is None or bool(plan.data.rows.get("val")))
     with plan.noting_problems():
         check_launcher(training.strategy, has_group=is_launched())
     with plan.noting_problems():
@@ -217,12 +220,10 @@ def _look_at_schedule(plan: Plan) -> None:
     steps = max(1, rows // training.batch_size) if rows else None
     per_epoch = steps or _STEPS_WITHOUT_DATA
     num_steps = per_epoch * training.num_epochs
-    optimizer = make_optimizer(nn.Linear(1, 1, bias=False), dataclasses.replace(optim, head_lr=None, layer_decay=1.0))
-    schedule = make_schedule(optimizer, optim, num_epochs=training.num_epochs, steps_per_epoch=per_epoch)
-    curve = []
-    for step in sorted({round(i * (num_steps - 1) / (_CURVE_POINTS - 1)) for i in range(_CURVE_POINTS)}):
-        schedule.step_update(step)
-        curve.append(CurvePoint(epoch=step / per_epoch, lr=optimizer.param_groups[0]["lr"]))
+    points = learning_rates(
+        optim, num_epochs=training.num_epochs, steps_per_epoch=per_epoch, num_points=_CURVE_POINTS
+    )
+    curve = [CurvePoint(epoch=step / per_epoch, lr=lr) for step, lr in points]
     if rows and rows < training.batch_size:
         plan.note(f"all {rows} training videos make one batch, smaller than training.batch_size={training.batch_size}")
     for line in look_at_schedule(training, optim):

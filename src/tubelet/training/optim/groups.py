@@ -1,4 +1,4 @@
-"""Which parameters share a learning rate and a weight decay.
+"""Which parameters train, and which of them share a learning rate and a weight decay.
 
 Layer-wise decay follows BEiT (arXiv 2106.08254) and timm's ``param_groups_layer_decay``: the head has the full rate,
 and every block further down a constant factor less. timm's own needs a map of layers on the model; here the order of
@@ -7,14 +7,16 @@ the blocks in the model is that map, for every model, and two encoders behind ea
 
 from __future__ import annotations
 
+import fnmatch
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from tubelet.errors import ConfigError
+from tubelet.errors import ConfigError, nearest
 from tubelet.nn.head import head_name, layer_pattern
 
 WeightDecayOn = Literal["matrices", "all"]
@@ -119,3 +121,35 @@ def optimizer_groups(model: nn.Module, groups: list[ParameterGroup]) -> list[dic
         }
         for group in groups
     ]
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> tuple[nn.Module, ...]:
+    """Stop the training of all parameters that a pattern matches, and of those below the modules that it matches.
+
+    Args:
+        patterns: names of modules or parameters as in ``named_modules``. ``*`` matches any text, dots too:
+            ``tokenizer``, ``spatial_encoder.blocks.[0-5]``, ``*.cls_token``.
+
+    Returns:
+        The frozen modules. The training loop keeps them in eval mode, because dropout and statistics would change them.
+
+    Raises:
+        ConfigError: A pattern matches nothing (the message names the nearest), or nothing is left to train.
+    """
+    modules, parameters = dict(model.named_modules()), dict(model.named_parameters())
+    frozen: list[nn.Module] = []
+    for pattern in patterns:
+        matched = [name for name in fnmatch.filter([*modules, *parameters], pattern) if name]
+        if not matched:
+            names = [name for name in (*modules, *parameters) if name and name.count(".") <= pattern.count(".")]
+            raise ConfigError(
+                f"freeze: nothing in {type(model).__name__} is called '{pattern}'{nearest(pattern, names)}"
+            )
+        for name in matched:
+            if name in modules:
+                frozen.append(modules[name].requires_grad_(False))
+            else:
+                parameters[name].requires_grad_(False)
+    if patterns and not any(parameter.requires_grad for parameter in parameters.values()):
+        raise ConfigError(f"freeze: {' '.join(patterns)} leaves no parameter of {type(model).__name__} to train")
+    return tuple(frozen)

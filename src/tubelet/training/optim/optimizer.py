@@ -1,10 +1,4 @@
-"""Optimizer and learning-rate schedule, from timm's factories.
-
-The schedule is the official ViViT one (google-research/scenic, commit 4a38d475, ``train_lib/lr_schedules.py``):
-linear warm-up from zero, then one cosine from the peak that starts after the warm-up. Or steps, as TimeSformer's
-(facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/utils/lr_policy.py``): the peak until an epoch, then a
-share of it.
-"""
+"""The optimizer, from timm's factory, and the fields of a recipe under ``optim``."""
 
 from __future__ import annotations
 
@@ -13,7 +7,6 @@ from typing import Any, Literal
 
 import torch
 from timm.optim import create_optimizer_v2
-from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
 from torch import nn
 
 from tubelet.errors import ConfigError
@@ -95,33 +88,4 @@ def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[Paramete
         weight_decay_on=config.weight_decay_on,
         layer_decay=config.layer_decay,
         head_scale=head_scale,
-    )
-
-
-def make_schedule(
-    optimizer: torch.optim.Optimizer, config: OptimizerConfig, *, num_epochs: int, steps_per_epoch: int
-) -> CosineLRScheduler | MultiStepLRScheduler:
-    """The schedule in optimizer steps: ``schedule.step_update(step)`` sets the rate used *by* that step; a group's
-    own rate, ``min_lr`` too, is ``lr_scale`` times it."""
-    total = max(1, num_epochs * steps_per_epoch)
-    warmup = min(int(config.warmup_epochs * steps_per_epoch), total - 1)
-    if config.step_epochs:
-        return MultiStepLRScheduler(
-            optimizer,
-            # timm lowers the rate one step early: it asks which steps lie behind the one after this.
-            decay_t=[int(epoch * steps_per_epoch) + 1 for epoch in config.step_epochs],
-            decay_rate=config.step_factor,
-            warmup_t=warmup,
-            warmup_lr_init=0.0,
-            warmup_prefix=False,
-            t_in_epochs=False,
-        )
-    return CosineLRScheduler(
-        optimizer,
-        t_initial=total - warmup,
-        lr_min=config.min_lr,
-        warmup_t=warmup,
-        warmup_lr_init=0.0,
-        warmup_prefix=True,
-        t_in_epochs=False,
     )

@@ -1,8 +1,8 @@
-"""The part of a batch that one process computes, and what it must know of the whole.
+"""The rows of a batch that one process computes, and what it must know of the whole batch.
 
-Every process reads its own rows. Labels and weights of all rows go round, so that each knows how much its videos count
-in the mean over the whole batch; of the clips only those travel that mixup and cutmix pair with a clip elsewhere. N
-processes then compute what one computes, with sums in another order.
+Every process reads its own rows. Labels and weights of all rows go round, because each process must know how much its
+videos count in the mean over the whole batch. Of the clips only those travel that mixup and cutmix pair with a clip of
+another process. N processes then compute what one computes, with sums in another order.
 
     B  videos of the whole batch    b  of this process    C T H W  channels, frames, pixels
 """
@@ -21,36 +21,30 @@ from torch import Tensor
 
 from tubelet.data.clips.mixing import Mixture
 from tubelet.data.loading.loader import rows_of_process
+from tubelet.errors import ConfigError
 from tubelet.session.processes import Processes
 from tubelet.types import Batch
 
 
 @dataclass(frozen=True, kw_only=True)
-class Part:
+class MicroBatch:
     """This process's rows of a batch, and labels and weights of all rows."""
 
-    batch: Batch  # of this process
+    own: Batch  # the rows of this process
     labels: Int[Tensor, " B"] | Int[Tensor, "B heads"]  # of all processes, in the order of their ranks
     weight: Float[Tensor, " B"]
     failed: dict[int, str]  # row of the manifest and why it could not be read, of all processes
     spans: tuple[slice, ...]  # the rows of each process
 
-    def rows(self, rank: int) -> slice:
-        """Where the rows of a process lie in the whole batch."""
-        return self.spans[rank]
 
-    def __len__(self) -> int:
-        """Videos of the whole batch."""
-        return len(self.weight)
-
-
-def gather_part(batch: Batch, processes: Processes, num_rows: int) -> Part:
-    """What this process must know to compute ``batch``, its part of ``num_rows`` rows."""
-    spans = tuple(rows_of_process(num_rows, rank, processes.size) for rank in range(processes.size))
+def gather_micro_batch(batch: Batch, processes: Processes, num_rows: int) -> MicroBatch:
+    """Exchange with the other processes what this one must know to compute ``batch``, its share of ``num_rows`` rows."""
     unread = [row for row, weight in zip(batch.index, batch.weight.tolist(), strict=True) if weight == 0]
     failed = dict(zip(unread, batch.failures, strict=True))
-    if not processes.has_group:
-        return Part(batch=batch, labels=batch.labels, weight=batch.weight, failed=failed, spans=spans)
+    if processes.store is None:  # alone
+        spans: tuple[slice, ...] = (slice(0, num_rows),)
+        return MicroBatch(own=batch, labels=batch.labels, weight=batch.weight, failed=failed, spans=spans)
+    spans = tuple(rows_of_process(num_rows, rank, processes.size) for rank in range(processes.size))
     own = torch.cat([batch.weight[:, None].double(), batch.labels.reshape(len(batch.weight), -1).double()], dim=1)
     longest = max(span.stop - span.start for span in spans)
     padded = F.pad(own, (0, 0, 0, longest - len(own)))
@@ -61,8 +55,8 @@ def gather_part(batch: Batch, processes: Processes, num_rows: int) -> Part:
     weight = whole[:, 0].to(batch.weight.dtype)
     if (weight == 0).any():  # every process sees it, and takes part
         failed = {row: line for of_one in processes.gather(failed) for row, line in of_one.items()}
-    return Part(
-        batch=batch,
+    return MicroBatch(
+        own=batch,
         labels=labels[:, 0] if batch.labels.ndim == 1 else labels,
         weight=weight,
         failed=failed,
@@ -71,8 +65,8 @@ def gather_part(batch: Batch, processes: Processes, num_rows: int) -> Part:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Mixed:
-    """The rows of this process with the clips that they are mixed with behind them, and the mixture among these."""
+class MixedClips:
+    """The rows of this process, behind them the clips that they are mixed with, and the mixture among these."""
 
     clips: (
         UInt8[Tensor, "b_and_borrowed C T H W"] | Float[Tensor, "b_and_borrowed T D"]
@@ -81,25 +75,25 @@ class Mixed:
     mixture: Mixture
 
 
-def borrow_partners(part: Part, mixture: Mixture, processes: Processes) -> Mixed:
+def borrow_partners(batch: MicroBatch, mixture: Mixture, processes: Processes) -> MixedClips:
     """Fetch the partners of this process's clips that lie on other processes.
 
     Args:
-        part: the rows of this process.
+        batch: the rows of this process.
         mixture: of the whole batch.
     """
-    own = part.rows(processes.rank)
-    needed = [_elsewhere(mixture, span) for span in part.spans]
-    clips = part.batch.clips
+    own = batch.spans[processes.rank]
+    needed = [_elsewhere(mixture, span) for span in batch.spans]
+    clips = batch.own.clips
     if mixture.share == 1 or not any(needed):
         partner = mixture.partner[own] - own.start
-        return Mixed(clips=clips, labels=part.labels[own], mixture=dataclasses.replace(mixture, partner=partner))
+        return MixedClips(clips=clips, labels=batch.labels[own], mixture=dataclasses.replace(mixture, partner=partner))
     rows = [*range(own.start, own.stop), *needed[processes.rank]]
     place = {row: i for i, row in enumerate(rows)}
     partner = torch.tensor([place[row] for row in mixture.partner[own].tolist()])
-    return Mixed(
-        clips=torch.cat([clips, _fetch(clips, part, needed, processes)]),
-        labels=part.labels[rows],
+    return MixedClips(
+        clips=torch.cat([clips, _fetch(clips, batch, needed, processes)]),
+        labels=batch.labels[rows],
         mixture=dataclasses.replace(mixture, partner=partner),
     )
 
@@ -109,14 +103,15 @@ def _elsewhere(mixture: Mixture, span: slice) -> list[int]:
     return sorted(row for row in set(mixture.partner[span].tolist()) if not span.start <= row < span.stop)
 
 
-def _fetch(clips: Tensor, part: Part, needed: Sequence[Sequence[int]], processes: Processes) -> Tensor:
-    """The clips of the rows that this process needs, in their order; and the others get theirs from here.
+def _fetch(clips: Tensor, batch: MicroBatch, needed: Sequence[Sequence[int]], processes: Processes) -> Tensor:
+    """Fetch the clips that this process needs, in the order of their rows, and send the others theirs.
 
-    They travel through main memory, also between GPUs: there, sends that wait for each other could stand still.
+    Clips travel through main memory, also between GPUs, because sends between GPUs that wait for each other could
+    deadlock.
     """
-    own, works, sent = part.rows(processes.rank), [], []
+    own, works, sent = batch.spans[processes.rank], [], []
     wanted = torch.empty(len(needed[processes.rank]), *clips.shape[1:], dtype=clips.dtype)
-    for rank, span in enumerate(part.spans):
+    for rank, span in enumerate(batch.spans):
         theirs = [row - own.start for row in needed[rank] if own.start <= row < own.stop]
         if theirs:
             sent.append(clips[theirs].cpu().contiguous())  # kept until it has arrived
@@ -128,3 +123,13 @@ def _fetch(clips: Tensor, part: Part, needed: Sequence[Sequence[int]], processes
         if work is not None:
             work.wait()
     return wanted.to(clips.device)
+
+
+def check_portions(num_clips: int, accumulation: int, num_processes: int) -> None:
+    """Raise ConfigError when a process would have fewer portions than the others, because they meet in each of them."""
+    fewest = num_clips // num_processes
+    if num_processes > 1 and fewest < accumulation:
+        raise ConfigError(
+            f"a batch of {num_clips} clips over {num_processes} processes gives one of them {fewest}, fewer than the "
+            f"{accumulation} portions of training.accumulation; raise training.batch_size, or start fewer processes"
+        )

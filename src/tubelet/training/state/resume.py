@@ -10,12 +10,13 @@ one before goes only then.
 
 from __future__ import annotations
 
+import io
 import pickle
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import IO, Any, Protocol, cast, runtime_checkable
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -24,7 +25,6 @@ from torch import Tensor, nn
 from tubelet.errors import CheckpointError, TubeletError
 from tubelet.files import written_atomically
 from tubelet.training.parallel.parallelize import Spread
-from tubelet.training.state.write import write_state
 
 FILE, SHARDS = "resume.pt", "shards-"
 _FAULTS = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError, pickle.UnpicklingError)
@@ -165,3 +165,42 @@ def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Te
         for name, parameter in model.named_parameters()
         for moment, value in optimizer.state.get(parameter, {}).items()
     }
+
+
+def write_state(state: dict[str, Any], file: Path) -> None:
+    """Write tensors and plain data for ``torch.load(weights_only=True)``.
+
+    Raises:
+        OSError: The file cannot be written, such as to a full disk. (``torch.save`` would only name a position in the
+            file.)
+    """
+    with file.open("wb", buffering=0) as stream:
+        watched = _Watched(stream)
+        try:
+            torch.save(state, cast(IO[bytes], watched))
+        except RuntimeError:
+            if watched.error is None:
+                raise
+            raise watched.error from None
+
+
+class _Watched(io.BufferedIOBase):
+    """A stream that remembers the system error of a write that failed."""
+
+    def __init__(self, stream: io.RawIOBase) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data).cast("B")
+        length = len(left)
+        try:
+            while left:
+                left = left[self._stream.write(left) or 0 :]
+        except OSError as error:
+            self.error = error
+            raise
+        return length
