@@ -1,4 +1,4 @@
-"""What a parity case is: its family and kind, read from its ``config.json`` and the files beside it, never from names."""
+"""What a parity case is: its family and kind, as its ``config.json`` and files say, whatever its folder is called."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def _kind(config: Mapping[str, Any], case: Path) -> str:
     original = _original(config)
     by_file = next((kind for name, kind in _FILES.items() if (case / name).is_file()), None)
     functions = [original.get("function", ""), *config.get("functions", ())]
-    by_function = next((_FUNCTIONS[f] for f in (name.rpartition(".")[2] for name in functions) if f in _FUNCTIONS), None)
+    by_function = next(
+        (_FUNCTIONS[f] for f in (name.rpartition(".")[2] for name in functions) if f in _FUNCTIONS), None
+    )
     name = original.get("class") or original.get("model")
     by_class = "train_step" if _has_gradients(case) else _CLASSES.get(name or "")
     return str(config.get("kind") or by_file or by_function or by_class or "unknown")

@@ -16,7 +16,6 @@ from tubelet.models.vtn import VTN, VTNConfig
 from tubelet.types import FrameFeatures
 from tubelet.weights.vtn import from_official, model_of, to_official
 
-
 # timm's plain network of each kind of ResNet block; the case brings blocks and channels.
 _RESNETS = {"basic": "resnet18", "bottleneck": "resnet50"}
 _VIT = "vit_base_patch16_224"
