@@ -69,34 +69,35 @@ def make_model(folder: Path, name: str) -> Path:
     return write_case(folder, config, input=clip, weights=weights, output=outputs)
 
 
-# Classifier, places along a side and time indices of the restored Model 2, and whether its head is restored.
-INITS: dict[str, tuple[str, int, int, bool]] = {
-    "smaller grid": ("token", 2, 4, False),
-    "larger grid": ("token", 5, 3, False),
-    "larger grid, gap": ("gap", 5, 6, True),
-    "smaller grid, gmp": ("gmp", 3, 2, False),
+# Of the restored Model 2: classifier, places along a side, time indices; the target's; whether the head is restored.
+INITS: dict[str, tuple[str, int, int, str, bool]] = {
+    "smaller grid": ("token", 2, 4, "token", False),
+    "larger grid": ("token", 5, 3, "token", False),
+    "larger grid, gap": ("gap", 5, 6, "gap", True),
+    "smaller grid, token to gmp": ("token", 3, 2, "gmp", False),
+    "same grid, gap to token": ("gap", 4, 4, "token", False),
 }
 
 
 def make_init(folder: Path, name: str) -> Path:
     """A Model 2 of 4 x 4 places and 4 time indices from one of ``INITS``."""
-    classifier, side, times, keep_head = INITS[name]
-    common = {"patches": [8, 8, 2], "hidden_size": 24, "representation_size": None, "classifier": classifier}
-    arguments = {**_TWO, **common, "temporal_encoding_config": _TUBELETS, "num_classes": 5}
+    restored, side, times, classifier, keep_head = INITS[name]
+    common = {"patches": [8, 8, 2], "hidden_size": 24, "representation_size": None, "num_classes": 5}
+    arguments = {**_TWO, **common, "temporal_encoding_config": _TUBELETS, "classifier": classifier}
     arguments |= {"attention_config": {"type": "factorized_encoder"}}
-    shape = [1, 8, 32, 32, 3]
+    shape, restored_shape = [1, 8, 32, 32, 3], [1, 2 * times, 8 * side, 8 * side, 3]
     before = to_scenic(randomize(vivit_from_scenic(arguments, shape)))
-    restored_shape = [1, 2 * times, 8 * side, 8 * side, 3]
-    source = to_scenic(randomize(vivit_from_scenic(arguments, restored_shape)))
-    after = {**source, **({} if keep_head else {n: before[n] for n in before if n.startswith("output_projection")})}
-    prefix = int(classifier == "token")
-    tables = {"Spatial": ([side, side], [4, 4]), "Temporal": ([times], [4])}
-    for encoder, (old, new) in tables.items():
-        key = f"{encoder}Transformer/posembed_input/pos_embedding"
-        after[key] = _resized(source[key], prefix, old, new)
-    return write_case(
-        folder, _init_config(arguments, shape, classifier, keep_head), source=source, weights=before, output=after
-    )
+    source = to_scenic(randomize(vivit_from_scenic({**arguments, "classifier": restored}, restored_shape)))
+    kept = [name for name in before if name.startswith("output_projection") and not keep_head]
+    after = {name: before[name] if name in kept else source.get(name, before[name]) for name in before}
+    for encoder, old, new in (("Spatial", [side, side], [4, 4]), ("Temporal", [times], [4])):
+        table = f"{encoder}Transformer/posembed_input/pos_embedding"
+        after[table] = _resized(source[table], restored == "token", old, new)
+        if classifier == "token":
+            token = source if restored == "token" else before
+            after[table] = torch.cat([token[table][:, :1], after[table]], dim=1)
+    config = _init_config(arguments, shape, restored, keep_head)
+    return write_case(folder, config, source=source, weights=before, output=after)
 
 
 def make_image_init(folder: Path, classifier: str) -> Path:
@@ -113,7 +114,8 @@ def make_image_init(folder: Path, classifier: str) -> Path:
     before = to_scenic(randomize(vivit_from_scenic(arguments, shape)))
     inside = {f"Spatial{name}": tensor for name, tensor in source.items() if name.startswith("Transformer/")}
     table = "SpatialTransformer/posembed_input/pos_embedding"
-    inside[table] = _resized(inside[table], int(classifier == "token"), [5, 5], [4, 4])
+    token = int(classifier == "token")
+    inside[table] = torch.cat([inside[table][:, :token], _resized(inside[table], token, [5, 5], [4, 4])], dim=1)
     kernel = (source["embedding/kernel"] / 2).expand(2, -1, -1, -1, -1)
     after = {**before, **inside, "embedding/kernel": kernel, "embedding/bias": source["embedding/bias"]}
     config = _init_config(arguments, shape, classifier, keep_head=False)
@@ -134,12 +136,12 @@ def _init_config(arguments: dict[str, Any], shape: list[int], classifier: str, k
 
 
 def _resized(table: Tensor, prefix: int, old: list[int], new: list[int]) -> Tensor:
-    """Rows of a table for another grid, one axis after the other: linear, end points aligned."""
+    """The rows of the places for another grid, one axis after the other: linear, end points aligned."""
     rows = table[0, prefix:].numpy().reshape(*old, -1)
     for axis, (before, after) in enumerate(zip(old, new, strict=True)):
         places = np.linspace(0, before - 1, after)
         rows = np.apply_along_axis(lambda line, b=before, p=places: np.interp(p, range(b), line), axis, rows)
-    return torch.cat([table[:, :prefix], torch.from_numpy(rows.reshape(1, -1, table.shape[-1])).float()], dim=1)
+    return torch.from_numpy(rows.reshape(1, -1, table.shape[-1])).float()
 
 
 def make_multihead(folder: Path, k: int) -> Path:

@@ -82,7 +82,7 @@ def test_stored_case_fails_with_one_number_changed_whatever_its_name_is(case: Pa
 @pytest.mark.parametrize("name", ["vivit/manifest_hf_vivit-b-16x2", "timesformer/manifest_base_divided_8x224_k400"])
 def test_manifest_fails_with_one_shape_changed_whatever_its_name_is(name: str, tmp_path: Path) -> None:
     content = json.loads((STORED / f"{name}.json").read_text(encoding="utf-8"))
-    content["parameters"][-1][1][0] += 1
+    content["parameters"][0][1][-1] += 1
     copy = tmp_path / f"{uuid.uuid4().hex}.json"
     copy.write_text(json.dumps(content), encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"weights do not fit"):
