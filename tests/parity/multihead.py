@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -18,36 +20,64 @@ from tubelet.training.objective import Objective
 
 
 def check_multihead(case: Path, config: dict[str, Any]) -> None:
+    """Every recorded array: ``joint_top<k>_per_example``, ``<head>_top<k>_per_example`` and losses."""
     given, expected = read_arrays(case / "input.npz"), read_arrays(case / "output.npz")
-    sizes, heads = tuple(config["class_splits"]), config["split_names"]
-    logits, weight = given["logits"], given["batch_mask"]
-    labels = torch.stack([part.argmax(-1) for part in split_heads(given["one_hot"], sizes)], dim=1)
-    names = {head: tuple(map(str, range(size))) for head, size in zip(heads, sizes, strict=True)}
-    probs = class_probs(logits, Protocol(labels=names))
-
-    right = best_actions(probs.double(), sizes, 5)[1] == labels[:, None]
-    hits = right.all(-1) & (weight > 0)[:, None]
-    equal = {"joint_top1_per_example": hits[:, 0], "joint_top5_per_example": hits.any(1)}
-    for i, (head, part) in enumerate(zip(heads, split_heads(probs, sizes), strict=True)):
-        equal[f"{head}_top1_per_example"] = (part.argmax(-1) == labels[:, i]) & (weight > 0)
-    for name, seen in equal.items():
-        assert seen.int().tolist() == expected[name].flatten().tolist(), name
-
-    read = weight > 0  # what evaluation makes of it: the unread videos left out
-    of_heads = {
-        head: compute_metrics(part[read], labels[read, i], names[head])
-        for i, (head, part) in enumerate(zip(heads, split_heads(probs, sizes), strict=True))
-    }
-    metrics = compute_action_metrics(probs[read], labels[read], list(names.values()), of_heads)
-    assert metrics.top1 == expected["joint_top1_per_example"][read].double().mean().item()
-    assert metrics.top5 == expected["joint_top5_per_example"][read].double().mean().item()
-
-    objective = Objective(head_sizes=sizes, label_smoothing=config["label_smoothing"] or 0.0)
-    # The fixture mixes the label of each row with that of the row at the same place from the other end.
-    for name, share in (("loss", 1.0), ("loss_mixup_labels", 0.7)):
-        mixture = Mixture(partner=torch.arange(len(logits)).flip(0), share=share)
-        shares, every = objective.shares(labels, weight), slice(None)
-        loss = sum((objective(logits, *target)[0] for target in mixture.labels(labels, shares, every)), Tensor([0.0]))
-        torch.testing.assert_close(loss[0], expected[name].reshape(()), **config["tolerance"])
+    labels = torch.stack([part.argmax(-1) for part in split_heads(given["one_hot"], config["class_splits"])], dim=1)
+    probs = class_probs(given["logits"], Protocol(labels=_class_names(config)))
+    assert expected, "nothing was recorded"
+    for name, recorded in expected.items():
+        if found := re.fullmatch(r"(.+)_top(\d+)_per_example", name):
+            _check_top(found[1], int(found[2]), config, probs, labels, given["batch_mask"], recorded)
+        else:
+            loss = _loss(name, config, given["logits"], labels, given["batch_mask"])
+            tolerance = {key: config["tolerance"][key] for key in ("rtol", "atol")}
+            torch.testing.assert_close(loss, recorded.reshape(()), **tolerance, msg=lambda text, n=name: f"{n}: {text}")
     if not config["label_smoothing"]:  # then the loss of evaluation is that of training
-        assert abs(metrics.loss - expected["loss"].item()) < 1e-5
+        read = given["batch_mask"] > 0
+        loss = _metrics(config, probs[read], labels[read], k=1).loss
+        assert loss == pytest.approx(expected["loss"].item(), rel=config["tolerance"]["rtol"])
+
+
+def _check_top(
+    head: str, k: int, config: dict[str, Any], probs: Tensor, labels: Tensor, mask: Tensor, recorded: Tensor
+) -> None:
+    """Which videos have the true class, or for ``joint`` the true action, among the k best; the metrics agree."""
+    read = mask > 0  # evaluation leaves the rest out
+    if head == "joint":
+        right = (best_actions(probs.double(), config["class_splits"], k)[1] == labels[:, None]).all(-1)
+        metrics: Any = _metrics(config, probs[read], labels[read], k)
+    else:
+        i, names = config["split_names"].index(head), _class_names(config)[head]
+        part = split_heads(probs, config["class_splits"])[i]
+        right = part.argsort(dim=-1, descending=True, stable=True)[:, :k] == labels[:, i, None]
+        metrics = compute_metrics(part[read], labels[read, i], names, k)
+    assert (right.any(1) & read).int().tolist() == recorded.flatten().tolist(), f"{head}, top {k}"
+    share = recorded.flatten()[read].double().mean().item()
+    assert metrics.top5 == pytest.approx(share)  # the name stands for the k best
+    assert k > 1 or metrics.top1 == pytest.approx(share)
+
+
+def _loss(name: str, config: dict[str, Any], logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
+    """The loss of the labels, or of labels mixed as the case says: each row's with those of its row from the end."""
+    share = 1.0
+    if name != "loss":
+        stated = re.search(rf"{name} uses ([\d.]+)\*labels\+[\d.]+\*labels reversed", config.get("mixup", ""))
+        assert stated, f"not computed: {name} (mixup: {config.get('mixup')!r})"
+        share = float(stated[1])
+    objective = Objective(head_sizes=tuple(config["class_splits"]), label_smoothing=config["label_smoothing"] or 0.0)
+    mixture = Mixture(partner=torch.arange(len(logits)).flip(0), share=share)
+    shares = objective.shares(labels, mask)
+    parts = [objective(logits, *target)[0] for target in mixture.labels(labels, shares, slice(None))]
+    return torch.stack(parts).sum()
+
+
+def _metrics(config: dict[str, Any], probs: Tensor, labels: Tensor, k: int) -> Any:
+    names = _class_names(config)
+    parts = zip(names, split_heads(probs, config["class_splits"]), strict=True)
+    heads = {head: compute_metrics(part, labels[:, i], names[head], k) for i, (head, part) in enumerate(parts)}
+    return compute_action_metrics(probs, labels, list(names.values()), heads, k)
+
+
+def _class_names(config: dict[str, Any]) -> dict[str, tuple[str, ...]]:
+    heads = zip(config["split_names"], config["class_splits"], strict=True)
+    return {head: tuple(map(str, range(size))) for head, size in heads}

@@ -1,8 +1,9 @@
 """A video model from a checkpoint of the same kind: other classes, frames, sizes, tubelets and channels.
 
 Everything of one shape is copied. Of a ViViT the position tables are resized (in space per frame, over time linearly,
-end points aligned, as the original does between two Model 2) and the tubelet kernel is resampled so that a clip in
-which nothing moves keeps its tokens. The other models interpolate their tables while they run and keep them here.
+end points aligned, as the original does between two Model 2), a class token with its row is left out or stays fresh
+where only one of the two models has one, and the tubelet kernel is resampled so that a clip in which nothing moves
+keeps its tokens. The other models interpolate their tables while they run and keep them here.
 
 Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model_utils.py``.
 Deviation: a Model 2 with fewer temporal blocks than the checkpoint takes the first of them; the original, whose
@@ -18,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
@@ -29,6 +31,8 @@ from tubelet.types import Grid
 from tubelet.weights.init.image_vit import tensors_sha256
 from tubelet.weights.mapping.resample import adapt_channels, resample_frames, resample_patch
 from tubelet.weights.mapping.rules import MappingReport, Operation, Rule, map_weights
+
+_CLASS_TOKEN = r"(.+\.)?cls_token"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +80,10 @@ def from_video(
     fresh = {} if keep_head else {head: "classifier: made for the new classes"}
     dropped = {} if keep_head else {head: "classifier of the checkpoint's own classes"}
     dropped |= _surplus_blocks(source, model, notes)
+    if _has_class_token(old) and not _has_class_token(model):
+        dropped[_CLASS_TOKEN] = "class token: the model pools tokens"
+    if _has_class_token(model) and not _has_class_token(old):
+        fresh[_CLASS_TOKEN] = "class token: the checkpoint pools tokens and has none"
     try:
         return map_weights(tensors, model, rules, dropped, fresh, notes)
     except CheckpointError as error:
@@ -118,7 +126,7 @@ def _resized(old: nn.Module, new: nn.Module, notes: list[str]) -> list[Rule]:
         if isinstance(table, PositionTable):
             before = old.get_submodule(name)
             assert isinstance(before, PositionTable)
-            if before.grid != table.grid:
+            if (before.grid, before.num_prefix) != (table.grid, table.num_prefix):
                 change = f"{_text(before.grid)} -> {_text(table.grid)}"
                 rules.append(Rule(f"{name}.table", (f"{name}.table",), _positions(before, table, change)))
                 notes.append(f"{name}: {change}")
@@ -126,6 +134,10 @@ def _resized(old: nn.Module, new: nn.Module, notes: list[str]) -> list[Rule]:
     if isinstance(configs[0], ViViTConfig) and isinstance(configs[1], ViViTConfig):
         rules += _kernel_rules(configs[0], configs[1], notes)
     return rules
+
+
+def _has_class_token(model: nn.Module) -> bool:
+    return any(re.fullmatch(_CLASS_TOKEN, name) for name in model.state_dict())
 
 
 def _surplus_blocks(source: VideoSource, new: nn.Module, notes: list[str]) -> dict[str, str]:
@@ -147,8 +159,11 @@ def _surplus_blocks(source: VideoSource, new: nn.Module, notes: list[str]) -> di
 
 
 def _positions(old: PositionTable, new: PositionTable, change: str) -> Operation:
+    own = new.table.detach()[: new.num_prefix].clone()  # kept where the checkpoint has no class token
+
     def forward(table: Tensor) -> Tensor:
-        return resize_positions(table, old.grid, new.grid, new.num_prefix)
+        prefix = table[: new.num_prefix] if old.num_prefix else own
+        return torch.cat([prefix, resize_positions(table[old.num_prefix :], old.grid, new.grid, 0)])
 
     return Operation(f"resized {change}", forward)
 
