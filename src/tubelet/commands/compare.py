@@ -1,4 +1,4 @@
-"""``tubelet compare``: arms under the same tuning budget, with several seeds, to a conclusion and a report."""
+"""``tubelet compare``: runs arms with the same tuning budget and several seeds, and writes a report."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ DEVICE = "device.txt"  # in the folder of a comparison: what kind of device its 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    name: Annotated[str | None, tyro.conf.Positional] = None  # shipped comparison or YAML file; none: list them
-    data: tuple[str, ...] = ()  # datasets of the comparison by name, .npz volumes, or videos; none: all it names
-    quick: bool = False  # the comparison's small version, to see how it goes
-    full: bool = False  # the comparison's large version
-    seeds: int | None = None  # final runs of each arm; none: as the comparison says
-    jobs: int | None = None  # runs at once; none: one per GPU, or per CPU core
+    name: Annotated[str | None, tyro.conf.Positional] = None  # shipped comparison or YAML file; by default list them
+    data: tuple[str, ...] = ()  # datasets of the comparison by name, .npz volumes, or videos; by default all it names
+    quick: bool = False  # run the small version of the comparison
+    full: bool = False  # run the large version of the comparison
+    seeds: int | None = None  # final runs of each arm; by default as the comparison says
+    jobs: int | None = None  # runs at once; by default one per GPU, or per CPU core
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
-    out: Path | None = None  # folder of the comparison; none: comparisons/NAME, with --data comparisons/NAME-DATA
+    out: Path | None = None  # folder of the comparison; by default comparisons/NAME, with --data comparisons/NAME-DATA
     json: bool = False  # print result.json on stdout
 
 
@@ -111,7 +111,7 @@ def main(argv: list[str]) -> int:
 
 
 def chosen(options: Options) -> Comparison:
-    """The comparison as the command line asks for it."""
+    """Return the comparison with the options of the command line."""
     if options.quick and options.full:
         raise ConfigError("--quick and --full exclude each other")
     size = "quick" if options.quick else "full" if options.full else None
@@ -125,7 +125,7 @@ def chosen(options: Options) -> Comparison:
 
 
 def run(materials: Materials, devices: list[str], session: Session) -> Result:
-    """All runs, then the pass that takes times, on the device of the session."""
+    """Make all runs, then measure times, on the device of the session."""
     num_threads = 1  # whatever --jobs is: numbers must not depend on it
     with Workers(devices, num_threads, session) as workers:
         executed = execute(materials, workers, session)
@@ -145,7 +145,7 @@ def _costs(executed: Executed, out: Path, num_threads: int, session: Session) ->
 
 
 def process_devices(options: Options) -> list[str]:
-    """The device of each process that makes runs: one per GPU, or per core, unless --jobs says how many."""
+    """Return the device of each worker process: one per GPU or per core, or --jobs of them."""
     device = choose_device(options.device)
     if options.jobs is not None and options.jobs < 1:
         raise ConfigError(f"--jobs must be at least 1, got {options.jobs}")
@@ -218,7 +218,7 @@ def folder_name(options: Options, comparison: Comparison) -> str:
 
 
 def _open_folder(comparison: Comparison, out: Path, device: str) -> None:
-    """The folder with the comparison as it runs; runs of another version of it stay beside."""
+    """Write the comparison into its folder. Runs of other versions of it stay there."""
     if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / CONTENT).is_file())):
         raise ConfigError(f"{out}: is not a folder of a comparison, and not empty; give another --out")
     known = out / DEVICE
@@ -256,7 +256,7 @@ def _check_kin(comparison: Comparison, there: Mapping[str, Any], out: Path) -> N
 
 
 def print_result(result: Result) -> None:
-    """A row per arm, then a sentence per contrast, then what to know before believing them."""
+    """Print a row per arm, a sentence per contrast, and the limits of both."""
     console = output_console()
     for protocol in result.protocols:
         table = Table(title=f"{protocol.dataset}, {protocol.protocol}: test {protocol.metric}, mean and 95 % interval")
@@ -280,7 +280,7 @@ def print_result(result: Result) -> None:
 
 
 def _finite(content: Any) -> Any:
-    """Plain data with null for what is not a number: JSON has no word for it."""
+    """Return plain data with null in place of NaN and infinity, which JSON cannot hold."""
     if isinstance(content, dict):
         return {key: _finite(value) for key, value in content.items()}
     if isinstance(content, list):

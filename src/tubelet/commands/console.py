@@ -1,4 +1,4 @@
-"""How long work shows itself: a progress bar on a terminal, a line now and then in a log file; on stderr."""
+"""Progress of long work on stderr: a bar on a terminal, a line now and then in a log file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LINE_EVERY_SECONDS = 20.0  # where no bar can be drawn
 
 
 def output_console() -> Console:
-    """For tables on stdout: as wide as the terminal; in a file or a pipe there is no width to respect."""
+    """Return a console for tables on stdout: as wide as the terminal, and unlimited in a file or a pipe."""
     return Console(width=None if sys.stdout.isatty() else 160)
 
 

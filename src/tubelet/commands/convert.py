@@ -78,7 +78,7 @@ def main(argv: list[str]) -> int:
 
 
 def convert(options: Options, settings: ConvertOptions) -> dict[str, Any]:
-    """Foreign weights to a checkpoint (or on to another format), with the parity that was measured."""
+    """Convert foreign weights to a checkpoint or another format, and measure their parity."""
     if options.source not in SOURCES:
         raise ConfigError(f"unknown source '{options.source}'{nearest(options.source, [*SOURCES, 'tubelet'])}")
     source = SOURCES[options.source]
@@ -99,7 +99,7 @@ def convert(options: Options, settings: ConvertOptions) -> dict[str, Any]:
 
 
 def way_back(options: Options, overrides: list[tuple[str, str]]) -> dict[str, Any]:
-    """A checkpoint of tubelet to another format."""
+    """Convert a checkpoint of tubelet to another format."""
     if options.to == "tubelet":
         raise ConfigError("PATH is a tubelet checkpoint already: give --to huggingface or --to scenic")
     unused = {
@@ -122,7 +122,7 @@ WRITERS = {"huggingface": write_huggingface, "scenic": write_scenic}
 
 
 def write(options: Options, converted: Converted) -> list[str]:
-    """Write OUT; what it cannot hold comes back as notes."""
+    """Write OUT and return what it cannot hold as notes."""
     if options.to != "tubelet":
         return WRITERS[options.to](converted.model, converted.record, options.out)
     save_checkpoint(options.out, converted.model, converted.record)
@@ -130,7 +130,7 @@ def write(options: Options, converted: Converted) -> list[str]:
 
 
 def convert_options(options: Options, overrides: list[tuple[str, str]]) -> ConvertOptions:
-    """Labels, model and protocol fields from the command line.
+    """Parse labels, model and protocol fields of the command line.
 
     Raises:
         ConfigError: an option that is none of these, or a list of labels that cannot be read.
@@ -145,7 +145,7 @@ def convert_options(options: Options, overrides: list[tuple[str, str]]) -> Conve
 
 
 def read_labels(given: Sequence[str]) -> tuple[str, ...] | dict[str, tuple[str, ...]] | None:
-    """The class names of one file, or by head those of several.
+    """Read the class names of one file, or of one file for each head.
 
     Raises:
         ConfigError: a file that cannot be read, or several that do not all say their head.
@@ -176,7 +176,7 @@ def provenance_of(options: Options, path: Path, converted: Converted, parity: di
 
 
 def tell(options: Options, converted: Converted, parity: dict[str, Any], notes: list[str]) -> None:
-    """The mapping as a table on stdout; labels, license, notes and parity as lines on stderr."""
+    """Print the mapping as a table on stdout, and labels, license, notes and parity on stderr."""
     provenance = converted.record.provenance
     if not options.json:
         output_console().print(mapping_table(provenance["mapping"]))

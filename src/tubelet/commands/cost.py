@@ -37,14 +37,14 @@ examples:
 @dataclass(frozen=True, kw_only=True)
 class Options:
     name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")]  # a name of `tubelet models`
-    backbone: str | None = None  # VTN's image network, any name of timm; none: the model's own
-    frames: int | None = None  # frames of a clip; none: as the model is made for
-    size: tuple[int, int] | None = None  # height and width in pixels; none: as the model is made for
-    num_classes: int | None = None  # width of the logits; none: as the model is made for
+    backbone: str | None = None  # VTN's image network, any name of timm; by default the model's own
+    frames: int | None = None  # frames of a clip; by default as the model is made for
+    size: tuple[int, int] | None = None  # height and width in pixels; by default as the model is made for
+    num_classes: int | None = None  # width of the logits; by default as the model is made for
     views: str = "4x3"  # views of one video: temporal clips x spatial crops
     batch: int = 1  # clips in the measured batch
     repetitions: int = 5  # measured forward passes, after one that is not measured
-    threads: int | None = None  # CPU threads; none: torch's choice
+    threads: int | None = None  # CPU threads; by default torch's choice
     device: Device = "auto"  # where to measure; auto: the accelerator if there is one
     measure: bool = True  # measure latency and memory
     json: bool = False  # print JSON
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
 
 
 def counted(options: Options) -> dict[str, Any]:
-    """Parameters and multiply-adds; no weights are made."""
+    """Count parameters and multiply-adds without allocating weights."""
     num_views = _num_views(options.views)
     config = model_config(options.name, _fields(options))
     with torch.device("meta"):
@@ -85,7 +85,7 @@ def counted(options: Options) -> dict[str, Any]:
 
 
 def measured(options: Options) -> dict[str, Any]:
-    """Latency and peak memory of forward passes on one device."""
+    """Measure latency and peak memory of forward passes on one device."""
     threads = 1 if options.threads is None else options.threads
     if min(options.batch, options.repetitions, threads) < 1:
         raise ConfigError("--batch, --repetitions and --threads must be positive")
@@ -110,7 +110,7 @@ def measured(options: Options) -> dict[str, Any]:
 
 
 def _fields(options: Options) -> dict[str, Any]:
-    """Model fields named on the command line."""
+    """Return the model fields of the command line."""
     check_backbone(options.name, options.backbone)
     named: dict[str, Any] = {"backbone": options.backbone}
     named |= {"num_frames": options.frames, "image_size": options.size, "num_classes": options.num_classes}

@@ -78,7 +78,7 @@ def _check(options: Options) -> None:
 
 
 def _milliseconds(row: CostRow, options: Options) -> float:
-    """Median time of a forward pass over one view."""
+    """Measure the median time of a forward pass over one view."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     device = choose_device(options.device or "auto")
@@ -90,7 +90,7 @@ def _milliseconds(row: CostRow, options: Options) -> float:
 
 
 def as_dict(row: CostRow, milliseconds: float | None) -> dict[str, Any]:
-    """One row as a program reads it."""
+    """Return one row as plain data."""
     return {
         **dataclasses.asdict(row),
         "gmacs_per_video": row.gmacs_per_video,

@@ -1,4 +1,4 @@
-"""``tubelet demo``: the main job on a small data set that is made here: data, training, test, prediction, report."""
+"""``tubelet demo``: makes a small data set, trains, tests and predicts on it, and writes a report."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Options:
     train_clips: int = 2400  # videos to train on; a multiple of 8
     val_clips: int = 160  # held-out videos to choose the best weights by; a multiple of 8
     test_clips: int = 320  # held-out videos to test on; a multiple of 8
-    epochs: int | None = None  # passes over the training videos; none: those of the recipes
+    epochs: int | None = None  # passes over the training videos; by default those of the recipes
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     json: bool = False  # print the test metrics as JSON on stdout
 

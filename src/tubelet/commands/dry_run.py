@@ -1,4 +1,4 @@
-"""``tubelet train --dry-run``: the plan of a run on stdout, what would stop it last."""
+"""``tubelet train --dry-run``: prints the plan of a run, and last what would stop it."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _MISSING_NAMED = 5
 
 
 def dry_run(recipe: Recipe, folder: Path, device: Device, *, as_json: bool) -> int:
-    """Print the plan; 1 if anything would stop the run."""
+    """Print the plan. Return 1 if anything would stop the run."""
     with Console(stderr=True).status("looking at the data and the model"):
         plan = plan_run(recipe, folder, Session(device=choose_device(device)))
     if as_json:

@@ -1,4 +1,4 @@
-"""``tubelet evaluate``: a checkpoint on a labeled split, through the path that training validates with."""
+"""``tubelet evaluate``: scores a checkpoint on a labeled split, with the code that training validates with."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Options:
     protocol: SamplingOptions = field(default_factory=SamplingOptions)
     mode: Mode = "end_to_end"  # chunked: frames part by part, then the temporal stage once over all of a long clip
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
-    out: Path | None = None  # folder for metrics.json and scores.csv; none: they are not written
+    out: Path | None = None  # folder for metrics.json and scores.csv; by default they are not written
     batch_size: int = 4  # videos read and scored together
     num_workers: int = 2  # processes that decode; 0 decodes in this process
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one video for longer is killed
@@ -111,7 +111,7 @@ def main(argv: list[str]) -> int:
 
 
 def read_data(options: Options, classifier: Classifier) -> Manifest:
-    """The data under the classes of the checkpoint in its order, whatever order the data would give them."""
+    """Read the data with the classes of the checkpoint, in their order."""
     if options.manifest.class_names:
         raise ConfigError("the class names are those of the checkpoint: leave out --manifest.class-names")
     heads, columns = classifier.protocol.labels, options.manifest.label_columns
@@ -131,13 +131,13 @@ def read_data(options: Options, classifier: Classifier) -> Manifest:
 
 
 def check_store(manifest: Manifest, classifier: Classifier) -> None:
-    """Where the data are a feature store, whether its features are of the checkpoint's weights."""
+    """Check that a feature store was made with the checkpoint's weights."""
     if manifest.layout == LAYOUT:
         check_stage(classifier.model, classifier.record.model_name, read_store(manifest.root), manifest.root)
 
 
 def differs_from_training(options: Options, classifier: Classifier, manifest: Manifest) -> list[str]:
-    """A warning where the data of the training run is cut into other splits, or was changed, since."""
+    """Return a warning if the training data has changed or is split differently since the training run."""
     provenance = classifier.record.provenance
     trained_on = provenance.get("recipe", {}).get("data", {}).get("source")
     if trained_on is None or Path(trained_on).resolve() != Path(options.data).resolve():

@@ -1,4 +1,4 @@
-"""``tubelet features``: every frame of a dataset once through a model's per-frame stage, into a feature store."""
+"""``tubelet features``: runs a model's per-frame stage on every frame of a dataset, into a feature store."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open import open_checkpoint
 
-DESCRIPTION = """Write a feature store: what a model's per-frame stage says of every frame of a dataset.
+DESCRIPTION = """Write a feature store: the output of a model's per-frame stage for every frame of a dataset.
 
 `tubelet train`, `evaluate` and `predict` take the store in place of the videos. Where the per-frame stage is frozen,
 training from it does what training on the videos does, without decoding and without that stage: with --augment.crop
@@ -55,7 +55,7 @@ examples:
 class Options:
     model: Annotated[str, tyro.conf.Positional]  # checkpoint (folder or owner/name), or recipe (shipped name or YAML)
     data: Annotated[str, tyro.conf.Positional]  # folder, .csv or .npz file, as for `tubelet train`
-    out: Annotated[Path, tyro.conf.Positional]  # folder of the store; one that is there goes on
+    out: Annotated[Path, tyro.conf.Positional]  # folder of the store; an unfinished one is resumed
     split: tuple[Literal["train", "val", "test"], ...] = ()  # which splits; by default all
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     num_workers: int = 2  # processes that decode; 0 decodes in this process

@@ -1,4 +1,4 @@
-"""``tubelet inspect CHECKPOINT``: what a checkpoint holds, without loading its weights (where it is one of tubelet)."""
+"""``tubelet inspect CHECKPOINT``: shows what a checkpoint holds, without loading the weights of tubelet's own."""
 
 from __future__ import annotations
 

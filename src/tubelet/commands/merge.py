@@ -1,4 +1,4 @@
-"""``tubelet merge``: a checkpoint with LoRA adapters and its base to one plain checkpoint with the same answers."""
+"""``tubelet merge``: merges LoRA adapters and their base into one plain checkpoint with the same predictions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ examples:
 class Options:
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]  # folder with adapters
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]  # folder to write; must not exist
-    base: str | None = None  # where the base lies now; by default where it lay
+    base: str | None = None  # path of the base; by default the path in the checkpoint
 
 
 def main(argv: list[str]) -> int:

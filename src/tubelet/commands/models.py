@@ -1,4 +1,4 @@
-"""``tubelet models``: every model by name, with its size and its work per view."""
+"""``tubelet models``: lists every model with its parameters and GMACs."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def main(argv: list[str]) -> int:
 
 
 def describe(name: str) -> Row:
-    """Size and work of a named model as its config stands; nothing is computed and no weights are made."""
+    """Count parameters and multiply-adds of a named model, without computing or allocating weights."""
     config = model_config(name)
     clip_shape = (config.in_channels, config.num_frames, *config.image_size)
     with torch.device("meta"):

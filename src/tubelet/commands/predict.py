@@ -1,4 +1,4 @@
-"""``tubelet predict``: what is in these videos?"""
+"""``tubelet predict``: classifies videos."""
 
 from __future__ import annotations
 
@@ -106,14 +106,14 @@ def main(argv: list[str]) -> int:
 
 
 def as_asked(options: Options, classifier: Classifier) -> Classifier:
-    """The checkpoint's classifier with the views, frames and mode of the command line."""
+    """Load the classifier with the views, frames and mode of the command line."""
     protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, None)
     record = dataclasses.replace(classifier.record, protocol=protocol)
     return Classifier(classifier.model, record, options.device, options.mode)
 
 
 def find_store(sources: Sequence[str]) -> Path | None:
-    """The feature store among the sources, if there is one.
+    """Return the feature store among the sources, or None.
 
     Raises:
         ConfigError: it is not the only source.
@@ -160,14 +160,14 @@ def _predict_windows(options: Options, classifier: Classifier, files: Sequence[P
 
 
 def exit_code(num_failed: int, num_files: int) -> int:
-    """1, and a last line that counts, where a file could not be read."""
+    """Return the exit code, after a last line that counts unreadable files."""
     if num_failed:
         print(f"tubelet: error: {num_failed} of {num_files} files could not be read", file=sys.stderr)
     return 1 if num_failed else 0
 
 
 def find_files(sources: Sequence[str]) -> list[Path]:
-    """The files that the sources name, each once, in order.
+    """Return the files that the sources name, each once, in order.
 
     Raises:
         DataError: a source that names nothing.
@@ -189,8 +189,10 @@ def find_files(sources: Sequence[str]) -> list[Path]:
 
 
 def as_csv(predictions: Sequence[Prediction]) -> str:
-    """One row per video and label: path, rank, label, probability, seconds covered, views, notes; of several heads
-    also the head, or "action"."""
+    """Write one row per video and label: path, rank, label, probability, seconds covered, views, notes.
+
+    With several heads, a column names the head, or "action".
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     several = any(p.heads for p in predictions)

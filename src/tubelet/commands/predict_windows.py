@@ -1,4 +1,4 @@
-"""``tubelet predict --window``: what is in a film, and when."""
+"""``tubelet predict --window``: classifies the windows of films."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 @dataclass(frozen=True, kw_only=True)
 class WindowOptions:
-    """What the command line says about windows."""
+    """The options about windows."""
 
     window: str | None  # length, "clip" for what one clip spans, "whole" for all of a film
     hop: str | None
@@ -44,7 +44,7 @@ class WindowOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Film:
-    """One file with its segments."""
+    """A file and its segments."""
 
     source: str
     duration_seconds: float
@@ -53,7 +53,7 @@ class Film:
 
 
 def seconds_of(text: str, name: str) -> float:
-    """A length of time as people write it: 4, 4s, 250ms, 1.5min, 1h.
+    """Parse a length of time: 4, 4s, 250ms, 1.5min, 1h.
 
     Raises:
         ConfigError: it is none.
@@ -67,7 +67,7 @@ def seconds_of(text: str, name: str) -> float:
 def predict_films(
     classifier: Classifier, files: Sequence[Path], options: WindowOptions, progress: ConsoleProgress
 ) -> tuple[list[Film], list[str]]:
-    """The films, and a line for each file that could not be read; a bad file stops no other."""
+    """Return the films, and a line for each unreadable file. A bad file stops no other."""
     films: list[Film] = []
     failures: list[str] = []
     for file in files:
@@ -135,7 +135,7 @@ def _best(segment: Segment, top_k: int) -> Segment:
 
 
 def write_films(films: Sequence[Film], failures: Sequence[str], as_json: bool, csv_file: Path | None) -> None:
-    """The segments as a table or as JSON on stdout, and as a CSV file where one is asked for."""
+    """Print the segments as a table or as JSON, and write a CSV file if asked."""
     if csv_file is not None:
         write_atomically(csv_file, films_as_csv(films))
     if as_json:
@@ -156,12 +156,12 @@ def write_films(films: Sequence[Film], failures: Sequence[str], as_json: bool, c
 
 
 def scores_text(scores: HeadScores) -> str:
-    """Labels with their probabilities on one line."""
+    """Format labels with their probabilities on one line."""
     return ", ".join(f"{label} {prob:.1%}" for label, prob in zip(scores.labels, scores.probs, strict=True))
 
 
 def write_plots(films: Sequence[Film], plot: Path) -> None:
-    """A timeline of each film: ``plot`` itself for one, else ``plot`` with the film's name in its own."""
+    """Draw a timeline of each film into ``plot``, or of several films into ``plot`` with each film's name."""
     for film in films:
         name = plot if len(films) == 1 else plot.with_name(f"{plot.stem}-{Path(film.source).stem}{plot.suffix}")
         with written_atomically(name) as unfinished:
@@ -187,7 +187,7 @@ def as_dict(film: Film) -> dict[str, Any]:
 
 
 def films_as_csv(films: Sequence[Film]) -> str:
-    """One row per segment and label: path, start, end, rank, label, probability; of several heads also the head."""
+    """Write one row per segment and label: path, start, end, rank, label, probability, and the head of several."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     several = any(segment.heads for film in films for segment in film.segments)
@@ -203,7 +203,7 @@ def films_as_csv(films: Sequence[Film]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """1:02:03.25, and 2:03.25 below an hour."""
+    """Format as 1:02:03.25, or as 2:03.25 below an hour."""
     minutes, hundredths = divmod(round(seconds * 100), 6000)
     hours, minutes = divmod(minutes, 60)
     rest = f"{hundredths / 100:05.2f}"

@@ -16,14 +16,14 @@ from tubelet.protocol import Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class SamplingOptions:
-    """Which frames make a clip, where that is not as in the checkpoint."""
+    """Options that change which frames make a clip."""
 
     num_frames: int | None = None  # frames of a clip; by default those of the checkpoint
     frame_stride: int | None = None  # source frames between samples; in place of the checkpoint's stride or rate
     target_fps: float | None = None  # samples per second of video; in place of the checkpoint's stride or rate
 
     def applied_to(self, protocol: Protocol) -> Protocol:
-        """The protocol with what is given.
+        """Return the protocol with the given options.
 
         Raises:
             ConfigError: both a stride and a rate, or one of them where frames are spread over the whole video.
@@ -42,7 +42,7 @@ class SamplingOptions:
 
 
 def with_views(protocol: Protocol, views: str | None, averaging: Literal["logits", "probs"] | None) -> Protocol:
-    """The protocol with another number of views, given as ``TEMPORALxSPATIAL``.
+    """Return the protocol with another number of views, given as ``TEMPORALxSPATIAL``.
 
     Raises:
         ConfigError: another form, or a number of spatial crops other than 1 and 3.

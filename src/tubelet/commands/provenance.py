@@ -10,7 +10,7 @@ from rich.table import Table
 
 
 def mapping_table(mapping: Mapping[str, Any]) -> Table:
-    """A row per rule: which tensors of the model were made from which of the source, how, and how many."""
+    """Return a row per rule: target tensors, source tensors, operation and count."""
     table = Table(title=escape(mapping["summary"]), title_justify="left", box=None, pad_edge=False)
     table.add_column("tensor", overflow="fold")
     table.add_column("made from", overflow="fold")
@@ -41,7 +41,7 @@ def _shared_start(names: Sequence[str]) -> str:
 
 
 def parity_text(parity: Mapping[str, Any]) -> str:
-    """The parity of a record in one line."""
+    """Return the parity of a record as one line."""
     if not parity["measured"]:
         return f"not measured: {parity['reason']}"
     return (

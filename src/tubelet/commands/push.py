@@ -1,4 +1,4 @@
-"""``tubelet push``: a run or a checkpoint to huggingface.co, with a model card made from its record."""
+"""``tubelet push``: uploads a run or a checkpoint to huggingface.co, with a model card made from its record."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ examples:
 class Options:
     run: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="RUN")]  # a run or a checkpoint folder
     repo: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="OWNER/NAME")]  # made if it is missing
-    license: str | None = None  # as huggingface.co calls it; none: the one in the record
-    private: bool = False  # a new repository is seen by its owner only
+    license: str | None = None  # as huggingface.co calls it; by default the one in the record
+    private: bool = False  # make a new repository private
     dry_run: Path | None = None  # write what would be uploaded to this folder, which must not exist
     json: bool = False  # print address and files as JSON
 
@@ -79,7 +79,7 @@ def find(path: Path) -> tuple[Path, Mapping[str, Any] | None]:
 
 
 def write_folder(checkpoint: Path, metrics: Mapping[str, Any] | None, options: Options, folder: Path) -> None:
-    """The checkpoint, checked by loading it, and its card; whole or not at all."""
+    """Write the checkpoint, checked by loading it, and its card, atomically."""
     model, record = load_checkpoint(checkpoint)
     record = without_paths(record)
     card = model_card(record, metrics, options.repo, options.license)

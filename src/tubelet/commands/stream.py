@@ -1,4 +1,4 @@
-"""``tubelet stream``: what is in a source that is still running, window by window."""
+"""``tubelet stream``: classifies a running source window by window."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Options:
     fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
     drop: Literal["auto", "never", "oldest"] = "auto"  # old frames when the model is slower; auto: of live sources
     live: bool = False  # the source is live: connect again whenever it ends
-    no_live: bool = False  # the end of the source is the end, whatever it is
+    no_live: bool = False  # stop when the source ends, also where it is live
     retries: int = 5  # failed attempts to connect in a row before giving up
     timeout: str = "10s"  # without data for so long, a connection is given up and made anew
     input_format: str | None = None  # FFmpeg's name of the format, where it cannot be told (v4l2, mpegts, mjpeg)

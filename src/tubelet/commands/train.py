@@ -1,4 +1,4 @@
-"""``tubelet train``: a recipe, or a folder of videos and a model name, to a checkpoint, metrics and a report."""
+"""``tubelet train``: trains by a recipe, or on a folder of videos, to a checkpoint, metrics and a report."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def main(argv: list[str]) -> int:
 
 
 def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
-    """Try the settings of ``--sweep`` in ``folder``."""
+    """Run the sweep of ``--sweep`` in ``folder``."""
     chosen = [*of_options(options), *overrides]
 
     def make(values: Values, seed: int) -> Recipe:
@@ -140,7 +140,7 @@ def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe
 
 @contextmanager
 def saying_how_to_go_on(run: Path, argv: list[str] | None, device: Device) -> Iterator[None]:
-    """A run that a signal stopped tells the command that goes on with it; of several runs, the same command again."""
+    """Print the command that resumes what a signal stopped: ``--resume`` for one run, the same command for several."""
     try:
         yield
     except Stopped as stop:
@@ -151,7 +151,7 @@ def saying_how_to_go_on(run: Path, argv: list[str] | None, device: Device) -> It
 
 
 def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Path]:
-    """The recipe to run and the folder to run it in."""
+    """Return the recipe and the run folder."""
     if options.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, got {options.seeds}")
     if options.resume is not None:
@@ -175,7 +175,7 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
 
 
 def train_one(recipe: Recipe, folder: Path, session: Session) -> RunResult:
-    """One run with its progress on stderr and its summary as the last line; of several processes one speaks."""
+    """Carry out one run with progress on stderr and a summary as the last line; only process 0 prints."""
     with ConsoleProgress(folder.name, is_quiet=not session.processes.is_main) as progress:
         result = run_recipe(recipe, folder, dataclasses.replace(session, progress=progress))
         progress.note(result.evaluation.summary)
@@ -183,7 +183,7 @@ def train_one(recipe: Recipe, folder: Path, session: Session) -> RunResult:
 
 
 def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """``--group.field VALUE`` (or ``=VALUE``) and ``--seed N`` apart from the command's own options.
+    """Separate ``--group.field VALUE`` (or ``=VALUE``) and ``--seed N`` from the command's own options.
 
     Raises:
         ConfigError: an override without a value.
@@ -205,7 +205,7 @@ def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
 
 
 def print_spread(results: list[RunResult]) -> None:
-    """Mean and standard deviation over seeds, always with the number of runs and of videos."""
+    """Print mean and standard deviation over seeds, with the number of runs and of videos."""
     table = Table(title=f"{results[0].evaluation.split} split, {results[0].evaluation.views} views")
     figures = list(results[0].evaluation.metrics.figures)
     for heading in ("seed", *figures, "videos", "failed"):

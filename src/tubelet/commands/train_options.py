@@ -1,4 +1,4 @@
-"""What the command line of ``tubelet train`` says, and the fields of the recipe that it stands for."""
+"""The options of ``tubelet train``, and the recipe fields that they set."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ class Options:
     freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
     lora: str | None = None  # rank=16[,alpha=32]: train low-rank adapters and the head alone (extra lora)
     out: Path | None = None  # run folder; by default runs/NAME
-    resume: Path | None = None  # run folder to go on with, instead of a recipe
+    resume: Path | None = None  # run folder to resume, instead of a recipe
     strategy: Strategy | None = None  # of several processes (torchrun): ddp, the model on each; fsdp, in shards
-    dry_run: bool = False  # print what would happen and what would stop it; train and write nothing
+    dry_run: bool = False  # print the plan and what would stop it; train and write nothing
     seeds: int = 1  # train so many times, with seeds from the recipe's seed on, and print mean and spread
     sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # FIELD=VALUE,VALUE,...: try these, choose on validation
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
@@ -42,7 +42,7 @@ class Options:
 
 
 def of_options(options: Options) -> list[tuple[str, str]]:
-    """The command's own options as fields of the recipe."""
+    """Return the command's options as fields of the recipe."""
     chosen: list[tuple[str, str]] = []
     if options.data:
         chosen.append(("data.source", json.dumps(str(Path(options.data).resolve()))))

@@ -1,4 +1,4 @@
-"""``tubelet train --sweep``: a small grid of settings, judged on the validation split, and the best of them tested."""
+"""``tubelet train --sweep``: runs a grid of settings, chooses on the validation split, and tests the best."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from tubelet.studies.sweep import Axis, Make, Setting, Sweep, Values, parse_axes
 
 @dataclass(frozen=True, kw_only=True)
 class Request:
-    """What the command line asks for."""
+    """The options of a sweep."""
 
     axes: tuple[str, ...]  # FIELD=VALUE,VALUE,... each
     seeds: Sequence[int]
     folder: Path
     device: torch.device
-    command: str  # to be told again, where to go on
+    command: str  # printed again where the sweep stops
 
 
 def sweep(request: Request, recipe: Recipe, make: Make, *, as_json: bool) -> int:
-    """Run the grid, test the runs of the best setting, and print what came of it.
+    """Run the grid, test the runs of the best setting, and print the results.
 
     Args:
         recipe: without any of the settings.
@@ -93,7 +93,7 @@ def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Swe
 
 
 def _tested(request: Request, best: Setting, make: Make, seed: int) -> RunResult:
-    """A run of the best setting, whose best checkpoint sees the test split now and not before."""
+    """Test a run of the best setting. Its best checkpoint sees the test split only here."""
     folder = request.folder / best.name / f"seed{seed}"
     with ConsoleProgress(f"testing {best.name}/seed{seed}") as progress:
         result = run_recipe(make(best.values, seed), folder, Session(device=request.device, progress=progress))
@@ -110,7 +110,7 @@ def _check_folder(folder: Path, axes: Sequence[Axis]) -> None:
 
 
 def print_sweep(found: Sweep, tested: Sequence[RunResult]) -> None:
-    """A row per setting, the best marked; below, its test metrics."""
+    """Print a row per setting with the best marked, then its test metrics."""
     table = Table(title=f"validation {found.metric} of {found.num_seeds} seeds per setting")
     for axis, _ in found.settings[0].values:
         table.add_column(axis, justify="right")

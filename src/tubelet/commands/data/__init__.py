@@ -1,4 +1,4 @@
-"""``tubelet data``: what happens to footage before a model sees it, one file per command."""
+"""``tubelet data``: commands on footage and datasets, one file each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SUBCOMMANDS: dict[str, tuple[str, str]] = {
 
 
 def main(argv: list[str]) -> int:
-    """Runs one of the commands and returns its exit code; 2 for an unknown one.
+    """Run one of the commands and return its exit code, 2 for an unknown one.
 
     Raises SystemExit: 0 after ``--help``, as every command does.
     """

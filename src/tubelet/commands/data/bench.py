@@ -1,4 +1,4 @@
-"""``tubelet data bench``: how fast training clips of a dataset are read, and what holds them up."""
+"""``tubelet data bench``: measures how fast training clips are read, stage by stage."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def main(argv: list[str]) -> int:
 
 
 def _advice(manifest: Manifest) -> dict[str, str]:
-    """What to do about each stage, for data that can be prepared, that was, and that cannot."""
+    """Return advice on each stage, for data that can be prepared, is prepared, or cannot be."""
     if is_prepared(manifest):
         return _ADVICE_FOR_PREPARED
     return _ADVICE_FOR_VIDEOS if all(other_kind(manifest, row) is None for row in manifest.samples) else _ADVICE

@@ -1,4 +1,4 @@
-"""``tubelet data get``: an open dataset from where it is published, checked and ready to train on."""
+"""``tubelet data get``: downloads an open dataset and checks it."""
 
 from __future__ import annotations
 

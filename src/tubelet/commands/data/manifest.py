@@ -1,4 +1,4 @@
-"""``tubelet data manifest``: a dataset in any known layout to one CSV file with all its rows."""
+"""``tubelet data manifest``: reads a dataset in any known layout and writes one CSV file with all its rows."""
 
 from __future__ import annotations
 
@@ -52,11 +52,11 @@ _MAX_CLASSES = 40  # rows of the class table before its middle is left out
 class Options:
     layout: Annotated[LayoutName, tyro.conf.Positional]  # how the dataset lies on disk
     root: Annotated[Path, tyro.conf.Positional]  # folder with the videos, or the one file of the dataset
-    out: Path | None = None  # CSV file to write; none: only the report
+    out: Path | None = None  # CSV file to write; by default only the report
     annotations: tuple[str, ...] = ()  # annotation files, FILE or SPLIT=FILE
     label_columns: tuple[str, ...] = ("label",)  # csv and webdataset: columns or keys with labels, one per head
     label_separator: str | None = None  # several labels per video: what joins them in one cell, as | in walk|talk
-    separator: str | None = None  # csv and list: between the cells; none: by the file's ending and first line
+    separator: str | None = None  # csv and list: between the cells; by default by the file's ending and first line
     class_file: Path | None = None  # csv, list and webdataset: class names, one per line in logit order
     frame_fps: float | None = None  # frames per second of frame folders, where the dataset does not say it
     official_split: int = 1  # ucf101 and hmdb51: which of the three splits
@@ -98,14 +98,14 @@ def main(argv: list[str]) -> int:
 
 
 def _config(options: Options) -> ManifestConfig:
-    """The options that a manifest configuration has too."""
+    """Return the options that a manifest configuration has too."""
     shared = {f.name for f in dataclasses.fields(ManifestConfig)} & {f.name for f in dataclasses.fields(Options)}
     fields: dict[str, Any] = {name: getattr(options, name) for name in shared - {"root"}}
     return ManifestConfig(**fields)
 
 
 def _written(manifest: Manifest, out: Path) -> Manifest:
-    """Write it, and read it back: what a training will read is what is reported."""
+    """Write the manifest and read it back, so that the report is of what a training reads."""
     out.parent.mkdir(parents=True, exist_ok=True)
     write_manifest(manifest, out)
     again = read_manifest(out)

@@ -1,4 +1,4 @@
-"""``tubelet data prepare``: transcode the videos of a dataset so that training decodes them many times faster."""
+"""``tubelet data prepare``: transcodes the videos of a dataset so that training decodes them faster."""
 
 from __future__ import annotations
 

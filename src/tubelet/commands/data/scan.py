@@ -1,4 +1,4 @@
-"""``tubelet data scan``: is every file of this dataset what it says it is?"""
+"""``tubelet data scan``: decodes every file of a dataset and reports what is wrong."""
 
 from __future__ import annotations
 
