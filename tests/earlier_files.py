@@ -119,10 +119,7 @@ def with_versions_of_today(runs: Path) -> None:
     """
     for facts in sorted(runs.rglob("run.json")):
         folder = facts.parent
-        made_with = json.loads(facts.read_text(encoding="utf-8"))
-        versions = {name: number for name, number in made_with["versions"].items() if name != "python"}
-        today = {name: version(name) for name in versions if name != "tubelet"} | {"tubelet": tubelet.__version__}
-        old, new = (_key(folder, made_with["data_fingerprint"], of) for of in (versions, today))
+        old, new = key_of_run(folder, of_today=False), key_of_run(folder)
         outcome = folder / "outcome.json"
         if outcome.exists():
             text = outcome.read_text(encoding="utf-8")
@@ -132,11 +129,22 @@ def with_versions_of_today(runs: Path) -> None:
             folder.rename(folder.with_name(folder.name.removesuffix(old[:8]) + new[:8]))
 
 
-def _key(folder: Path, fingerprint: str, versions: dict[str, str]) -> str:
-    """As it was made at first."""
+def key_of_run(folder: Path, *, lr: float | None = None, seed: int | None = None, of_today: bool = True) -> str:
+    """The key of a run as commit 1045975 makes it, with the versions of today or those that it was made with.
+
+    Args:
+        lr: in place of the run's own learning rate.
+        seed: in place of the run's own seed.
+    """
+    facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    versions = {name: number for name, number in facts["versions"].items() if name != "python"}
+    if of_today:
+        versions = {name: version(name) for name in versions if name != "tubelet"} | {"tubelet": tubelet.__version__}
     content = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     content["data"] = {k: v for k, v in content["data"].items() if k not in ("num_workers", "decode_timeout_seconds")}
-    content["data"]["source"] = fingerprint
+    content["data"]["source"] = facts["data_fingerprint"]
+    content["optim"]["lr"] = content["optim"]["lr"] if lr is None else lr
+    content["seed"] = content["seed"] if seed is None else seed
     return hashlib.sha256(json.dumps([content, versions], sort_keys=True).encode()).hexdigest()[:16]
 
 

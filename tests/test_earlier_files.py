@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from earlier_files import (
     assert_same_table,
     assert_same_tensors,
     golden,
+    key_of_run,
     outcomes,
     place,
     run,
@@ -171,15 +173,32 @@ def test_a_stopped_sweep_goes_on_and_trains_no_finished_run_again(folder: Path) 
 
 @with_part("runs/comparison")
 def test_a_killed_comparison_goes_on_and_trains_no_finished_run_again(folder: Path) -> None:
-    with_versions_of_today(Path("runs/comparison"))
-    before = outcomes(Path("runs/comparison"))
-    began = set(Path("runs/comparison").rglob("recipe.yaml"))
-    words = ("compare", "recipes/comparison.yaml", "--jobs", "1", "--json", *CPU, "--out", "runs/comparison")
+    runs = Path("runs/comparison")
+    timing = _times_were_taken(runs)
+    with_versions_of_today(runs)
+    before, begun, measured = outcomes(runs), len(list(runs.rglob("recipe.yaml"))), timing.read_bytes()
+    words = ("compare", "recipes/comparison.yaml", "--jobs", "1", "--json", *CPU, "--out", str(runs))
     said = subprocess.check_output([sys.executable, "-m", "tubelet", *words], env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert_same(golden("compare"), json.loads(said))
-    assert 0 < len(before) < len(began) < len(outcomes(Path("runs/comparison"))) == 12
-    assert before.items() <= outcomes(Path("runs/comparison")).items()
-    assert "averaging" in Path("runs/comparison/report.md").read_text()
+    assert 0 < len(before) < begun < len(outcomes(runs)) == 12
+    assert before.items() <= outcomes(runs).items()
+    assert "averaging" in (runs / "report.md").read_text()
+    assert timing.read_bytes() == measured
+
+
+def _times_were_taken(runs: Path) -> Path:
+    """The times of the comparison that was not killed, as if they had been taken on this machine: two processes less
+    to start. They are of the first final runs, whose recipes are those of tuned ones with another rate and seed."""
+    found = {path.parent.name: path for path in sorted(runs.glob("runs/volumes/*/lr=0.001-seed1000-*"))}
+    rates = {"tubelets": 0.001, "averaging": 0.03}
+    old = {arm: key_of_run(found[arm], lr=lr, seed=0, of_today=False) for arm, lr in rates.items()}
+    assert golden("timing")["keys"] == old
+    keys = {arm: key_of_run(found[arm], lr=lr, seed=0) for arm, lr in rates.items()}
+    machine = f"cpu of {platform.node()}, {os.cpu_count()} logical CPUs"
+    file = runs / "times" / "volumes" / "timing.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(golden("timing") | {"keys": keys, "machine": machine}), encoding="utf-8")
+    return file
 
 
 def _moved(sweep: dict[str, list[dict[str, str]]]) -> dict[str, list[dict[str, str]]]:
