@@ -50,10 +50,10 @@ from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.session.processes import SINGLE
+from tubelet.tasks.choose import task_of
 from tubelet.training.allocator import keep_freed_memory
 from tubelet.training.config import TrainingConfig
 from tubelet.training.estimate import count_training_macs
-from tubelet.training.objective import make_objective
 from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
 from tubelet.training.parallel.micro_batch import gather_part
 from tubelet.training.parallel.parallelize import spread
@@ -130,11 +130,12 @@ class Trainer:
         crop = (case.crop_pixels, case.crop_pixels)
         model = create_model(case.model, num_classes=8, num_frames=case.num_frames, image_size=crop).to(device).train()
         self.macs = count_training_macs(model, (3, case.num_frames, *crop)) * case.batch_size  # of one step
-        optim = OptimizerConfig()
+        optim, task = OptimizerConfig(), task_of(loader.dataset.manifest)
         self.stepper = Stepper(
             spread(model, SINGLE, "ddp", device),
             make_optimizer(model, optim),
-            make_objective(loader.dataset.manifest),
+            task.objective(loader.dataset.manifest),
+            [column.key for column in task.steps],
             case.training,
             optim,
             prepare=lambda pixels: normalize(pixels, protocol),

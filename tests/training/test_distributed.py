@@ -186,7 +186,7 @@ def test_stopped_by_the_scheduler_three_processes_go_on_and_evaluate_as_one_does
         train = manifest.split("train")
         result = evaluate(model, loader, record.protocol, split="test", device=CPU, train=train)
     write_evaluation(result, alone)
-    assert result.metrics.num_videos == 10
+    assert result.metrics["num_videos"] == 10
     for name in ("scores.csv", "metrics.json"):
         assert (run / "evaluation" / "test" / name).read_text() == (alone / name).read_text()
 

@@ -27,6 +27,7 @@ from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.views import Mode
 from tubelet.recipe import DataConfig
 from tubelet.session.device import Device
+from tubelet.tasks.choose import task_of
 
 DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
 
@@ -77,6 +78,7 @@ def main(argv: list[str]) -> int:
             options.batch_size,
             num_workers=options.num_workers,
             timeout_seconds=options.decode_timeout_seconds,
+            targets=task_of(protocol).targets,
         ) as loader,
         ProgressReporter("evaluate") as reporter,
     ):

@@ -36,6 +36,7 @@ from tubelet.runs.initialization import Start, first_model, read_start
 from tubelet.session.processes import SINGLE, World
 from tubelet.session.progress import NoReporter, Reporter
 from tubelet.session.signals import Stopping
+from tubelet.tasks.choose import task_of
 from tubelet.training.allocator import keep_freed_memory
 from tubelet.training.engine import Task, fit
 from tubelet.training.state.resume import FILE as STATE
@@ -187,6 +188,7 @@ def _training_loader(
         sampling=recipe.training.sampling,
         rank=world.rank,
         num_processes=world.size,
+        targets=task_of(protocol).targets,
         **_reading(recipe),
     )
 
@@ -315,7 +317,8 @@ def _views_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, world:
     """Batches of about as many clips as a process has of a training batch."""
     batch_size = max(1, recipe.training.batch_size // (protocol.num_views * world.size))
     dataset = make_dataset(manifest, protocol, "views", decoder=recipe.data.decoder)
-    return Loader(dataset, batch_size, rank=world.rank, num_processes=world.size, **_reading(recipe))
+    targets = task_of(protocol).targets
+    return Loader(dataset, batch_size, rank=world.rank, num_processes=world.size, targets=targets, **_reading(recipe))
 
 
 def _reading(recipe: Recipe) -> _Reading:

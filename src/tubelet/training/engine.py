@@ -28,12 +28,12 @@ from tubelet.errors import Stopped
 from tubelet.session.processes import SINGLE, World
 from tubelet.session.progress import NoReporter, Reporter
 from tubelet.session.signals import Stopping
+from tubelet.tasks.choose import task_of
 from tubelet.training.checks import check_portions, check_wishes
 from tubelet.training.config import TrainingConfig
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.health import Health, check_trainable
 from tubelet.training.log.run_log import NoLog, RunLog
-from tubelet.training.objective import make_objective
 from tubelet.training.optim.ema import WeightAverage
 from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer, make_schedule
 from tubelet.training.parallel.micro_batch import Part, gather_part
@@ -92,7 +92,7 @@ def fit(
     told = reporter if world.is_main else NoReporter()
     engine = _Engine(task, run, training, optim, seed, device, told, world, stopping or Stopping())
     progress = engine.progress
-    with RunLog(run, progress.step, progress.closed_step) if world.is_main else NoLog() as engine.log:
+    with RunLog(run, engine.task_type, progress.step, progress.closed_step) if world.is_main else NoLog() as engine.log:
         engine.run_epochs()
     return engine.progress
 
@@ -136,11 +136,15 @@ class _Engine:
             file=run / UNREADABLE if world.is_main else None,
             failed=self.progress.failed,
         )
-        objective = make_objective(task.loader.dataset.manifest, training.label_smoothing, training.class_weights)
+        train = task.loader.dataset.manifest
+        answered = task_of(train)
+        self.task_type = type(answered)
+        objective = answered.objective(train, training.label_smoothing, training.class_weights)
         self.stepper = Stepper(
             self.spread,
             self.optimizer,
             objective,
+            [column.key for column in answered.steps],
             training,
             optim,
             prepare=task.prepare,
@@ -149,7 +153,7 @@ class _Engine:
             device=device,
         )
         save = task.save if world.is_main else None
-        self.keeper = Keeper(run, save, training, reporter, self.progress, multi_label=objective.multi_label)
+        self.keeper = Keeper(run, save, training, reporter, self.progress, task=self.task_type)
         self.health = Health(
             training,
             optim,
@@ -277,12 +281,13 @@ class _Engine:
         self.rows.clear()
 
     def add_up(self) -> None:
-        """Values of the rows as numbers, losses and right answers over all processes."""
+        """Values of the rows as numbers, those of the objective over all processes."""
         if not self.rows:
             return
-        totals = self.world.sum(torch.stack([torch.stack([row["loss"], row["top1"]]) for row in self.rows]))
-        for row, (loss, top1) in zip(self.rows, totals.tolist(), strict=True):
-            row |= {"loss": loss, "top1": top1, "grad_norm": float(row["grad_norm"])}
+        keys = [column.key for column in self.task_type.steps]
+        totals = self.world.sum(torch.stack([torch.stack([row[key] for key in keys]) for row in self.rows]))
+        for row, values in zip(self.rows, totals.tolist(), strict=True):
+            row |= dict(zip(keys, values, strict=True)) | {"grad_norm": float(row["grad_norm"])}
 
     def checkpoint(self) -> None:
         self.flush()

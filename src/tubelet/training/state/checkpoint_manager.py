@@ -10,8 +10,9 @@ from torch import nn
 
 from tubelet.errors import ConfigError
 from tubelet.session.progress import Reporter
+from tubelet.tasks.task import LOSS, Task
 from tubelet.training.config import TrainingConfig
-from tubelet.training.log.run_log import VALIDATION_COLUMNS, RunLog
+from tubelet.training.log.run_log import RunLog
 from tubelet.training.state.resume import Progress
 from tubelet.weights.checkpoint.checkpoint import remove_checkpoint
 
@@ -25,7 +26,7 @@ class Keeper:
     Args:
         save: writes a checkpoint of the model as it stands to the folder it is given; none: of several processes this
             is not the one that writes.
-        multi_label: decides which metric ``best_metric="auto"`` is.
+        task: says which metric ``best_metric="auto"`` is, and whether a higher or a lower value is better.
         progress: where the best value so far stands; changed here.
     """
 
@@ -37,10 +38,10 @@ class Keeper:
         reporter: Reporter,
         progress: Progress,
         *,
-        multi_label: bool,
+        task: type[Task],
     ) -> None:
         self.run, self.save, self.training, self.reporter = run, save, training, reporter
-        self.progress, self.multi_label = progress, multi_label
+        self.progress, self.task = progress, task
 
     def validate(self, model: nn.Module, epoch: int, measure: Measure, log: RunLog) -> None:
         """Measure, keep what is best, and write it down.
@@ -51,14 +52,13 @@ class Keeper:
         model.eval()
         metrics = measure(model)
         value = self._deciding(metrics)
-        better = self.progress.best is None or (
-            value < self.progress.best if self.training.best_metric == "loss" else value > self.progress.best
-        )
+        best, is_lower_better = self.progress.best, self.task.decisive(self.training.best_metric).is_lower_better
+        better = best is None or (value < best if is_lower_better else value > best)
         if better:
             self.progress.best, self.progress.best_step = value, self.progress.step
         self.keep(better)
         row = {"step": self.progress.step, "epoch": epoch}
-        log.validation(row | {name: metrics.get(name) for name in VALIDATION_COLUMNS if name not in row})
+        log.validation(row | {name: metrics.get(name) for name in self.task.validation_header()})
         self.reporter.validated(self.progress.step, epoch, metrics, better)
 
     def keep(self, better: bool) -> None:
@@ -81,8 +81,9 @@ class Keeper:
         return patience > 0 and self.progress.best is not None and waited >= patience
 
     def _deciding(self, metrics: Mapping[str, Any]) -> float:
-        name, usual = self.training.best_metric, "mean_average_precision" if self.multi_label else "top1"
-        value: float | None = metrics.get(usual if name == "auto" else name)
+        asked = self.training.best_metric
+        value: float | None = metrics.get(self.task.best if asked == "auto" else asked)
         if value is None:
-            raise ConfigError(f"training.best_metric={name} is undefined on the validation split; use {usual} or loss")
+            usual = f"{self.task.best} or {LOSS.key}"
+            raise ConfigError(f"training.best_metric={asked} is undefined on the validation split; use {usual}")
         return value
