@@ -22,7 +22,7 @@ from scipy.ndimage import binary_erosion
 
 from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
-from tubelet.tasks.metrics import compute_metrics
+from tubelet.tasks.single_label import compute_metrics
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "thickness.json"
 RECIPE = "adrenalmnist3d/vivit_ti_joint"  # names the data
@@ -73,8 +73,8 @@ def main() -> None:
     for name, (features, labels) in splits.items():
         probs = layer((features - mean) / std).softmax(dim=1)
         metrics = compute_metrics(probs, labels, ("normal", "hyperplasia"), train_class_counts=class_counts)
-        rows[name] = {"auroc": metrics.auroc, "top1": metrics.top1, "loss": metrics.loss}
-        print(f"{name}: AUROC {metrics.auroc:.3f}, accuracy {metrics.top1:.3f}")
+        rows[name] = {"auroc": metrics["auroc"], "top1": metrics["top1"], "loss": metrics["loss"]}
+        print(f"{name}: AUROC {metrics['auroc']:.3f}, accuracy {metrics['top1']:.3f}")
     content = {
         "command": "python benchmarks/thickness.py",
         "date": date.today().isoformat(),

@@ -49,16 +49,17 @@ from tubelet.data.synthetic import write_motion_set
 from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
+from tubelet.session.device import keep_freed_memory
 from tubelet.session.processes import SINGLE
 from tubelet.session.session import Session
-from tubelet.training.allocator import keep_freed_memory
+from tubelet.tasks.choose import task_of
 from tubelet.training.config import TrainingConfig
 from tubelet.training.estimate import count_training_macs
-from tubelet.training.objective import make_objective
 from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
-from tubelet.training.parallel.micro_batch import gather_part
-from tubelet.training.parallel.parallelize import spread
-from tubelet.training.step import Stepper
+from tubelet.training.parallel.micro_batch import gather_micro_batch
+from tubelet.training.parallel.parallelize import parallelize
+from tubelet.training.setup import TrainingSetup
+from tubelet.training.step import TrainStep
 from tubelet.types import Batch
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "training.json"
@@ -131,16 +132,23 @@ class Trainer:
         crop = (case.crop_pixels, case.crop_pixels)
         model = create_model(case.model, num_classes=8, num_frames=case.num_frames, image_size=crop).to(device).train()
         self.macs = count_training_macs(model, (3, case.num_frames, *crop)) * case.batch_size  # of one step
-        optim = OptimizerConfig()
-        self.stepper = Stepper(
-            spread(model, Session(device=device), "ddp"),
-            make_optimizer(model, optim),
-            make_objective(loader.dataset.manifest),
-            case.training,
-            optim,
+        optim, task = OptimizerConfig(), task_of(loader.dataset.manifest)
+        setup = TrainingSetup(
+            model=model,
+            loader=loader,
             prepare=lambda pixels: normalize(pixels.to(device, non_blocking=True), protocol),
+            validate=None,
+            save=lambda path: None,
+            training=case.training,
+            optim=optim,
             mix=loader.dataset.augment.mix,
-            seed=0,
+        )
+        self.train_step = TrainStep(
+            parallelize(model, Session(device=device), "ddp"),
+            make_optimizer(model, optim),
+            task.objective(loader.dataset.manifest),
+            [column.key for column in task.steps],
+            setup,
         )
         self.batches, self.step = self._endless(), 0
 
@@ -148,7 +156,7 @@ class Trainer:
         """One measured group."""
         for _ in range(self.case.steps):
             batch = next(self.batches)
-            self.stepper.take(gather_part(batch, SINGLE, len(batch.index)), self.step)
+            self.train_step.take(gather_micro_batch(batch, SINGLE, len(batch.index)), self.step)
             self.step += 1
         if self.device.type == "cuda":
             torch.cuda.synchronize()

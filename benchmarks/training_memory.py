@@ -25,7 +25,7 @@ import torch
 from tubelet.evaluation.cost import peak_memory_bytes
 from tubelet.files import write_atomically
 from tubelet.models import create_model
-from tubelet.training.allocator import keep_freed_memory
+from tubelet.session.device import keep_freed_memory
 from tubelet.training.estimate import estimate_memory
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer

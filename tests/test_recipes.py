@@ -55,7 +55,7 @@ def test_a_recipe_trains_two_steps_on_its_own_data_set(name: str, tmp_path: Path
     assert len(rows) == 2
     assert all(math.isfinite(float(row["loss"])) and float(row["grad_norm"]) > 0 for row in rows)
     assert float(rows[1]["lr"]) > 0
-    assert result.evaluation.metrics.num_videos > 0
+    assert result.evaluation.metrics["num_videos"] > 0
 
 
 @pytest.mark.parametrize("name", [n for n in list_recipes() if not n.startswith(OWN_DATA)])

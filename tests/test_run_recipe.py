@@ -110,7 +110,7 @@ def test_a_run_reports_what_evaluate_reports_of_its_checkpoint(
             key: other[key] for key in ("path", "label", "predicted")
         }
         assert float(row["growing"]) == pytest.approx(float(other["growing"]), abs=1e-6)
-    assert result.evaluation.metrics.top1 == mine["top1"]
+    assert result.evaluation.metrics["top1"] == mine["top1"]
 
 
 def test_validation_is_an_evaluation_of_the_last_weights_with_one_view(

@@ -11,16 +11,17 @@ import torch
 from tubelet.data.manifest.manifest import Sample
 from tubelet.errors import DataError
 from tubelet.evaluation.scores import scores_csv
+from tubelet.protocol import Protocol
 from tubelet.studies.convergence import area_under_curve, steps_to
 from tubelet.studies.items import (
-    Metric,
     Scores,
     draw_weights,
     on_common_items,
     read_scores,
     resampled_metric,
 )
-from tubelet.tasks.metrics import compute_metrics
+from tubelet.tasks.choose import task_of
+from tubelet.tasks.single_label import compute_metrics
 
 
 def scores_of(num_items: int, num_classes: int) -> Scores:
@@ -39,14 +40,14 @@ def scores_of(num_items: int, num_classes: int) -> Scores:
 
 @pytest.mark.parametrize("num_classes", [2, 3])
 @pytest.mark.parametrize("metric", ["top1", "auroc"])
-def test_a_resampled_set_has_the_metric_of_the_items_it_repeats(metric: Metric, num_classes: int) -> None:
+def test_a_resampled_set_has_the_metric_of_the_items_it_repeats(metric: str, num_classes: int) -> None:
     scores, weights = scores_of(40, num_classes), draw_weights(40, 5)
     found = resampled_metric([scores], metric, np.vstack([np.ones(40), weights]))
     for value, row in zip(found, [np.ones(40), *weights], strict=True):
         rows = np.repeat(np.arange(40), row.astype(int))
         probs, labels = torch.from_numpy(scores.probs[rows]), torch.from_numpy(scores.labels[rows])
         expected = compute_metrics(probs, labels, scores.classes)
-        assert value == pytest.approx(getattr(expected, metric), abs=1e-6)
+        assert value == pytest.approx(expected[metric], abs=1e-6)
 
 
 def test_a_set_without_a_class_has_no_area() -> None:
@@ -74,7 +75,7 @@ def test_runs_meet_on_the_items_that_all_of_them_scored() -> None:
 def test_scores_are_read_as_the_evaluation_wrote_them(tmp_path: Path) -> None:
     samples = [Sample(path="a.npz", entry=f"test_images[{i}]", labels=(i % 2,), split="test") for i in range(4)]
     probs = torch.tensor([[0.9, 0.1], [0.2, 0.8], [0.5, 0.5], [0.7, 0.3]])
-    (tmp_path / "scores.csv").write_text(scores_csv(samples, probs, {"label": ("x, y", "z")}))
+    (tmp_path / "scores.csv").write_text(scores_csv(samples, probs, task_of(Protocol(labels={"label": ("x, y", "z")}))))
     scores = read_scores(tmp_path / "scores.csv")
     assert scores.classes == ("x, y", "z")
     assert scores.names[3] == "a.npz:test_images[3]"
@@ -85,7 +86,7 @@ def test_scores_are_read_as_the_evaluation_wrote_them(tmp_path: Path) -> None:
 def test_scores_of_several_heads_are_refused(tmp_path: Path) -> None:
     samples = [Sample(path="a.mp4", labels=(0, 1), split="test")]
     names = {"noun": ("a", "b"), "verb": ("c", "d")}
-    (tmp_path / "scores.csv").write_text(scores_csv(samples, torch.rand(1, 4), names))
+    (tmp_path / "scores.csv").write_text(scores_csv(samples, torch.rand(1, 4), task_of(Protocol(labels=names))))
     with pytest.raises(DataError, match="expected scores of one head"):
         read_scores(tmp_path / "scores.csv")
 

@@ -16,6 +16,7 @@ from tubelet.data.manifest.file import write_manifest
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError
+from tubelet.tasks.choose import task_of
 
 SEVERAL = ManifestConfig(label_separator="|", val_fraction=0.0)
 
@@ -117,7 +118,9 @@ def volumes(tmp_path: Path) -> Manifest:
 
 
 def test_a_batch_has_a_column_per_class(volumes: Manifest) -> None:
-    batch = next(iter(Loader(ClipDataset(volumes, PROTOCOL, "views"), 8).eval_batches()))
+    batch = next(
+        iter(Loader(ClipDataset(volumes, PROTOCOL, "views"), 8, targets=task_of(volumes).targets).eval_batches())
+    )
     assert batch.labels.tolist() == [[1, 0, 0]] * 6 + [[1, 0, 1], [0, 0, 0]]
 
 

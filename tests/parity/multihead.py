@@ -12,18 +12,16 @@ from torch import Tensor
 
 from parity.compare import read_arrays
 from tubelet.data.clips.mixing import Mixture
-from tubelet.protocol import Protocol
-from tubelet.tasks.actions import compute_action_metrics
-from tubelet.tasks.heads import best_actions, class_probs, split_heads
-from tubelet.tasks.metrics import compute_metrics
-from tubelet.training.objective import Objective
+from tubelet.tasks.actions import best_actions, by_head
+from tubelet.tasks.multi_head import MeanCrossEntropy, MultiHead, compute_action_metrics
+from tubelet.tasks.single_label import compute_metrics
 
 
 def check_multihead(case: Path, config: dict[str, Any]) -> None:
     """Every recorded array: ``joint_top<k>_per_example``, ``<head>_top<k>_per_example`` and losses."""
     given, expected = read_arrays(case / "input.npz"), read_arrays(case / "output.npz")
-    labels = torch.stack([part.argmax(-1) for part in split_heads(given["one_hot"], config["class_splits"])], dim=1)
-    probs = class_probs(given["logits"], Protocol(labels=_class_names(config)))
+    labels = torch.stack([part.argmax(-1) for part in by_head(given["one_hot"], config["class_splits"])], dim=1)
+    probs = MultiHead(labels=_class_names(config)).probs(given["logits"])
     assert expected, "nothing was recorded"
     for name, recorded in expected.items():
         if found := re.fullmatch(r"(.+)_top(\d+)_per_example", name):
@@ -34,7 +32,7 @@ def check_multihead(case: Path, config: dict[str, Any]) -> None:
             torch.testing.assert_close(loss, recorded.reshape(()), **tolerance, msg=lambda text, n=name: f"{n}: {text}")
     if not config["label_smoothing"]:  # then the loss of evaluation is that of training
         read = given["batch_mask"] > 0
-        loss = _metrics(config, probs[read], labels[read], k=1).loss
+        loss = _metrics(config, probs[read], labels[read], k=1)["loss"]
         assert loss == pytest.approx(expected["loss"].item(), rel=config["tolerance"]["rtol"])
 
 
@@ -48,13 +46,13 @@ def _check_top(
         metrics: Any = _metrics(config, probs[read], labels[read], k)
     else:
         i, names = config["split_names"].index(head), _class_names(config)[head]
-        part = split_heads(probs, config["class_splits"])[i]
+        part = by_head(probs, config["class_splits"])[i]
         right = part.argsort(dim=-1, descending=True, stable=True)[:, :k] == labels[:, i, None]
         metrics = compute_metrics(part[read], labels[read, i], names, k)
     assert (right.any(1) & read).int().tolist() == recorded.flatten().tolist(), f"{head}, top {k}"
     share = recorded.flatten()[read].double().mean().item()
-    assert metrics.top5 == pytest.approx(share)  # the name stands for the k best
-    assert k > 1 or metrics.top1 == pytest.approx(share)
+    assert metrics["top5"] == pytest.approx(share)  # the name stands for the k best
+    assert k > 1 or metrics["top1"] == pytest.approx(share)
 
 
 def _loss(name: str, config: dict[str, Any], logits: Tensor, labels: Tensor, mask: Tensor) -> Tensor:
@@ -64,7 +62,9 @@ def _loss(name: str, config: dict[str, Any], logits: Tensor, labels: Tensor, mas
         stated = re.search(rf"{name} uses ([\d.]+)\*labels\+[\d.]+\*labels reversed", config.get("mixup", ""))
         assert stated, f"not computed: {name} (mixup: {config.get('mixup')!r})"
         share = float(stated[1])
-    objective = Objective(head_sizes=tuple(config["class_splits"]), label_smoothing=config["label_smoothing"] or 0.0)
+    objective = MeanCrossEntropy(
+        head_sizes=tuple(config["class_splits"]), label_smoothing=config["label_smoothing"] or 0.0
+    )
     mixture = Mixture(partner=torch.arange(len(logits)).flip(0), share=share)
     shares = objective.shares(labels, mask)
     parts = [objective(logits, *target)[0] for target in mixture.labels(labels, shares, slice(None))]
@@ -73,7 +73,7 @@ def _loss(name: str, config: dict[str, Any], logits: Tensor, labels: Tensor, mas
 
 def _metrics(config: dict[str, Any], probs: Tensor, labels: Tensor, k: int) -> Any:
     names = _class_names(config)
-    parts = zip(names, split_heads(probs, config["class_splits"]), strict=True)
+    parts = zip(names, by_head(probs, config["class_splits"]), strict=True)
     heads = {head: compute_metrics(part, labels[:, i], names[head], k) for i, (head, part) in enumerate(parts)}
     return compute_action_metrics(probs, labels, list(names.values()), heads, k)
 

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from tubelet import config
 from tubelet.protocol import Protocol
-from tubelet.tasks.metrics import compute_metrics
+from tubelet.tasks.single_label import compute_metrics
 from tubelet.weights.checkpoint.checkpoint import RECORD, WEIGHTS, Record
 
 
@@ -37,7 +37,7 @@ def write_metrics(path: Path, labels: Sequence[str], rng: np.random.Generator, s
     scores[np.arange(videos), true] += skill
     probs = torch.softmax(torch.from_numpy(scores), dim=1)
     extra: dict[str, Any] = {"split": "test", "num_failed": 0, "failed": [], "views": "4x3", "averaging": "logits"}
-    metrics = compute_metrics(probs, torch.from_numpy(true), labels).to_dict() | extra
+    metrics = compute_metrics(probs, torch.from_numpy(true), labels) | extra
     folder = path / "evaluation" / "test"
     folder.mkdir(parents=True)
     (folder / "metrics.json").write_text(json.dumps(metrics))

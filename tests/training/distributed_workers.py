@@ -30,8 +30,9 @@ from tubelet.protocol import Protocol
 from tubelet.session.processes import open_processes
 from tubelet.session.session import Session
 from tubelet.training.config import Strategy, TrainingConfig
-from tubelet.training.engine import TrainingSetup, fit
+from tubelet.training.engine import fit
 from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.storage import explaining_storage
 
 CLASSES, NUM_VIDEOS, BATCH_SIZE = ("a", "b", "c"), 21, 7  # 3 steps per epoch; of two processes one has 4 rows, one 3

@@ -11,7 +11,7 @@ import pytest
 SCRIPT = """
 import resource
 import torch
-from tubelet.training.allocator import keep_freed_memory
+from tubelet.session.device import keep_freed_memory
 
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt

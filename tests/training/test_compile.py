@@ -13,8 +13,8 @@ import torch
 
 from support import tiny_model
 from tubelet.errors import ConfigError
-from tubelet.training.compile import check_compiler, compile_forward
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
+from tubelet.training.step import check_compiler, compile_forward
 
 CPU = torch.device("cpu")
 

@@ -32,8 +32,8 @@ from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
 from tubelet.session.processes import launched_command, own_device
 from tubelet.session.session import Session
-from tubelet.training.checks import check_portions
-from tubelet.training.parallel.parallelize import spread
+from tubelet.training.parallel.micro_batch import check_portions
+from tubelet.training.parallel.parallelize import parallelize
 from tubelet.weights.open import open_checkpoint
 
 CPU = torch.device("cpu")
@@ -188,7 +188,7 @@ def test_stopped_by_the_scheduler_three_processes_go_on_and_evaluate_as_one_does
         train = manifest.split("train")
         result = evaluate(model, loader, record.protocol, Session(), split="test", train=train)
     write_evaluation(result, alone)
-    assert result.metrics.num_videos == 10
+    assert result.metrics["num_videos"] == 10
     for name in ("scores.csv", "metrics.json"):
         assert (run / "evaluation" / "test" / name).read_text() == (alone / name).read_text()
 
@@ -225,7 +225,7 @@ def test_a_batch_too_small_for_the_processes_is_refused() -> None:
 
 def test_shards_need_a_launcher() -> None:
     with pytest.raises(ConfigError, match="torchrun --nproc-per-node"):
-        spread(torch.nn.Linear(1, 1), Session(), "fsdp")
+        parallelize(torch.nn.Linear(1, 1), Session(), "fsdp")
 
 
 def test_of_launched_processes_the_first_plans_and_commands_name_the_launcher(

@@ -27,8 +27,9 @@ from tubelet.errors import ConfigError, DataError, TubeletError
 from tubelet.models import create_model
 from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
-from tubelet.training.engine import TrainingSetup, fit
+from tubelet.training.engine import fit
 from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.setup import TrainingSetup
 from tubelet.training.state import resume
 from tubelet.training.state.resume import TrainingState
 from tubelet.training.step import step_seed

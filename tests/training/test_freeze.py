@@ -17,9 +17,10 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError
 from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
-from tubelet.training.engine import TrainingSetup, fit
-from tubelet.training.optim.freeze import freeze
+from tubelet.training.engine import fit
+from tubelet.training.optim.groups import freeze
 from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.setup import TrainingSetup
 
 
 def trained(model: nn.Module) -> set[str]:

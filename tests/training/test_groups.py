@@ -10,7 +10,8 @@ from support import tiny_model
 from tubelet.errors import ConfigError
 from tubelet.models import create_model
 from tubelet.training.optim.groups import group_parameters, layer_of_parameters
-from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer, make_schedule, parameter_groups
+from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer, parameter_groups
+from tubelet.training.optim.schedule import make_schedule
 
 
 def test_layers_count_through_both_encoders_in_the_order_of_the_flow() -> None:

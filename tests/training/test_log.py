@@ -13,7 +13,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe
 from tubelet.session.session import Session
-from tubelet.training.log.run_log import STEP_COLUMNS, VALIDATION_COLUMNS, RunLog
+from tubelet.tasks.single_label import SingleLabel
+from tubelet.training.log.run_log import RunLog, step_columns, validation_columns
+
+STEP_COLUMNS, VALIDATION_COLUMNS = step_columns(SingleLabel), validation_columns(SingleLabel)
 
 
 def step_row(step: int, loss: float = 0.5) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def validation_row(step: int, auroc: float | None = 0.75) -> dict[str, Any]:
 def write(
     folder: Path, resume_step: int, steps: Iterable[int], validated: Iterable[int] = (), loss: float = 0.5
 ) -> None:
-    with RunLog(folder, resume_step) as log:
+    with RunLog(folder, SingleLabel, resume_step) as log:
         for step in steps:
             log.step(step_row(step, loss))
         for step in validated:
@@ -55,7 +58,7 @@ def test_rows_have_the_columns_that_are_promised(tmp_path: Path) -> None:
 
 
 def test_a_metric_that_is_undefined_is_empty_in_the_table_and_absent_on_the_board(tmp_path: Path) -> None:
-    with RunLog(tmp_path, 0) as log:
+    with RunLog(tmp_path, SingleLabel, 0) as log:
         log.validation(validation_row(1, auroc=None))
     assert rows_of(tmp_path, "validation.csv")[0]["auroc"] == ""
     assert "validation/auroc" not in scalars(tmp_path)
@@ -108,7 +111,7 @@ def test_a_run_that_is_finished_is_not_written_to_again(tmp_path: Path, recipe_f
 def test_a_validation_that_is_still_due_is_dropped_and_the_training_of_its_step_is_not(tmp_path: Path) -> None:
     """A run killed after it wrote the row of a validation, and before the state that says that it is done."""
     write(tmp_path, 0, range(1, 9), [4, 8])
-    with RunLog(tmp_path, 8, closed_step=4) as log:
+    with RunLog(tmp_path, SingleLabel, 8, closed_step=4) as log:
         log.validation(validation_row(8))
     assert [int(row["step"]) for row in rows_of(tmp_path, "log.csv")] == list(range(1, 9))
     assert [int(row["step"]) for row in rows_of(tmp_path, "validation.csv")] == [4, 8]

@@ -24,8 +24,9 @@ from tubelet.protocol import Protocol
 from tubelet.recipe import DataConfig, Recipe
 from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
-from tubelet.training.engine import TrainingSetup, fit
+from tubelet.training.engine import fit
 from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.setup import TrainingSetup
 from tubelet.types import Batch
 
 PROTOCOL = Protocol(

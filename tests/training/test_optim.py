@@ -11,7 +11,8 @@ from torch import nn
 
 from support import tiny_model
 from tubelet.errors import ConfigError
-from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer, make_schedule
+from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
+from tubelet.training.optim.schedule import make_schedule
 
 
 def test_weight_decay_pulls_on_matrices_only() -> None:

@@ -17,8 +17,7 @@ from tubelet.session.processes import Processes
 from tubelet.session.session import Session
 from tubelet.training.config import Strategy
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
-from tubelet.training.parallel.parallelize import full, spread
-from tubelet.training.unused import unused_parameters
+from tubelet.training.parallel.parallelize import full, parallelize, unused_parameters
 
 VIT: dict[str, Any] = {"embed_dim": 32, "depth": 2, "num_heads": 2, "num_frames": 4, "image_size": (32, 32)}
 TRUNK: dict[str, Any] = {"depth": 3, "global_layers": 2, "embed_dim": 64, "num_heads": 1, "image_size": (32, 32)}
@@ -46,7 +45,7 @@ def session() -> Iterator[Session]:
 def test_every_family_has_the_gradients_of_the_plain_model(name: str, strategy: Strategy, session: Session) -> None:
     torch.manual_seed(0)
     plain = create_model(name, num_classes=3, **MODELS[name]).train()
-    there = spread(copy.deepcopy(plain), session, strategy)
+    there = parallelize(copy.deepcopy(plain), session, strategy)
     inputs = model_inputs(plain, torch.randn(2, 3, 4, 32, 32), torch.arange(4).expand(2, 4))
     for _ in range(2):  # DDP finds what has no gradient when the second step begins
         for model in (plain, there.module):
@@ -84,7 +83,7 @@ def test_of_a_model_without_a_configuration_it_is_not_known() -> None:
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_the_model_that_was_given_gets_the_weights_to_be_saved(strategy: Strategy, session: Session) -> None:
     given = nn.Sequential(nn.Linear(3, 2), nn.BatchNorm1d(2))
-    there = spread(given, session, strategy)
+    there = parallelize(given, session, strategy)
     (norm,) = there.own([given[1]])
     assert norm is there.model.get_submodule("1")
     there.module(torch.randn(4, 3)).sum().backward()

@@ -17,7 +17,8 @@ from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.read import read_manifest
 from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
-from tubelet.training.engine import TrainingSetup, fit
+from tubelet.training.engine import fit
+from tubelet.training.setup import TrainingSetup
 
 
 class Listening(nn.Module):

@@ -15,8 +15,8 @@ from small_runs import Small, assert_equal, scripted, train_small, write_volumes
 from support import Notes, assert_one_line, content_of, tiny_model, write_checkpoint
 from tubelet.errors import TubeletError
 from tubelet.training.state.resume import FILE as STATE
+from tubelet.training.state.resume import write_state
 from tubelet.training.state.storage import explaining_storage, tidy
-from tubelet.training.state.write import write_state
 from tubelet.weights.checkpoint.checkpoint import Record, load_checkpoint, read_record, save_checkpoint
 
 

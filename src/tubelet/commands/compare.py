@@ -262,7 +262,7 @@ def print_result(result: Result) -> None:
         table = Table(title=f"{protocol.dataset}, {protocol.protocol}: test {protocol.metric}, mean and 95 % interval")
         for heading in ("arm", "setting"):
             table.add_column(heading)
-        metrics = [protocol.metric, *([protocol.other_metric] if protocol.other_metric else [])]
+        metrics = protocol.shown_metrics
         for heading in (*metrics, "runs", "diverged", "GMACs", "ms per step"):
             table.add_column(heading, justify="right")
         for arm in protocol.arms:

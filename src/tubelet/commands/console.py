@@ -11,6 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tubelet.tasks.choose import task_of_metrics
+
 LINE_EVERY_SECONDS = 20.0  # where no bar can be drawn
 
 
@@ -56,12 +58,10 @@ class ConsoleProgress:
         self.advance(step, num_steps, f"epoch {epoch + 1}, loss {loss:.3f}")
 
     def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None:
-        kind = "action top-1" if "heads" in metrics else "top-1"
-        score = f"{kind} {metrics['top1']:.1%}" if "top1" in metrics else f"mAP {metrics['mean_average_precision']:.1%}"
-        score += "".join(f", {head} {of_head['top1']:.1%}" for head, of_head in metrics.get("heads", {}).items())
-        auroc = "" if metrics["auroc"] is None else f", AUROC {metrics['auroc']:.3f}"
+        cells = task_of_metrics(metrics).cells("console", metrics)
+        scores = ", ".join(f"{cell.title} {cell.text}" for cell in cells if cell.text)
         self.note(
-            f"epoch {epoch + 1}: validation {score}{auroc}, loss {metrics['loss']:.3f} "
+            f"epoch {epoch + 1}: validation {scores} "
             f"({metrics['num_videos']} videos, {metrics['views']} views, {metrics['num_failed']} failed)"
             + (", best so far" if is_best else "")
         )

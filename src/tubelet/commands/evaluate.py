@@ -31,6 +31,7 @@ from tubelet.inference.views import Mode
 from tubelet.recipe import DataConfig
 from tubelet.session.device import Device
 from tubelet.session.session import Session
+from tubelet.tasks.choose import task_of
 
 DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
 
@@ -81,6 +82,7 @@ def main(argv: list[str]) -> int:
             options.batch_size,
             num_workers=options.num_workers,
             timeout_seconds=options.decode_timeout_seconds,
+            targets=task_of(protocol).targets,
         ) as loader,
         ConsoleProgress("evaluate") as progress,
     ):

@@ -29,7 +29,7 @@ from tubelet.files import write_atomically
 from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.views import Mode
 from tubelet.session.device import Device
-from tubelet.tasks.heads import rankings
+from tubelet.tasks.classification import rankings
 from tubelet.types import Prediction
 
 DESCRIPTION = """Classify videos with a checkpoint. Files, folders (searched for videos) and quoted globs may be mixed.

@@ -25,7 +25,7 @@ from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan, plan_whole, plan_windows
 from tubelet.report.timeline import write_timeline
-from tubelet.tasks.heads import rankings
+from tubelet.tasks.classification import rankings
 from tubelet.types import HeadScores, Segment
 
 _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}

@@ -207,21 +207,22 @@ def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
 def print_spread(results: list[RunResult]) -> None:
     """Print mean and standard deviation over seeds, with the number of runs and of videos."""
     table = Table(title=f"{results[0].evaluation.split} split, {results[0].evaluation.views} views")
-    figures = list(results[0].evaluation.metrics.figures)
-    for heading in ("seed", *figures, "videos", "failed"):
+    titles = [cell.title for cell in results[0].evaluation.cells("seeds")]
+    for heading in ("seed", *titles, "videos", "failed"):
         table.add_column(heading, justify="right")
-    columns: list[list[float]] = [[] for _ in figures]
+    columns: list[list[float]] = [[] for _ in titles]
     for result in results:
-        m = result.evaluation.metrics
-        values = [float("nan") if value is None else value for value in m.figures.values()]
+        found = [cell.value for cell in result.evaluation.cells("seeds")]
+        values = [float("nan") if value is None else value for value in found]
         for column, value in zip(columns, values, strict=True):
             column.append(value)
         cells = [f"{value:.3f}" for value in values]
-        table.add_row(result.folder.name, *cells, str(m.num_videos), str(len(result.evaluation.failed)))
+        num_videos, num_failed = result.evaluation.num_videos, len(result.evaluation.failed)
+        table.add_row(result.folder.name, *cells, str(num_videos), str(num_failed))
     table.add_section()
     spread = [f"{mean(c):.3f} ± {stdev(c):.3f}" for c in columns]
     table.add_row("mean ± sd", *spread, "", "")
-    table.caption = results[0].evaluation.metrics.baseline
+    table.caption = results[0].evaluation.baseline
     output_console().print(table)
 
 

@@ -22,6 +22,7 @@ from tubelet.runs.result import Outcome, carry_out, content_key
 from tubelet.runs.run import RunResult, run_recipe
 from tubelet.session.session import Session
 from tubelet.studies.sweep import Axis, Make, Setting, Sweep, Values, parse_axes, run_sweep
+from tubelet.tasks.choose import task_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +47,7 @@ def sweep(request: Request, recipe: Recipe, make: Make, *, as_json: bool) -> int
     _check_folder(request.folder, axes)
     metric = recipe.training.best_metric
     if metric == "auto":
-        manifest = read_manifest(recipe.data.path, recipe.data.manifest)
-        metric = "mean_average_precision" if manifest.multi_label else "top1"
+        metric = task_of(read_manifest(recipe.data.path, recipe.data.manifest)).best
     found = _run(request, axes, make, metric)
     best = found.best
     if best is None:

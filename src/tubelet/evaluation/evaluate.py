@@ -21,10 +21,9 @@ from tubelet.files import write_atomically
 from tubelet.inference.views import Mode, predict_views
 from tubelet.protocol import Protocol
 from tubelet.session.session import Session
-from tubelet.tasks.actions import ActionMetrics, compute_action_metrics
-from tubelet.tasks.heads import head_sizes, split_heads
-from tubelet.tasks.metrics import Metrics, compute_metrics
-from tubelet.tasks.multi_label_metrics import MultiLabelMetrics, compute_multi_label_metrics
+from tubelet.tasks.choose import task_of
+from tubelet.tasks.classification import Classification
+from tubelet.tasks.metric import Cell, Place, Values
 from tubelet.types import Batch
 
 
@@ -32,7 +31,8 @@ from tubelet.types import Batch
 class Evaluation:
     """Metrics with what they are worth nothing without: how many videos, which views, what failed."""
 
-    metrics: Metrics | ActionMetrics | MultiLabelMetrics  # of one head, of several, of one with several labels
+    task: Classification
+    metrics: Values  # what the task measures, by key
     samples: tuple[Sample, ...]  # the videos that were read, in manifest order
     probs: Float[Tensor, "N K"]
     failed: tuple[str, ...]  # one line per video that could not be read
@@ -40,15 +40,28 @@ class Evaluation:
     averaging: str
     split: str
     data_fingerprint: str
-    class_names: dict[str, tuple[str, ...]]  # of each head, in the order of the columns of probs
+
+    def cells(self, place: Place) -> list[Cell]:
+        """The metrics that a place shows."""
+        return self.task.cells(place, self.metrics)
+
+    @property
+    def num_videos(self) -> int:
+        """Videos that the metrics count."""
+        number: int = self.metrics["num_videos"]
+        return number
+
+    @property
+    def baseline(self) -> str:
+        """What a model that knows nothing reaches, in one line."""
+        return self.task.baseline_text(self.metrics)
 
     @property
     def summary(self) -> str:
         """One line that never separates an accuracy from its protocol."""
-        m = self.metrics
         return (
-            f"{self.split}: {m.headline} "
-            f"({m.num_videos} videos, {self.views} views, {len(self.failed)} failed; {m.baseline})"
+            f"{self.split}: {self.task.headline(self.metrics)} "
+            f"({self.num_videos} videos, {self.views} views, {len(self.failed)} failed; {self.baseline})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -60,7 +73,7 @@ class Evaluation:
             "views": self.views,
             "averaging": self.averaging,
             "data_fingerprint": self.data_fingerprint,
-            **self.metrics.to_dict(),
+            **self.metrics,
         }
 
 
@@ -143,8 +156,10 @@ def evaluate(
             f"{num_wrong} of {len(whole.rows)} videos of split '{split}' have scores that are not finite; the weights "
             "of the model are damaged, or its training diverged"
         )
+    task = task_of(protocol)
     return Evaluation(
-        metrics=_metrics(whole.probs, whole.labels, protocol, train),
+        task=task,
+        metrics=task.measure(whole.probs, whole.labels, train),
         samples=tuple(manifest.samples[row] for row in whole.rows),
         probs=whole.probs,
         failed=tuple(whole.failed.values()),
@@ -152,7 +167,6 @@ def evaluate(
         averaging=protocol.averaging,
         split=split,
         data_fingerprint=manifest.fingerprint,
-        class_names=protocol.labels,
     )
 
 
@@ -201,28 +215,6 @@ def _merged(parts: Sequence[Scored]) -> Scored:
     )
 
 
-def _metrics(
-    probs: Tensor, labels: Tensor, protocol: Protocol, train: Manifest | None
-) -> Metrics | ActionMetrics | MultiLabelMetrics:
-    """The metrics that fit the kind of labels."""
-    names = list(protocol.labels.values())
-    if protocol.multi_label:
-        return compute_multi_label_metrics(probs, labels, names[0])
-    columns = labels[:, None] if len(names) == 1 else labels  # N heads
-    heads = {}
-    for i, (head, part) in enumerate(zip(protocol.labels, split_heads(probs, head_sizes(protocol)), strict=True)):
-        known = columns[:, i] >= 0
-        if not known.any():
-            raise DataError(f"no video has a label of '{head}': give data with labels of every head of the model")
-        counts = None if train is None else list(train.class_counts(list(train.class_names)[i]).values())
-        heads[head] = compute_metrics(part[known], columns[known, i], names[i], train_class_counts=counts)
-    if len(heads) == 1:
-        (only,) = heads.values()
-        return only
-    trained = None if train is None else [sample.labels for sample in train.samples]
-    return compute_action_metrics(probs, columns, names, heads, train_actions=trained)
-
-
 def _check_classes(manifest: Manifest, protocol: Protocol) -> None:
     """Class indices of the data mean those of the model only where both have the same classes in the same order."""
     ours, theirs = tuple(manifest.class_names.values()), tuple(protocol.labels.values())
@@ -241,8 +233,6 @@ def _check_classes(manifest: Manifest, protocol: Protocol) -> None:
 def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     """``metrics.json`` and ``scores.csv`` (``tubelet.evaluation.scores``) in ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    multi_label = isinstance(evaluation.metrics, MultiLabelMetrics)
-    text = scores_csv(evaluation.samples, evaluation.probs, evaluation.class_names, multi_label=multi_label)
-    write_atomically(folder / "scores.csv", text)
+    write_atomically(folder / "scores.csv", scores_csv(evaluation.samples, evaluation.probs, evaluation.task))
     content = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False)
     write_atomically(folder / "metrics.json", content + "\n")

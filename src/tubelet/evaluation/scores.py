@@ -9,49 +9,29 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
 from tubelet.data.manifest.manifest import Sample
-from tubelet.tasks.heads import split_heads
-
-LABEL_SEPARATOR = "|"
+from tubelet.tasks.classification import Classification
 
 
-def scores_csv(
-    samples: Sequence[Sample],
-    probs: Float[Tensor, "N K"],
-    class_names: Mapping[str, Sequence[str]],
-    *,
-    multi_label: bool = False,
-) -> str:
+def scores_csv(samples: Sequence[Sample], probs: Float[Tensor, "N K"], task: Classification) -> str:
     """The text of the table.
 
     Args:
         samples: one for each row of ``probs``.
         probs: of the classes of all heads, side by side.
-        class_names: of each head.
-        multi_label: whether a sample's labels are all the classes it has, not one of each head.
+        task: names the columns, and the labels and answers of a video.
     """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    names, several = list(class_names.values()), len(class_names) > 1
-    labels = [column for head in class_names for column in (head, f"{head}_predicted")] if several else ["label"]
-    if not several and not multi_label:
-        labels.append("predicted")
-    columns = [f"{head}:{name}" if several else name for head, of in class_names.items() for name in of]
-    writer.writerow(["path", "start_seconds", "end_seconds", *labels, *columns])
-    best = [part.argmax(-1).tolist() for part in split_heads(probs, [len(of) for of in names])]  # of each head
-    for row, (sample, values) in enumerate(zip(samples, probs.tolist(), strict=True)):
+    writer.writerow(["path", "start_seconds", "end_seconds", *task.label_columns, *task.class_columns])
+    labels = task.label_cells([sample.labels for sample in samples], probs)
+    for sample, cells, values in zip(samples, labels, probs.tolist(), strict=True):
         path = sample.path if sample.entry is None else f"{sample.path}:{sample.entry}"
         bounds = ["" if x is None else x for x in (sample.start_seconds, sample.end_seconds)]
-        if multi_label:
-            cells = [LABEL_SEPARATOR.join(names[0][label] for label in sample.labels)]
-        else:
-            cells = []
-            for of, label, predicted in zip(names, sample.labels, best, strict=True):
-                cells += [of[label] if label >= 0 else "", of[predicted[row]]]
         writer.writerow([path, *bounds, *cells, *(f"{value:.6g}" for value in values)])
     return text.getvalue()

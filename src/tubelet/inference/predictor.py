@@ -23,7 +23,7 @@ from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.views import Mode, predict_views
 from tubelet.protocol import Protocol
 from tubelet.session.device import Device, choose_device
-from tubelet.tasks.heads import rank
+from tubelet.tasks.choose import task_of
 from tubelet.types import Prediction
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open import open_checkpoint
@@ -137,7 +137,7 @@ class Classifier:
     def _prediction(
         self, source: str, probs: Tensor, top_k: int | None, seconds_covered: float, notes: tuple[str, ...]
     ) -> Prediction:
-        best = rank(probs, self.protocol, top_k)
+        best = task_of(self.protocol).rank(probs, top_k)
         return Prediction(
             source=source,
             labels=best.labels,

@@ -18,7 +18,7 @@ from tubelet.errors import DataError
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.window_stages import SampledFrame, SharedFrames, WholeClips
 from tubelet.inference.windows import WindowPlan
-from tubelet.tasks.heads import class_probs, rank
+from tubelet.tasks.choose import task_of
 from tubelet.types import Segment
 
 Picture = Callable[[], UInt8[Tensor, "C H W"]]  # made only if a sample falls on the frame
@@ -130,12 +130,12 @@ class StreamingClassifier:
     def _segments(self, scored: Iterable[tuple[int, Tensor]]) -> list[Segment]:
         """``scored`` are pairs of a window's first sample and its logits ``[K]``."""
         step, begin = self.plan.seconds_per_sample, self._sampler.first_seconds or 0.0
-        found = []
+        task, found = task_of(self.classifier.protocol), []
         for first, logits in scored:
             seconds = self.plan.window_seconds
             if self.num_samples < self.plan.num_frames:  # the source ended inside its first window
                 seconds = min(seconds, self._sampler.end_seconds or step)
-            best = rank(class_probs(logits, self.classifier.protocol), self.classifier.protocol, self.top_k)
+            best = task.rank(task.probs(logits), self.top_k)
             found.append(
                 Segment(
                     start_seconds=begin + first * step,

@@ -6,7 +6,6 @@ B  videos   V  views of one video   K  classes
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 import torch
@@ -17,7 +16,7 @@ from tubelet.data.clips.transforms import to_input
 from tubelet.inference.features import features_in_chunks
 from tubelet.models.stages import encode_time, model_inputs
 from tubelet.protocol import Protocol
-from tubelet.tasks.heads import class_probs
+from tubelet.tasks.choose import task_of
 
 # Views go through the model in chunks of about so many input values: 8 clips of 3 x 32 x 224 x 224.
 CHUNK_VALUES = 40_000_000
@@ -59,7 +58,7 @@ def predict_views(
                 clip = to_input(part.to(device, non_blocking=True), protocol)
                 logits.append(model(*model_inputs(model, clip, of_part)).float().cpu())
     by_video = torch.cat(logits).unflatten(0, (num_videos, num_views))
-    return average_views(by_video, protocol.averaging, partial(class_probs, protocol=protocol))
+    return average_views(by_video, protocol.averaging, task_of(protocol).probs)
 
 
 def average_views(

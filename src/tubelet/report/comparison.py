@@ -19,7 +19,9 @@ from tubelet.report import tables
 from tubelet.report.mistakes import Mistake, mistakes
 from tubelet.report.run import environment, versions
 from tubelet.studies.arms import Comparison
+from tubelet.studies.items import COMPARED
 from tubelet.studies.results import ArmResult, ProtocolResult, Result
+from tubelet.tasks.task import LOSS
 
 HTML, MARKDOWN = "report.html", "report.md"
 LOOKS = "the test split was evaluated once per run"
@@ -92,6 +94,7 @@ def _section(result: Result, protocol: ProtocolResult, found: Mapping[str, tuple
 def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str, Markup]]:
     """Title, description and SVG of each plot."""
     salt, metric = f"{protocol.dataset}-{protocol.protocol}", protocol.metric
+    is_lower_better = COMPARED.decisive(metric).is_lower_better
     arms = [arm for arm in protocol.arms if any(run.curve for run in arm.runs)]
     ends = "; ".join(f"{arm.arm}: area {views.interval(arm.area)}" for arm in arms)
     if not arms:
@@ -101,8 +104,9 @@ def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str
     yield f"Test {metric} of every run", f"small dots; above them the mean and its 95 % interval. {each}", runs
     curve = plots.curves(protocol.arms, metric, y_label=metric, salt=f"{salt}-metric")
     yield f"Validation {metric}", f"over training steps, mean over seeds with 95 % bands. {ends}", curve
-    curve = plots.curves(protocol.arms, "loss", y_label="nats", salt=f"{salt}-loss")
-    yield "Validation loss", "over training steps, mean over seeds with 95 % bands", curve
+    if metric != LOSS.key:
+        curve = plots.curves(protocol.arms, LOSS.key, y_label=LOSS.unit, salt=f"{salt}-loss")
+        yield "Validation loss", "over training steps, mean over seeds with 95 % bands", curve
     if protocol.protocol != "tuned":
         return
     costs = result.costs[protocol.dataset]
@@ -116,11 +120,15 @@ def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str
             if arm.arm in of_arm and (found := arm.test.get(metric)) is not None
         ]
         said = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
-        svg = plots.accuracy_against_cost(points, x_label=unit, y_label=metric, salt=f"{salt}-{name}")
+        svg = plots.accuracy_against_cost(
+            points, x_label=unit, y_label=metric, salt=f"{salt}-{name}", is_lower_better=is_lower_better
+        )
         yield f"Test {metric} against {name}", said, svg
     if points := list(_points_of_views(result, protocol)):
         said = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
-        svg = plots.accuracy_against_cost(points, x_label="GMACs per video", y_label=metric, salt=f"{salt}-views")
+        svg = plots.accuracy_against_cost(
+            points, x_label="GMACs per video", y_label=metric, salt=f"{salt}-views", is_lower_better=is_lower_better
+        )
         yield f"Test {metric} with more temporal views", said, svg
     times = {arm.arm: _step_times(result, protocol, arm) for arm in protocol.arms}
     said = "; ".join(f"{name}: {value:.1f} ms" for name, (value, _, _) in times.items())

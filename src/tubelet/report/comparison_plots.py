@@ -78,11 +78,13 @@ def every_run(arms: Sequence[ArmResult], metric: str, *, x_label: str, salt: str
     return Markup(inline_svg(draw, salt=salt, height_inches=1.0 + 0.3 * len(arms)))
 
 
-def accuracy_against_cost(points: Sequence[Point], *, x_label: str, y_label: str, salt: str) -> Markup:
+def accuracy_against_cost(
+    points: Sequence[Point], *, x_label: str, y_label: str, salt: str, is_lower_better: bool = False
+) -> Markup:
     """A point per arm with the interval of its accuracy; the line joins the arms that no cheaper one reaches."""
 
     def draw(axes: Axes) -> None:
-        best = frontier(points)
+        best = frontier(points, is_lower_better=is_lower_better)
         axes.plot([p.cost for p in best], [p.value for p in best], color=INK, linewidth=1, linestyle=":")
         for point in points:
             bounds = [[point.value - point.low], [point.high - point.value]]
@@ -98,11 +100,12 @@ def accuracy_against_cost(points: Sequence[Point], *, x_label: str, y_label: str
     return Markup(inline_svg(draw, salt=salt))
 
 
-def frontier(points: Sequence[Point]) -> list[Point]:
+def frontier(points: Sequence[Point], *, is_lower_better: bool = False) -> list[Point]:
     """The points that none is both cheaper and better than, by rising cost."""
     kept: list[Point] = []
-    for point in sorted(points, key=lambda p: (p.cost, -p.value)):
-        if not kept or point.value > kept[-1].value:
+    sign = -1 if is_lower_better else 1
+    for point in sorted(points, key=lambda p: (p.cost, -sign * p.value)):
+        if not kept or sign * point.value > sign * kept[-1].value:
             kept.append(point)
     return kept
 

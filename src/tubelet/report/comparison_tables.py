@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from tubelet.published import published_results
 from tubelet.report import numbers
 from tubelet.studies.arms import Comparison
-from tubelet.studies.results import ArmResult, ProtocolResult, Result
+from tubelet.studies.items import COMPARED
+from tubelet.studies.results import ArmResult, ProtocolResult, Result, difference_name
 from tubelet.studies.statistics import Interval, p_text
 from tubelet.studies.timing import Cost
 
@@ -28,7 +29,7 @@ class Table:
 def results(result: Result, protocol: ProtocolResult) -> Table:
     """What each arm reaches on the test split and what it costs."""
     costs = result.costs[protocol.dataset]
-    metrics = [protocol.metric, *([protocol.other_metric] if protocol.other_metric else [])]
+    metrics = protocol.shown_metrics
     columns = (
         *("setting", *(f"test {metric}" for metric in metrics)),
         *("runs", "diverged", "parameters", "GMACs", "training", "ms per clip", "peak memory"),
@@ -133,11 +134,11 @@ def contrasts(result: Result, protocol: ProtocolResult) -> Table:
     return Table(
         title="Contrasts",
         note=(
-            f"Difference of test {protocol.metric}, paired by seed, with its 95 % interval over seeds and test items "
-            "together (t with both variances), over seeds alone (t) and over test items alone (bootstrap). The first "
-            "can be narrower than the second: the test items, of which there are more, tell how much of the spread is "
-            "theirs. p is of both together; corrected by Holm for all contrasts of this table. Better or worse: "
-            "corrected p below 0.05. Superiority: chance that a run of the first beats one of the second; one that "
+            f"Difference of {difference_name(protocol.metric)}, paired by seed, with its 95 % interval over seeds and "
+            "test items together (t with both variances), over seeds alone (t) and over test items alone (bootstrap). "
+            "The first can be narrower than the second: the test items, of which there are more, tell how much of the "
+            "spread is theirs. p is of both together; corrected by Holm for all contrasts of this table. Better or "
+            "worse: corrected p below 0.05. Superiority: chance that a run of the first beats one of the second; one that "
             "diverged beats none."
         ),
         columns=(
@@ -156,18 +157,19 @@ def contrasts(result: Result, protocol: ProtocolResult) -> Table:
 
 def starts(result: Result) -> Table:
     """The models that arms start from, and what they know."""
+    metrics = [metric.key for metric in COMPARED.columns("comparison")]
     rows = [
         (
             f"{start.name} for {start.dataset}",
             start.about,
-            (*(numbers.decimal(start.validation.get(name)) for name in ("top1", "auroc")), f"{start.num_steps:,}"),
+            (*(numbers.decimal(start.validation.get(name)) for name in metrics), f"{start.num_steps:,}"),
         )
         for start in result.starts
     ]
     return Table(
         title="Models that arms start from",
         note="Trained by the comparison first, once for each dataset; figures of their own validation splits.",
-        columns=("validation top1", "validation auroc", "steps"),
+        columns=(*(f"validation {metric}" for metric in metrics), "steps"),
         rows=tuple(rows),
     )
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from tubelet.config import dump_yaml
 from tubelet.protocol import Protocol
-from tubelet.report.read import is_multi_label
+from tubelet.tasks.choose import task_of_metrics
 from tubelet.weights.checkpoint.checkpoint import Record
 
 SHOWN_LABELS = 60  # class names in the text; tubelet.json has all
@@ -50,15 +50,11 @@ def model_card(record: Record, metrics: Mapping[str, Any] | None, repo: str, lic
 
 
 def _model_index(record: Record, metrics: Mapping[str, Any], repo: str) -> dict[str, Any]:
-    if is_multi_label(metrics):
-        values = [{"type": "mAP", "name": "mAP", "value": round(metrics["mean_average_precision"], 4)}]
-    else:
-        name = "action top-1" if "heads" in metrics else "top-1"
-        values = [{"type": "accuracy", "name": name, "value": round(metrics["top1"], 4)}]
-    for head, of_head in metrics.get("heads", {}).items():
-        values.append({"type": "accuracy", "name": f"{head} top-1", "value": round(of_head["top1"], 4)})
-    if metrics.get("auroc") is not None:
-        values.append({"type": "roc_auc", "name": "AUROC", "value": round(metrics["auroc"], 4)})
+    values = [
+        {"type": cell.metric.hub_type, "name": cell.title, "value": round(cell.value, 4)}
+        for cell in task_of_metrics(metrics).cells("card", metrics)
+        if cell.metric.hub_type and cell.value is not None
+    ]
     data = _data_name(record.provenance)
     return {
         "name": repo.partition("/")[2],
@@ -75,29 +71,16 @@ def _model_index(record: Record, metrics: Mapping[str, Any], repo: str) -> dict[
 def _metrics(metrics: Mapping[str, Any] | None) -> str:
     if metrics is None:
         return "Not evaluated: this folder holds no `evaluation/<split>/metrics.json`."
-    auroc = {"AUROC": "not defined" if metrics["auroc"] is None else f"{metrics['auroc']:.3f}"}
-    if is_multi_label(metrics):
-        rows = {
-            "mAP": f"{metrics['mean_average_precision']:.1%}",
-            **auroc,
-            "mAP of scores that say nothing": f"{metrics['prevalence_baseline']:.1%}",
-        }
-    else:
-        action = "action " if "heads" in metrics else ""
-        rows = {
-            f"{action}top-1": f"{metrics['top1']:.1%}",
-            f"{action}top-{metrics['top5_k']}": f"{metrics['top5']:.1%}",
-            **{f"{head} top-1": f"{m['top1']:.1%}" for head, m in metrics.get("heads", {}).items()},
-            f"{action}mean class accuracy": f"{metrics['mean_class']:.1%}",
-            **({} if action else auroc),
-            f"{action}calibration error": f"{metrics['calibration_error']:.3f}",
-            f"always '{metrics['majority_label']}'": f"{metrics['majority_baseline']:.1%}",
-        }
+    cells = task_of_metrics(metrics).cells("card", metrics)
     head = (
         f"On the {metrics['split']} split: {metrics['num_videos']} videos, {metrics['num_failed']} failed, "
         f"{metrics['views']} views (temporal x spatial), {metrics['averaging']} averaged."
     )
-    return head + "\n\n| metric | value |\n|---|---|\n" + "\n".join(f"| {k} | {v} |" for k, v in rows.items())
+    return (
+        head
+        + "\n\n| metric | value |\n|---|---|\n"
+        + "\n".join(f"| {cell.title} | {cell.text or 'not defined'} |" for cell in cells)
+    )
 
 
 def _protocol(p: Protocol) -> str:

@@ -21,17 +21,14 @@ from tubelet.config import load_yaml
 from tubelet.data.manifest.failure_budget import UNREADABLE
 from tubelet.data.manifest.quarantine import read_quarantine
 from tubelet.errors import CheckpointError, DataError, TubeletError
+from tubelet.tasks.choose import task_of_metrics
+from tubelet.tasks.classification import Classification
+from tubelet.tasks.single_label import SingleLabel
 from tubelet.weights.checkpoint.checkpoint import RECORD, WEIGHTS, read_record
 
 Columns = dict[str, list[float]]  # one list per column of a CSV, NaN where a cell is empty
 
-LOG_COLUMNS = ("step", "lr", "loss", "top1", "wait_share", "seconds")
-VALIDATION_COLUMNS = ("step", "loss", "top1")
-# The keys of metrics.json: of every kind, then of one head, of several heads, and of several labels per video.
-RUN_KEYS = ("split", "num_videos", "num_failed", "failed", "views", "averaging", "loss", "auroc")
-ACCURACY_KEYS = ("top1", "top5", "top5_k", "mean_class", "calibration_error", "majority_baseline", "majority_label")
-HEAD_KEYS = ("num_videos", *ACCURACY_KEYS, "labels", "per_class", "confusion", "class_counts")
-MULTI_LABEL_KEYS = ("mean_average_precision", "prevalence_baseline", "labels", "per_class", "class_counts")
+RUN_KEYS = ("split", "num_failed", "failed", "views", "averaging")  # of metrics.json, beside those of the task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +42,7 @@ class Run:
     recipe: str  # the text of recipe.yaml
     log: Columns
     validation: Columns
+    task: type[Classification]
     metrics: Mapping[str, Any] | None  # of the split that is reported
     provenance: Mapping[str, Any]  # from the checkpoint
     unread: tuple[str, ...] = ()  # training videos that could not be read, one line each
@@ -72,6 +70,10 @@ def read_run(path: Path) -> Run:
     record = read_record(checkpoint) if checkpoint else None
     if record is None:
         notes.append("No best/ or last/ checkpoint: parameters, versions and data fingerprint are not known.")
+    metrics = _read_metrics(evaluations[split]) if split else None
+    task = SingleLabel if metrics is None else task_of_metrics(metrics)
+    steps = [column.key for column in task.steps]
+    validated = [key for key in steps if key in task.validation_header()]
     recipe_file = path / "recipe.yaml"
     recipe = load_yaml(recipe_file) if recipe_file.is_file() else {}
     if not recipe:
@@ -82,18 +84,19 @@ def read_run(path: Path) -> Run:
         model=record.model_name if record else _model_name(recipe),
         num_parameters=_num_parameters(checkpoint / WEIGHTS) if checkpoint else None,
         recipe=recipe_file.read_text(encoding="utf-8") if recipe else "",
-        log=_read_columns(path / "log.csv", LOG_COLUMNS, "no training curves", notes),
-        validation=_read_columns(path / "validation.csv", VALIDATION_COLUMNS, "no validation curves", notes),
-        metrics=_read_metrics(evaluations[split]) if split else None,
+        log=_read_columns(path / "log.csv", ("step", "lr", *steps, "wait_share", "seconds"), "training", notes),
+        validation=_read_columns(path / "validation.csv", ("step", *validated), "validation", notes),
+        task=task,
+        metrics=metrics,
         provenance=record.provenance if record else {},
         unread=tuple(line.reason for line in read_quarantine(unread)) if (unread := path / UNREADABLE).exists() else (),
         notes=notes,
     )
 
 
-def _read_columns(path: Path, required: tuple[str, ...], consequence: str, notes: list[str]) -> Columns:
+def _read_columns(path: Path, required: tuple[str, ...], kind: str, notes: list[str]) -> Columns:
     if not path.is_file():
-        notes.append(f"No {path.name}: {consequence}.")
+        notes.append(f"No {path.name}: no {kind} curves.")
         return {}
     try:
         with path.open(newline="", encoding="utf-8") as file:
@@ -124,25 +127,10 @@ def _number(cell: str, where: str) -> float:
 
 def _read_metrics(path: Path) -> Mapping[str, Any]:
     metrics = _read_json(path)
-    if "heads" in metrics:
-        parts = [(metrics, (*RUN_KEYS, *ACCURACY_KEYS)), *((head, HEAD_KEYS) for head in metrics["heads"].values())]
-    else:
-        parts = [(metrics, (*RUN_KEYS, *(MULTI_LABEL_KEYS if is_multi_label(metrics) else HEAD_KEYS)))]
-    missing = [key for part, keys in parts for key in keys if key not in part]
+    missing = [key for key in RUN_KEYS if key not in metrics] or task_of_metrics(metrics).missing_keys(metrics)
     if missing:
         raise DataError(f"{path}: expected the key '{missing[0]}'; run `tubelet evaluate` again")
     return metrics
-
-
-def is_multi_label(metrics: Mapping[str, Any]) -> bool:
-    """Whether the metrics are those of classes that do not exclude each other."""
-    return "mean_average_precision" in metrics
-
-
-def heads_of(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
-    """The metrics of each head by its name; of the only one under the name ""."""
-    heads: dict[str, Mapping[str, Any]] = metrics.get("heads", {"": metrics})
-    return heads
 
 
 def _read_json(path: Path) -> dict[str, Any]:

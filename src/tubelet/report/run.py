@@ -6,10 +6,11 @@ import dataclasses
 import math
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import UInt8
@@ -19,8 +20,11 @@ from markupsafe import Markup
 from tubelet.errors import TubeletError
 from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
-from tubelet.report.read import Run, is_multi_label, read_run
+from tubelet.report.read import Run, read_run
 from tubelet.runs.folder import package_versions
+from tubelet.tasks.choose import TASKS
+from tubelet.tasks.classification import Classification
+from tubelet.tasks.metric import Column
 
 MAX_FRAMES = 8  # of a filmstrip
 
@@ -65,7 +69,7 @@ def write_run_report(
         group=max(plots.group_size(len(run.log.get("step", ()))) for run in read),
         baseline=_baseline(read),
         confusions=[(index, run, matrix) for index, run in enumerate(read) for matrix in tables.confusions(run)],
-        multi_label=any(run.metrics and is_multi_label(run.metrics) for run in read),
+        task=_task(read),
         is_evaluated=any(run.metrics for run in read),
         classes=tables.per_class(read),
         examples=[_filmstrip(example) for example in examples],
@@ -112,12 +116,9 @@ def _rows(facts: Sequence[Sequence[tables.Fact]]) -> list[tuple[str, str, list[t
 def _panels(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup]]:
     """Title, description and SVG of each panel that has something to show."""
     baseline = _baseline(runs)
-    for name, key, y_label in (
-        ("Loss", "loss", "nats"),
-        ("Top-1 accuracy", "top1", "%"),
-        ("mAP", "mean_average_precision", "%"),
-        ("Learning rate", "lr", ""),
-    ):
+    with_baseline = {run.task.best for run in runs if run.task.has_baseline_curve}
+    for column in (*_curves(runs), Column(key="lr", title="Learning rate")):
+        name, key, y_label = column.title, column.key, column.unit
         curves = [
             plots.Curve(steps=columns["step"], values=columns[key], series=series, is_validation=is_validation)
             for series, run in enumerate(runs)
@@ -126,15 +127,37 @@ def _panels(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup]]:
         ]
         if curves:
             is_share = y_label == "%"
-            level = baseline if key == "top1" else None
+            level = baseline if key in with_baseline else None
             svg = plots.panel(curves, y_label=y_label, salt=key, share=is_share, baseline=level)
             yield name, _describe(runs, key, is_share, level), Markup(svg)
 
 
 def _baseline(runs: Sequence[Run]) -> float | None:
     """The majority baseline that all evaluated runs share, if they do."""
-    baselines = {run.metrics.get("majority_baseline") for run in runs if run.metrics}
+    baselines = {_level(run.metrics, run.task) for run in runs if run.metrics}
     return baselines.pop() if len(baselines) == 1 else None
+
+
+def _level(metrics: Mapping[str, Any], task: type[Classification]) -> float | None:
+    level: float | None = metrics.get(task.baseline) if task.has_baseline_curve else None
+    return level
+
+
+def _curves(runs: Sequence[Run]) -> Iterator[Column]:
+    """What is drawn over training steps: values of steps, then metrics that are measured in validations alone."""
+    found: dict[str, Column] = {}
+    for task in dict.fromkeys(run.task for run in runs):
+        metrics = ((metric, metric.shows["curve"].title) for metric in task.columns("curve"))
+        of_metrics = (Column(key=m.key, title=title or m.title, unit=m.unit) for m, title in metrics)
+        for column in (*task.steps, *of_metrics):
+            found.setdefault(column.key, column)
+    yield from found.values()
+
+
+def _task(runs: Sequence[Run]) -> type[Classification]:
+    """The task whose words the page uses, where runs are of several: the first of ``TASKS``."""
+    evaluated = {run.task for run in runs if run.metrics} or {run.task for run in runs}
+    return next(task for task in TASKS if task in evaluated)
 
 
 def _describe(runs: Sequence[Run], key: str, is_share: bool, baseline: float | None) -> str:

@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 
 from tubelet.report import numbers
-from tubelet.report.read import Run, heads_of, is_multi_label
+from tubelet.report.read import Run
+from tubelet.tasks.classification import Classification
+from tubelet.tasks.metric import Cell, Metric, Unit
 
 MAX_MATRIX_CLASSES = 60  # beyond, a matrix cannot be read and only the most frequent confusions are listed
 MAX_WIDE_CELLS = 12  # classes up to which a cell has room for a percentage and a count
@@ -30,7 +32,7 @@ class Fact:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ConfusionCell:
     """One cell of a confusion matrix. ``share`` is of its row, in [0, 1]."""
 
     share: float
@@ -45,7 +47,7 @@ class Confusion:
 
     head: str  # empty where there is one
     labels: Sequence[str]
-    rows: Sequence[tuple[str, int, Sequence[Cell]]]  # true class, its videos, its cells
+    rows: Sequence[tuple[str, int, Sequence[ConfusionCell]]]  # true class, its videos, its cells
     is_wide: bool
     mistakes: Sequence[tuple[str, str, int, int]]  # true, predicted, videos, videos of the true class
     num_mistakes: int
@@ -56,43 +58,37 @@ def facts(run: Run) -> list[Fact]:
     parameters = "–" if run.num_parameters is None else numbers.parameters(run.num_parameters)
     shape = [Fact("Parameters", parameters), training_time(run)]
     if run.metrics is None:
-        return [Fact("Top-1", "–", "not evaluated"), *shape]
-    m = run.metrics
-    if is_multi_label(m):
-        return [*_precision_facts(m), *_videos_facts(m), *shape]
-    low, high = numbers.wilson_interval(m["top1"], m["num_videos"])
-    right = round(m["top1"] * m["num_videos"])
+        return [Fact(title_of(run.task.decisive("auto")), "–", "not evaluated"), *shape]
+    cells = run.task.cells("report", run.metrics)
+    return [*(_fact(cell) for cell in cells), *_videos_facts(run.metrics), *shape]
+
+
+def title_of(metric: Metric) -> str:
+    """How the report calls a metric."""
+    return metric.shows["report"].title or metric.title
+
+
+def _fact(cell: Cell) -> Fact:
+    if cell.value is None:
+        return Fact(cell.title, "–", cell.metric.undefined)
+    note = _right_answers(cell) if cell.metric.is_right_answers else cell.metric.note(cell.values)
+    return Fact(cell.title, text_of(cell.value, cell.unit), note, "" if cell.head else cell.metric.meaning(cell.values))
+
+
+def text_of(value: float | None, unit: Unit) -> str:
+    """A value as a report shows it."""
+    return numbers.percent(value) if unit == "%" else numbers.decimal(value)
+
+
+def _right_answers(cell: Cell) -> str:
+    """How many videos a share is of, with its interval; of one of several heads, with its baseline."""
+    m, share = cell.values, cell.value or 0.0
+    videos = numbers.count(m["num_videos"], "video")
+    if cell.head:
+        return f"{videos}; always “{m['majority_label']}” reaches {numbers.percent(m['majority_baseline'])}"
+    low, high = numbers.wilson_interval(share, m["num_videos"])
     interval = f"95{numbers.SPACE}% interval {100 * low:.1f} to {numbers.percent(high)}"
-    videos = f"{right:,} of {numbers.count(m['num_videos'], 'video')} right; {interval}"
-    several = "heads" in m
-    top5 = Fact(f"Top-{m['top5_k']}", numbers.percent(m["top5"]))
-    return [
-        Fact("Top-1", numbers.percent(m["top1"]), videos, "of actions: every head is right" if several else ""),
-        *([top5] if several or m["top5_k"] < len(m["labels"]) else []),
-        *(fact for head, of_head in m.get("heads", {}).items() for fact in _head_facts(head, of_head)),
-        Fact("Mean class", numbers.percent(m["mean_class"]), "", "mean of the per-class accuracies"),
-        *([] if several else [_auroc(m)]),
-        Fact("Calibration error", numbers.percent(m["calibration_error"]), "", "mean gap of confidence and accuracy"),
-        Fact("Majority baseline", numbers.percent(m["majority_baseline"]), f"always “{m['majority_label']}”"),
-        *_videos_facts(m),
-        *shape,
-    ]
-
-
-def _head_facts(head: str, m: Mapping[str, Any]) -> Iterator[Fact]:
-    """Accuracies of one of several heads."""
-    always = f"always “{m['majority_label']}” reaches {numbers.percent(m['majority_baseline'])}"
-    yield Fact(f"Top-1 of {head}", numbers.percent(m["top1"]), f"{numbers.count(m['num_videos'], 'video')}; {always}")
-    if m["top5_k"] < len(m["labels"]):
-        yield Fact(f"Top-{m['top5_k']} of {head}", numbers.percent(m["top5"]))
-
-
-def _precision_facts(m: Mapping[str, Any]) -> Iterator[Fact]:
-    """Where a video may have several labels."""
-    nothing = numbers.percent(m["prevalence_baseline"])
-    yield Fact("mAP", numbers.percent(m["mean_average_precision"]), f"{m['num_videos']:,} videos", "mean over classes")
-    yield Fact("Prevalence baseline", nothing, "", "mAP of scores that say nothing")
-    yield _auroc(m)
+    return f"{round(share * m['num_videos']):,} of {videos} right; {interval}"
 
 
 def _videos_facts(m: Mapping[str, Any]) -> Iterator[Fact]:
@@ -121,14 +117,7 @@ def warnings(runs: Sequence[Run]) -> Iterator[str]:
     evaluated = [run for run in runs if run.metrics is not None]
     for run in evaluated:
         m: Mapping[str, Any] = run.metrics or {}
-        if is_multi_label(m):
-            if m["mean_average_precision"] <= m["prevalence_baseline"]:
-                yield f"{run.name}: mAP is not above the {numbers.percent(m['prevalence_baseline'])} of no knowledge."
-        elif m["top1"] <= m["majority_baseline"]:
-            yield (
-                f"{run.name}: top-1 {numbers.percent(m['top1'])} is not above the majority baseline: always answering "
-                f"“{m['majority_label']}” reaches {numbers.percent(m['majority_baseline'])}."
-            )
+        yield from (f"{run.name}: {line}" for line in _no_better_than_nothing(run.task, m))
         if m["num_failed"]:
             yield f"{run.name}: {numbers.count(m['num_failed'], 'file')} failed; see Failed files."
     for key, what in (
@@ -137,23 +126,31 @@ def warnings(runs: Sequence[Run]) -> Iterator[str]:
         ("views", "views"),
         ("labels", "classes"),
     ):
-        values = {run.name: _comparable(run.metrics or {}, key) for run in evaluated}
+        values = {run.name: _comparable(run, key) for run in evaluated}
         if len({str(value) for value in values.values()}) > 1:
             listed = "" if key == "labels" else ": " + ", ".join(f"{name} {value}" for name, value in values.items())
             yield f"These runs differ in their {what}{listed}. Their accuracies are not directly comparable."
 
 
-def _comparable(metrics: Mapping[str, Any], key: str) -> Any:
+def _no_better_than_nothing(task: type[Classification], m: Mapping[str, Any]) -> Iterator[str]:
+    best, baseline = task.decisive("auto"), m.get(task.baseline)
+    value = m[best.key]
+    if baseline is not None and (value >= baseline if best.is_lower_better else value <= baseline):
+        texts = {"best": text_of(value, best.unit), "baseline": text_of(baseline, best.unit)}
+        yield task.warning.format_map({**m, **texts})
+
+
+def _comparable(run: Run, key: str) -> Any:
+    metrics = run.metrics or {}
     if key == "labels":
-        return [(head, of_head["labels"]) for head, of_head in heads_of(metrics).items()]
+        return [(head, of_head["labels"]) for head, of_head in run.task.parts(metrics).items()]
     return metrics[key]
 
 
 def confusions(run: Run) -> list[Confusion]:
-    """The matrix of each head; none where there are no metrics, or where classes do not exclude each other."""
-    if run.metrics is None or is_multi_label(run.metrics):
-        return []
-    return [confusion(of_head, head) for head, of_head in heads_of(run.metrics).items()]
+    """The matrix of each head that has one. Classes that do not exclude each other have none."""
+    parts = {} if run.metrics is None else run.task.parts(run.metrics)
+    return [confusion(part, head) for head, part in parts.items() if "confusion" in part]
 
 
 def confusion(metrics: Mapping[str, Any], head: str = "") -> Confusion:
@@ -166,7 +163,7 @@ def confusion(metrics: Mapping[str, Any], head: str = "") -> Confusion:
         for j, (predicted, count) in enumerate(zip(labels, counts, strict=True)):
             share = count / total if total else 0.0
             title = f"true {true}, predicted {predicted}: {count} of {total} ({numbers.percent(share)})"
-            cells.append(Cell(share, count, title, i == j))
+            cells.append(ConfusionCell(share, count, title, i == j))
             if count and i != j:
                 mistakes.append((true, predicted, count, total))
         rows.append((true, total, cells))
@@ -183,11 +180,11 @@ def confusion(metrics: Mapping[str, Any], head: str = "") -> Confusion:
 
 def per_class(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, float | None] | None]]]:
     """For each class, of several heads as ``head: class``: for each run (videos, accuracy or None), or None where the
-    run does not have the class. Where a video may have several labels, average precision stands for accuracy."""
+    run does not have the class. What stands for accuracy is ``Classification.per_class``."""
     columns = [
         {
             f"{head}: {label}" if head else label: (of_head["class_counts"][label], value)
-            for head, of_head in heads_of(run.metrics).items()
+            for head, of_head in run.task.parts(run.metrics).items()
             for label, value in of_head["per_class"].items()
         }
         if run.metrics
@@ -207,11 +204,3 @@ def flat(data: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
         yield prefix, ", ".join("none" if value is None else str(value) for value in data) or "none"
     else:
         yield prefix, "none" if data is None or data == {} else str(data)
-
-
-def _auroc(metrics: Mapping[str, Any]) -> Fact:
-    if metrics["auroc"] is None:
-        return Fact("AUROC", "–", "not defined: all videos are of one class")
-    binary = len(metrics["labels"]) == 2
-    meaning = f"of “{metrics['labels'][1]}”" if binary else "mean over classes, each against the rest"
-    return Fact("AUROC", numbers.decimal(metrics["auroc"]), "", meaning)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -101,7 +102,7 @@ def carry_out(recipe: Recipe, folder: Path, key: str, session: Session) -> Outco
         outcome = Outcome(
             key=key,
             diverged=None,
-            metrics=_figures(result.evaluation.metrics.to_dict()),
+            metrics=_figures(result.evaluation.metrics),
             num_steps=result.state.step,
             train_seconds=round(result.state.seconds, 3),
         )
@@ -125,7 +126,7 @@ def read_outcome(folder: Path) -> Outcome | None:
         raise DataError(f"{file}: cannot be read ({error}); remove {folder} to run it again") from None
 
 
-def _figures(metrics: dict[str, Any]) -> dict[str, float | None]:
+def _figures(metrics: Mapping[str, Any]) -> dict[str, float | None]:
     """The numbers among the metrics, without tables and counts of classes."""
     return {
         name: None if value is None else float(value)

@@ -33,7 +33,9 @@ from tubelet.runs.initialization import InitializedModel, first_model
 from tubelet.session.device import keep_freed_memory
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.session.session import Session
-from tubelet.training.engine import TrainingSetup, fit
+from tubelet.tasks.choose import task_of
+from tubelet.training.engine import fit
+from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.resume import TrainingState
 from tubelet.training.state.storage import explaining_storage
@@ -139,6 +141,7 @@ def _training_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, ses
         sampling=recipe.training.sampling,
         rank=session.processes.rank,
         num_processes=session.processes.size,
+        targets=task_of(protocol).targets,
         **_reading(recipe),
     )
 
@@ -242,7 +245,9 @@ def _views_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, sessio
     processes = session.processes
     batch_size = max(1, recipe.training.batch_size // (protocol.num_views * processes.size))
     dataset = make_dataset(manifest, protocol, "views")
-    return Loader(dataset, batch_size, rank=processes.rank, num_processes=processes.size, **_reading(recipe))
+    targets = task_of(protocol).targets
+    rank, size = processes.rank, processes.size
+    return Loader(dataset, batch_size, rank=rank, num_processes=size, targets=targets, **_reading(recipe))
 
 
 def _reading(recipe: Recipe) -> _Reading:

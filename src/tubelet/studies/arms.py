@@ -22,7 +22,7 @@ from tubelet import config
 from tubelet.errors import ConfigError, nearest
 from tubelet.published import published_results
 from tubelet.recipe import COMPARISONS, Recipe, load_recipe
-from tubelet.studies.items import Metric
+from tubelet.studies.items import COMPARED, kept_metrics
 
 Fields = dict[str, Any]  # dotted recipe field: value
 RATE = "optim.lr"
@@ -48,7 +48,7 @@ class Dataset:
 
     base: str | None = None  # recipe that the arms differ from here; none: that of the comparison
     fields: Fields = field(default_factory=dict)  # of the recipe, that choose the data
-    metric: Metric | None = None  # in place of the comparison's
+    metric: str | None = None  # in place of the comparison's
     levels: tuple[float, ...] | None = None  # in place of the comparison's
 
 
@@ -103,7 +103,7 @@ class Comparison:
     arms: dict[str, Arm]
     contrasts: tuple[tuple[str, str], ...]  # pairs of arms that are judged, the first against the second
     tuning: Tuning
-    metric: Metric = "top1"  # decides in tuning (validation) and is judged (test)
+    metric: str = COMPARED.best  # decides in tuning (validation) and is judged (test)
     num_seeds: int = 5  # final runs of each arm
     fields: Fields = field(default_factory=dict)  # of the recipe, the same for all arms
     one_setting: dict[str, float] | None = None  # the same for all arms, run beside the tuned ones for contrast
@@ -127,6 +127,10 @@ class Comparison:
             raise ConfigError("a contrast needs two different arms")
         if self.num_seeds < 1:
             raise ConfigError(f"num_seeds must be at least 1, got {self.num_seeds}")
+        known = kept_metrics()
+        for metric in (self.metric, *(of.metric for of in self.datasets.values())):
+            if metric is not None and metric not in known:
+                raise ConfigError(f"'metric' must be one of {', '.join(known)}, got '{metric}'{nearest(metric, known)}")
         sources = {row.source for row in published_results()}
         for source in self.published:
             if source not in sources:
@@ -152,7 +156,7 @@ class Comparison:
         """The arms that also run at the setting that is the same for all."""
         return [name for name in self.running if not self.one_setting_arms or name in self.one_setting_arms]
 
-    def metric_on(self, dataset: str) -> Metric:
+    def metric_on(self, dataset: str) -> str:
         """What decides and is judged on a dataset."""
         return self.datasets[dataset].metric or self.metric
 

@@ -22,7 +22,9 @@ from tubelet.errors import ConfigError, DataError
 from tubelet.recipe import Recipe
 from tubelet.runs.result import content_key
 from tubelet.studies.arms import FIRST_SEED, GENERATED, START, Comparison, Generated
-from tubelet.studies.items import Item, item_of
+from tubelet.studies.items import COMPARED, Item, item_of
+
+NUMBERS = ("no", "one", "two")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,9 +163,14 @@ def _check_splits(dataset: str, manifest: Manifest, metric: str) -> None:
         )
     if len(manifest.class_names) != 1 or manifest.multi_label:
         raise ConfigError(f"dataset '{dataset}': a comparison needs one head with one label per video")
-    for name in ("val", "test") if metric == "auroc" else ():
-        if sum(count > 0 for count in manifest.split(name).class_counts().values()) < 2:
-            raise DataError(f"dataset '{dataset}': split {name} has one class, and AUROC needs two; use metric top1")
+    found = COMPARED.decisive(metric)
+    for name in ("val", "test"):
+        num_classes = sum(count > 0 for count in manifest.split(name).class_counts().values())
+        if num_classes < found.num_classes_needed:
+            raise DataError(
+                f"dataset '{dataset}': split {name} has {NUMBERS[num_classes]} class, and {found.title} needs "
+                f"{NUMBERS[found.num_classes_needed]}; use metric {COMPARED.best}"
+            )
 
 
 def _judged_items(manifest: Manifest) -> list[tuple[Item, tuple[int, ...]]]:

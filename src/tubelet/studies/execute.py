@@ -17,6 +17,7 @@ from tubelet.runs.result import Outcome
 from tubelet.session.session import Session
 from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
 from tubelet.studies.assets import Materials
+from tubelet.studies.items import COMPARED
 from tubelet.studies.jobs import Job, make_job, start_job
 from tubelet.studies.tuning import Choice, Grid, Setting, choose, extended, settings_of
 from tubelet.studies.workers import Shares, Workers
@@ -132,7 +133,8 @@ class _Execution:
             if value is None and outcome.diverged is None:
                 raise ConfigError(f"{job.name}: the validation split does not have the metric {metric}")
             scores[job.arm].setdefault(job.setting, []).append(value)
-        return {arm: choose(grid, of_arm) for arm, of_arm in scores.items()}
+        is_lower_better = COMPARED.decisive(metric).is_lower_better
+        return {arm: choose(grid, of_arm, is_lower_better=is_lower_better) for arm, of_arm in scores.items()}
 
     def make(self, jobs: Sequence[Job], *, num_before: int, num_later: int, phase: str) -> None:
         """Make what is missing of ``jobs``; a run that stands in it twice is made once."""

@@ -11,17 +11,22 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int
 
 from tubelet.data.manifest.manifest import Sample
 from tubelet.data.manifest.quarantine import row_path
 from tubelet.errors import DataError
+from tubelet.tasks.class_scores import class_scores
+from tubelet.tasks.metric import Metric, Place
+from tubelet.tasks.single_label import SingleLabel
 
-Metric = Literal["top1", "auroc"]
+COMPARED = SingleLabel  # the task that arms are compared on
+PLACES: tuple[Place, ...] = ("comparison", "study")  # whose metrics are kept of each run
 NUM_SAMPLES = 2000  # resampled test sets
 SEED = 20_240_607  # of the draws, the same for every comparison
 
@@ -95,37 +100,27 @@ def draw_weights(num_items: int, num_samples: int = NUM_SAMPLES) -> Float[np.nda
     return rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=num_samples).astype(np.float64)
 
 
-def resampled_metric(runs: list[Scores], metric: Metric, weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R S"]:
-    """The metric of each run (seed) of one arm on each resampled set."""
-    of_run = _weighted_top1 if metric == "top1" else _weighted_auroc
-    return np.stack([of_run(run, weights) for run in runs], axis=1)
+def kept_metrics() -> dict[str, Metric]:
+    """What is kept of each run, and what a comparison may judge, by their keys."""
+    return {metric.key: metric for place in PLACES for metric in COMPARED.columns(place)}
 
 
-def _weighted_top1(scores: Scores, weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, " R"]:
-    right = (scores.probs.argmax(axis=1) == scores.labels).astype(np.float64)
-    return weights @ right / weights.sum(axis=1)
+def resampled_metric(runs: list[Scores], metric: str, weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R S"]:
+    """The metric of each run (seed) of one arm on each resampled set; NaN where it is not defined."""
+    found = COMPARED.decisive(metric)
+    of_run = found.resampled or partial(_set_by_set, found)
+    return np.stack([of_run(run.probs, run.labels, weights) for run in runs], axis=1)
 
 
-def _weighted_auroc(scores: Scores, weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, " R"]:
-    """Of class 1 when there are two classes, else the mean over classes, as ``evaluation.metrics``."""
-    num_classes = len(scores.classes)
-    columns = [1] if num_classes == 2 else range(num_classes)
-    areas = np.array([_weighted_area(scores.probs[:, c], scores.labels == c, weights) for c in columns])
-    with np.errstate(invalid="ignore"):  # no class has both sides: not defined
-        return np.asarray(np.nansum(areas, axis=0) / (~np.isnan(areas)).sum(axis=0))
-
-
-def _weighted_area(
-    values: Float[np.ndarray, " N"], positive: np.ndarray, weights: Float[np.ndarray, "R N"]
+def _set_by_set(
+    metric: Metric, probs: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"], weights: Float[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:
-    """Chance that a positive scores above a negative, ties one half, where items count by their weight."""
-    order = np.argsort(values, kind="stable")
-    values, positive, weights = values[order], positive[order], weights[:, order]
-    below = np.pad(np.cumsum(weights * ~positive, axis=1), ((0, 0), (1, 0)))  # R N+1
-    first = np.searchsorted(values, values[positive], side="left")
-    last = np.searchsorted(values, values[positive], side="right")
-    of_positives = weights[:, positive]
-    wins = (of_positives * (below[:, first] + below[:, last]) / 2).sum(axis=1)
-    pairs = of_positives.sum(axis=1) * below[:, -1]
-    with np.errstate(invalid="ignore"):
-        return np.asarray(np.where(pairs > 0, wins / pairs, np.nan))
+    """A metric that does not know weights: items are repeated as often as they were drawn."""
+    names = [str(i) for i in range(probs.shape[1])]
+    values = []
+    for row in weights.astype(int):
+        drawn = np.repeat(np.arange(len(labels)), row)
+        scores = class_scores(torch.from_numpy(probs[drawn]), torch.from_numpy(labels[drawn]), names)
+        value = metric.compute(scores)
+        values.append(np.nan if value is None else value)
+    return np.array(values, dtype=np.float64)

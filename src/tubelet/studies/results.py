@@ -23,13 +23,12 @@ from tubelet.errors import DataError
 from tubelet.studies.arms import Comparison
 from tubelet.studies.convergence import area_under_curve, steps_to
 from tubelet.studies.execute import Executed
-from tubelet.studies.items import Metric, draw_weights, on_common_items, read_scores, resampled_metric
+from tubelet.studies.items import COMPARED, draw_weights, kept_metrics, on_common_items, read_scores, resampled_metric
 from tubelet.studies.jobs import TEST, Job, views_file
 from tubelet.studies.statistics import Contrast, Interval, Pair, contrast, interval_of, sentence
 from tubelet.studies.timing import Cost
 from tubelet.studies.tuning import Choice, text_of
-
-FIGURES = ("top1", "auroc", "mean_class", "loss")  # of the test split
+from tubelet.tasks.task import LOSS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,11 +75,11 @@ class ProtocolResult:
     sentences: tuple[str, ...]  # one per contrast
 
     @property
-    def other_metric(self) -> str | None:
-        """The one that is shown beside, where every arm has it."""
-        other = "auroc" if self.metric == "top1" else "top1"
+    def shown_metrics(self) -> list[str]:
+        """The one that is judged, then those that are shown beside it, where every arm has them."""
+        others = [metric.key for metric in COMPARED.columns("comparison") if metric.key != self.metric]
         tested = [arm for arm in self.arms if arm.test]  # not those that always diverged
-        return other if tested and all(other in arm.test for arm in tested) else None
+        return [self.metric, *(key for key in others if tested and all(key in arm.test for arm in tested))]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +169,7 @@ def _protocol(comparison: Comparison, name: str, dataset: str, jobs: Sequence[Jo
         metric=metric,
         arms=tuple(arms.values()),
         contrasts=tuple(found),
-        sentences=tuple(sentence(one, f"test {metric}") for one in found),
+        sentences=tuple(sentence(one, difference_name(metric)) for one in found),
     )
 
 
@@ -178,11 +177,14 @@ def _arm(comparison: Comparison, arm: str, jobs: Sequence[Job]) -> ArmResult:
     metric = comparison.metric_on(jobs[0].dataset)
     runs = [_run(job, metric) for job in jobs]
     sound = [run for run in runs if run.diverged is None]
-    figures = [name for name in FIGURES if sound and all(run.test.get(name) is not None for run in sound)]
+    figures = [name for name in kept_metrics() if sound and all(run.test.get(name) is not None for run in sound)]
     areas = [area_under_curve(run.curve["step"], run.curve[metric]) for run in sound]
     levels = {
         f"{level:g}": tuple(
-            steps_to(run.curve["step"], run.curve[metric], level, is_lower_better=False) for run in sound
+            steps_to(
+                run.curve["step"], run.curve[metric], level, is_lower_better=COMPARED.decisive(metric).is_lower_better
+            )
+            for run in sound
         )
         for level in comparison.levels_on(jobs[0].dataset)
     }
@@ -207,11 +209,11 @@ def _with_views(jobs: Sequence[Job], runs: Sequence[Run], number: int, metric: s
 
 
 def _interval(name: str, values: Sequence[float | None]) -> Interval:
-    """Of one figure over the seeds; but for the loss, figures are shares, and their mean lies between 0 and 1."""
-    found = interval_of(np.array(values, dtype=np.float64))
-    if name == "loss" or math.isnan(found.low):
+    """Of one figure over the seeds; a mean lies within the bounds of its values."""
+    found, (lowest, highest) = interval_of(np.array(values, dtype=np.float64)), COMPARED.decisive(name).bounds
+    if math.isnan(found.low):
         return found
-    return dataclasses.replace(found, low=max(found.low, 0.0), high=min(found.high, 1.0))
+    return dataclasses.replace(found, low=max(found.low, lowest), high=min(found.high, highest))
 
 
 def _run(job: Job, metric: str) -> Run:
@@ -225,7 +227,7 @@ def _run(job: Job, metric: str) -> Run:
         seed=job.seed,
         folder=folder,
         diverged=None,
-        test={name: content.get(name) for name in FIGURES},
+        test={name: content.get(name) for name in kept_metrics()},
         confusion=tuple(tuple(row) for row in content["confusion"]),
         curve=_curve(job, metric),
         num_steps=outcome.num_steps,
@@ -235,8 +237,12 @@ def _run(job: Job, metric: str) -> Run:
     )
 
 
-def _pair(metric: Metric, jobs: Mapping[str, Sequence[Job]], first: ArmResult, second: ArmResult) -> Pair:
-    """Seeds at which neither arm diverged, on the test items that all of their runs scored."""
+def _pair(metric: str, jobs: Mapping[str, Sequence[Job]], first: ArmResult, second: ArmResult) -> Pair:
+    """Seeds at which neither arm diverged, on the test items that all of their runs scored.
+
+    Of a metric that is better when lower, values and differences have the other sign: larger is better for a pair.
+    """
+    sign = -1 if COMPARED.decisive(metric).is_lower_better else 1
     arms = (first, second)
     seeds = {r.seed for r in first.runs if r.diverged is None} & {r.seed for r in second.runs if r.diverged is None}
     values = [np.array([run.test[metric] for run in arm.runs if run.seed in seeds], dtype=np.float64) for arm in arms]
@@ -255,9 +261,9 @@ def _pair(metric: Metric, jobs: Mapping[str, Sequence[Job]], first: ArmResult, s
     return Pair(
         first=first.arm,
         second=second.arm,
-        first_values=values[0],
-        second_values=values[1],
-        item_differences=differences,
+        first_values=sign * values[0],
+        second_values=sign * values[1],
+        item_differences=None if differences is None else sign * differences,
         num_diverged=(first.num_diverged, second.num_diverged),
     )
 
@@ -310,8 +316,17 @@ def _metrics(job: Job, name: Path) -> dict[str, Any]:
     return content
 
 
+def difference_name(metric: str) -> str:
+    """What a difference is of, in sentences and notes."""
+    is_lower_better = COMPARED.decisive(metric).is_lower_better
+    return (
+        f"test {metric} (lower is better; positive where the first is lower)" if is_lower_better else f"test {metric}"
+    )
+
+
 def _curve(job: Job, metric: str) -> dict[str, tuple[float, ...]]:
     """The validations of a run, those without a value left out."""
+    names = ("step", *dict.fromkeys((metric, LOSS.key)))
     with (job.folder / "validation.csv").open(encoding="utf-8", newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row[metric] and row["loss"]]
-    return {name: tuple(float(row[name]) for row in rows) for name in ("step", metric, "loss")}
+        rows = [row for row in csv.DictReader(stream) if all(row[name] for name in names)]
+    return {name: tuple(float(row[name]) for row in rows) for name in names}

@@ -22,6 +22,7 @@ from tubelet.errors import ConfigError
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
 from tubelet.runs.result import Outcome
+from tubelet.tasks.choose import ranked_metric, study_columns
 
 Values = tuple[tuple[str, str], ...]  # (recipe field, text of its value) of each axis
 Make = Callable[[Values, int], Recipe]  # the recipe of a setting and a seed
@@ -70,7 +71,7 @@ class Sweep:
     def best(self) -> Setting | None:
         """The setting with the best mean among those of which no run diverged; none: all did."""
         sound = [s for s in self.settings if s.scores(self.metric) and not s.num_diverged]
-        sign = -1 if self.metric == "loss" else 1
+        sign = -1 if ranked_metric(self.metric).is_lower_better else 1
         return max(sound, key=lambda s: sign * mean(s.scores(self.metric)), default=None)
 
     def to_dict(self) -> dict[str, Any]:
@@ -170,9 +171,8 @@ def _table(sweep: Sweep) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     fields = [key for key, _ in sweep.settings[0].values]
-    figures = ("top1", "mean_class", "auroc", "mean_average_precision", "loss")
     present = {name for setting in sweep.settings for o in setting.outcomes.values() for name in o.metrics}
-    shown = [name for name in figures if name in present]
+    shown = [name for name in study_columns() if name in present]
     writer.writerow([*fields, "seed", "outcome", *shown, "num_steps", "train_seconds", "folder"])
     for setting in sweep.settings:
         for seed, outcome in sorted(setting.outcomes.items()):

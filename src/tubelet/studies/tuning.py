@@ -34,13 +34,13 @@ def settings_of(grid: Grid) -> list[Setting]:
     return [tuple(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def choose(grid: Grid, scores: Scores) -> Choice:
+def choose(grid: Grid, scores: Scores, *, is_lower_better: bool = False) -> Choice:
     """The setting with the best mean; one of which a run diverged stands behind all that never did.
 
     Of equals, the first in the order of the grid: the lowest values.
     """
     settings = settings_of(grid)
-    best = max(settings, key=lambda setting: _rank(scores[setting]))
+    best = max(settings, key=lambda setting: _rank(scores[setting], -1 if is_lower_better else 1))
     runs = [score for setting in settings for score in scores[setting]]
     at_edge = [
         key for key, value in best if len(grid[key]) > 2 and value in (grid[key][0], grid[key][-1])
@@ -77,9 +77,9 @@ def text_of(setting: Setting) -> str:
     return ",".join(f"{key.rpartition('.')[2]}={value:g}" for key, value in setting)
 
 
-def _rank(scores: Sequence[float | None]) -> tuple[bool, float]:
+def _rank(scores: Sequence[float | None], sign: int) -> tuple[bool, float]:
     reached = [score for score in scores if score is not None]
-    return len(reached) == len(scores), sum(reached) / len(reached) if reached else -math.inf
+    return len(reached) == len(scores), sign * sum(reached) / len(reached) if reached else -math.inf
 
 
 def _rounded(value: float) -> float:

@@ -1,18 +1,18 @@
-"""How good a classifier with several heads is at actions: one class of each head, all of them right at once.
+"""Actions: one class of each head, as one answer, and what their scores on a split are worth.
 
-The scores are the products of the heads' probabilities (``tubelet.tasks.heads``); top-1 counts the videos whose
-best action is the true one, which is every head being right, top-k those whose true action is among the k best.
-Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model_utils.py``.
+The probability of an action is the product of those of its classes. Top-1 counts the videos whose best action is the
+true one, which is every head being right; top-k those whose true action is among the k best. Source:
+google-research/scenic, commit 4a38d475, ``projects/vivit/model_utils.py`` (``joint_accuracy``, ``joint_top_k``).
 
-    N  videos    K  classes of all heads together
+    N  videos of a split    B  videos    K  classes of all heads together    k  best actions
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -20,50 +20,118 @@ from torch import Tensor
 from torchmetrics.functional.classification import binary_calibration_error
 
 from tubelet.errors import DataError
-from tubelet.tasks.heads import action_name, best_actions
-from tubelet.tasks.metrics import CALIBRATION_BINS, Metrics, OneAnswer
+from tubelet.tasks.class_scores import CALIBRATION_BINS
+from tubelet.tasks.metric import Values
 
+JOINT = " + "  # between the class names of an action
 Action = tuple[int, ...]  # class of each head
 
 
+def by_head(scores: Float[Tensor, "*B K"], sizes: Sequence[int]) -> tuple[Float[Tensor, "*B _"], ...]:
+    """The columns of each head.
+
+    Raises:
+        ValueError: the sizes do not add up to K.
+    """
+    if sum(sizes) != scores.shape[-1]:
+        raise ValueError(f"heads of {' + '.join(map(str, sizes))} classes do not fit {scores.shape[-1]} scores")
+    return scores.split(list(sizes), dim=-1)
+
+
+def action_name(names: Iterable[str]) -> str:
+    """How an action is written, from the class name of each head: ``door + open``."""
+    return JOINT.join(names)
+
+
+def best_actions(
+    probs: Float[Tensor, "B K"], sizes: Sequence[int], k: int | None = None
+) -> tuple[Float[Tensor, "B k"], Int[Tensor, "B k heads"]]:
+    """The most probable actions of each video, best first: their probabilities and the class of each head.
+
+    The product over all heads is never laid out in full: the k best pairs are made of the k best of each side.
+
+    Args:
+        probs: of all heads side by side, a distribution over each.
+        sizes: number of classes of each head.
+        k: how many, at most as many as there are. None means all.
+    """
+    num_videos = len(probs)
+    scores = probs.new_ones(num_videos, 1)
+    classes = torch.zeros(num_videos, 1, 0, dtype=torch.int64, device=probs.device)
+    for part in by_head(probs, sizes):
+        index = part.argsort(dim=-1, descending=True, stable=True)[:, :k]  # B j
+        joint = scores[:, :, None] * part.gather(1, index)[:, None, :]  # B i j
+        num_before, num_added = joint.shape[1:]
+        pairs = torch.cat(
+            [
+                classes[:, :, None, :].expand(-1, -1, num_added, -1),
+                index[:, None, :, None].expand(-1, num_before, -1, -1),
+            ],
+            dim=-1,
+        ).flatten(1, 2)  # B (i j) heads
+        order = joint.flatten(1).argsort(dim=-1, descending=True, stable=True)[:, :k]
+        scores = joint.flatten(1).gather(1, order)
+        classes = pairs.gather(1, order[:, :, None].expand(-1, -1, pairs.shape[-1]))
+    return scores, classes
+
+
 @dataclass(frozen=True, kw_only=True)
-class ActionMetrics(OneAnswer):
-    """What ``metrics.json`` says about the actions, and about each head. Accuracies are shares in [0, 1]."""
+class ActionScores:
+    """The probabilities of the videos that have a label of every head, and the metrics of each head."""
 
-    num_videos: int  # with a label of every head; the metrics of a head count all videos that have one of it
-    top1: float
-    top5: float  # the true action is among the ``top5_k`` best
-    top5_k: int  # 5, or the number of actions when there are fewer
-    mean_class: float  # mean of the accuracies of the actions that occur
-    auroc: None = None  # not computed: almost every action has too few videos
-    calibration_error: float  # expected calibration error of the best action, 15 bins
-    loss: float  # mean over the heads of their mean negative log-likelihoods in nats, as in training
-    majority_baseline: float  # accuracy of always answering majority_label
-    majority_label: str
-    majority_source: Literal["train", "evaluated"]  # where the most frequent action was counted
-    heads: dict[str, Metrics]
+    probs: Float[Tensor, "N K"]
+    labels: Int[Tensor, "N heads"]
+    names: Sequence[Sequence[str]]
+    heads: Mapping[str, Values]
+    k: int
+    train_actions: Sequence[Action] | None  # None: not known
 
-    @property
-    def figures(self) -> dict[str, float | None]:
-        """The headline numbers by the name they are shown under."""
-        heads = {f"{head} top-1": metrics.top1 for head, metrics in self.heads.items()}
-        return {"action top-1": self.top1, f"action top-{self.top5_k}": self.top5, **heads}
+    @cached_property
+    def best(self) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k heads"]]:
+        """The best actions."""
+        return best_actions(self.probs, [len(names) for names in self.names], self.k)
 
-    @property
-    def headline(self) -> str:
-        heads = ", ".join(f"{head} {metrics.top1:.1%}" for head, metrics in self.heads.items())
-        return f"action top-1 {self.top1:.1%}, top-{self.top5_k} {self.top5:.1%}; top-1 of {heads}"
+    @cached_property
+    def right(self) -> Bool[Tensor, "N k"]:
+        """Which of the best actions is the true one."""
+        return (self.best[1] == self.labels[:, None]).all(dim=2)
+
+    @cached_property
+    def true(self) -> list[Action]:
+        """The action of each video."""
+        return [tuple(row) for row in self.labels.tolist()]
+
+    @cached_property
+    def trained(self) -> list[Action]:
+        """The training actions of which every head is known."""
+        return [action for action in self.train_actions or () if min(action) >= 0]
+
+    @cached_property
+    def majority(self) -> Action:
+        """The most frequent action."""
+        return Counter(self.trained or self.true).most_common(1)[0][0]
 
 
-def compute_action_metrics(
+def mean_class(scores: ActionScores) -> float:
+    hits = Counter(action for action, hit in zip(scores.true, scores.right[:, 0].tolist(), strict=True) if hit)
+    shares = torch.tensor([hits[action] / n for action, n in Counter(scores.true).items()], dtype=torch.float64)
+    return float(shares.mean())
+
+
+def calibration_error(scores: ActionScores) -> float:
+    confidence = scores.best[0][:, 0].clamp(max=1 - 2**-24)  # 1 would fall outside the last bin
+    return float(binary_calibration_error(confidence, scores.right[:, 0].long(), n_bins=CALIBRATION_BINS))
+
+
+def action_scores(
     probs: Float[Tensor, "N K"],
     labels: Int[Tensor, "N heads"],
     class_names: Sequence[Sequence[str]],
-    heads: dict[str, Metrics],
+    heads: Mapping[str, Values],
     k: int = 5,
     train_actions: Sequence[Action] | None = None,
-) -> ActionMetrics:
-    """The metrics of the actions.
+) -> ActionScores:
+    """The scores of the videos that have a label of every head.
 
     Args:
         probs: of all heads side by side, a distribution over each.
@@ -72,7 +140,7 @@ def compute_action_metrics(
         heads: the metrics of each head.
         k: the k of top-k, clamped to the number of actions.
         train_actions: of the training videos. The majority baseline answers their most frequent one, as a model
-            could; without them it answers that of ``labels``.
+            could. None means that it answers that of ``labels``.
 
     Raises:
         DataError: no video has a label of every head.
@@ -80,29 +148,11 @@ def compute_action_metrics(
     known = (labels >= 0).all(dim=1)
     if not known.any():
         raise DataError(f"no video has a label of every head ({', '.join(heads)}): there are no actions to count")
-    probs, labels = probs.detach().double().cpu()[known], labels.cpu()[known]
-    scores, best = best_actions(probs, [len(names) for names in class_names], k)
-    right = (best == labels[:, None]).all(dim=2)  # N k
-    true = [tuple(row) for row in labels.tolist()]
-    counted = true if train_actions is None else [action for action in train_actions if min(action) >= 0]
-    majority = Counter(counted or true).most_common(1)[0][0]
-    confidence = scores[:, 0].clamp(max=1 - 2**-24)  # 1 would fall outside the last bin
-    return ActionMetrics(
-        num_videos=len(true),
-        top1=float(right[:, 0].double().mean()),
-        top5=float(right.any(dim=1).double().mean()),
-        top5_k=best.shape[1],
-        mean_class=_mean_class(right[:, 0], true),
-        calibration_error=float(binary_calibration_error(confidence, right[:, 0].long(), n_bins=CALIBRATION_BINS)),
-        loss=sum(metrics.loss for metrics in heads.values()) / len(heads),
-        majority_baseline=true.count(majority) / len(true),
-        majority_label=action_name(names[i] for names, i in zip(class_names, majority, strict=True)),
-        majority_source="train" if counted and train_actions is not None else "evaluated",
-        heads=dict(heads),
+    return ActionScores(
+        probs=probs.detach().double().cpu()[known],
+        labels=labels.cpu()[known],
+        names=class_names,
+        heads=heads,
+        k=k,
+        train_actions=train_actions,
     )
-
-
-def _mean_class(right: Bool[Tensor, " N"], true: Sequence[Action]) -> float:
-    counts, hits = Counter(true), Counter(action for action, hit in zip(true, right.tolist(), strict=True) if hit)
-    shares = torch.tensor([hits[action] / count for action, count in counts.items()], dtype=torch.float64)
-    return float(shares.mean())

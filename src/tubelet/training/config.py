@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tubelet.data.clips.sampler import Sampling
-from tubelet.errors import ConfigError
-from tubelet.training.objective import ClassWeights
+from tubelet.errors import ConfigError, nearest
+from tubelet.tasks.choose import ranked_metrics
+from tubelet.tasks.task import ClassWeights
 
 Strategy = Literal["ddp", "fsdp"]
-BestMetric = Literal["auto", "top1", "mean_class", "auroc", "mean_average_precision", "loss"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class TrainingConfig:
     validate_every_epochs: int = 1  # the last epoch is always validated
     class_weights: ClassWeights = "none"  # balanced: a video counts the more in the loss the rarer its class is
     sampling: Sampling = "natural"  # balanced: an epoch draws rows so that every class comes equally often
-    best_metric: BestMetric = "auto"  # of validation, decides what best/ holds; auto: top1 (of actions), or mAP
+    best_metric: str = "auto"  # of validation, decides what best/ holds; auto: top1 (of actions), or mAP
     checkpoint_every_steps: int = 200  # optimizer steps between states to resume from, beside one per epoch
     early_stopping_epochs: int = 0  # end when best_metric has not improved for so many epochs; 0: never
     keep_last_checkpoints: int = 0  # of the latest validations, in checkpoints/step-N, beside best/ and last/
@@ -38,6 +38,10 @@ class TrainingConfig:
         for name in ("num_epochs", "batch_size", "accumulation", "validate_every_epochs", "checkpoint_every_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
+        known = ["auto", *ranked_metrics()]
+        if self.best_metric not in known:
+            hint = nearest(self.best_metric, known)
+            raise ConfigError(f"best_metric must be one of {', '.join(known)}, got {self.best_metric}{hint}")
         if self.accumulation > self.batch_size:
             raise ConfigError(f"accumulation {self.accumulation} cuts a batch of {self.batch_size} into nothing")
         if not 0 <= self.label_smoothing < 1:

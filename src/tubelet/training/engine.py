@@ -1,177 +1,129 @@
 """The training loop: exact, resumable at any step, and ignorant of which model it trains.
 
-Everything random in step s is drawn from generators seeded by (seed, s); batches come from the loader by
+Everything random in step s is drawn from generators seeded by (seed, s), and the loader draws batches by
 (seed, epoch, index). A run resumed from step s therefore does what the uninterrupted run does after step s.
 
-Several processes run the same loop, each on its rows of every batch, and decide alike, for what they decide by
-(failures, losses, metrics) has gone round before; the first of them writes and reports.
+Several processes run the same loop, each on its rows of every batch. They decide alike, because what they decide by
+(failures, losses, metrics) is the same on all of them. The first one writes and reports.
 """
 
 from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from tubelet.data.clips.mixing import MixConfig
 from tubelet.data.clips.pixel_augmentation import finish_batch
-from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
+from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
 from tubelet.errors import Stopped
 from tubelet.session.session import Session
-from tubelet.training.checks import check_portions, check_wishes
-from tubelet.training.config import TrainingConfig
+from tubelet.tasks.choose import task_of
+from tubelet.training.config import check_training
+from tubelet.training.early_stopping import EarlyStopping
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
-from tubelet.training.health import Health, check_trainable
+from tubelet.training.health import EARLY_STEPS, TrainingHealth, check_trainable
 from tubelet.training.log.run_log import NoLog, RunLog
-from tubelet.training.objective import make_objective
 from tubelet.training.optim.ema import WeightAverage
-from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer, make_schedule
-from tubelet.training.parallel.micro_batch import Part, gather_part
-from tubelet.training.parallel.parallelize import spread
-from tubelet.training.state.checkpoint_manager import Keeper, Measure
+from tubelet.training.optim.optimizer import make_optimizer
+from tubelet.training.optim.schedule import make_schedule
+from tubelet.training.parallel.micro_batch import check_portions, gather_micro_batch
+from tubelet.training.parallel.parallelize import parallelize
+from tubelet.training.setup import Measure, TrainingSetup
+from tubelet.training.state.checkpoint_manager import CheckpointManager
 from tubelet.training.state.resume import TrainingState, load_state, save_state
-from tubelet.training.step import Stepper
+from tubelet.training.step import TrainStep
+from tubelet.types import Batch
 
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingSetup:
-    """What a run trains, on what and how. The caller, who knows models and recipes, makes every part.
-
-    Attributes:
-        model: maps clips to logits ``[B, K]``.
-        loader: reads the training batches. Of several processes, each has its own loader with its rows.
-        prepare: turns uint8 pixels on the device into the model's input.
-        validate: returns the metrics of a model by name. None means there is no validation split, and the last weights
-            are the best.
-        save: writes a checkpoint of the model as it stands to the folder it is given.
-        training: how long to train, in what portions, and what to keep.
-        optim: what changes the weights, and how fast.
-        seed: keys everything random in a step.
-        mix: mixup and cutmix.
-        failure_budget: share of the training videos that may be unreadable (``tubelet.data.manifest.failure_budget``).
-        frozen: modules that stay in eval mode.
-    """
-
-    model: nn.Module
-    loader: Loader
-    prepare: Callable[[Tensor], Tensor]
-    validate: Measure | None
-    save: Callable[[Path], None]
-    training: TrainingConfig
-    optim: OptimizerConfig
-    seed: int = 0
-    mix: MixConfig = field(default_factory=MixConfig)
-    failure_budget: float = FAILURE_BUDGET
-    frozen: tuple[nn.Module, ...] = ()
+_ROWS_AT_ONCE = 10  # of the log: reading them waits for the device
 
 
 def fit(setup: TrainingSetup, run: Path, session: Session) -> TrainingState:
     """Train until ``num_epochs``, or until early stopping, from the state in ``run`` if there is one.
 
     Args:
-        setup: what to train, on what and how.
         run: folder of the run.
-        session: computes, reports and is asked before every step whether to stop.
 
     Raises:
-        TubeletError: the loss is not finite; the weights of the last checkpoint are untouched.
-        Stopped: a signal asked the run to stop; the state of the last step is kept.
-        OSError: a file of the run cannot be written; the last state and the checkpoints are whole.
-        DataError: more videos than the failure budget could not be read.
-        ConfigError: a batch is too small for the number of processes.
+        TubeletError: The loss is not finite. The weights of the last checkpoint are untouched.
+        Stopped: A signal asked the run to stop. The state of the last step is kept.
+        OSError: A file of the run cannot be written. The last state and the checkpoints are whole.
+        DataError: More videos could not be read than the failure budget allows.
+        ConfigError: A batch is too small for the number of processes.
     """
-    check_wishes(setup.training, has_validation=setup.validate is not None)
+    check_training(setup.training, has_validation=setup.validate is not None)
     engine = _Engine(setup, run, session)
-    progress = engine.progress
-    with RunLog(run, progress.step, progress.closed_step) if session.processes.is_main else NoLog() as engine.log:
+    step, closed_step = engine.state.step, engine.state.closed_step
+    is_main = session.processes.is_main
+    with RunLog(run, engine.task, step, closed_step) if is_main else NoLog() as engine.log:
         engine.run_epochs()
-    return engine.progress
+    return engine.state
 
 
 class _Engine:
     log: RunLog
 
     def __init__(self, setup: TrainingSetup, run: Path, session: Session) -> None:
-        self.setup, self.run, self.session = setup, run, session
-        self.training, self.processes = setup.training, session.processes
-        training, optim, loader = setup.training, setup.optim, setup.loader
-        check_portions(loader.clips_per_step, training.accumulation, session.processes.size)
+        self.setup, self.run, self.session, self.training = setup, run, session, setup.training
+        training, optim, loader, train = setup.training, setup.optim, setup.loader, setup.loader.dataset.manifest
+        self.clips_per_step, self.steps_per_epoch = loader.clips_per_step, loader.steps_per_epoch
+        self.num_steps = training.num_epochs * self.steps_per_epoch
+        check_portions(self.clips_per_step, training.accumulation, session.processes.size)
         if training.gradient_checkpointing:
             checkpoint_blocks(setup.model)
-        self.spread = spread(setup.model, session, training.strategy)
-        self.model, self.frozen = self.spread.model, self.spread.own(setup.frozen)
+        self.parallel = parallelize(setup.model, session, training.strategy)
+        self.model, self.frozen = self.parallel.model, self.parallel.own(setup.frozen)
         check_trainable(self.model)
         self.optimizer = make_optimizer(self.model, optim)
         self.average = None if training.ema_decay is None else WeightAverage(self.model, training.ema_decay)
-        self.others = {} if self.average is None else {"average": self.average}
-        self.steps_per_epoch = loader.steps_per_epoch
-        self.num_steps = training.num_epochs * self.steps_per_epoch
         self.schedule = make_schedule(
             self.optimizer, optim, num_epochs=training.num_epochs, steps_per_epoch=self.steps_per_epoch
         )
-        self.progress = self.resume()
+        self.state = self.resume()
+        unreadable = run / UNREADABLE if session.processes.is_main else None
         self.budget = FailureBudget(
-            loader.dataset.manifest,
-            setup.failure_budget,
-            "training videos",
-            file=run / UNREADABLE if self.processes.is_main else None,
-            failed=self.progress.failed,
+            train, setup.failure_budget, "training videos", file=unreadable, failed=self.state.failed
         )
-        objective = make_objective(loader.dataset.manifest, training.label_smoothing, training.class_weights)
-        self.stepper = Stepper(
-            self.spread,
-            self.optimizer,
-            objective,
-            training,
-            optim,
-            prepare=setup.prepare,
-            mix=setup.mix,
-            seed=setup.seed,
-        )
-        self.keeper = Keeper(run, setup.save, training, session, self.progress, multi_label=objective.multi_label)
-        self.health = Health(
-            training,
-            optim,
-            session.progress.note,
-            warmup_steps=int(optim.warmup_epochs * self.steps_per_epoch),
-            num_workers=loader.num_workers,
-        )
+        task = task_of(train)
+        self.task, self.keys = type(task), [column.key for column in task.steps]
+        objective = task.objective(train, training.label_smoothing, training.class_weights)
+        self.step = TrainStep(self.parallel, self.optimizer, objective, self.keys, setup)
+        self.checkpoints = CheckpointManager(run, setup.save, session, training.keep_last_checkpoints)
+        self.early_stopping = EarlyStopping(training, self.task, self.state, self.steps_per_epoch)
+        self.health = TrainingHealth(training, optim, session, self.steps_per_epoch, loader.num_workers)
         self.rows: list[dict[str, Any]] = []
-        self.started, self.is_starting = 0.0, True
+        self.began, self.num_taken = 0.0, 0  # when training would have begun without a stop; steps of this session
 
     def resume(self) -> TrainingState:
-        """Where the run goes on, and a word where it cannot do so to the bit."""
-        progress = load_state(self.run, self.spread, self.optimizer, self.others)
-        number = self.processes.size
-        if progress.step and progress.num_processes != number:
+        """Load the state to go on from, and note where the run cannot go on to the same bits."""
+        state = load_state(self.run, self.parallel, self.optimizer, self.average)
+        number = self.session.processes.size
+        if state.step and state.num_processes != number:
             self.session.progress.note(
-                f"goes on with {number} processes where there were {progress.num_processes}: batches are the "
-                "same, but sums are taken in another order and dropout draws other numbers, so the weights will not be "
-                "those of an uninterrupted run to the bit"
+                f"goes on with {number} processes where there were {state.num_processes}: batches are the same, but "
+                "sums are taken in another order and dropout draws other numbers, so the weights will not be those of "
+                "an uninterrupted run to the bit"
             )
-        progress.num_processes = number
-        return progress
+        state.num_processes = number
+        return state
 
     def run_epochs(self) -> None:
-        """From where the run stands to its end."""
-        self.started = time.monotonic() - self.progress.seconds
+        """Train from where the run stands to its end."""
+        self.began = time.monotonic() - self.state.seconds
         self.health.look_at_start(self.setup.loader.dataset.manifest)
-        first_epoch, offset = divmod(self.progress.step, self.steps_per_epoch)
-        if self.progress.step and not offset and self.progress.closed_step < self.progress.step:
+        first_epoch, offset = divmod(self.state.step, self.steps_per_epoch)
+        if self.state.step and not offset and self.state.closed_step < self.state.step:
             self.end_epoch(first_epoch - 1)  # it was trained, and the process ended while it was validated
         for epoch in range(first_epoch, self.training.num_epochs):
-            if self.keeper.is_over(self.steps_per_epoch):
+            if self.early_stopping.is_over():
                 self.session.progress.note(
                     f"no better validation in {self.training.early_stopping_epochs} epochs since step "
-                    f"{self.progress.best_step}: training ends after epoch {epoch} of {self.training.num_epochs}"
+                    f"{self.state.best_step}: training ends after epoch {epoch} of {self.training.num_epochs}"
                 )
                 return
             self.train_epoch(epoch, offset)
@@ -179,111 +131,119 @@ class _Engine:
             offset = 0
 
     def train_epoch(self, epoch: int, offset: int) -> None:
-        """The steps of an epoch from number ``offset`` on."""
+        """Take the steps of an epoch from number ``offset`` on."""
         self.model.train()
         for module in self.frozen:
-            module.eval()
+            module.eval()  # because a frozen BatchNorm must keep its statistics
         loader = self.setup.loader
         waited, clock = began = steady = loader.wait_seconds, time.monotonic()
         for batch in loader.train_batches(epoch, start=offset):
             self.stop_if_asked()
-            batch = finish_batch(batch, self.session.device)
-            row = self.train_step(gather_part(batch, self.processes, loader.clips_per_step))
+            row = self.train_step(finish_batch(batch, self.session.device))
             now, waited_now = time.monotonic(), loader.wait_seconds
             wait_share = (waited_now - waited) / (now - clock)
-            row |= {"epoch": epoch, "wait_share": wait_share, "seconds": now - self.started}
+            self.rows.append(row | {"epoch": epoch, "wait_share": wait_share, "seconds": now - self.began})
             waited, clock = waited_now, now
-            if self.is_starting:  # the first batch of a session waits for reader processes to start
-                steady, self.is_starting = (waited, clock), False
-            self.health.look_early(waited - steady[0], clock - steady[1])
-            self.progress.step, self.progress.seconds = row["step"], row["seconds"]
-            self.rows.append(row)
-            end_of_epoch = self.progress.step % self.steps_per_epoch == 0
-            if self.progress.step % self.training.checkpoint_every_steps == 0 and not end_of_epoch:
+            self.state.step, self.state.seconds = row["step"], now - self.began
+            self.num_taken += 1
+            if self.num_taken == 1:  # the first batch of a session waits for reader processes to start
+                steady = waited, clock
+            if self.num_taken == EARLY_STEPS:
+                self.health.look_at_waiting(waited - steady[0], clock - steady[1])
+            is_end = self.state.step % self.steps_per_epoch == 0
+            if self.state.step % self.training.checkpoint_every_steps == 0 and not is_end:
                 self.checkpoint()
-            elif len(self.rows) == 10 or end_of_epoch:
+            elif len(self.rows) == _ROWS_AT_ONCE or is_end:
                 self.flush()
         self.health.report_waiting(epoch, waited - began[0], clock - began[1])
         self.health.look_at_waiting(waited - steady[0], clock - steady[1])
 
+    def train_step(self, batch: Batch) -> dict[str, Any]:
+        """Take one optimizer step, and return its row of the log."""
+        micro_batch = gather_micro_batch(batch, self.session.processes, self.clips_per_step)
+        if micro_batch.failed:
+            self.count_failures(micro_batch.failed)
+        self.state.num_read += len(micro_batch.weight)
+        self.schedule.step_update(self.state.step)
+        row = self.step.take(micro_batch, self.state.step)
+        if self.average is not None:
+            self.average.update(self.model, row["step"])
+        return row | {"num_failed": len(self.state.failed)}
+
+    def count_failures(self, failed: dict[int, str]) -> None:
+        """Count unreadable videos, which stay in the batch with weight 0. Too many of them end the run.
+
+        The state is kept without them, because the run goes on from here once they can be read again.
+        """
+        for line in self.budget.add(failed).values():
+            self.session.progress.note(f"not used: {line}")
+        if self.budget.is_exceeded and self.state.step:
+            self.checkpoint()
+        self.budget.check(with_file=self.state.step > 0)
+        self.state.failed = dict(self.budget.failed)
+
     def end_epoch(self, epoch: int) -> None:
-        """What is due after an epoch: validation and checkpoints, and the state that says that they are done."""
+        """Do what is due after an epoch: validate, and write checkpoints and the state that says that they are done."""
         is_last = epoch + 1 == self.training.num_epochs
         if self.setup.validate and ((epoch + 1) % self.training.validate_every_epochs == 0 or is_last):
-            self.checkpoint()  # a validation that does not come to its end costs no step
+            self.checkpoint()  # before the validation, so that a kill during it costs no step
             self.stop_if_asked(is_kept=True)
-            self.validate(epoch, self.setup.validate)
+            try:
+                self.validate(epoch, self.setup.validate)
+            except Stopped as stop:
+                raise self.stopped(stop.signal_number) from None
         elif self.setup.validate is None and is_last:
             with self.measured_weights():
-                self.keeper.keep(better=True)
-        self.progress.closed_step = self.progress.step
+                self.checkpoints.keep(self.state.step, is_best=True)
+        self.state.closed_step = self.state.step
         self.checkpoint()
 
     def validate(self, epoch: int, measure: Measure) -> None:
-        try:
-            with self.measured_weights() as model:
-                self.keeper.validate(model, epoch, measure, self.log)
-        except Stopped as stop:
-            raise self.stopped(stop.signal_number) from None
+        """Measure the model, keep it where it is best, and write down how good it is."""
+        step = self.state.step
+        with self.measured_weights() as model:
+            model.eval()
+            metrics = measure(model)
+            is_best = self.early_stopping.is_best(metrics)
+            self.checkpoints.keep(step, is_best=is_best)
+        row = {name: metrics.get(name) for name in self.task.validation_header()}
+        self.log.validation({"step": step, "epoch": epoch} | row)
+        self.session.progress.validated(step, epoch, metrics, is_best)
 
     @contextmanager
     def measured_weights(self) -> Iterator[nn.Module]:
         """The model with the weights that are validated and kept: its own, or their average."""
-        with self.spread.whole() as model, self.average.in_place(model) if self.average else nullcontext():
+        with self.parallel.whole() as model, self.average.in_place(model) if self.average else nullcontext():
             yield model
 
     def stop_if_asked(self, *, is_kept: bool = False) -> None:
-        """Between two steps: when a signal came to any of the processes, all of them keep the state and leave."""
-        if not self.processes.any(bool(self.session.signals.requested)):
+        """Keep the state and leave, all processes together, when a signal came to any of them."""
+        requested = self.session.signals.requested
+        if not self.session.processes.any(bool(requested)):
             return
         if not is_kept:
             self.checkpoint()
-        raise self.stopped(max(self.processes.gather(self.session.signals.requested)))
+        raise self.stopped(max(self.session.processes.gather(requested)))
 
     def stopped(self, signal_number: int) -> Stopped:
         name = signal.Signals(signal_number).name
-        return Stopped(f"stopped by {name} after step {self.progress.step} of {self.num_steps}", signal_number)
-
-    def train_step(self, part: Part) -> dict[str, Any]:
-        """One optimizer step; the values of the row stay on the device until they are flushed."""
-        self.count_failures(part)
-        self.schedule.step_update(self.progress.step)
-        row = self.stepper.take(part, self.progress.step) | {"num_failed": len(self.progress.failed)}
-        if self.average is not None:
-            self.average.update(self.model, row["step"])
-        return row
+        return Stopped(f"stopped by {name} after step {self.state.step} of {self.num_steps}", signal_number)
 
     def flush(self) -> None:
-        """Write the rows gathered so far; the one place where the loop waits for the device."""
-        self.add_up()
-        for row in self.rows:
-            self.health.look_at_step(row)
-            self.log.step(row)
-        if self.rows:
-            last = self.rows[-1]
-            self.session.progress.step(last["step"], self.num_steps, last["epoch"], last["loss"])
-        self.rows.clear()
-
-    def add_up(self) -> None:
-        """Values of the rows as numbers, losses and right answers over all processes."""
+        """Write the rows gathered so far. Only here the loop waits for the device."""
         if not self.rows:
             return
-        totals = self.processes.sum(torch.stack([torch.stack([row["loss"], row["top1"]]) for row in self.rows]))
-        for row, (loss, top1) in zip(self.rows, totals.tolist(), strict=True):
-            row |= {"loss": loss, "top1": top1, "grad_norm": float(row["grad_norm"])}
+        totals = torch.stack([torch.stack([row[key] for key in self.keys]) for row in self.rows])
+        for row, values in zip(self.rows, self.session.processes.sum(totals).tolist(), strict=True):
+            row |= dict(zip(self.keys, values, strict=True)) | {"grad_norm": float(row["grad_norm"])}
+            self.health.look_at_step(row)
+            self.log.step(row)
+        last = self.rows[-1]
+        self.session.progress.step(last["step"], self.num_steps, last["epoch"], last["loss"])
+        self.rows.clear()
 
     def checkpoint(self) -> None:
+        """Keep the state that the run goes on from."""
         self.flush()
         self.log.flush()
-        save_state(self.run, self.spread, self.optimizer, self.progress, self.others)
-
-    def count_failures(self, part: Part) -> None:
-        """Unreadable videos stay in the batch with weight 0; too many of them end the run, which can go on from here
-        when they can be read again."""
-        for line in self.budget.add(part.failed).values():
-            self.session.progress.note(f"not used: {line}")
-        if self.budget.is_exceeded and self.progress.step:
-            self.checkpoint()
-        self.budget.check(with_file=self.progress.step > 0)
-        self.progress.failed = dict(self.budget.failed)
-        self.progress.num_read += len(part)
+        save_state(self.run, self.parallel, self.optimizer, self.state, self.average)

@@ -1,4 +1,4 @@
-"""What makes a run worth nothing while it looks like any other: each is said once, in a line with its remedy.
+"""Problems that make a run worthless while it looks like any other. Each gets one warning, with its remedy.
 
 Before the first step: labels that are all the same, nothing to train, a warm-up as long as the run. While it runs: a
 learning rate of zero, gradients of zero, a loss that is not finite, more waiting for data than work.
@@ -7,7 +7,7 @@ learning rate of zero, gradients of zero, a loss that is not finite, more waitin
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -15,11 +15,12 @@ from torch import nn
 from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, Diverged
+from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
 from tubelet.training.optim.optimizer import OptimizerConfig
 
-WAITING_SHARE = 0.5  # of an epoch; more is said
-EARLY_STEPS = 100  # of a session, after which waiting is looked at for the first time: an epoch may last for hours
+WAITING_SHARE = 0.5  # of an epoch; more gets a warning
+EARLY_STEPS = 100  # of a session, after which waiting is first looked at, because an epoch may last for hours
 _NO_RATE = 1e-12  # a step this small leaves every float32 weight of usual size as it is
 _STEPS_WITHOUT_GRADIENT = 10  # in a row
 
@@ -60,78 +61,69 @@ def look_at_schedule(training: TrainingConfig, optim: OptimizerConfig) -> list[s
     ]
 
 
-class Health:
-    """Watches a run.
+class TrainingHealth:
+    """Watches a run, and notes each problem once.
 
     Args:
-        note: told each line.
-        warmup_steps: that begin with a learning rate of zero.
-        num_workers: that read the data.
+        steps_per_epoch: tells how many steps the warm-up has, which begins with a learning rate of zero.
+        num_workers: processes that read the data.
     """
 
     def __init__(
         self,
         training: TrainingConfig,
         optim: OptimizerConfig,
-        note: Callable[[str], None],
-        *,
-        warmup_steps: int,
+        session: Session,
+        steps_per_epoch: int,
         num_workers: int,
     ) -> None:
-        self.training, self.optim, self.note = training, optim, note
-        self.warmup_steps, self.num_workers = warmup_steps, num_workers
-        self._said = set[str]()
+        self.training, self.optim, self.progress = training, optim, session.progress
+        self.warmup_steps, self.num_workers = int(optim.warmup_epochs * steps_per_epoch), num_workers
+        self._noted = set[str]()
         self._without_gradient = 0
-        self._steps = 0  # of this session
 
     def look_at_start(self, train: Manifest) -> None:
-        """What the labels and the configuration tell."""
+        """Warn of what the labels and the configuration show before the first step."""
         for line in [*look_at_labels(train), *look_at_schedule(self.training, self.optim)]:
-            self._say(line, line)
+            self._warn(line, line)
 
     def look_at_step(self, row: Mapping[str, Any]) -> None:
-        """A row of the log, with numbers.
+        """Check a row of the log.
 
         Raises:
-            Diverged: loss or gradient are not finite.
+            Diverged: Loss or gradient are not finite.
         """
         self._check_finite(row)
         # A warm-up begins at zero; after it a rate of zero is nobody's wish.
         if row["lr"] < _NO_RATE and row["step"] > self.warmup_steps + 1:
-            self._say(
+            self._warn(
                 "rate",
                 f"the learning rate is {row['lr']:.3g} at step {row['step']}: the weights stay as they are; raise "
                 f"optim.lr ({self.optim.lr:g}), or look at optim.step_epochs and optim.step_factor",
             )
         self._without_gradient = self._without_gradient + 1 if row["grad_norm"] == 0 else 0
         if self._without_gradient == _STEPS_WITHOUT_GRADIENT:
-            self._say(
+            self._warn(
                 "gradient",
                 f"the gradient was zero in {_STEPS_WITHOUT_GRADIENT} steps up to step {row['step']}: nothing learns; "
                 "look for a part of the model that ignores its input or is detached, and for pixels that are all alike",
             )
 
     def report_waiting(self, epoch: int, waited: float, seconds: float) -> None:
-        """How much of an epoch went by without data to work on, in seconds.
+        """Note how much of an epoch went by without data to work on, in seconds.
 
-        Said of epochs 1, 2, 4, 8 and so on: what is slow shows early, and short epochs do not fill the screen.
+        Only epochs 1, 2, 4, 8 and so on get a note, so that short epochs do not fill the screen.
         """
         if (epoch + 1) & epoch == 0:
             share = waited / seconds if seconds > 0 else 0.0
-            self.note(f"epoch {epoch + 1}: {seconds:.1f} s, {share:.0%} of it waiting for data")
-
-    def look_early(self, waited: float, seconds: float) -> None:
-        """``look_at_waiting`` once within the first epoch, where that is long; called after every step."""
-        self._steps += 1
-        if self._steps == EARLY_STEPS:
-            self.look_at_waiting(waited, seconds)
+            self.progress.note(f"epoch {epoch + 1}: {seconds:.1f} s, {share:.0%} of it waiting for data")
 
     def look_at_waiting(self, waited: float, seconds: float) -> None:
-        """The same, without what comes once: the start of the processes that read."""
+        """Warn when waiting for data took most of the time. The time leaves out the start of the reader processes."""
         if seconds <= 0 or waited / seconds <= WAITING_SHARE:
             return
         more = f"raise data.num_workers ({self.num_workers})"
-        self._say(
+        self._warn(
             "waiting",
             f"{waited / seconds:.0%} of the time went by waiting for data: {more}, or store smaller videos "
             "(`tubelet data prepare`); `tubelet data bench` says what takes the time",
@@ -152,7 +144,7 @@ class Health:
             "same step)"
         )
 
-    def _say(self, kind: str, line: str) -> None:
-        if kind not in self._said:
-            self._said.add(kind)
-            self.note(f"warning: {line}")
+    def _warn(self, kind: str, line: str) -> None:
+        if kind not in self._noted:
+            self._noted.add(kind)
+            self.progress.note(f"warning: {line}")

@@ -8,7 +8,7 @@ B  videos of the batch    K  classes of all heads together
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -16,15 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from tubelet.data.clips.mixing import MixConfig, draw_mixture
+from tubelet.data.clips.mixing import draw_mixture
 from tubelet.data.clips.random import keyed_generator
 from tubelet.errors import ConfigError
 from tubelet.models.stages import model_inputs
-from tubelet.training.config import TrainingConfig
-from tubelet.training.objective import Objective
-from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.tasks.task import Objective
 from tubelet.training.parallel.micro_batch import MicroBatch, MixedClips, borrow_partners
 from tubelet.training.parallel.parallelize import ParallelModel, full
+from tubelet.training.setup import TrainingSetup
 
 Forward = Callable[..., Tensor]  # of the model's inputs
 
@@ -33,12 +32,11 @@ class TrainStep:
     """Takes optimizer steps.
 
     Args:
-        parallel: the model, which maps clips to logits ``[B, K]``, as it lies on the processes.
+        parallel: the model, as it lies on the processes.
         optimizer: of the model's parameters. The caller's schedule sets its learning rate before each step.
         objective: what is minimized.
-        prepare: turns uint8 pixels into the model's input on its device.
-        mix: mixup and cutmix.
-        seed: keys the mixture with the step, and dropout and stochastic depth with the step and the process.
+        keys: what the log calls the values of the objective, the loss first.
+        setup: says how batches are prepared, mixed and cut, and holds the seed.
     """
 
     def __init__(
@@ -46,70 +44,67 @@ class TrainStep:
         parallel: ParallelModel,
         optimizer: torch.optim.Optimizer,
         objective: Objective,
-        training: TrainingConfig,
-        optim: OptimizerConfig,
-        *,
-        prepare: Callable[[Tensor], Tensor],
-        mix: MixConfig,
-        seed: int,
+        keys: Sequence[str],
+        setup: TrainingSetup,
     ) -> None:
         self.parallel, self.model, self.device = parallel, parallel.model, parallel.device
-        self.processes, self.optimizer, self.objective = parallel.processes, optimizer, objective
-        self.forward = compile_forward(parallel.module, self.device) if training.compile else parallel.module
-        self.training, self.prepare, self.mix, self.seed = training, prepare, mix, seed
+        self.processes, self.optimizer = parallel.processes, optimizer
+        self.objective, self.keys, self.setup = objective, keys, setup
+        is_compiled = setup.training.compile
+        self.forward = compile_forward(parallel.module, self.device) if is_compiled else parallel.module
         # Without a limit the norm is still measured, for the log.
-        self.max_norm = math.inf if optim.clip_grad_norm is None else optim.clip_grad_norm
+        self.max_norm = math.inf if setup.optim.clip_grad_norm is None else setup.optim.clip_grad_norm
 
     def take(self, batch: MicroBatch, step: int) -> dict[str, Any]:
         """Take step ``step``, counted from 0.
 
         Returns:
-            A row of the log. Its values stay on the device, because reading them would wait for it. Loss and share of
-            right answers are those of this process; their sums over the processes are those of the batch.
+            A row of the log. Its values stay on the device, because reading them would wait for it. The values of the
+            objective are those of this process; their sums over the processes are those of the batch.
         """
-        torch.manual_seed(process_seed(step_seed(self.seed, step), self.processes.rank))
+        torch.manual_seed(process_seed(step_seed(self.setup.seed, step), self.processes.rank))
         self.optimizer.zero_grad(set_to_none=True)
-        loss, correct = self._backward(batch, self._mix(batch, step))
+        values = self._backward(batch, self._mix(batch, step))
         norm = full(nn.utils.clip_grad_norm_(self.model.parameters(), self.max_norm))
         first = self.optimizer.param_groups[0]
         lr = first["lr"] / first["lr_scale"]
         self.optimizer.step()
         if self.processes.size > 1:
             self.parallel.average_statistics()
-        return {"step": step + 1, "lr": lr, "loss": loss, "top1": correct, "grad_norm": norm}
+        return {"step": step + 1, "lr": lr, **dict(zip(self.keys, values, strict=True)), "grad_norm": norm}
 
     def _mix(self, batch: MicroBatch, step: int) -> MixedClips:
         """Draw the mixture of the whole batch, the same on every process, and fetch partners from other processes."""
         clips = batch.own.clips
         size = (clips.shape[-2], clips.shape[-1])
-        mixture = draw_mixture(self.mix, batch.weight, size, keyed_generator(self.seed, step, 0, 0, 0))
+        mixture = draw_mixture(self.setup.mix, batch.weight, size, keyed_generator(self.setup.seed, step, 0, 0, 0))
         if self.processes.size > 1:
             return borrow_partners(batch, mixture, self.processes)
         return MixedClips(clips=clips, labels=batch.labels, mixture=mixture)
 
-    def _backward(self, batch: MicroBatch, mixed: MixedClips) -> tuple[Tensor, Tensor]:
-        """Compute the gradient in portions that fit into memory; return the loss and the share that is right."""
+    def _backward(self, batch: MicroBatch, mixed: MixedClips) -> list[Tensor]:
+        """Compute the gradient in portions that fit into memory, and return the values of the objective."""
         rows_of_process = batch.spans[self.processes.rank]
         # Shares are of the whole batch, so that portions and processes add up to its mean however they are cut.
         shares = self.objective.shares(batch.labels, batch.weight)[rows_of_process]  # B means
-        loss, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
+        totals = [torch.zeros((), device=self.device) for _ in self.keys]
         numbers = batch.own.frame_numbers
-        portions = _portions(len(batch.own.index), self.training.accumulation)
+        portions = _portions(len(batch.own.index), self.setup.training.accumulation)
         for rows in portions:
-            clips = mixed.mixture.clips(mixed.clips, rows, self.prepare)  # B C T H W
+            clips = mixed.mixture.clips(mixed.clips, rows, self.setup.prepare)  # B C T H W
             # Gradients travel between processes once a step, with the last portion.
             waits = rows != portions[-1] and isinstance(self.parallel.module, DistributedDataParallel)
             with self.parallel.module.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.training.precision == "bf16"):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.setup.training.precision == "bf16"):
                     logits = self.forward(*model_inputs(self.model, clips, numbers[rows]))  # B K
                 logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # losses lose bits in bf16
-                portion_loss, right = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
-                for labels, weight in mixed.mixture.labels(mixed.labels, shares, rows):
-                    of_labels = self.objective(logits, labels.to(self.device), weight.to(self.device))
-                    portion_loss, right = portion_loss + of_labels[0], right + of_labels[1]
-                (portion_loss * self.parallel.scale).backward()
-            loss, correct = loss + portion_loss.detach(), correct + right
-        return loss, correct
+                values = [torch.zeros((), device=self.device) for _ in self.keys]
+                for targets, weight in mixed.mixture.labels(mixed.labels, shares, rows):  # of the clips, of partners
+                    found = self.objective(logits, targets.to(self.device), weight.to(self.device))
+                    values = [value + more for value, more in zip(values, found, strict=True)]
+                (values[0] * self.parallel.scale).backward()
+            totals = [total + value.detach() for total, value in zip(totals, values, strict=True)]
+        return totals
 
 
 def _portions(length: int, number: int) -> list[slice]:

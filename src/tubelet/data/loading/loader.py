@@ -21,11 +21,11 @@ from tubelet.data.clips.sampler import Sampling, balanced_shares, draw_balanced
 from tubelet.data.loading.dataset import Dataset, Item
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS, Reading, WorkerPool
-from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.types import Batch
 
 Result = Item | Failure
+Targets = Callable[[Sequence[tuple[int, ...]]], Tensor]  # from the labels of the rows to those of the batch
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ class Loader:
         rank: of this process, where several read one dataset together: each its own rows of every training batch, and
             every ``num_processes``-th row in ``eval_batches``. What is read of a row depends on none of this.
         num_processes: how many there are.
+        targets: those of the task (``tubelet.tasks.task``). None means class indices.
 
     Use as a context manager, or call ``close``. A row that cannot be read keeps its place in the batch with zero
     pixels and weight 0, and one line in ``Batch.failures``.
@@ -72,9 +73,13 @@ class Loader:
         sampling: Sampling = "natural",
         rank: int = 0,
         num_processes: int = 1,
+        targets: Targets | None = None,
     ) -> None:
         if batch_size < 1 or num_workers < 0:
             raise ConfigError(f"batch_size must be positive and num_workers not negative: {batch_size}, {num_workers}")
+        if targets is None and dataset.manifest.multi_label:
+            raise ValueError("rows with several labels have no class index: give the targets of their task")
+        self.targets = targets or class_indices
         self._rank, self._num_processes = rank, num_processes
         self.dataset, self.batch_size, self.num_workers, self.seed = dataset, batch_size, num_workers, seed
         self._shares = balanced_shares(dataset.manifest) if sampling == "balanced" else None
@@ -188,7 +193,7 @@ class Loader:
         labels = [item.labels if item else samples[index].labels for index, item in zip(group, read, strict=True)]
         batch = Batch(
             clips=clips,
-            labels=_label_tensor(labels, self.dataset.manifest),
+            labels=self.targets(labels),
             weight=torch.tensor([float(item is not None) for item in read]),
             frame_numbers=numbers,
             index=tuple(group),
@@ -201,14 +206,8 @@ class Loader:
         return UnfinishedBatch(**vars(batch), looks=tuple(item.look if item else None for item in read))
 
 
-def _label_tensor(labels: Sequence[tuple[int, ...]], manifest: Manifest) -> Tensor:
-    """Labels as ``Batch`` has them."""
-    if manifest.multi_label:
-        (names,) = manifest.class_names.values()
-        has = torch.zeros(len(labels), len(names), dtype=torch.int64)
-        for row, classes in enumerate(labels):
-            has[row, list(classes)] = 1
-        return has
+def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
+    """One class per video, or a column of classes per head; -1 where one is not known."""
     heads = torch.tensor(labels, dtype=torch.int64)
     return heads[:, 0] if heads.shape[1] == 1 else heads
 

@@ -220,9 +220,7 @@ def _look_at_schedule(plan: Plan) -> None:
     steps = max(1, rows // training.batch_size) if rows else None
     per_epoch = steps or _STEPS_WITHOUT_DATA
     num_steps = per_epoch * training.num_epochs
-    points = learning_rates(
-        optim, num_epochs=training.num_epochs, steps_per_epoch=per_epoch, num_points=_CURVE_POINTS
-    )
+    points = learning_rates(optim, num_epochs=training.num_epochs, steps_per_epoch=per_epoch, num_points=_CURVE_POINTS)
     curve = [CurvePoint(epoch=step / per_epoch, lr=lr) for step, lr in points]
     if rows and rows < training.batch_size:
         plan.note(f"all {rows} training videos make one batch, smaller than training.batch_size={training.batch_size}")

@@ -14,12 +14,19 @@ from types import TracebackType
 from typing import Any
 
 from tubelet.files import naming, write_atomically
-from tubelet.training.log.tensorboard_writer import Board
+from tubelet.tasks.task import Task
+from tubelet.training.log.tensorboard_writer import TensorBoardWriter
 
-STEP_COLUMNS = ("step", "epoch", "lr", "loss", "top1", "grad_norm", "num_failed", "wait_share", "seconds")
-VALIDATION_COLUMNS = (
-    *("step", "epoch", "loss", "top1", "top5", "mean_class", "auroc", "calibration_error", "mean_average_precision"),
-)
+
+def step_columns(task: type[Task]) -> tuple[str, ...]:
+    """The columns of ``log.csv``."""
+    values = (column.key for column in task.steps)
+    return ("step", "epoch", "lr", *values, "grad_norm", "num_failed", "wait_share", "seconds")
+
+
+def validation_columns(task: type[Task]) -> tuple[str, ...]:
+    """The columns of ``validation.csv``."""
+    return ("step", "epoch", *task.validation_header())
 
 
 class RunLog:
@@ -27,37 +34,37 @@ class RunLog:
 
     Args:
         folder: the run folder.
+        task: names the columns.
         resume_step: rows after this optimizer step are dropped; 0 starts anew.
-        closed_step: validations after this optimizer step are dropped: that of ``resume_step`` may still be due; none:
-            it is not.
+        closed_step: validations after this optimizer step are dropped: that of ``resume_step`` may still be due. None
+            means that it is not.
 
     Raises:
         OSError: by any method, when a file cannot be written; the error names it.
     """
 
-    def __init__(self, folder: Path, resume_step: int, closed_step: int | None = None) -> None:
+    def __init__(self, folder: Path, task: type[Task], resume_step: int, closed_step: int | None = None) -> None:
         closed_step = resume_step if closed_step is None else closed_step
-        steps = _Table(folder / "log.csv", STEP_COLUMNS, resume_step)
-        self._tables = {"log": steps, "validation": _Table(folder / "validation.csv", VALIDATION_COLUMNS, closed_step)}
+        steps = _Table(folder / "log.csv", step_columns(task), resume_step)
+        validations = _Table(folder / "validation.csv", validation_columns(task), closed_step)
+        self._tables = {"log": steps, "validation": validations}
         # The board forgets all of a step or nothing: where its validation is due, its training is said again.
         is_due = closed_step < resume_step == int(steps.last.get("step", 0))
-        self._board = Board(folder / "tensorboard", resume_step if is_due else resume_step + 1)
+        self._board = TensorBoardWriter(folder / "tensorboard", resume_step if is_due else resume_step + 1)
         if is_due:
             again = {name: float(value) for name, value in steps.last.items() if value}
             self._add("train", again | {"step": resume_step})
 
     def step(self, row: Mapping[str, Any]) -> None:
-        """One training step: columns ``STEP_COLUMNS``; loss and top1 are those of the step's batch, top1 that of the
-        actions where there are several heads, and where a video may have several labels the share of the videos whose
-        most likely class is one of them.
+        """One training step, with the values of ``step_columns``; those of the task are of the step's batch.
 
-        Of a clip mixed with another (``augment.mix``), top1 counts the share that the most likely class has in the
+        Of a clip mixed with another (``augment.mix``), accuracy counts the share that the most likely class has in the
         mixed label: a model that is right about every clip reaches the mean of the larger shares, not 1.
         """
         self._write("log", "train", row)
 
     def validation(self, row: Mapping[str, Any]) -> None:
-        """One validation: columns ``VALIDATION_COLUMNS``; a metric that is undefined is empty."""
+        """One validation, with the values of ``validation_columns``; a metric that is undefined is empty."""
         self._write("validation", "validation", row)
 
     def flush(self) -> None:
@@ -107,7 +114,8 @@ class _Table:
         self.last = kept[-1] if kept else {}
         self._path = path
         text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        # A run may go on under other columns than it began with.
+        writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
         writer.writeheader()
         writer.writerows(kept)
         write_atomically(path, text.getvalue())

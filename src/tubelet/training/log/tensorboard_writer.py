@@ -10,7 +10,7 @@ from torch.utils.tensorboard import SummaryWriter
 from tubelet.files import naming
 
 
-class Board:
+class TensorBoardWriter:
     """Writes scalars to a new events file.
 
     Args:

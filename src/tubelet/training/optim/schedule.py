@@ -2,8 +2,8 @@
 
 By default the official ViViT one (google-research/scenic, commit 4a38d475, ``train_lib/lr_schedules.py``): a linear
 warm-up from zero, then one cosine from the peak that starts after the warm-up. With ``optim.step_epochs`` the steps of
-TimeSformer (facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/utils/lr_policy.py``): the peak until an epoch,
-then a share of it.
+TimeSformer (facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/utils/lr_policy.py``): the peak until an
+epoch, then a share of it.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ class MicroBatch:
 
 
 def gather_micro_batch(batch: Batch, processes: Processes, num_rows: int) -> MicroBatch:
-    """Exchange with the other processes what this one must know to compute ``batch``, its share of ``num_rows`` rows."""
+    """Exchange with the other processes what each must know of the whole batch of ``num_rows`` rows."""
     unread = [row for row, weight in zip(batch.index, batch.weight.tolist(), strict=True) if weight == 0]
     failed = dict(zip(unread, batch.failures, strict=True))
     if processes.store is None:  # alone

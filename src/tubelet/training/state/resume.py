@@ -13,10 +13,9 @@ from __future__ import annotations
 import io
 import pickle
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import IO, Any, Protocol, cast, runtime_checkable
+from typing import IO, Any, cast
 
 import torch
 import torch.distributed.checkpoint as dcp
@@ -24,7 +23,8 @@ from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError, TubeletError
 from tubelet.files import written_atomically
-from tubelet.training.parallel.parallelize import Spread
+from tubelet.training.optim.ema import WeightAverage
+from tubelet.training.parallel.parallelize import ParallelModel
 
 FILE, SHARDS = "resume.pt", "shards-"
 _FAULTS = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, AttributeError, pickle.UnpicklingError)
@@ -44,20 +44,12 @@ class TrainingState:
     num_processes: int = 1  # that the run has now
 
 
-@runtime_checkable
-class Stateful(Protocol):
-    """What else has a state, for example an average of the weights; the same on every process."""
-
-    def state_dict(self) -> dict[str, Any]: ...
-    def load_state_dict(self, state: dict[str, Any]) -> None: ...
-
-
 def save_state(
     folder: Path,
-    spread: Spread,
+    parallel: ParallelModel,
     optimizer: torch.optim.Optimizer,
-    progress: TrainingState,
-    others: Mapping[str, Stateful] | None = None,
+    training_state: TrainingState,
+    average: WeightAverage | None = None,
 ) -> None:
     """Write the state; every process takes part.
 
@@ -65,14 +57,15 @@ def save_state(
         OSError: the file, or a shard, cannot be written; the state before is untouched.
         TubeletError: a shard cannot be written for another reason; likewise.
     """
-    state: dict[str, Any] = {"progress": asdict(progress)}
-    if spread.is_sharded:
-        state["shards"] = _save_shards(folder, spread, optimizer, progress.step)
-    if not spread.processes.is_main:
+    state: dict[str, Any] = {"progress": asdict(training_state)}
+    if parallel.is_sharded:
+        state["shards"] = _save_shards(folder, parallel, optimizer, training_state.step)
+    if not parallel.processes.is_main:
         return
-    if not spread.is_sharded:
-        state |= {"model": spread.model.state_dict(), "optimizer": optimizer.state_dict()}
-    state |= {name: other.state_dict() for name, other in (others or {}).items()}
+    if not parallel.is_sharded:
+        state |= {"model": parallel.model.state_dict(), "optimizer": optimizer.state_dict()}
+    if average is not None:
+        state["average"] = average.state_dict()
     with written_atomically(folder / FILE) as new:
         write_state(state, new)
     for old in folder.glob(f"{SHARDS}*"):
@@ -82,9 +75,9 @@ def save_state(
 
 def load_state(
     folder: Path,
-    spread: Spread,
+    parallel: ParallelModel,
     optimizer: torch.optim.Optimizer,
-    others: Mapping[str, Stateful] | None = None,
+    average: WeightAverage | None = None,
 ) -> TrainingState:
     """Load the state into the model, the optimizer and what else has one, and say how far the run was.
 
@@ -98,13 +91,13 @@ def load_state(
         return TrainingState()
     try:
         state: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        if spread.is_sharded:
-            _load_shards(folder / state["shards"], spread.model, optimizer)
+        if parallel.is_sharded:
+            _load_shards(folder / state["shards"], parallel.model, optimizer)
         else:
-            spread.model.load_state_dict(state["model"])
+            parallel.model.load_state_dict(state["model"])
             optimizer.load_state_dict(state["optimizer"])
-        for name, other in (others or {}).items():
-            other.load_state_dict(state[name])
+        if average is not None:
+            average.load_state_dict(state["average"])
         # A state without closed_step is of a version that wrote it when all was done.
         return TrainingState(**{"closed_step": state["progress"]["step"]} | state["progress"])
     except (*_FAULTS, dcp.CheckpointException) as error:
@@ -112,17 +105,17 @@ def load_state(
         raise CheckpointError(f"{file}: cannot resume from it ({reason}); start the run anew") from None
 
 
-def _save_shards(folder: Path, spread: Spread, optimizer: torch.optim.Optimizer, step: int) -> str:
+def _save_shards(folder: Path, parallel: ParallelModel, optimizer: torch.optim.Optimizer, step: int) -> str:
     """Every process writes its shards; the name of their folder."""
     new = f"{SHARDS}{step}"
     while (folder / new).exists():  # of this step already, or left by a killed writer
         new += "-again"
-    name: str = spread.processes.gather(new)[0]
-    tensors = _tensors(spread.model) | _moments(spread.model, optimizer)
+    name: str = parallel.processes.gather(new)[0]
+    tensors = _tensors(parallel.model) | _moments(parallel.model, optimizer)
     try:
         dcp.save(tensors, storage_writer=dcp.HuggingFaceStorageWriter(str(folder / name), save_distributed=True))
     except dcp.CheckpointException as error:
-        if spread.processes.is_main:
+        if parallel.processes.is_main:
             shutil.rmtree(folder / name, ignore_errors=True)  # all processes have ended their part
         raise _as_of_storage(error, folder / name) from None
     return name

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tubelet.errors import DataError
-from tubelet.tasks.multi_label_metrics import compute_multi_label_metrics
+from tubelet.tasks.multi_label import compute_multi_label_metrics
 
 NAMES = ("walk", "talk", "sing", "never")
 PROBS = torch.tensor([[0.9, 0.8, 0.1, 0.2], [0.8, 0.3, 0.4, 0.1], [0.7, 0.9, 0.3, 0.3], [0.6, 0.2, 0.2, 0.4]])
@@ -25,18 +25,18 @@ def test_map_is_the_mean_over_the_classes_that_occur() -> None:
     metrics = compute_multi_label_metrics(PROBS, LABELS, NAMES)
     expected = [average_precision(PROBS[:, c], LABELS[:, c]) for c in range(3)]
     assert expected == pytest.approx([5 / 6, 0.5, 1.0])
-    assert list(metrics.per_class.values())[:3] == pytest.approx(expected)
-    assert metrics.per_class["never"] is None
-    assert metrics.mean_average_precision == pytest.approx(sum(expected) / 3)
-    assert metrics.prevalence_baseline == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)
-    assert metrics.class_counts == {"walk": 2, "talk": 1, "sing": 1, "never": 0}
+    assert list(metrics["per_class"].values())[:3] == pytest.approx(expected)
+    assert metrics["per_class"]["never"] is None
+    assert metrics["mean_average_precision"] == pytest.approx(sum(expected) / 3)
+    assert metrics["prevalence_baseline"] == pytest.approx((2 / 4 + 1 / 4 + 1 / 4) / 3)
+    assert metrics["class_counts"] == {"walk": 2, "talk": 1, "sing": 1, "never": 0}
     target = LABELS.float()
-    assert metrics.loss == pytest.approx(torch.nn.functional.binary_cross_entropy(PROBS, target).item())
+    assert metrics["loss"] == pytest.approx(torch.nn.functional.binary_cross_entropy(PROBS, target).item())
 
 
 def test_one_class_in_all_videos_has_no_auroc_but_an_average_precision() -> None:
     metrics = compute_multi_label_metrics(PROBS[:2, :1], torch.ones(2, 1, dtype=torch.int64), NAMES[:1])
-    assert (metrics.mean_average_precision, metrics.auroc) == (1.0, None)
+    assert (metrics["mean_average_precision"], metrics["auroc"]) == (1.0, None)
 
 
 @pytest.mark.parametrize(

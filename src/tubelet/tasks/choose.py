@@ -1,0 +1,62 @@
+"""Which task a model or a set of data is of, and what the metrics of all tasks are called."""
+
+from __future__ import annotations
+
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.errors import ConfigError, DataError, nearest
+from tubelet.protocol import Protocol
+from tubelet.tasks.classification import Classification
+from tubelet.tasks.metric import Metric, Values
+from tubelet.tasks.multi_head import MultiHead
+from tubelet.tasks.multi_label import MultiLabel
+from tubelet.tasks.single_label import SingleLabel
+from tubelet.tasks.task import Task
+
+TASKS: tuple[type[Classification], ...] = (MultiLabel, MultiHead, SingleLabel)
+
+
+def task_of(what: Protocol | Manifest) -> Classification:
+    """The task that the labels of a protocol or of a manifest ask for."""
+    labels = what.labels if isinstance(what, Protocol) else what.class_names
+    if what.multi_label:
+        return MultiLabel(labels=labels)
+    return MultiHead(labels=labels) if len(labels) > 1 else SingleLabel(labels=labels)
+
+
+def task_of_metrics(values: Values) -> type[Classification]:
+    """The task that wrote a metrics.json.
+
+    Raises:
+        DataError: no task did.
+    """
+    for task in TASKS:
+        if task.recognizes(values):
+            return task
+    raise DataError(f"metrics of no known task, with the entries {', '.join(values)}; run `tubelet evaluate` again")
+
+
+def ranked_metrics() -> dict[str, Metric]:
+    """The metrics of all tasks that may decide between checkpoints or settings, by their keys."""
+    found: dict[str, Metric] = {}
+    for task in reversed(TASKS):
+        found |= {key: metric for key, metric in task.ranked().items() if key not in found}
+    return found
+
+
+def ranked_metric(key: str) -> Metric:
+    """One of them.
+
+    Raises:
+        ConfigError: no task has it.
+    """
+    known = ranked_metrics()
+    if key not in known:
+        raise ConfigError(f"no metric '{key}'{nearest(key, known)}; there are {', '.join(known)}")
+    return known[key]
+
+
+def study_columns() -> tuple[str, ...]:
+    """Keys of the metrics that sweeps write down of each run, of whatever task."""
+    tasks: list[type[Task]] = list(TASKS)
+    shown = [(metric.shows["study"].order, metric.key) for task in reversed(tasks) for metric in task.columns("study")]
+    return tuple(dict.fromkeys(key for _, key in sorted(shown, key=lambda pair: pair[0])))

@@ -1,0 +1,86 @@
+"""What the tasks share that answer with classes: probabilities, rankings, and the columns of ``scores.csv``.
+
+B  videos    K  classes of all heads together
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tubelet.tasks.task import Task
+from tubelet.types import HeadScores, Prediction, Segment
+
+# validation.csv of every task with classes has these columns, so that runs can be read side by side.
+HEADER = ("loss", "top1", "top5", "mean_class", "auroc", "calibration_error", "mean_average_precision")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """The best labels of one video: classes of the only head, or actions and the classes of each head."""
+
+    labels: tuple[str, ...]
+    probs: tuple[float, ...]
+    heads: dict[str, HeadScores]  # empty where there is one head
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classification(Task):
+    """A task whose answer is one or several of the classes."""
+
+    per_class: ClassVar[str] = "Accuracy"  # what metrics.json says of each class
+    per_class_note: ClassVar[str] = (
+        "Share of the videos of each class that were classified right, and the number of these videos."
+    )
+    header: ClassVar[tuple[str, ...]] = HEADER
+
+    @property
+    def head_sizes(self) -> tuple[int, ...]:
+        """Number of classes of each head."""
+        return tuple(len(names) for names in self.labels.values())
+
+    @abstractmethod
+    def probs(self, logits: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
+        """Probabilities of the classes."""
+
+    def rank(self, probs: Float[Tensor, " K"], top_k: int | None = None) -> Ranking:
+        """The best labels of a video.
+
+        Args:
+            top_k: how many, of each head and of the actions. None means all.
+        """
+        ((_, names),) = self.labels.items()
+        best = best_classes(probs, names, top_k)
+        return Ranking(labels=best.labels, probs=best.probs, heads={})
+
+    @property
+    def class_columns(self) -> list[str]:
+        """How ``scores.csv`` calls the columns of the probabilities."""
+        return [name for names in self.labels.values() for name in names]
+
+    @property
+    @abstractmethod
+    def label_columns(self) -> list[str]:
+        """How ``scores.csv`` calls the columns of labels and answers."""
+
+    @abstractmethod
+    def label_cells(self, labels: Sequence[tuple[int, ...]], probs: Float[Tensor, "B K"]) -> list[list[str]]:
+        """Labels and answers of each video, for ``label_columns``."""
+
+
+def best_classes(probs: Float[Tensor, " K"], names: Sequence[str], top_k: int | None) -> HeadScores:
+    """The most probable classes, best first; of equals the first by index."""
+    order = torch.argsort(probs, descending=True, stable=True)[:top_k]
+    return HeadScores(labels=tuple(names[i] for i in order.tolist()), probs=tuple(probs[order].tolist()))
+
+
+def rankings(found: Prediction | Segment) -> dict[str, HeadScores]:
+    """The scores to show, by what they are of: "prediction" where there is one head, else "action" and each head."""
+    first = HeadScores(labels=found.labels, probs=found.probs)
+    return {"action": first, **found.heads} if found.heads else {"prediction": first}

@@ -1,0 +1,50 @@
+"""What the training loop is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+
+from tubelet.data.clips.mixing import MixConfig
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
+from tubelet.training.config import TrainingConfig
+from tubelet.training.optim.optimizer import OptimizerConfig
+
+Measure = Callable[[nn.Module], Mapping[str, Any]]  # the metrics of a model by name
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSetup:
+    """What a run trains, on what and how. The caller, who knows models and recipes, makes every part.
+
+    Attributes:
+        model: maps clips to logits ``[B, K]``.
+        loader: reads the training batches. Of several processes, each has its own loader with its rows.
+        prepare: turns uint8 pixels into the model's input on the session's device.
+        validate: returns the metrics of a model. None means there is no validation split, and the last weights are the
+            best.
+        save: writes a checkpoint of the model as it stands to the folder it is given.
+        training: how long to train, in what portions, and what to keep.
+        optim: what changes the weights, and how fast.
+        seed: keys everything random in a step.
+        mix: mixup and cutmix.
+        failure_budget: share of the training videos that may be unreadable (``tubelet.data.manifest.failure_budget``).
+        frozen: modules that stay in eval mode.
+    """
+
+    model: nn.Module
+    loader: Loader
+    prepare: Callable[[Tensor], Tensor]
+    validate: Measure | None
+    save: Callable[[Path], None]
+    training: TrainingConfig
+    optim: OptimizerConfig
+    seed: int = 0
+    mix: MixConfig = field(default_factory=MixConfig)
+    failure_budget: float = FAILURE_BUDGET
+    frozen: tuple[nn.Module, ...] = ()
