@@ -138,8 +138,8 @@ def contrasts(result: Result, protocol: ProtocolResult) -> Table:
             "test items together (t with both variances), over seeds alone (t) and over test items alone (bootstrap). "
             "The first can be narrower than the second: the test items, of which there are more, tell how much of the "
             "spread is theirs. p is of both together; corrected by Holm for all contrasts of this table. Better or "
-            "worse: corrected p below 0.05. Superiority: chance that a run of the first beats one of the second; one that "
-            "diverged beats none."
+            "worse: corrected p below 0.05. Superiority: chance that a run of the first beats one of the second; one "
+            "that diverged beats none."
         ),
         columns=(
             "verdict",

@@ -68,6 +68,7 @@ def write_run_report(
         panels=list(_panels(read)),
         group=max(plots.group_size(len(run.log.get("step", ()))) for run in read),
         baseline=_baseline(read),
+        baseline_title=_baseline_title(read),
         confusions=[(index, run, matrix) for index, run in enumerate(read) for matrix in tables.confusions(run)],
         task=_task(read),
         is_evaluated=any(run.metrics for run in read),
@@ -138,6 +139,11 @@ def _baseline(runs: Sequence[Run]) -> float | None:
     return baselines.pop() if len(baselines) == 1 else None
 
 
+def _baseline_title(runs: Sequence[Run]) -> str:
+    task = _task(runs)
+    return task.entry(task.baseline).title
+
+
 def _level(metrics: Mapping[str, Any], task: type[Classification]) -> float | None:
     level: float | None = metrics.get(task.baseline) if task.has_baseline_curve else None
     return level
@@ -170,7 +176,7 @@ def _describe(runs: Sequence[Run], key: str, is_share: bool, baseline: float | N
                 ends = [numbers.percent(v) if is_share else f"{v:.4g}" for v in (values[0], values[-1])]
                 parts.append(f"{run.name}, {what}: from {ends[0]} to {ends[1]}")
     if is_share and baseline is not None:
-        parts.append(f"majority baseline {numbers.percent(baseline)}")
+        parts.append(f"{_baseline_title(runs)} {numbers.percent(baseline)}")
     return "; ".join(parts)
 
 

@@ -15,6 +15,7 @@ from tubelet.report import numbers
 from tubelet.report.read import Run
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Cell, Metric, Unit
+from tubelet.tasks.single_label import SingleLabel
 
 MAX_MATRIX_CLASSES = 60  # beyond, a matrix cannot be read and only the most frequent confusions are listed
 MAX_WIDE_CELLS = 12  # classes up to which a cell has room for a percentage and a count
@@ -85,7 +86,8 @@ def _right_answers(cell: Cell) -> str:
     m, share = cell.values, cell.value or 0.0
     videos = numbers.count(m["num_videos"], "video")
     if cell.head:
-        return f"{videos}; always “{m['majority_label']}” reaches {numbers.percent(m['majority_baseline'])}"
+        baseline = SingleLabel.entry(SingleLabel.baseline)
+        return f"{videos}; {baseline.note(m)} reaches {text_of(m[baseline.key], baseline.unit)}"
     low, high = numbers.wilson_interval(share, m["num_videos"])
     interval = f"95{numbers.SPACE}% interval {100 * low:.1f} to {numbers.percent(high)}"
     return f"{round(share * m['num_videos']):,} of {videos} right; {interval}"

@@ -91,6 +91,11 @@ class Task(ABC):
         return cls.best in values
 
     @classmethod
+    def entry(cls, key: str) -> Metric:
+        """An entry of metrics.json."""
+        return next(metric for metric in cls.metrics if metric.key == key)
+
+    @classmethod
     def columns(cls, place: Place) -> tuple[Metric, ...]:
         """The metrics that show in a place, in the order they have there."""
         found = [metric for metric in cls.metrics if metric.title and place in metric.shows]
