@@ -15,7 +15,7 @@ import torch
 
 from support import MODEL, TINY, TRAIN_TINY, Notes, rows_of
 from tubelet import cli
-from tubelet.data.video.index_store import STORE_NAME, IndexStore
+from tubelet.data.video.packet_index_store import STORE_NAME, IndexStore
 from tubelet.errors import Stopped
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe

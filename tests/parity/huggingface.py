@@ -15,8 +15,8 @@ from torch import Tensor
 
 from parity.compare import compare, random_source, read_arrays
 from parity.vivit import record_intermediates
-from tubelet.data.clips.transforms import normalize
-from tubelet.data.loading.clip_dataset import read_views
+from tubelet.data.clips.normalize import normalize
+from tubelet.data.loading.views import read_views
 from tubelet.models import create_model
 from tubelet.models.vivit.huggingface import from_huggingface, to_huggingface, vivit_fields
 from tubelet.models.vivit.model import ViViTJoint

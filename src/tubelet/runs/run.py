@@ -19,9 +19,9 @@ import torch
 from torch import nn
 
 from tubelet.config import to_dict
-from tubelet.data.clips.transforms import to_input
-from tubelet.data.features.dataset import make_dataset
-from tubelet.data.loading.index_dataset import index_manifest
+from tubelet.data.clips.normalize import to_input
+from tubelet.data.features.make_dataset import make_dataset
+from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
@@ -176,7 +176,7 @@ def _training_loader(
         "train",
         recipe.augment,
         recipe.seed,
-        look_later=recipe.data.augments_on(device.type),
+        augment_later=recipe.data.augments_on(device.type),
     )
     return Loader(
         dataset,

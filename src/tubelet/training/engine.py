@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.data.clips.mixing import MixConfig
-from tubelet.data.clips.pixel_augmentation import finish_batch
+from tubelet.data.clips.pixel_augmentation import augment_batch
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
 from tubelet.errors import Stopped
@@ -199,7 +199,7 @@ class _Engine:
         waited, clock = began = steady = loader.wait_seconds, time.monotonic()
         for batch in loader.train_batches(epoch, start=offset):
             self.stop_if_asked()
-            batch = finish_batch(batch, self.device)
+            batch = augment_batch(batch, self.device)
             row = self.train_step(gather_part(batch, self.world, loader.clips_per_step))
             now, waited_now = time.monotonic(), loader.wait_seconds
             wait_share = (waited_now - waited) / (now - clock)
