@@ -37,16 +37,17 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Video
 
-from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.clips.pixel_augmentation import apply_look, random_look
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.frame_sampling import random_clip
+from tubelet.data.clips.pixel_augmentation import augment_pixels, draw_pixel_augmentation
 from tubelet.data.clips.randaugment import RandAugmentConfig
 from tubelet.data.clips.random import keyed_generator
-from tubelet.data.clips.sampling import random_clip
 from tubelet.data.loading.clip_dataset import ClipDataset
-from tubelet.data.loading.index_dataset import index_files
+from tubelet.data.loading.index_videos import index_files
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.data.video.index_store import IndexStore
-from tubelet.data.video.reader import VideoReader, is_video_path
+from tubelet.data.video.formats import is_video_path
+from tubelet.data.video.packet_index_store import IndexStore
+from tubelet.data.video.reader import VideoReader
 from tubelet.files import write_atomically
 from tubelet.protocol import Protocol
 
@@ -150,7 +151,7 @@ class Looks:
         self.clip, self.augment, self.rng = clip, AugmentConfig(**augment), np.random.default_rng(0)
 
     def __call__(self) -> None:
-        apply_look(self.clip, random_look(self.augment, PROTOCOL, self.rng))
+        augment_pixels(self.clip, draw_pixel_augmentation(self.augment, PROTOCOL, self.rng))
 
 
 def look_contestants(clip: Tensor) -> dict[str, Callable[[], object]]:

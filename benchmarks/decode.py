@@ -50,16 +50,11 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.clips.sampling import random_clip, view_clips
-from tubelet.data.clips.transforms import (
-    Geometry,
-    random_geometry,
-    short_side_size,
-    view_geometry,
-)
-from tubelet.data.video.index_store import IndexStore
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.frame_sampling import random_clip, view_clips
+from tubelet.data.clips.resize_crop import Geometry, random_geometry, short_side_size, view_geometry
 from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.files import write_atomically
 from tubelet.protocol import Protocol

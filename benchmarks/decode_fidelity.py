@@ -11,8 +11,8 @@ import torch
 from av.video.reformatter import Interpolation
 from torch import Tensor
 
-from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.clips.transforms import crop_frames, random_geometry, reading_window, resize_frames
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.resize_crop import crop_frames, random_geometry, reading_window, resize_frames
 from tubelet.data.video.reader import VideoReader
 from tubelet.protocol import Protocol
 

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tubelet.data.clips.transforms import Geometry, crop_frames, reading_window, resize_frames
-from tubelet.data.video.index_store import IndexStore
+from tubelet.data.clips.resize_crop import Geometry, crop_frames, reading_window, resize_frames
+from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 
 Clips = tuple[Tensor, ...]

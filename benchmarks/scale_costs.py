@@ -23,10 +23,10 @@ from typing import Any
 
 from decode_sets import SECONDS, make_sets
 
-from tubelet.data.manifest.file import write_manifest
+from tubelet.data.manifest.csv_file import write_manifest
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare import PrepareConfig
+from tubelet.data.prepare.prepare_dataset import PrepareConfig
 from tubelet.data.prepare.transcode import transcode
 from tubelet.files import write_atomically
 

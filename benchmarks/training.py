@@ -40,11 +40,11 @@ from relative import measure_interleaved
 from rich.console import Console
 from rich.table import Table
 
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare import PrepareConfig, prepare
+from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
 from tubelet.data.synthetic import write_motion_set
 from tubelet.files import write_atomically
 from tubelet.models import create_model

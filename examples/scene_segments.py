@@ -13,7 +13,8 @@ import csv
 import sys
 from pathlib import Path
 
-from tubelet.data.video.reader import VideoReader, is_video_path
+from tubelet.data.video.formats import is_video_path
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import VideoError
 
 MIN_SECONDS = 9.0

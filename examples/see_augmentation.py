@@ -20,10 +20,10 @@ from matplotlib.image import imsave
 from torch import Tensor
 
 from tubelet.config import from_dict, override
-from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.data.video.reader import is_video_path
+from tubelet.data.video.formats import is_video_path
 from tubelet.errors import DataError, TubeletError
 from tubelet.protocol import Protocol
 

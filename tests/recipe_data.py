@@ -19,9 +19,9 @@ import layout_examples
 from layout_examples import text
 from support import write_csv
 from tubelet.data.synthetic import encode_h264
-from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index import PacketIndex
-from tubelet.data.video.reader import is_video_path
+from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.models import model_config
 from tubelet.recipe import load_recipe
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import pytest
 
 from tubelet.config import describe, from_dict, load_yaml, override, parse_value, to_dict, type_name
-from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.errors import ConfigError
 
 

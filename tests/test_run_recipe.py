@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 
 from support import MODEL, TINY, Notes, content_of, motion_videos, rows_of
 from tubelet import cli
-from tubelet.data.video.index_store import STORE_NAME
 from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.packet_index_store import STORE_NAME
 from tubelet.errors import TubeletError
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.folder import resume_recipe

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tubelet import config as config_io
-from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, nearest
@@ -119,7 +119,7 @@ class Recipe:
         if self.seed < 0:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
         self.augment.check_protocol(self.protocol)
-        if self.data.augment_on == "device" and not self.augment.changes_look:
+        if self.data.augment_on == "device" and not self.augment.changes_pixels:
             raise ConfigError(
                 "data.augment_on=device has no effect: augment does nothing after cropping (mirrors, turns, shifts, "
                 "colors, erasing); leave it at auto"

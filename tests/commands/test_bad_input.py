@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from support import MODEL, TINY, TRAIN_TINY, content_of, error_of
 from tubelet import cli
 from tubelet.data.synthetic import CLASSES
-from tubelet.data.video.index_store import STORE_NAME
+from tubelet.data.video.packet_index_store import STORE_NAME
 
 
 def train(*options: str, tiny: bool = True) -> list[str]:

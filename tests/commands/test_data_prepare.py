@@ -11,7 +11,7 @@ import pytest
 
 from support import error_of, motion_videos
 from tubelet import cli
-from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.packet_index_store import IndexStore
 
 WORDS = ("--protocol.num-frames", "4", "--protocol.resize-short-side", "20", "--protocol.crop-size", "16", "16")
 CLIPS = Path(__file__).parents[1] / "fixtures" / "clips"

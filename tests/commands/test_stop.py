@@ -14,7 +14,7 @@ import pytest
 
 from support import MODEL, TINY, TRAIN_TINY, rows_of
 from tubelet import cli
-from tubelet.data.video.index_store import STORE_NAME, IndexStore
+from tubelet.data.video.packet_index_store import STORE_NAME, IndexStore
 from tubelet.errors import Stopped
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe

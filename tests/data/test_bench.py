@@ -15,11 +15,11 @@ from PIL import Image
 from tubelet.commands.data.bench import _advice
 from tubelet.data import bench
 from tubelet.data.bench import Stages, measure_stages
-from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare import PrepareConfig, prepare
+from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
@@ -61,7 +61,7 @@ def test_time_is_charged_to_the_stage_that_takes_it(
         "open": (ClipDataset, "open"),
         "decode": (ClipDataset, "draw"),  # which is counted with decoding
         "convert": (bench, "read_crops"),
-        "augment": (bench, "apply_look"),
+        "augment": (bench, "augment_pixels"),
         "collate": (torch.Tensor, "copy_"),
     }[slow]
     original = getattr(owner, name)

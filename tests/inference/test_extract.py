@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from support import assert_one_line, motion_videos
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.data.features.store import FeatureFile
-from tubelet.data.loading.clip_dataset import read_views
 from tubelet.data.loading.frame_chunks import FRAMES_PER_CHUNK
+from tubelet.data.loading.views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.synthetic import write_motion_set

@@ -16,8 +16,9 @@ from torch import nn
 
 from support import PROTOCOL, write_checkpoint
 from tubelet import load
-from tubelet.data.clips.time_grid import grid_indices
-from tubelet.data.clips.transforms import crop_frames, normalize, resize_frames, view_geometry
+from tubelet.data.clips.fixed_rate import fixed_rate_indices
+from tubelet.data.clips.normalize import normalize
+from tubelet.data.clips.resize_crop import crop_frames, resize_frames, view_geometry
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError, VideoError
 from tubelet.inference.long_video import merge_neighbors, predict_windows
@@ -91,7 +92,7 @@ def test_windows_of_a_file_have_the_scores_they_get_cut_out(film: Path, either: 
     plan = dataclasses.replace(PLAN, hop=hop)
     with VideoReader(film) as reader:
         segments = list(predict_windows(judge, reader, plan))
-        samples = grid_indices(reader.timestamps, plan.seconds_per_sample).tolist()
+        samples = fixed_rate_indices(reader.timestamps, plan.seconds_per_sample).tolist()
         assert len(segments) >= 4
         for segment in segments:
             first = round(segment.start_seconds / plan.seconds_per_sample)
@@ -111,7 +112,7 @@ def test_the_whole_film_is_one_window_with_the_scores_of_all_its_frames_at_once(
     with VideoReader(film) as reader:
         plan = plan_whole(model, PROTOCOL, reader.timestamps, sample_fps=fps, source_fps=reader.fps)
         assert plan.seconds_per_sample == pytest.approx(1 / fps if fps else PROTOCOL.frame_stride / reader.fps)  # type: ignore[operator]
-        samples = grid_indices(reader.timestamps, plan.seconds_per_sample).tolist()
+        samples = fixed_rate_indices(reader.timestamps, plan.seconds_per_sample).tolist()
         (segment,) = predict_windows(judge, reader, plan)
         assert plan.num_frames == len(samples) > 20
         assert segment.start_seconds == 0

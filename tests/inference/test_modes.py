@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from support import PROTOCOL, tiny_model
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.errors import ConfigError
 from tubelet.inference import features as features_module
 from tubelet.inference.views import predict_views

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from support import PROTOCOL, tiny_model
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.inference import views
 from tubelet.inference.views import average_views, predict_views
 

@@ -19,8 +19,8 @@ from torch import Tensor
 from parity.compare import assert_equal, compare, pair, random_source, read_arrays, read_input
 from parity.vivit import record_intermediates
 from tubelet import config as config_io
-from tubelet.data.clips.transforms import normalize
-from tubelet.data.loading.clip_dataset import read_views
+from tubelet.data.clips.normalize import normalize
+from tubelet.data.loading.views import read_views
 from tubelet.models.vivit.huggingface import from_huggingface, to_huggingface, vivit_fields
 from tubelet.models.vivit.model import ViViTConfig, ViViTJoint
 from tubelet.weights.mapping.huggingface_protocol import pixel_range, read_protocol

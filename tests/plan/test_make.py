@@ -13,7 +13,7 @@ from huggingface_hub import constants
 
 from layout_examples import text
 from support import COUNTS, MODEL, TINY, content_of, motion_videos, rows_of, write_checkpoint
-from tubelet.data.video.index_store import STORE_NAME
+from tubelet.data.video.packet_index_store import STORE_NAME
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.plan.make import plan_run
 from tubelet.runs.plan.parts import Plan

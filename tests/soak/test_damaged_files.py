@@ -19,8 +19,8 @@ import pytest
 from av.container import InputContainer
 
 from fuzzing import BAD, GOOD, FuzzJob, Outcome, mutate
+from tubelet.data.loading.worker_pool import WorkerPool
 from tubelet.data.loading.worker_process import Failure
-from tubelet.data.loading.workers import WorkerPool
 from tubelet.data.scan.scan_file import ScanFile, scan_file
 
 ROOT = Path(__file__).parents[2]

@@ -15,8 +15,8 @@ import av
 import numpy as np
 import pytest
 
-from tubelet.data.video.index_store import IndexStore
 from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import VideoError
 

@@ -19,7 +19,7 @@ import torch
 
 import tubelet.training.step as step_file
 from tubelet.data.clips.mixing import MixConfig
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from small_runs import CLASSES, PROTOCOL, write_volumes
 from support import Notes
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader

@@ -9,7 +9,7 @@ from torch import nn
 
 from small_runs import PROTOCOL, write_volumes
 from support import assert_one_line, tiny_model
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader

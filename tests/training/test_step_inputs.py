@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor, nn
 
 from small_runs import ADAMW, CLASSES, PROTOCOL
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from transformers import TimesformerConfig, TimesformerForVideoClassification, VideoMAEImageProcessor
 
-from tubelet.data.clips.transforms import normalize
-from tubelet.data.loading.clip_dataset import read_views
+from tubelet.data.clips.normalize import normalize
+from tubelet.data.loading.views import read_views
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
 from tubelet.weights.convert.formats import SOURCES

@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from tubelet.data.clips.sampling import view_clips
+from tubelet.data.clips.frame_sampling import view_clips
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model, model_config
 from tubelet.models.timesformer.recognize import clip_fps, protocol_of

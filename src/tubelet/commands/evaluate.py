@@ -13,13 +13,13 @@ import tyro
 from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.protocol_options import SamplingOptions, with_views
-from tubelet.data.features.dataset import make_dataset
+from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.features.store import read_store
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.feature_store import LAYOUT, is_store
-from tubelet.data.loading.index_dataset import index_manifest
+from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.loader import Loader
-from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest

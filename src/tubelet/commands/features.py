@@ -16,8 +16,8 @@ from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.train import split_overrides
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.loading.index_dataset import index_manifest
-from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.loading.index_videos import index_manifest
+from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest

@@ -22,7 +22,7 @@ from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.commands.predict_windows import WindowOptions, predict_films, scores_text, write_films, write_plots
 from tubelet.commands.protocol_options import SamplingOptions, with_views
 from tubelet.data.layouts.feature_store import is_store
-from tubelet.data.layouts.find import FILE_SUFFIXES, is_sample_file
+from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_sample_file
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically

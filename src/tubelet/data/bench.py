@@ -21,11 +21,12 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.clips.pixel_augmentation import apply_look
-from tubelet.data.loading.clip_dataset import ClipDataset, Drawn, naming_file, read_crops
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.pixel_augmentation import augment_pixels
+from tubelet.data.loading.clip_dataset import ClipDataset, DrawnClip
+from tubelet.data.loading.views import read_crops
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.data.sources.open import Reader
+from tubelet.data.sources.open import Reader, naming_file
 from tubelet.data.sources.shards import is_shard, read_member
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
@@ -113,7 +114,7 @@ def _stages(dataset: ClipDataset, row: int, slot: UInt8[Tensor, "C T H W"]) -> S
     with dataset.open(row) as reader:
         (drawn, frames, places), seconds_to_read = _timed(partial(_read, dataset, reader, row))
     clip, seconds_to_repeat = _timed(lambda: frames[places])
-    clip, seconds_to_augment = _timed(lambda: apply_look(clip, drawn.look))
+    clip, seconds_to_augment = _timed(lambda: augment_pixels(clip, drawn.augmentation))
     pixels, seconds_to_order = _timed(lambda: clip.transpose(0, 1).contiguous())
     _, seconds_to_collate = _timed(lambda: slot.copy_(pixels))
     return Stages(
@@ -136,7 +137,7 @@ def _decode(dataset: ClipDataset, reader: Reader, row: int) -> None:
         drawn.reader.frames_at(indices)
 
 
-def _read(dataset: ClipDataset, reader: Reader, row: int) -> tuple[Drawn, Tensor, Tensor]:
+def _read(dataset: ClipDataset, reader: Reader, row: int) -> tuple[DrawnClip, Tensor, Tensor]:
     """What is drawn, the distinct frames of the clip in its size, and the places in it where they are shown."""
     drawn = dataset.draw(reader, row)
     (frames,), (places,) = read_crops(drawn.reader, [drawn.plan], drawn.geometry, may_round=dataset.may_round)

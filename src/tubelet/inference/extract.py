@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.config import to_dict
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.data.features.store import (
     FeatureFile,
     StoreRecord,
@@ -29,13 +29,19 @@ from tubelet.data.features.store import (
     write_features,
 )
 from tubelet.data.layouts.feature_store import LAYOUT, MANIFEST, RECORD
-from tubelet.data.loading.frame_chunks import FrameChunk, FrameChunkJob, Source, read_chunks, sources_of
+from tubelet.data.loading.frame_chunks import (
+    FrameChunk,
+    FrameChunkReader,
+    SourceSegments,
+    read_chunks,
+    sources_of,
+)
+from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.loading.worker_process import Failure
-from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS
+from tubelet.data.manifest.csv_file import write_manifest
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
-from tubelet.data.manifest.file import write_manifest
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
 from tubelet.inference.frame_stage import check_storable, stage_sha256
@@ -127,7 +133,7 @@ def extract(
     todo = [i for i in chosen if not _is_whole(files[i], store)]
     kept, num_frames = len(chosen) - len(todo), 0
     budget = FailureBudget(manifest, options.failure_budget, "videos", file=out / UNREADABLE)
-    job = FrameChunkJob(manifest.root, sources, store.protocol, IndexStore.beside(manifest.root, manifest.folder))
+    job = FrameChunkReader(manifest.root, sources, store.protocol, IndexStore.beside(manifest.root, manifest.folder))
     results = read_chunks(job, todo, options.num_workers, options.timeout_seconds)
     session.advance(kept, len(chosen))
     for done, (index, chunks) in enumerate(itertools.groupby(results, key=lambda pair: pair[0]), kept):
@@ -201,7 +207,7 @@ def _is_whole(file: Path, store: StoreRecord) -> bool:
         return False
 
 
-def _write_manifest(manifest: Manifest, sources: tuple[Source, ...], files: list[Path], out: Path) -> None:
+def _write_manifest(manifest: Manifest, sources: tuple[SourceSegments, ...], files: list[Path], out: Path) -> None:
     """The rows whose features are there, of whatever call."""
     file_of = {row: file for source, file in zip(sources, files, strict=True) for row in source.rows}
     rows = tuple(

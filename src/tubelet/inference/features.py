@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Int, UInt8
 from torch import Tensor, nn
 
-from tubelet.data.clips.transforms import normalize
+from tubelet.data.clips.normalize import normalize
 from tubelet.errors import ConfigError
 from tubelet.models.stages import frame_features
 from tubelet.protocol import Protocol

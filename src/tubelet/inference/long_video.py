@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import torch
 
-from tubelet.data.clips.time_grid import grid_indices
+from tubelet.data.clips.fixed_rate import fixed_rate_indices
 from tubelet.data.video.reader import VideoReader
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.stream import StreamingClassifier
@@ -36,7 +36,7 @@ def predict_windows(
     """
     stream = StreamingClassifier(classifier, plan, frames_per_batch=FRAMES_PER_BATCH, top_k=top_k)
     times = reader.timestamps
-    wanted = sorted(set(grid_indices(times, plan.seconds_per_sample).tolist()))
+    wanted = sorted(set(fixed_rate_indices(times, plan.seconds_per_sample).tolist()))
     pictures = reader.frames_in_order(wanted)
     # Every frame's time is pushed, for the sampler decides by them; only those it asks for were decoded.
     for index, seconds in enumerate(times.tolist()):

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from tubelet.data.features.dataset import FeatureDataset
 from tubelet.data.features.store import read_store
-from tubelet.data.loading.clip_dataset import ClipDataset, read_views
+from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.dataset import Dataset
 from tubelet.data.loading.loader import Loader
+from tubelet.data.loading.views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tubelet.data.clips.time_grid import GridSampler
-from tubelet.data.clips.transforms import crop_frames, resize_frames, view_geometry
+from tubelet.data.clips.fixed_rate import FixedRateSampler
+from tubelet.data.clips.resize_crop import crop_frames, resize_frames, view_geometry
 from tubelet.errors import DataError
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.window_stages import SampledFrame, SharedFrames, WholeClips
@@ -48,7 +48,7 @@ class StreamingClassifier:
             if shared is not None
             else WholeClips(classifier, plan, frames_per_batch)
         )
-        self._sampler: GridSampler[_Numbered] = GridSampler(plan.seconds_per_sample)
+        self._sampler: FixedRateSampler[_Numbered] = FixedRateSampler(plan.seconds_per_sample)
         self._next_number = 0  # of the frame that comes next
         self._prepared: SampledFrame | None = None  # the latest sample, for it may fall on several points
         self._closed = False

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
-from tubelet.data.clips.transforms import to_input
+from tubelet.data.clips.normalize import to_input
 from tubelet.inference.features import features_in_chunks
 from tubelet.models.stages import encode_time, model_inputs
 from tubelet.protocol import Protocol

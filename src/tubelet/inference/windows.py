@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import nn
 
-from tubelet.data.clips.time_grid import grid_indices
+from tubelet.data.clips.fixed_rate import fixed_rate_indices
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 
@@ -106,7 +106,7 @@ def plan_whole(
     _check_positive("fps", sample_fps)
     step = _clip_seconds(protocol, source_fps) / protocol.num_frames if sample_fps is None else 1 / sample_fps
     tubelet = frames_per_tubelet(model)
-    num_frames = max(1, len(grid_indices(timestamps, step)) // tubelet) * tubelet
+    num_frames = max(1, len(fixed_rate_indices(timestamps, step)) // tubelet) * tubelet
     return WindowPlan(num_frames=num_frames, hop=num_frames, seconds_per_sample=step)
 
 

@@ -18,9 +18,9 @@ from typing import Any, Literal, TypedDict
 from torch import nn
 
 from tubelet.config import to_dict
-from tubelet.data.clips.transforms import to_input
-from tubelet.data.features.dataset import make_dataset
-from tubelet.data.loading.index_dataset import index_manifest
+from tubelet.data.clips.normalize import to_input
+from tubelet.data.features.make_dataset import make_dataset
+from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
@@ -132,7 +132,7 @@ def _training_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, ses
         "train",
         recipe.augment,
         recipe.seed,
-        look_later=recipe.data.augments_on(session.device.type),
+        augment_later=recipe.data.augments_on(session.device.type),
     )
     return Loader(
         dataset,

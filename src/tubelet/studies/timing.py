@@ -29,8 +29,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tubelet import config
-from tubelet.data.clips.transforms import to_input
-from tubelet.data.features.dataset import make_dataset
+from tubelet.data.clips.normalize import to_input
+from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.read import read_manifest
 from tubelet.evaluation.cost import count_macs, count_parameters, peak_memory_bytes

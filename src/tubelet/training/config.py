@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tubelet.data.clips.sampler import Sampling
+from tubelet.data.loading.balanced_sampler import Sampling
 from tubelet.errors import ConfigError, nearest
 from tubelet.tasks.choose import ranked_metrics
 from tubelet.tasks.task import ClassWeights

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tubelet.data.clips.pixel_augmentation import finish_batch
+from tubelet.data.clips.pixel_augmentation import augment_batch
 from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
 from tubelet.errors import Stopped
 from tubelet.session.session import Session
@@ -139,7 +139,7 @@ class _Engine:
         waited, clock = began = steady = loader.wait_seconds, time.monotonic()
         for batch in loader.train_batches(epoch, start=offset):
             self.stop_if_asked()
-            row = self.train_step(finish_batch(batch, self.session.device))
+            row = self.train_step(augment_batch(batch, self.session.device))
             now, waited_now = time.monotonic(), loader.wait_seconds
             wait_share = (waited_now - waited) / (now - clock)
             self.rows.append(row | {"epoch": epoch, "wait_share": wait_share, "seconds": now - self.began})

@@ -13,12 +13,12 @@ from rich.table import Table
 from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.bench import Stages, measure_stages
-from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.loading.index_dataset import index_manifest
+from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare import is_prepared, other_kind
+from tubelet.data.prepare.prepare_dataset import is_prepared, other_kind
 from tubelet.protocol import Protocol
 from tubelet.session.session import Session
 

@@ -16,8 +16,8 @@ from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.layouts import LAYOUTS
 from tubelet.data.layouts.config import LayoutName, ManifestConfig
+from tubelet.data.manifest.csv_file import write_manifest
 from tubelet.data.manifest.durations import Durations, measure_durations
-from tubelet.data.manifest.file import write_manifest
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError

@@ -16,7 +16,7 @@ from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.quarantine import write_quarantine
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.scan.report import as_dict, as_text
-from tubelet.data.scan.scan import Scan, ScanConfig, scan
+from tubelet.data.scan.scan_dataset import Scan, ScanConfig, scan
 from tubelet.files import write_atomically
 
 DESCRIPTION = """Decode every file of a dataset once and report what is wrong with it.

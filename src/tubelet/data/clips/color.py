@@ -10,7 +10,7 @@ Difference from torchvision, largest over all pixels, for one step: none for bri
 for contrast and saturation (a result that is nearly whole may be cut to either side) and for hue, which is computed
 here in whole levels. The next steps scale what one step leaves: for factors up to 1.4 a chain of brightness, contrast
 and saturation differs by at most 3 levels, with hue among them by at most 8 and by less than 1 on average
-(``tests/data/test_color.py``).
+(``tests/data/clips/test_color.py``).
 
     T  frames        C  channels (1 or 3, red, green, blue)        H, W  pixels        n  frames at once
 """

@@ -1,7 +1,7 @@
 """What happens to the cropped pixels of a training clip: drawn once, applied to all its frames, uint8 throughout.
 
 Crop first, color after, normalization on the device: the cheap order, and with ``tubelet.data.clips.color`` the fast
-one. The reading processes do it, or the device that trains (``finish_batch``).
+one. The reading processes do it, or the device that trains (``augment_batch``).
 
 Deviation: SlowFast and UniFormerV2 apply RandAugment to the whole frame and crop after; here it sees the crop.
 
@@ -19,9 +19,10 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tubelet.data.clips.augment import AugmentConfig, ErasingConfig
+from tubelet.data.clips.augment_config import AugmentConfig, ErasingConfig
 from tubelet.data.clips.color import ColorStep, change_colors
-from tubelet.data.clips.randaugment import Operation, apply_operations, draw_randaugment, draw_trivial
+from tubelet.data.clips.flip import Flip, draw_flip, flip_clip
+from tubelet.data.clips.randaugment import AugmentOp, apply_operations, draw_randaugment, draw_trivial
 from tubelet.protocol import Protocol
 from tubelet.types import Batch
 
@@ -37,72 +38,69 @@ class Erasure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Look:
+class PixelAugmentation:
     """What happens to the cropped clip, drawn once per clip, in the order of the fields."""
 
-    flip: tuple[bool, bool, bool] = (False, False, False)  # which of T, H, W are reversed
+    flip: Flip = (False, False, False)
     quarter_turns: int = 0  # in the plane of H and W, from H toward W
     shift: tuple[int, int, int] = (0, 0, 0)  # frames and pixels; black enters
     colors: tuple[ColorStep, ...] = ()
-    operations: tuple[Operation, ...] = ()  # of RandAugment or TrivialAugment
+    operations: tuple[AugmentOp, ...] = ()  # of RandAugment or TrivialAugment
     erasure: Erasure | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class UnfinishedBatch(Batch):
+class UnaugmentedBatch(Batch):
     """A training batch whose clips were cropped and no more."""
 
-    looks: tuple[Look | None, ...]  # what is left to do to each clip; None: it could not be read
+    augmentations: tuple[PixelAugmentation | None, ...]  # what is left to do to each clip; None: it could not be read
 
 
-def random_look(augment: AugmentConfig, protocol: Protocol, rng: np.random.Generator) -> Look:
+def draw_pixel_augmentation(augment: AugmentConfig, protocol: Protocol, rng: np.random.Generator) -> PixelAugmentation:
     """What happens to the cropped pixels of one training clip. A field that is off draws nothing, but for the flip."""
-    flip = (False, False, bool(rng.random() < augment.flip_probability))
+    flip = draw_flip(augment, rng)
     turns, shift = 0, (0, 0, 0)
-    if augment.volume_flips:
-        t, h, w = rng.random(3) < 0.5
-        flip = (bool(t), bool(h), bool(w))
     if augment.volume_turns:
         turns = int(rng.integers(4))
     if augment.volume_shift_pixels:
         t, h, w = rng.integers(-augment.volume_shift_pixels, augment.volume_shift_pixels, size=3, endpoint=True)
         shift = (int(t), int(h), int(w))
-    operations: tuple[Operation, ...] = ()
+    operations: tuple[AugmentOp, ...] = ()
     colors = _draw_colors(augment, rng)
     if augment.rand_augment:
         operations = draw_randaugment(augment.rand_augment, rng)
     elif augment.trivial_augment:
         operations = draw_trivial(rng)
     erasure = _draw_erasure(augment.erasing, protocol, rng) if augment.erasing else None
-    return Look(flip=flip, quarter_turns=turns, shift=shift, colors=colors, operations=operations, erasure=erasure)
+    return PixelAugmentation(
+        flip=flip, quarter_turns=turns, shift=shift, colors=colors, operations=operations, erasure=erasure
+    )
 
 
-def apply_look(clip: UInt8[Tensor, "T C H W"], look: Look) -> UInt8[Tensor, "T C H W"]:
+def augment_pixels(clip: UInt8[Tensor, "T C H W"], augmentation: PixelAugmentation) -> UInt8[Tensor, "T C H W"]:
     """The clip mirrored, turned, shifted, recolored and erased as drawn; on the device it is on."""
-    reversed_axes = [axis for axis, yes in zip((0, 2, 3), look.flip, strict=True) if yes]
-    if reversed_axes:
-        clip = clip.flip(reversed_axes)
-    if look.quarter_turns:
-        clip = clip.rot90(look.quarter_turns, (2, 3))
-    if any(look.shift):
-        clip = _shift(clip, look.shift)
-    clip = change_colors(clip, look.colors)
-    clip = apply_operations(clip, look.operations)
-    return _erase(clip, look.erasure) if look.erasure else clip
+    clip = flip_clip(clip, augmentation.flip)
+    if augmentation.quarter_turns:
+        clip = clip.rot90(augmentation.quarter_turns, (2, 3))
+    if any(augmentation.shift):
+        clip = _shift(clip, augmentation.shift)
+    clip = change_colors(clip, augmentation.colors)
+    clip = apply_operations(clip, augmentation.operations)
+    return _erase(clip, augmentation.erasure) if augmentation.erasure else clip
 
 
-def finish_batch(batch: Batch, device: torch.device) -> Batch:
+def augment_batch(batch: Batch, device: torch.device) -> Batch:
     """The clips of a training batch on the device, with all that was left to do to them done there.
 
     On a CPU these are the bits that the reading processes give; a GPU may round a value to the other side. A batch to
     which nothing is left to do stays where it is.
     """
-    if not isinstance(batch, UnfinishedBatch):
+    if not isinstance(batch, UnaugmentedBatch):
         return batch
     clips = batch.clips.to(device, non_blocking=True)  # B C T H W
-    for clip, look in zip(clips, batch.looks, strict=True):
-        if look is not None:
-            clip.copy_(apply_look(clip.transpose(0, 1), look).transpose(0, 1))
+    for clip, augmentation in zip(clips, batch.augmentations, strict=True):
+        if augmentation is not None:
+            clip.copy_(augment_pixels(clip.transpose(0, 1), augmentation).transpose(0, 1))
     return Batch(**{field.name: getattr(batch, field.name) for field in dataclasses.fields(Batch)} | {"clips": clips})
 
 

@@ -63,7 +63,7 @@ class RandAugmentConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Operation:
+class AugmentOp:
     """One operation as drawn. What ``amounts`` mean is said at the function of that name."""
 
     name: str
@@ -73,14 +73,14 @@ class Operation:
     fill: int = 0  # level that enters from outside in geometric operations
 
 
-def draw_randaugment(config: RandAugmentConfig, rng: np.random.Generator) -> tuple[Operation, ...]:
+def draw_randaugment(config: RandAugmentConfig, rng: np.random.Generator) -> tuple[AugmentOp, ...]:
     """The operations of one clip."""
     draw = _draw_vivit if config.ops == "vivit" else _draw_timm
     drawn = (draw(config, rng) for _ in range(config.num_ops))
     return tuple(operation for operation in drawn if operation is not None)
 
 
-def draw_trivial(rng: np.random.Generator) -> tuple[Operation, ...]:
+def draw_trivial(rng: np.random.Generator) -> tuple[AugmentOp, ...]:
     """The one operation of a clip, or none (identity)."""
     name = TRIVIAL_NAMES[rng.integers(len(TRIVIAL_NAMES))]
     strength = int(rng.integers(TRIVIAL_NUM_STRENGTHS)) / (TRIVIAL_NUM_STRENGTHS - 1)
@@ -96,10 +96,10 @@ def draw_trivial(rng: np.random.Generator) -> tuple[Operation, ...]:
         "posterize": float(round(8 - 6 * strength)),
         "solarize": 255 * (1 - strength),
     }.get(name, 1 + 0.99 * signed)
-    return (Operation(name=name, amounts=() if name in _WITHOUT_AMOUNT else (amount,)),)
+    return (AugmentOp(name=name, amounts=() if name in _WITHOUT_AMOUNT else (amount,)),)
 
 
-def apply_operations(clip: UInt8[Tensor, "T C H W"], operations: tuple[Operation, ...]) -> UInt8[Tensor, "T C H W"]:
+def apply_operations(clip: UInt8[Tensor, "T C H W"], operations: tuple[AugmentOp, ...]) -> UInt8[Tensor, "T C H W"]:
     """The clip after all operations, in their order."""
     num_frames, channels, height, width = clip.shape
     for operation in operations:
@@ -112,7 +112,7 @@ def apply_operations(clip: UInt8[Tensor, "T C H W"], operations: tuple[Operation
     return clip
 
 
-def _draw_vivit(config: RandAugmentConfig, rng: np.random.Generator) -> Operation | None:
+def _draw_vivit(config: RandAugmentConfig, rng: np.random.Generator) -> AugmentOp | None:
     name = VIVIT_NAMES[rng.integers(len(VIVIT_NAMES))]
     if name == "identity":
         return None
@@ -123,10 +123,10 @@ def _draw_vivit(config: RandAugmentConfig, rng: np.random.Generator) -> Operatio
         "solarize_add": (float(min(255, int(110 * level))),),
         "cutout": (float(int(40 * level)), *rng.random(2).tolist()),
     }.get(name, (1.8 * level + 0.1,))
-    return Operation(name=name, amounts=() if name in _WITHOUT_AMOUNT else amounts, per_clip=True)
+    return AugmentOp(name=name, amounts=() if name in _WITHOUT_AMOUNT else amounts, per_clip=True)
 
 
-def _draw_timm(config: RandAugmentConfig, rng: np.random.Generator) -> Operation | None:
+def _draw_timm(config: RandAugmentConfig, rng: np.random.Generator) -> AugmentOp | None:
     name = TIMM_NAMES[rng.integers(len(TIMM_NAMES))]
     applied = rng.random() < config.probability
     level = rng.normal(config.magnitude, config.magnitude_std) if config.magnitude_std else config.magnitude
@@ -144,11 +144,11 @@ def _draw_timm(config: RandAugmentConfig, rng: np.random.Generator) -> Operation
         "solarize": 256.0 - min(256, int(256 * level)),
         "solarize_add": float(min(128, int(110 * level))),
     }.get(name, max(0.1, 1 + 0.9 * sign * level))
-    return Operation(name=name, amounts=() if name in _WITHOUT_AMOUNT else (amount,), bilinear=True, fill=128)
+    return AugmentOp(name=name, amounts=() if name in _WITHOUT_AMOUNT else (amount,), bilinear=True, fill=128)
 
 
 def _affine(
-    clip: Tensor, operation: Operation, shear: tuple[float, float] = (0.0, 0.0), translate: tuple[int, int] = (0, 0)
+    clip: Tensor, operation: AugmentOp, shear: tuple[float, float] = (0.0, 0.0), translate: tuple[int, int] = (0, 0)
 ) -> Tensor:
     """``shear`` (x, y) as a share of the other axis, from the top left corner; ``translate`` (x, y) in pixels."""
     degrees = [math.degrees(math.atan(share)) for share in shear]
@@ -165,71 +165,71 @@ def _affine(
     return moved
 
 
-def _shear_x(clip: Tensor, operation: Operation) -> Tensor:
+def _shear_x(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: pixels along the width for each pixel along the height."""
     return _affine(clip, operation, shear=(operation.amounts[0], 0.0))
 
 
-def _shear_y(clip: Tensor, operation: Operation) -> Tensor:
+def _shear_y(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: pixels along the height for each pixel along the width."""
     return _affine(clip, operation, shear=(0.0, operation.amounts[0]))
 
 
-def _translate_x(clip: Tensor, operation: Operation) -> Tensor:
+def _translate_x(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: pixels."""
     return _affine(clip, operation, translate=(int(operation.amounts[0]), 0))
 
 
-def _translate_y(clip: Tensor, operation: Operation) -> Tensor:
+def _translate_y(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: pixels."""
     return _affine(clip, operation, translate=(0, int(operation.amounts[0])))
 
 
-def _translate_x_share(clip: Tensor, operation: Operation) -> Tensor:
+def _translate_x_share(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: share of the width."""
     return _affine(clip, operation, translate=(round(operation.amounts[0] * clip.shape[-1]), 0))
 
 
-def _translate_y_share(clip: Tensor, operation: Operation) -> Tensor:
+def _translate_y_share(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: share of the height."""
     return _affine(clip, operation, translate=(0, round(operation.amounts[0] * clip.shape[-2])))
 
 
-def _rotate(clip: Tensor, operation: Operation) -> Tensor:
+def _rotate(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: degrees, counterclockwise."""
     (degrees,) = operation.amounts
     turned: Tensor = F.rotate(clip, angle=degrees, interpolation=_sampling(operation), fill=operation.fill)
     return turned
 
 
-def _sampling(operation: Operation) -> InterpolationMode:
+def _sampling(operation: AugmentOp) -> InterpolationMode:
     return InterpolationMode.BILINEAR if operation.bilinear else InterpolationMode.NEAREST
 
 
-def _posterize(clip: Tensor, operation: Operation) -> Tensor:
+def _posterize(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: bits that are kept."""
     kept: Tensor = F.posterize(clip, bits=int(operation.amounts[0]))
     return kept
 
 
-def _solarize(clip: Tensor, operation: Operation) -> Tensor:
+def _solarize(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: level from which on levels are inverted; none above 255."""
     (threshold,) = operation.amounts
     return clip if threshold > 255 else F.solarize(clip, threshold=threshold)
 
 
-def _solarize_add(clip: Tensor, operation: Operation) -> Tensor:
+def _solarize_add(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amount: levels added to those below 128."""
     add = int(operation.amounts[0])
     return (clip.clamp(max=255 - add) + add).where(clip < 128, clip)
 
 
-def _color_step(name: str) -> Callable[[Tensor, Operation], Tensor]:
+def _color_step(name: str) -> Callable[[Tensor, AugmentOp], Tensor]:
     """Amount: a factor, 1 changes nothing."""
     return lambda clip, operation: change_colors(clip, (ColorStep(name=name, amount=operation.amounts[0]),))
 
 
-def _cutout(clip: Tensor, operation: Operation) -> Tensor:
+def _cutout(clip: Tensor, operation: AugmentOp) -> Tensor:
     """Amounts: half the side of a gray square in pixels, and its center as shares of height and width."""
     half, *center = operation.amounts
     spans = []
@@ -241,7 +241,7 @@ def _cutout(clip: Tensor, operation: Operation) -> Tensor:
     return clip
 
 
-_OPERATIONS: dict[str, Callable[[Tensor, Operation], Tensor]] = {
+_OPERATIONS: dict[str, Callable[[Tensor, AugmentOp], Tensor]] = {
     "autocontrast": lambda clip, operation: F.autocontrast(clip),
     "equalize": lambda clip, operation: F.equalize(clip),
     "invert": lambda clip, operation: F.invert(clip),

@@ -5,18 +5,14 @@ T  frames of a clip   V  views   D  width of a vector
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 import torch
 
-from tubelet.data.clips.augment import AugmentConfig, jittered_sampling
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.frame_sampling import jittered_sampling, row_clip, row_views, seconds_covered
 from tubelet.data.clips.random import keyed_generator
-from tubelet.data.clips.sampling import row_clip, row_views, seconds_covered
 from tubelet.data.features.store import FeatureFile, check_augment, check_pixels, read_store
-from tubelet.data.layouts.feature_store import LAYOUT
-from tubelet.data.loading.clip_dataset import ClipDataset
-from tubelet.data.loading.dataset import Item, check_mode
+from tubelet.data.loading.dataset import Item, Mode, check_mode
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
@@ -38,7 +34,7 @@ class FeatureDataset:
         self,
         manifest: Manifest,
         protocol: Protocol,
-        mode: Literal["train", "views"] = "train",
+        mode: Mode = "train",
         augment: AugmentConfig | None = None,
         seed: int = 0,
     ) -> None:
@@ -103,17 +99,3 @@ class FeatureDataset:
             frame_numbers=torch.tensor([plan.frame_numbers for plan in plans]),
             notes=tuple(dict.fromkeys(note for plan in plans for note in plan.notes)),
         )
-
-
-def make_dataset(
-    manifest: Manifest,
-    protocol: Protocol,
-    mode: Literal["train", "views"] = "train",
-    augment: AugmentConfig | None = None,
-    seed: int = 0,
-    look_later: bool = False,
-) -> ClipDataset | FeatureDataset:
-    """The dataset of a manifest, of videos or of a feature store; arguments and errors are those of ``ClipDataset``."""
-    if manifest.layout == LAYOUT:
-        return FeatureDataset(manifest, protocol, mode, augment, seed)
-    return ClipDataset(manifest, protocol, mode, augment, seed, look_later)

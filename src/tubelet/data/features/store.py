@@ -1,7 +1,7 @@
 """A feature store: what a model's per-frame stage says of every frame of a dataset, in place of the pixels.
 
     store.json        which model, weights, pixels and data the features are of
-    manifest.csv      the rows of the data, as ``tubelet.data.manifest.file`` writes them, with these files as paths
+    manifest.csv      the rows of the data, as ``tubelet.data.manifest.csv_file`` writes them, with these files as paths
     features-...      one safetensors file per video: vectors [n, D], frame_numbers [n], timestamps [N]
     unreadable.csv    what could not be read, if anything; such a video keeps its row, whose file says why
 
@@ -29,7 +29,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from tubelet import config as config_io
-from tubelet.data.clips.augment import AugmentConfig
+from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.layouts.feature_store import RECORD
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import written_atomically

@@ -1,7 +1,7 @@
-"""The layouts a dataset can have on disk, one file per family, each read into plain rows (``rows.Reading``).
+"""The layouts a dataset can have on disk, one file per family, each read into plain rows (``rows.LayoutRows``).
 
-``LAYOUTS`` names them: the reader, and what it expects to find. All of them end in one manifest
-(``tubelet.data.manifest.manifest``), whose own file (``tubelet.data.manifest.file``) carries everything they differ in.
+``LAYOUTS`` gives the reader of each, and the files it expects. ``tubelet.data.manifest.read`` makes a manifest of what
+any of them reads; the manifest's own file (``tubelet.data.manifest.csv_file``) keeps everything they differ in.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ from pathlib import Path
 
 from tubelet.data.layouts.activitynet import read_activitynet
 from tubelet.data.layouts.config import LayoutName, ManifestConfig
-from tubelet.data.layouts.epic import read_epic
+from tubelet.data.layouts.epic_kitchens import read_epic
 from tubelet.data.layouts.folders import read_folders
 from tubelet.data.layouts.kinetics import read_kinetics
 from tubelet.data.layouts.lists import read_lists
-from tubelet.data.layouts.moments import read_moments
+from tubelet.data.layouts.moments_in_time import read_moments
 from tubelet.data.layouts.npz import read_medmnist3d, read_npz
-from tubelet.data.layouts.rows import Reading
-from tubelet.data.layouts.something import read_something_v1, read_something_v2
+from tubelet.data.layouts.rows import LayoutRows
+from tubelet.data.layouts.something_something import read_something_v1, read_something_v2
 from tubelet.data.layouts.tables import read_tables
-from tubelet.data.layouts.ucf_hmdb import read_hmdb51, read_ucf101
+from tubelet.data.layouts.ucf101_hmdb51 import read_hmdb51, read_ucf101
 from tubelet.data.layouts.webdataset import read_webdataset
 
 
@@ -29,7 +29,7 @@ from tubelet.data.layouts.webdataset import read_webdataset
 class Layout:
     """One way a dataset can lie on disk."""
 
-    read: Callable[[Path, ManifestConfig], Reading]
+    read: Callable[[Path, ManifestConfig], LayoutRows]
     expects: str  # the files it reads, for --help
     may_miss_files: bool = False  # videos of the web vanish: what is missing is counted and left out
 

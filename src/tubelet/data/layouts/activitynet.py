@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.data.layouts.config import ManifestConfig, annotation_files
-from tubelet.data.layouts.find import FileIndex
+from tubelet.data.layouts.find_files import FileIndex
 from tubelet.data.layouts.json_lines import json_items
-from tubelet.data.layouts.rows import Reading, Row, check_segment, parse_each, seconds_of, split_of
+from tubelet.data.layouts.rows import LayoutRows, Row, check_segment, parse_each, seconds_of, split_of
 
 
-def read_activitynet(root: Path, config: ManifestConfig) -> Reading:
+def read_activitynet(root: Path, config: ManifestConfig) -> LayoutRows:
     """One row per segment; classes are those of the file, sorted.
 
     Raises:
@@ -32,7 +32,7 @@ def read_activitynet(root: Path, config: ManifestConfig) -> Reading:
     rows = parser.rows
     if parser.unlabeled:
         notes.append(f"{parser.unlabeled} videos without annotations left out (the test set is published without)")
-    return Reading(
+    return LayoutRows(
         root=root,
         rows=rows,
         classes={"label": tuple(sorted(parser.classes))},

@@ -12,8 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.layouts.find import is_frame_folder, is_sample_file
-from tubelet.data.layouts.rows import SPLIT_NAMES, Reading, Row, some
+from tubelet.data.layouts.find_files import is_frame_folder, is_sample_file
+from tubelet.data.layouts.rows import SPLIT_NAMES, LayoutRows, Row, some
 from tubelet.errors import DataError
 
 
@@ -26,7 +26,7 @@ def has_split_folders(folder: Path) -> bool:
     )
 
 
-def read_folders(folder: Path, config: ManifestConfig) -> Reading:
+def read_folders(folder: Path, config: ManifestConfig) -> LayoutRows:
     """Rows of split folders or class folders, sorted by path; what is ignored is noted.
 
     Raises:
@@ -59,7 +59,7 @@ def read_folders(folder: Path, config: ManifestConfig) -> Reading:
     if ignored:
         notes.append(f"{len(ignored)} files or folders ignored, neither videos nor .npy volumes: {some(ignored)}")
     layout = "split folders" if in_splits else "class folders"
-    return Reading(root=folder, rows=rows, layout=layout, notes=notes)
+    return LayoutRows(root=folder, rows=rows, layout=layout, notes=notes)
 
 
 def _rows_of_class(folder: Path, prefix: str, split: str | None, fps: float | None, ignored: list[str]) -> list[Row]:

@@ -11,14 +11,23 @@ from __future__ import annotations
 from pathlib import Path
 
 from tubelet.data.layouts.config import AnnotationFile, ManifestConfig, annotation_files
-from tubelet.data.layouts.find import FileIndex
-from tubelet.data.layouts.rows import Reading, Row, cell, check_segment, parse_each, records, seconds_of, split_of
+from tubelet.data.layouts.find_files import FileIndex
+from tubelet.data.layouts.rows import (
+    LayoutRows,
+    Row,
+    cell,
+    check_segment,
+    parse_each,
+    records,
+    seconds_of,
+    split_of,
+)
 from tubelet.errors import DataError
 
 _COLUMNS = ("youtube_id", "time_start", "time_end")
 
 
-def read_kinetics(root: Path, config: ManifestConfig) -> Reading:
+def read_kinetics(root: Path, config: ManifestConfig) -> LayoutRows:
     """Rows of the videos that are there; classes are those of the CSV files, sorted, as the usual label maps are.
 
     Raises:
@@ -37,7 +46,7 @@ def read_kinetics(root: Path, config: ManifestConfig) -> Reading:
         notes.append(f"{unlabeled} rows without a label left out (the test list is published without)")
     if not classes:
         raise DataError(f"{root}: the lists hold no labels; expected a column 'label'")
-    return Reading(
+    return LayoutRows(
         root=root,
         rows=rows,
         classes={"label": tuple(sorted(classes))},

@@ -18,14 +18,22 @@ from functools import partial
 from pathlib import Path
 
 from tubelet.data.layouts.config import AnnotationFile, ManifestConfig, annotation_files, class_list
-from tubelet.data.layouts.find import is_frame_folder, is_sample_file
-from tubelet.data.layouts.rows import Reading, Row, parse_each, split_of_file, table_lines, text_lines, whole_number
+from tubelet.data.layouts.find_files import is_frame_folder, is_sample_file
+from tubelet.data.layouts.rows import (
+    LayoutRows,
+    Row,
+    parse_each,
+    split_of_file,
+    table_lines,
+    text_lines,
+    whole_number,
+)
 from tubelet.data.layouts.tables import separator_of
 from tubelet.data.sources.frame_folder import UNTIMED_FPS
 from tubelet.errors import DataError
 
 
-def read_lists(source: Path, config: ManifestConfig) -> Reading:
+def read_lists(source: Path, config: ManifestConfig) -> LayoutRows:
     """Rows of one list, or of the lists among the annotations of a folder; its name tells the split.
 
     Raises:
@@ -54,7 +62,7 @@ def read_lists(source: Path, config: ManifestConfig) -> Reading:
     names = class_list(config.class_file) if config.class_file else _numbered_classes(rows)
     if config.frame_fps is None and any(row.end_seconds is not None for row in rows):
         notes.append("the frame rate of the frame folders is not known, frame numbers stand for seconds; see frame_fps")
-    return Reading(root=root, rows=rows, classes={"label": names}, all_classes_known=names is not None, notes=notes)
+    return LayoutRows(root=root, rows=rows, classes={"label": names}, all_classes_known=names is not None, notes=notes)
 
 
 def _looks_spaced(path: Path) -> bool:

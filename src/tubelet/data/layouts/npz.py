@@ -8,13 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.layouts.rows import SPLITS, Reading, Row
+from tubelet.data.layouts.rows import SPLITS, LayoutRows, Row
 from tubelet.data.medmnist import MEDMNIST3D
 from tubelet.data.sources.volume import npz_array, npz_members
 from tubelet.errors import DataError, nearest
 
 
-def read_npz(path: Path, config: ManifestConfig) -> Reading:
+def read_npz(path: Path, config: ManifestConfig) -> LayoutRows:
     """Rows of train, val, test, each in array order; labels are the numbers in the file.
 
     Raises:
@@ -41,10 +41,10 @@ def read_npz(path: Path, config: ManifestConfig) -> Reading:
             Row(path=path.name, labels=(str(label),), split=split, entry=f"{split}_images[{i}]")
             for i, label in enumerate(labels[:, 0].tolist())
         ]
-    return Reading(root=path.parent, rows=rows, layout="npz")
+    return LayoutRows(root=path.parent, rows=rows, layout="npz")
 
 
-def read_medmnist3d(path: Path, config: ManifestConfig) -> Reading:
+def read_medmnist3d(path: Path, config: ManifestConfig) -> LayoutRows:
     """Rows of one of the six official sets under its class names.
 
     Raises:
@@ -65,4 +65,4 @@ def read_medmnist3d(path: Path, config: ManifestConfig) -> Reading:
         if not 0 <= number < len(known.class_names):
             raise DataError(f"{path}: {row.entry} has label {number}, expected 0 to {len(known.class_names) - 1}")
         rows.append(Row(path=row.path, labels=(known.class_names[number],), split=row.split, entry=row.entry))
-    return Reading(root=reading.root, rows=rows, classes={"label": known.class_names}, all_classes_known=True)
+    return LayoutRows(root=reading.root, rows=rows, classes={"label": known.class_names}, all_classes_known=True)

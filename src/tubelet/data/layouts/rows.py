@@ -43,7 +43,7 @@ class Row:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reading:
+class LayoutRows:
     """What a layout holds."""
 
     root: Path  # folder that paths are relative to

@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from tubelet.data.layouts.config import AnnotationFile, ManifestConfig, annotation_files, class_list
-from tubelet.data.layouts.find import is_frame_folder
+from tubelet.data.layouts.find_files import is_frame_folder
 from tubelet.data.layouts.rows import (
-    Reading,
+    LayoutRows,
     Row,
     cell,
     check_segment,
@@ -26,7 +26,7 @@ from tubelet.errors import DataError
 _TIME_COLUMNS = (("start_seconds", "start"), ("end_seconds", "end"))
 
 
-def read_tables(source: Path, config: ManifestConfig) -> Reading:
+def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
     """Rows of a table, or of the tables among the annotations of a folder, in file order.
 
     Raises:
@@ -52,7 +52,9 @@ def read_tables(source: Path, config: ManifestConfig) -> Reading:
     if not rows:
         raise DataError(f"{files[0].path}: no rows below the header; expected one line per video")
     names = class_list(config.class_file) if config.class_file else None
-    return Reading(root=root, rows=rows, classes=dict.fromkeys(config.label_columns, names), layout="csv", notes=notes)
+    return LayoutRows(
+        root=root, rows=rows, classes=dict.fromkeys(config.label_columns, names), layout="csv", notes=notes
+    )
 
 
 def separator_of(path: Path, given: str | None) -> str:

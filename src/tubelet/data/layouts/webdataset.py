@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.data.layouts.config import ManifestConfig, class_list
-from tubelet.data.layouts.find import is_sample_file
-from tubelet.data.layouts.rows import Reading, Row, check_segment, parse_each, seconds_of, split_of_file
+from tubelet.data.layouts.find_files import is_sample_file
+from tubelet.data.layouts.rows import LayoutRows, Row, check_segment, parse_each, seconds_of, split_of_file
 from tubelet.data.sources.shards import address
 from tubelet.errors import DataError
 
 Members = dict[str, tarfile.TarInfo]  # of one sample, by what stands behind the first dot
 
 
-def read_webdataset(source: Path, config: ManifestConfig) -> Reading:
+def read_webdataset(source: Path, config: ManifestConfig) -> LayoutRows:
     """Rows of one shard, or of all ``.tar`` files below a folder, in the order of names and members.
 
     Raises:
@@ -46,7 +46,7 @@ def read_webdataset(source: Path, config: ManifestConfig) -> Reading:
         except (tarfile.TarError, OSError) as error:
             raise DataError(f"{shard}: not a plain .tar file ({error}); unpack a compressed one") from None
     names = class_list(config.class_file) if config.class_file else None
-    return Reading(
+    return LayoutRows(
         root=root,
         rows=rows,
         classes=dict.fromkeys(config.label_columns, names),

@@ -8,50 +8,39 @@ Training reads one random clip per row; evaluation and deployment read all views
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
-from tubelet.data.clips.augment import AugmentConfig, jittered_sampling
-from tubelet.data.clips.pixel_augmentation import Look, apply_look, random_look
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.flip import flip_label_maps, flipped_labels
+from tubelet.data.clips.frame_sampling import ClipPlan, jittered_sampling, row_clip
+from tubelet.data.clips.pixel_augmentation import PixelAugmentation, augment_pixels, draw_pixel_augmentation
 from tubelet.data.clips.random import keyed_generator
-from tubelet.data.clips.sampling import ClipPlan, row_clip, row_views, seconds_covered
-from tubelet.data.clips.transforms import (
+from tubelet.data.clips.resize_crop import (
     Geometry,
-    crop_frames,
     random_geometry,
-    reading_window,
-    resize_frames,
-    view_geometry,
 )
 from tubelet.data.loading.dataset import Item, Mode, check_mode
-from tubelet.data.manifest.labels import mirrored
+from tubelet.data.loading.views import read_crops, views_of
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.sources.open import Reader, open_source
+from tubelet.data.sources.open import Reader, naming_file, open_source
 from tubelet.data.sources.shards import is_volume_row
-from tubelet.data.sources.volume import ArrayReader, frames_from_array, frames_from_tensor
-from tubelet.data.video.index_store import IndexStore
+from tubelet.data.sources.volume import ArrayReader
+from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
-from tubelet.errors import ConfigError, DataError, nearest
+from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
-
-_SOURCE_BYTES = 256 * 2**20  # decoded frames held at once before they are resized; 97 frames of 720p
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawn:
+class DrawnClip:
     """A training clip before it is read: everything random in it."""
 
     reader: Reader  # volumes may be read along another axis
     plan: ClipPlan
     geometry: Geometry
-    look: Look
+    augmentation: PixelAugmentation
 
 
 class ClipDataset:
@@ -63,8 +52,8 @@ class ClipDataset:
         mode: "train" reads one random clip per row, "views" reads all views of the protocol.
         augment: what else is random in training; none: only the position of the clip and of the crop.
         seed: with epoch and row it keys every random choice.
-        look_later: training clips come as they were cropped, with what else is drawn beside them (``Item.look``);
-            ``tubelet.data.clips.pixel_augmentation.finish_batch`` then does it, on whatever device the clips are.
+        augment_later: the dataset crops training clips and puts the pixel augmentation it has drawn beside them
+            (``Item.augmentation``); ``tubelet.data.clips.pixel_augmentation.augment_batch`` applies it on the device.
 
     Raises:
         ConfigError: ``augment`` does not fit the mode or the data.
@@ -77,14 +66,14 @@ class ClipDataset:
         mode: Mode = "train",
         augment: AugmentConfig | None = None,
         seed: int = 0,
-        look_later: bool = False,
+        augment_later: bool = False,
     ) -> None:
         check_mode(mode, augment)
         self.manifest, self.protocol, self.mode, self.seed = manifest, protocol, mode, seed
-        self._look_later = look_later
+        self._augment_later = augment_later
         self.augment = augment or AugmentConfig()
         self._indices = IndexStore.beside(manifest.root, manifest.folder)
-        self._mirrored = _mirrored_labels(manifest, self.augment)
+        self._flip_maps = flip_label_maps(manifest, self.augment)
         self.augment.check_protocol(protocol)
         if self.augment.for_volumes_only:
             video = next((row.path for row in manifest.samples if not is_volume_row(row.path, row.entry)), None)
@@ -136,15 +125,17 @@ class ClipDataset:
         sample = self.manifest.samples[index % len(self)]
         with naming_file(self.manifest.path_of(sample), self.name(index)), self.open(index) as reader:
             if self.mode == "views":
-                item = _views(reader, self.protocol, sample.start_seconds, sample.end_seconds)
+                item = views_of(reader, self.protocol, sample.start_seconds, sample.end_seconds)
                 return dataclasses.replace(item, labels=sample.labels)
             drawn = self.draw(reader, index, epoch)
             (frames,), (rows,) = read_crops(drawn.reader, [drawn.plan], drawn.geometry, may_round=self.may_round)
-        plan, clip, left = drawn.plan, frames[rows], drawn.look if self._look_later else None
+        plan, clip, left = drawn.plan, frames[rows], drawn.augmentation if self._augment_later else None
         if left is None:
-            clip = apply_look(clip, drawn.look)
-        is_mirrored = drawn.look.flip[2]
-        labels = mirrored(sample.labels, self._mirrored, self.manifest.multi_label) if is_mirrored else sample.labels
+            clip = augment_pixels(clip, drawn.augmentation)
+        is_flipped = drawn.augmentation.flip[2]
+        labels = (
+            flipped_labels(sample.labels, self._flip_maps, self.manifest.multi_label) if is_flipped else sample.labels
+        )
         pixels = clip.transpose(0, 1).contiguous()
         return Item(
             pixels=pixels,
@@ -152,7 +143,7 @@ class ClipDataset:
             seconds_covered=plan.seconds_covered,
             frame_numbers=torch.tensor(plan.frame_numbers),
             notes=plan.notes,
-            look=left,
+            augmentation=left,
         )
 
     def open(self, index: int) -> Reader:
@@ -161,7 +152,7 @@ class ClipDataset:
         path = self.manifest.path_of(sample)
         return open_source(path, sample.entry, self.protocol, sample.fps, self._indices)
 
-    def draw(self, reader: Reader, index: int, epoch: int = 0) -> Drawn:
+    def draw(self, reader: Reader, index: int, epoch: int = 0) -> DrawnClip:
         """What is random in one training clip, from the opened frames of its row. Raises DataError."""
         repeat, index = divmod(index, len(self))
         sample = self.manifest.samples[index]
@@ -172,104 +163,10 @@ class ClipDataset:
         snap, times = self.augment.snap_start and isinstance(reader, VideoReader), reader.timestamps
         plan = row_clip(times, sample.start_seconds, sample.end_seconds, sampled, rng, snap=snap)
         geometry = random_geometry(reader.height, reader.width, self.protocol, self.augment, rng)
-        look = random_look(self.augment, self.protocol, rng)
-        return Drawn(reader=reader, plan=plan, geometry=geometry, look=look)
+        augmentation = draw_pixel_augmentation(self.augment, self.protocol, rng)
+        return DrawnClip(reader=reader, plan=plan, geometry=geometry, augmentation=augmentation)
 
     @property
     def may_round(self) -> bool:
         """Whether a crop may be cut before it is scaled, as in ``reading_window``."""
         return self.augment.crop == "random"
-
-
-def read_views(
-    source: str | Path | NDArray[np.uint8] | Tensor,
-    protocol: Protocol,
-    start_seconds: float | None = None,
-    end_seconds: float | None = None,
-    fps: float | None = None,
-) -> Item:
-    """All views of one source: spatial crop is the outer index, temporal clip the inner.
-
-    Args:
-        source: a video file, an ``.npy`` volume, a uint8 array [T, H, W, C] or [T, H, W] with values 0 to 255,
-            or a uint8 tensor [C, T, H, W], both RGB.
-        protocol: sampling, size and views.
-        start_seconds: start of the segment to look at; none: from the start.
-        end_seconds: its end; none: to the end.
-        fps: frames per second of an array or tensor; none: frame numbers stand for seconds.
-
-    Raises:
-        DataError: the source cannot be read as the protocol asks.
-    """
-    if isinstance(source, str | Path):
-        if fps is not None:
-            raise DataError(f"{source}: fps={fps:g} is for arrays; a file carries its own times, leave it out")
-        path = Path(source)
-        with naming_file(path, str(path)), open_source(path, None, protocol) as reader:
-            return _views(reader, protocol, start_seconds, end_seconds)
-    if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
-        raise DataError(f"array: the protocol samples {protocol.target_fps:g} frames per second; give the array's fps")
-    if isinstance(source, Tensor):
-        pixels = frames_from_tensor(source, protocol.num_channels, "tensor")
-    else:
-        pixels = frames_from_array(source, protocol.num_channels, "array", protocol.volume_window)
-    reader = ArrayReader(pixels, fps or 1.0).along_axis(protocol.slicing_axis, protocol.slicing_backward)
-    return _views(reader, protocol, start_seconds, end_seconds)
-
-
-@contextmanager
-def naming_file(path: Path, name: str) -> Iterator[None]:
-    """Whatever makes a source unreadable becomes a DataError of one line that names its file."""
-    try:
-        yield
-    except (DataError, OSError, MemoryError) as error:
-        line = " ".join(str(error).splitlines()) or type(error).__name__
-        if isinstance(error, DataError) and str(path) in line:
-            raise
-        raise DataError(f"{name}: {line}") from error
-
-
-def _views(reader: Reader, protocol: Protocol, start_seconds: float | None, end_seconds: float | None) -> Item:
-    plans = row_views(reader.timestamps, start_seconds, end_seconds, protocol)
-    geometry = view_geometry(reader.height, reader.width, protocol)
-    crops, rows = read_crops(reader, plans, geometry, may_round=False)
-    clips = (crop[row].transpose(0, 1) for crop in crops for row in rows)
-    numbers = torch.tensor([plan.frame_numbers for plan in plans])
-    notes = dict.fromkeys(note for plan in plans for note in plan.notes)
-    return Item(
-        pixels=torch.stack(list(clips)),
-        labels=(),
-        seconds_covered=seconds_covered(reader.timestamps, plans),
-        frame_numbers=numbers.repeat(len(crops), 1),
-        notes=tuple(notes),
-    )
-
-
-def read_crops(
-    reader: Reader, plans: Sequence[ClipPlan], geometry: Geometry, *, may_round: bool
-) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """The spatial crops of the distinct frames of all plans, each decoded once, and each plan's rows among them."""
-    wanted = sorted({index for plan in plans for index in plan.indices})
-    row_of = {index: row for row, index in enumerate(wanted)}
-    rows = [torch.tensor([row_of[index] for index in plan.indices]) for plan in plans]
-    if isinstance(reader, VideoReader):
-        window, geometry = reading_window(geometry, may_round=may_round)
-        return crop_frames(reader.frames_at(wanted, window).pixels, geometry), rows
-    at_once = max(1, _SOURCE_BYTES // (3 * reader.height * reader.width))
-    resized = [
-        resize_frames(reader.frames_at(wanted[start : start + at_once]).pixels, geometry)
-        for start in range(0, len(wanted), at_once)
-    ]
-    return crop_frames(resized[0] if len(resized) == 1 else torch.cat(resized), geometry), rows
-
-
-def _mirrored_labels(manifest: Manifest, augment: AugmentConfig) -> tuple[dict[int, int], ...]:
-    """For each head, the class index of a mirrored clip where it differs."""
-    known = [name for names in manifest.class_names.values() for name in names]
-    for name in augment.flip_label_map:
-        if name not in known:
-            raise ConfigError(f"flip_label_map names '{name}', which is no class{nearest(name, known)}")
-    return tuple(
-        {names.index(a): names.index(b) for a, b in augment.flip_label_map.items() if a in names and b in names}
-        for names in manifest.class_names.values()
-    )

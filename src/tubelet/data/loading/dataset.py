@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from tubelet.data.clips.augment import AugmentConfig
-from tubelet.data.clips.pixel_augmentation import Look
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.pixel_augmentation import PixelAugmentation
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol as ClipProtocol
@@ -30,7 +30,7 @@ class Item:
     seconds_covered: float  # of the source, by all clips together
     frame_numbers: Int[Tensor, " T"] | Int[Tensor, "V T"]  # as ``ClipPlan.frame_numbers``
     notes: tuple[str, ...] = ()  # what the user should know, for example that a short video was looped
-    look: Look | None = None  # what is left to do to the pixels (``ClipDataset.look_later``)
+    augmentation: PixelAugmentation | None = None  # what is left to do to the pixels (``ClipDataset.augment_later``)
 
 
 @runtime_checkable  # the shape checks of the tests ask

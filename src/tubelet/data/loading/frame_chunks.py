@@ -19,14 +19,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tubelet.data.clips.sampling import ClipPlan, segment
-from tubelet.data.clips.transforms import view_geometry
-from tubelet.data.loading.clip_dataset import naming_file, read_crops
+from tubelet.data.clips.frame_sampling import ClipPlan, segment
+from tubelet.data.clips.resize_crop import view_geometry
+from tubelet.data.loading.views import read_crops
+from tubelet.data.loading.worker_pool import WorkerPool
 from tubelet.data.loading.worker_process import Failure
-from tubelet.data.loading.workers import WorkerPool
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.sources.open import open_source
-from tubelet.data.video.index_store import IndexStore
+from tubelet.data.sources.open import naming_file, open_source
+from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
@@ -35,7 +35,7 @@ FRAMES_PER_CHUNK = 64  # 10 MB at 224 x 224
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceSegments:
     """A video or volume with the segments that rows take of it."""
 
     path: str  # as in the manifest
@@ -56,13 +56,13 @@ class FrameChunk:
     is_video: bool
 
 
-def sources_of(manifest: Manifest) -> tuple[Source, ...]:
+def sources_of(manifest: Manifest) -> tuple[SourceSegments, ...]:
     """The sources of a manifest's rows, in its order."""
     rows: dict[tuple[str, str | None, float | None], list[int]] = {}
     for row, sample in enumerate(manifest.samples):
         rows.setdefault((sample.path, sample.entry, sample.fps), []).append(row)
     return tuple(
-        Source(
+        SourceSegments(
             *key,
             tuple(
                 dict.fromkeys((s.start_seconds, s.end_seconds) for s in map(manifest.samples.__getitem__, of_source))
@@ -74,11 +74,11 @@ def sources_of(manifest: Manifest) -> tuple[Source, ...]:
 
 
 @dataclass(frozen=True)
-class FrameChunkJob:
+class FrameChunkReader:
     """The chunks of sources as the job of a worker pool, which is given a source and, for its epoch, a chunk."""
 
     root: Path
-    sources: tuple[Source, ...]
+    sources: tuple[SourceSegments, ...]
     protocol: Protocol
     indices: IndexStore  # of the videos' packets
 
@@ -111,20 +111,20 @@ class FrameChunkJob:
 
 
 def read_chunks(
-    job: FrameChunkJob, sources: Sequence[int], num_workers: int, timeout_seconds: float
+    chunk_reader: FrameChunkReader, sources: Sequence[int], num_workers: int, timeout_seconds: float
 ) -> Iterator[tuple[int, FrameChunk | Failure]]:
-    """Source and chunk, source by source and chunk by chunk; of a source that fails, nothing after its failure.
+    """SourceSegments and chunk, source by source and chunk by chunk; of a source that fails, nothing after its failure.
 
     Args:
-        sources: places in ``job.sources``.
+        sources: places in ``chunk_reader.sources``.
         num_workers: processes that decode; 0 decodes in this one.
         timeout_seconds: a worker that reads one chunk for longer is killed, and the source has failed.
     """
     if num_workers == 0:
         for source in sources:
-            yield from _source_here(job, source)
+            yield from _source_here(chunk_reader, source)
         return
-    with closing(WorkerPool(job, num_workers, timeout_seconds)) as pool:
+    with closing(WorkerPool(chunk_reader, num_workers, timeout_seconds)) as pool:
         begun: deque[Future[FrameChunk | Failure]] = deque(pool.submit(s, 0) for s in sources[:num_workers])
         for place, source in enumerate(sources):
             first = begun.popleft().result()
@@ -135,11 +135,11 @@ def read_chunks(
                 yield from _rest_of_source(pool, source, first.num_chunks, num_workers)
 
 
-def _source_here(job: FrameChunkJob, source: int) -> Iterator[tuple[int, FrameChunk | Failure]]:
+def _source_here(chunk_reader: FrameChunkReader, source: int) -> Iterator[tuple[int, FrameChunk | Failure]]:
     chunk, num_chunks = 0, 1
     while chunk < num_chunks:
         try:
-            result = job.run(source, chunk, lambda seconds: None)
+            result = chunk_reader.run(source, chunk, lambda seconds: None)
         except DataError as error:
             yield source, Failure(str(error))
             return

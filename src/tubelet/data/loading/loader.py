@@ -15,21 +15,22 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
-from tubelet.data.clips.pixel_augmentation import UnfinishedBatch
+from tubelet.data.clips.pixel_augmentation import UnaugmentedBatch
 from tubelet.data.clips.random import keyed_generator
-from tubelet.data.clips.sampler import Sampling, balanced_shares, draw_balanced
+from tubelet.data.loading.balanced_sampler import Sampling, balanced_shares, draw_balanced
 from tubelet.data.loading.dataset import Dataset, Item
+from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
+from tubelet.data.loading.worker_pool import RowInProgress, WorkerPool
 from tubelet.data.loading.worker_process import Failure
-from tubelet.data.loading.workers import DECODE_TIMEOUT_SECONDS, Reading, WorkerPool
 from tubelet.errors import ConfigError, DataError
 from tubelet.types import Batch
 
-Result = Item | Failure
+ItemOrFailure = Item | Failure
 Targets = Callable[[Sequence[tuple[int, ...]]], Tensor]  # from the labels of the rows to those of the batch
 
 
 @dataclass(frozen=True)
-class _ClipJob:
+class _ClipReader:
     """The rows of a dataset as the job of a worker pool."""
 
     dataset: Dataset
@@ -84,7 +85,7 @@ class Loader:
         self.dataset, self.batch_size, self.num_workers, self.seed = dataset, batch_size, num_workers, seed
         self._shares = balanced_shares(dataset.manifest) if sampling == "balanced" else None
         self.wait_seconds = 0.0  # spent so far until batches were ready, all iterators together
-        self._pool = WorkerPool(_ClipJob(dataset), num_workers, timeout_seconds) if num_workers else None
+        self._pool = WorkerPool(_ClipReader(dataset), num_workers, timeout_seconds) if num_workers else None
         self._close = weakref.finalize(self, self._pool.close) if self._pool else None
 
     def __enter__(self) -> Loader:
@@ -143,14 +144,14 @@ class Loader:
         rows = list(range(self._rank, len(self.dataset), self._num_processes))
         return self._batches(_grouped(rows, self.batch_size), epoch=0)
 
-    def reading(self) -> list[Reading]:
+    def rows_in_progress(self) -> list[RowInProgress]:
         """What each busy worker reads, and for how long."""
-        return self._pool.reading() if self._pool else []
+        return self._pool.rows_in_progress() if self._pool else []
 
-    def kill(self, reading: Reading) -> bool:
+    def kill(self, row: RowInProgress) -> bool:
         """Kills the process that reads this row: the row becomes a failure and another process takes over. False, and
         nothing is killed, where the row was done in the meantime."""
-        return self._pool.kill(reading) if self._pool else False
+        return self._pool.kill(row) if self._pool else False
 
     def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
         with closing(self._results([index for group in groups for index in group], epoch)) as results:
@@ -160,12 +161,12 @@ class Loader:
                 self.wait_seconds += time.perf_counter() - began
                 yield batch
 
-    def _results(self, indices: Sequence[int], epoch: int) -> Generator[Result, None, None]:
+    def _results(self, indices: Sequence[int], epoch: int) -> Generator[ItemOrFailure, None, None]:
         """Rows in the order asked for; with workers, one batch and one row per worker ahead."""
         if self._pool is None:
             yield from (_read_or_fail(self.dataset, index, epoch) for index in indices)
             return
-        ahead: deque[Future[Result]] = deque()
+        ahead: deque[Future[ItemOrFailure]] = deque()
         try:
             for index in indices:
                 ahead.append(self._pool.submit(index, epoch))
@@ -182,7 +183,7 @@ class Loader:
         batch = self.batch_size if self.dataset.mode == "views" else self.clips_per_step // self._num_processes
         return batch + self.num_workers
 
-    def _collate(self, group: Sequence[int], results: Sequence[Result]) -> Batch:
+    def _collate(self, group: Sequence[int], results: Sequence[ItemOrFailure]) -> Batch:
         clips = torch.zeros(len(group), *self.dataset.item_shape, dtype=self.dataset.item_dtype)
         numbers = torch.zeros(len(group), *self.dataset.numbers_shape, dtype=torch.int64)
         read = [result if isinstance(result, Item) else None for result in results]
@@ -201,9 +202,11 @@ class Loader:
             notes=tuple(item.notes if item else () for item in read),
             seconds_covered=tuple(item.seconds_covered if item else 0.0 for item in read),
         )
-        if not any(item and item.look for item in read):
+        if not any(item and item.augmentation for item in read):
             return batch
-        return UnfinishedBatch(**vars(batch), looks=tuple(item.look if item else None for item in read))
+        return UnaugmentedBatch(
+            **vars(batch), augmentations=tuple(item.augmentation if item else None for item in read)
+        )
 
 
 def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
@@ -212,7 +215,7 @@ def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
     return heads[:, 0] if heads.shape[1] == 1 else heads
 
 
-def _read_or_fail(dataset: Dataset, index: int, epoch: int) -> Result:
+def _read_or_fail(dataset: Dataset, index: int, epoch: int) -> ItemOrFailure:
     """One row in this process, or why it cannot be read."""
     try:
         return dataset.read(index, epoch)

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+DECODE_TIMEOUT_SECONDS = 60.0  # for one row of a dataset, unless the caller says otherwise
 _IDLE_SECONDS = 3600.0  # between two looks when nothing is guarded; a new guard wakes the thread earlier
 
 

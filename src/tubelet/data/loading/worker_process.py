@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tubelet.data.clips.pixel_augmentation import Look
+from tubelet.data.clips.pixel_augmentation import PixelAugmentation
 from tubelet.data.loading.dataset import Item
 from tubelet.errors import DataError
 
@@ -40,7 +40,7 @@ class Failure:
 
 
 @runtime_checkable
-class Job(Protocol[T_co]):
+class RowProcessor(Protocol[T_co]):
     """What the processes of a pool do, row by row. It travels to them by pickle."""
 
     def name(self, index: int) -> str:
@@ -78,7 +78,7 @@ class ItemHeader:
     seconds_covered: float
     frame_numbers: NDArray[np.int64]
     notes: tuple[str, ...]
-    look: Look | None
+    augmentation: PixelAugmentation | None
 
 
 def receive_item(connection: Connection, header: ItemHeader) -> Item:
@@ -91,11 +91,11 @@ def receive_item(connection: Connection, header: ItemHeader) -> Item:
         seconds_covered=header.seconds_covered,
         frame_numbers=torch.from_numpy(header.frame_numbers),
         notes=header.notes,
-        look=header.look,
+        augmentation=header.augmentation,
     )
 
 
-def serve(connection: Connection, job: Job[object]) -> None:
+def serve(connection: Connection, processor: RowProcessor[object]) -> None:
     """The life of a reader process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     # So may SIGTERM; time for the parent to end in its own way, before the row it waits for counts as unreadable.
@@ -108,15 +108,15 @@ def serve(connection: Connection, job: Job[object]) -> None:
         while True:
             index, epoch = connection.recv()
             connection.send(True)
-            _answer(connection, job, index, epoch)
+            _answer(connection, processor, index, epoch)
             gc.collect()  # a decoder in a reference cycle would keep its pictures for hundreds of rows
     except (EOFError, ConnectionError):
         return  # the pool has closed
 
 
-def _answer(connection: Connection, job: Job[object], index: int, epoch: int) -> None:
+def _answer(connection: Connection, processor: RowProcessor[object], index: int, epoch: int) -> None:
     try:
-        result = job.run(index, epoch, lambda seconds: connection.send(MoreTime(seconds)))
+        result = processor.run(index, epoch, lambda seconds: connection.send(MoreTime(seconds)))
     except DataError as error:
         connection.send(Failure(str(error)))
     except ConnectionError:
@@ -128,7 +128,7 @@ def _answer(connection: Connection, job: Job[object], index: int, epoch: int) ->
             pixels = result.pixels
             numbers = result.frame_numbers.numpy()
             covered, shape = result.seconds_covered, tuple(pixels.shape)
-            header = ItemHeader(shape, pixels.dtype, result.labels, covered, numbers, result.notes, result.look)
+            header = ItemHeader(shape, pixels.dtype, result.labels, covered, numbers, result.notes, result.augmentation)
             connection.send(header)
             connection.send_bytes(pixels.numpy().reshape(-1).view(np.uint8))
         else:

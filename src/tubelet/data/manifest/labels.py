@@ -7,7 +7,7 @@ several labels may also have none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TypeVar
 
@@ -36,9 +36,3 @@ def labels_of(labels: Sequence[T], head: int, *, multi_label: bool) -> list[T]:
     """What a row says of a head, by names or by class indices: one label, none where it is not known, or all."""
     of_head = labels if multi_label else labels[head : head + 1]
     return [label for label in of_head if label not in ("", -1)]
-
-
-def mirrored(labels: tuple[int, ...], other: Sequence[Mapping[int, int]], multi_label: bool) -> tuple[int, ...]:
-    """The class indices of a mirrored clip, where ``other`` says for each head which classes change places."""
-    heads = list(other) * (len(labels) if multi_label else 1)
-    return tuple(of_head.get(label, label) for of_head, label in zip(heads, labels, strict=True))

@@ -12,13 +12,13 @@ from pathlib import Path
 from tubelet.data.layouts import LAYOUTS
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.feature_store import finished_manifest, is_store
-from tubelet.data.layouts.find import existing_rows
+from tubelet.data.layouts.find_files import existing_rows
 from tubelet.data.layouts.folders import read_folders
 from tubelet.data.layouts.npz import read_npz
-from tubelet.data.layouts.rows import Reading, Row
+from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.webdataset import read_webdataset
-from tubelet.data.manifest.file import is_manifest_file, read_manifest_file, written_fingerprint
+from tubelet.data.manifest.csv_file import is_manifest_file, read_manifest_file, written_fingerprint
 from tubelet.data.manifest.labels import labels_of, split_cells
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
@@ -48,7 +48,7 @@ def read_manifest(source: str | Path, config: ManifestConfig | None = None, *, i
     return manifest_of(source, read_rows(source, config), config, is_checked=is_checked)
 
 
-def read_rows(source: Path, config: ManifestConfig) -> Reading:
+def read_rows(source: Path, config: ManifestConfig) -> LayoutRows:
     """What the layout of a dataset holds, before splits are set aside and classes numbered. Raises DataError."""
     suffix = source.suffix.lower()
     if source.is_file() and suffix == ".csv" and is_manifest_file(source):  # whatever layout it was made from
@@ -73,7 +73,7 @@ def read_rows(source: Path, config: ManifestConfig) -> Reading:
     )
 
 
-def manifest_of(source: Path, reading: Reading, config: ManifestConfig, *, is_checked: bool = True) -> Manifest:
+def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is_checked: bool = True) -> Manifest:
     """The manifest of what a layout holds; arguments and errors are those of ``read_manifest``."""
     heads = tuple(reading.classes)
     if unknown := set(config.class_names) - set(heads):

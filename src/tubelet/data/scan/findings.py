@@ -19,7 +19,7 @@ _KEPT_FIRST = ("test", "val", "train")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class DuplicateGroup:
     """Rows that show the same content."""
 
     rows: tuple[Sample, ...]
@@ -37,11 +37,11 @@ class Group:
 class Findings:
     """Everything that is wrong; empty tuples are good news."""
 
-    leakage: tuple[Group, ...]  # the same content in several splits
-    conflicts: tuple[Group, ...]  # the same content under different labels
+    leakage: tuple[DuplicateGroup, ...]  # the same content in several splits
+    conflicts: tuple[DuplicateGroup, ...]  # the same content under different labels
     bad_files: tuple[FileFacts, ...]
     labels: tuple[str, ...]  # classes without training rows, one line each
-    duplicates: tuple[Group, ...]  # the same content twice in one split under one label: a warning
+    duplicates: tuple[DuplicateGroup, ...]  # the same content twice in one split under one label: a warning
     variable_rate: tuple[FileFacts, ...]  # a warning
     one_split: tuple[str, ...]  # classes in the training split only, one line each: a warning
 
@@ -90,7 +90,7 @@ def findings(manifest: Manifest, facts: Mapping[str, FileFacts]) -> Findings:
     )
 
 
-def _groups(samples: Sequence[Sample], facts: Mapping[str, FileFacts]) -> Iterator[Group]:
+def _groups(samples: Sequence[Sample], facts: Mapping[str, FileFacts]) -> Iterator[DuplicateGroup]:
     """Rows of the same content, each group in the order of the manifest."""
     same: dict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
@@ -98,7 +98,7 @@ def _groups(samples: Sequence[Sample], facts: Mapping[str, FileFacts]) -> Iterat
         if content is not None:
             same[content].append(sample)
     for rows in same.values():
-        yield from (Group(rows=tuple(group)) for group in _overlapping(rows) if len(group) > 1)
+        yield from (DuplicateGroup(rows=tuple(group)) for group in _overlapping(rows) if len(group) > 1)
 
 
 def _overlapping(rows: list[Sample]) -> list[list[Sample]]:

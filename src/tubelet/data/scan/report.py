@@ -8,8 +8,8 @@ from dataclasses import asdict
 from typing import Any
 
 from tubelet.data.manifest.quarantine import row_path
-from tubelet.data.scan.findings import Group
-from tubelet.data.scan.scan import Scan
+from tubelet.data.scan.findings import DuplicateGroup
+from tubelet.data.scan.scan_dataset import Scan
 
 _MAX_LISTED = 50  # of one section in the text; report.json has all
 
@@ -72,7 +72,7 @@ def _section(heading: str, lines: Sequence[str]) -> Iterator[str]:
         yield "\n".join([f"{heading}: {len(lines)}", *(f"  {line}" for line in lines[:_MAX_LISTED]), *rest]) + "\n"
 
 
-def _plain(group: Group, scan: Scan) -> list[dict[str, Any]]:
+def _plain(group: DuplicateGroup, scan: Scan) -> list[dict[str, Any]]:
     return [
         {
             "path": row_path(row),

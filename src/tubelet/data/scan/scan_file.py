@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from tubelet.data.sources.open import Reader, open_source
 from tubelet.data.sources.shards import is_shard, member_name, member_place
-from tubelet.data.video.extent import missing_bytes
+from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.full_decode import decode_fully
-from tubelet.data.video.reader import VideoReader, is_video_path
+from tubelet.data.video.reader import VideoReader
+from tubelet.data.video.truncation import missing_bytes
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
@@ -56,7 +57,7 @@ class ScanFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScanJob:
+class FileScanner:
     """The job of the worker pool: row i is file i. A file's time limit is ``timeout_seconds``, or ``timeout_factor``
     seconds for each second that its frames last at 25 frames per second, whichever is more."""
 

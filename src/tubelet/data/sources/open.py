@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.shard_reader import ShardVideoReader, read_member_volume
 from tubelet.data.sources.shards import is_shard, is_volume_row
 from tubelet.data.sources.volume import ArrayReader, read_volume
-from tubelet.data.video.index_store import IndexStore
+from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
@@ -58,3 +60,15 @@ def open_source(
     if indices and reader.index is not index:
         indices.remember(video, reader.index)
     return reader
+
+
+@contextmanager
+def naming_file(path: Path, name: str) -> Iterator[None]:
+    """Whatever makes a source unreadable becomes a DataError of one line that names its file."""
+    try:
+        yield
+    except (DataError, OSError, MemoryError) as error:
+        line = " ".join(str(error).splitlines()) or type(error).__name__
+        if isinstance(error, DataError) and str(path) in line:
+            raise
+        raise DataError(f"{name}: {line}") from error

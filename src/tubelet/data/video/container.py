@@ -18,15 +18,14 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from numpy.typing import NDArray
 
+from tubelet.data.video.formats import NO_SKIPPING
 from tubelet.errors import VideoError
 
 Decoded = tuple[av.VideoFrame, bool]  # and whether it is damaged
-Part = tuple[int, int]  # of a file that holds others: offset of the first byte, number of bytes
-# Decoders that may not leave out frames: DivX packs two frames into one packet, the second belonging to the next one.
-NO_SKIPPING = frozenset({"mpeg4"})
+ByteRange = tuple[int, int]  # of a file that holds others: offset of the first byte, number of bytes
 
 
-def url_of(path: Path, part: Part | None = None) -> str:
+def url_of(path: Path, part: ByteRange | None = None) -> str:
     """The address under which FFmpeg opens a file, or the part of it that holds a video."""
     url = f"file:{path}"  # keeps a name with a colon or a leading dash from being taken for a protocol or an option
     return url if part is None else f"subfile,,start,{part[0]},end,{sum(part)},,:{url}"
@@ -59,7 +58,7 @@ class VideoContainer:
         VideoError: the file is missing, empty or no video.
     """
 
-    def __init__(self, path: Path, part: Part | None = None) -> None:
+    def __init__(self, path: Path, part: ByteRange | None = None) -> None:
         self.path, self.part = path, part
         self._container, self.stream = self._open()
 

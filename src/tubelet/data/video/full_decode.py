@@ -1,7 +1,7 @@
 """One plain pass over a video: every packet read, every frame decoded in order, nothing skipped and nothing sought.
 
-It is the measure that ``tubelet.data.scan.scan`` holds files and the reader against: how many frames the container
-promises, how many packets it has, how many frames come out, and what they show. Frames are not converted to RGB.
+``tubelet.data.scan`` compares files and the reader with it: how many frames the container promises, how many packets
+it has, how many frames the decoder gives, and what they show. Frames are not converted to RGB.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from tubelet.data.video.container import Part, url_of
+from tubelet.data.video.container import ByteRange, url_of
 
 _SECONDS_SLACK, _SHARE_SLACK = 0.5, 0.02  # streams end a little before their container: by so much it means nothing
 
@@ -44,7 +44,7 @@ class FullDecode:
         return None
 
 
-def decode_fully(path: Path, part: Part | None = None) -> FullDecode:
+def decode_fully(path: Path, part: ByteRange | None = None) -> FullDecode:
     """Decodes all of a video file, or of the ``part`` of a file. What goes wrong is part of the result, not raised."""
     counts, digest = _Counts(), hashlib.blake2b(digest_size=16)
     error = None

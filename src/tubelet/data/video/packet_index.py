@@ -25,14 +25,11 @@ from av.video.stream import VideoStream
 from jaxtyping import Shaped
 from numpy.typing import NDArray
 
-from tubelet.data.video.container import Part, VideoContainer, file_error, reporting
-from tubelet.data.video.decoder import COLORS, DISCARDED, KEY, NO_TIME, PACKET, SELF_CONTAINED, Codec, PacketDecoder
+from tubelet.data.video.container import ByteRange, VideoContainer, file_error, reporting
+from tubelet.data.video.formats import SELF_CONTAINED, STORE_DTS, STORE_PTS
+from tubelet.data.video.packet_decoder import COLORS, DISCARDED, KEY, NO_TIME, PACKET, Codec, PacketDecoder
 from tubelet.data.video.scaling import Orientation
 
-# The only containers whose packets and seeks are trusted, for they keep a time with every packet: these the
-# presentation time, those the decoding time, which is the same without B-frames.
-_STORE_PTS = frozenset({"flv", "matroska", "mov", "mpegts", "nut"})
-_STORE_DTS = frozenset({"asf", "avi"})
 _PROGRESSIVE = 1  # FFmpeg's field orders above it are interlaced: a packet may hold one field, half a frame
 # Side data of a packet that its decoding depends on.
 _CHANGING: tuple[PktSideDataT, ...] = ("new_extradata", "param_change", "palette", "encryption_info")
@@ -60,7 +57,7 @@ class PacketIndex:
     packets: Shaped[np.ndarray, " P"] = field(default_factory=lambda: np.empty(0, PACKET))
 
     @classmethod
-    def of(cls, path: str | Path, part: Part | None = None) -> PacketIndex:
+    def of(cls, path: str | Path, part: ByteRange | None = None) -> PacketIndex:
         """Reads all packets of a file, and decodes as much of it as is needed to know what it shows.
 
         Args:
@@ -126,7 +123,7 @@ def _build(container: VideoContainer) -> PacketIndex:
         raise file_error(path, f"the file is damaged or cut short: data ends early, at {num_bytes} bytes")
     codec, progressive = Codec.of(stream), stream.codec_context.field_order <= _PROGRESSIVE
     time_base, rate = stream.time_base, float(stream.average_rate or stream.guessed_rate or 1)
-    stored = bool(names & _STORE_PTS) or (bool(names & _STORE_DTS) and not stream.codec_context.has_b_frames)
+    stored = bool(names & STORE_PTS) or (bool(names & STORE_DTS) and not stream.codec_context.has_b_frames)
     packets, exact = scan.packets, scan.exact
     times = _times_of_packets(packets) if stored and progressive else None
     if times is None:  # decoding opens the container anew: nothing of ``stream`` may be used any more

@@ -17,27 +17,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tubelet.data.video.container import Decoded, Part, VideoContainer, file_error, reporting
-from tubelet.data.video.decoder import PacketDecoder
+from tubelet.data.video.container import ByteRange, Decoded, VideoContainer, file_error, reporting
+from tubelet.data.video.packet_decoder import PacketDecoder
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.scaling import Orientation, Scaler, Window
 from tubelet.errors import VideoError
 from tubelet.types import Frames
 
-VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
-    | {".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
-)
-
 _READ_ON_FRAMES = 3  # decoding so few frames costs less than starting at a key frame
 _ROUNDING_SECONDS = 1e-6  # far below the length of any frame
 
 _Fetched = tuple[int, av.VideoFrame, bool]  # index, frame, damaged
-
-
-def is_video_path(path: str | Path) -> bool:
-    """Whether the file name ends as video files do (``VIDEO_SUFFIXES``, any case). The file is not opened."""
-    return Path(path).suffix.lower() in VIDEO_SUFFIXES
 
 
 class VideoReader:
@@ -62,7 +52,7 @@ class VideoReader:
         VideoError: the file is missing, empty, cut short or no video.
     """
 
-    def __init__(self, path: str | Path, index: PacketIndex | None = None, part: Part | None = None) -> None:
+    def __init__(self, path: str | Path, index: PacketIndex | None = None, part: ByteRange | None = None) -> None:
         self.path, self.part = Path(path), part
         self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path, part)
         self.timestamps, self.fps = self.index.timestamps, self.index.fps

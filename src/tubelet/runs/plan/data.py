@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 
-from tubelet.data.features.dataset import make_dataset
+from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.loading.dataset import Dataset
 from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest

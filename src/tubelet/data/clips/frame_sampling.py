@@ -1,0 +1,273 @@
+"""Which frames make a clip: pure index plans from presentation times and a ``Protocol``. No file is opened here.
+
+Dense clips follow scenic's ViViT input (dmvr's samplers): a training clip starts anywhere the clip fits; test clips
+start at evenly spread offsets ``linspace(0, N - num_frames * stride)`` truncated to whole frames, one test clip is
+the middle one. Uniform clips take one frame of each of ``num_frames`` equal segments, as TSN does. Sparse clips do so
+by UniFormerV2's rule (OpenGVLab/UniFormerV2, commit 722a4344, ``slowfast/datasets``), whose segments span N - 1 frames
+and have whole frames as bounds.
+
+    N  frames of the video (or of its segment)        T  frames of the clip
+
+``timestamps`` are seconds, ascending, one per shown frame; they need not begin at 0 (a segment of a video), and
+indices count from the first of them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.errors import DataError
+from tubelet.protocol import Protocol
+
+Timestamps = NDArray[np.float64]
+Indices = NDArray[np.int64]
+
+_ROUNDING = 1e-6  # of seconds, or of a frame: makes exact halves and thirds come out the same for every rate
+_DONE = {"loop": "looped", "hold": "last frame held", "error": ""}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipPlan:
+    """The frames of one clip, in the order they enter the model.
+
+    ``seconds_covered`` is the time from the moment the earliest of them appears until the latest one leaves the
+    screen. ``notes`` says what the user should know, for example that a short video was looped.
+    """
+
+    indices: tuple[int, ...]
+    seconds_covered: float
+    notes: tuple[str, ...] = ()
+
+    @property
+    def frame_numbers(self) -> tuple[int, ...]:
+        """The indices counted from the earliest frame of the clip; frames that repeat repeat their number.
+
+        So VTN's original counts them, which decodes the clip's part of the video alone: the same clip has the same
+        numbers wherever in the video it lies (bomri/SlowFast, commit 00a68201, ``slowfast/datasets/decoder.py``).
+        """
+        first = min(self.indices)
+        return tuple(index - first for index in self.indices)
+
+
+def segment(
+    timestamps: Timestamps, start_seconds: float | None = None, end_seconds: float | None = None
+) -> tuple[int, int]:
+    """The index range (first, stop) of the frames that appear at start <= t < end; None leaves a side open.
+
+    Raises:
+        DataError: no frame appears in that time.
+    """
+    start = -np.inf if start_seconds is None else start_seconds
+    end = np.inf if end_seconds is None else end_seconds
+    first, stop = (int(np.searchsorted(timestamps, t, side="left")) for t in (start, end))
+    if not start < end or first >= stop:
+        last = f"the last of {len(timestamps)} frames appears at {timestamps[-1]:.3f} s" if len(timestamps) else ""
+        raise DataError(
+            f"segment {start:g} to {end:g} s holds no frame{last and '; ' + last}; check its start and end seconds"
+        )
+    return first, stop
+
+
+def random_clip(
+    timestamps: Timestamps, protocol: Protocol, rng: np.random.Generator, *, first: int = 0, snap: bool = False
+) -> ClipPlan:
+    """A training clip: a random start (dense), or a random frame of each segment (uniform, sparse).
+
+    A short video that loops starts at a random frame of the loop.
+
+    Args:
+        timestamps: of the video, or of its segment.
+        protocol: how it is sampled.
+        rng: what the choice depends on.
+        first: the segment's first frame, counted from that of the file.
+        snap: an even ``frame_stride`` starts at even frames of the file, at most one from the frame that was drawn,
+            where the clip fits there. In files of ``tubelet data prepare`` nothing depends on the odd frames, so
+            that half of all frames need not be decoded; nothing else changes.
+
+    Raises:
+        DataError: there is no frame, or the video is short and the protocol says ``short_video="error"``.
+    """
+    count, num_frames = _count(timestamps), protocol.num_frames
+    if protocol.sampling == "uniform":
+        return _uniform(timestamps, protocol, rng.random(num_frames))
+    if protocol.sampling == "sparse":
+        lowest, highest = _sparse_bounds(count, num_frames)
+        return _plan(timestamps, rng.integers(lowest, highest, endpoint=True), _short_note(timestamps, protocol))
+    note = _short_note(timestamps, protocol)
+    looped = bool(note) and protocol.short_video == "loop"
+    if protocol.frame_stride is not None:
+        room = count if looped else count - (num_frames - 1) * protocol.frame_stride
+        start = int(rng.integers(max(room, 1)))
+        if snap and protocol.frame_stride % 2 == 0 and (first + start) % 2 == 1 and not looped:
+            start = start - 1 if start > 0 else min(1, max(room, 1) - 1)
+        return _by_stride(timestamps, protocol, start, note)
+    span = (num_frames - 1) / _target_fps(protocol)
+    seconds = _duration(timestamps) if looped else timestamps[-1] - timestamps[0] - span
+    return _by_seconds(timestamps, protocol, rng.uniform(0, max(seconds, 0.0)), note)
+
+
+def jittered_sampling(protocol: Protocol, augment: AugmentConfig, rng: np.random.Generator) -> Protocol:
+    """The protocol with the time between the frames of one training clip.
+
+    A ``target_fps`` is divided by the drawn factor; a ``frame_stride`` becomes the nearest whole stride, at least 1.
+    """
+    if not augment.stride_jitter:
+        return protocol
+    factor = float(rng.uniform(*augment.stride_jitter))
+    if protocol.frame_stride is not None:
+        return dataclasses.replace(protocol, frame_stride=max(1, round(protocol.frame_stride * factor)))
+    assert protocol.target_fps is not None  # dense sampling has one of the two
+    return dataclasses.replace(protocol, target_fps=protocol.target_fps / factor)
+
+
+def view_clips(timestamps: Timestamps, protocol: Protocol, num_views: int | None = None) -> list[ClipPlan]:
+    """The temporal views of one video, ``protocol.num_temporal_views`` of them unless told otherwise.
+
+    Dense views are spread evenly from the first frame to the last; uniform and sparse views take shifted frames of
+    the same segments. One view is the middle clip, or the middle frames of the segments. A video no longer than one
+    clip gives the same dense clip for every view.
+
+    Raises:
+        DataError: there is no frame, or the video is short and the protocol says ``short_video="error"``.
+    """
+    count, num_frames = _count(timestamps), protocol.num_frames
+    views = protocol.num_temporal_views if num_views is None else num_views
+    if protocol.sampling == "uniform":
+        shifts = [(2 * view + 1) / (2 * views) for view in range(views)]
+        return [_uniform(timestamps, protocol, np.full(num_frames, shift)) for shift in shifts]
+    if protocol.sampling == "sparse":
+        first, length = _sparse_bounds(count, num_frames)[0], (count - 1) / num_frames
+        shift = length / (views + 1)
+        clips = [np.minimum(first + int(shift * (view + 1)), count - 1) for view in range(views)]
+        return [_plan(timestamps, indices, _short_note(timestamps, protocol)) for indices in clips]
+    note = _short_note(timestamps, protocol)
+    # Each offset is part / whole of the way to the last one.
+    parts, whole = ([1], 2) if views == 1 else (range(views), views - 1)
+    if protocol.frame_stride is not None:
+        room = max(count - num_frames * protocol.frame_stride, 0)
+        return [_by_stride(timestamps, protocol, room * part // whole, note) for part in parts]
+    seconds = max(_duration(timestamps) - num_frames / _target_fps(protocol), 0.0)
+    return [_by_seconds(timestamps, protocol, seconds * part / whole, note) for part in parts]
+
+
+def row_clip(
+    timestamps: Timestamps,
+    start_seconds: float | None,
+    end_seconds: float | None,
+    protocol: Protocol,
+    rng: np.random.Generator,
+    *,
+    snap: bool,
+) -> ClipPlan:
+    """``random_clip`` of a segment of a source, with indices of the whole source. Raises DataError as both do."""
+    first, stop = segment(timestamps, start_seconds, end_seconds)
+    return _in_source(random_clip(timestamps[first:stop], protocol, rng, first=first, snap=snap), first)
+
+
+def row_views(
+    timestamps: Timestamps, start_seconds: float | None, end_seconds: float | None, protocol: Protocol
+) -> list[ClipPlan]:
+    """``view_clips`` of a segment of a source, with indices of the whole source. Raises DataError as both do."""
+    first, stop = segment(timestamps, start_seconds, end_seconds)
+    return [_in_source(plan, first) for plan in view_clips(timestamps[first:stop], protocol)]
+
+
+def seconds_covered(timestamps: Timestamps, plans: Sequence[ClipPlan]) -> float:
+    """Length of the union of the clips in time."""
+    total, covered_until = 0.0, -np.inf
+    for start, seconds in sorted((float(timestamps[min(plan.indices)]), plan.seconds_covered) for plan in plans):
+        total += max(0.0, start + seconds - max(start, covered_until))
+        covered_until = max(covered_until, start + seconds)
+    return total
+
+
+def _in_source(plan: ClipPlan, first: int) -> ClipPlan:
+    """A plan made for a segment, as frames of the whole source."""
+    return dataclasses.replace(plan, indices=tuple(index + first for index in plan.indices))
+
+
+def _by_stride(timestamps: Timestamps, protocol: Protocol, start: int, note: str) -> ClipPlan:
+    indices = start + np.arange(protocol.num_frames) * (protocol.frame_stride or 1)
+    if protocol.short_video == "loop":  # a clip that fits does not reach the end
+        indices %= len(timestamps)
+    return _plan(timestamps, np.minimum(indices, len(timestamps) - 1), note)
+
+
+def _by_seconds(timestamps: Timestamps, protocol: Protocol, start: float, note: str) -> ClipPlan:
+    """The shown frame nearest to each of the times; of two equally near, the earlier."""
+    times = start + np.arange(protocol.num_frames) / _target_fps(protocol)
+    if note and protocol.short_video == "loop":
+        times %= max(_duration(timestamps), _ROUNDING)
+    between = (timestamps[1:] + timestamps[:-1]) / 2 - timestamps[0] + _ROUNDING
+    return _plan(timestamps, np.searchsorted(between, times, side="left"), note)
+
+
+def _uniform(timestamps: Timestamps, protocol: Protocol, within: NDArray[np.float64]) -> ClipPlan:
+    """Frames at the fraction ``within`` (0 to below 1) of each of T equal segments of N / T frames."""
+    count, num_frames = len(timestamps), protocol.num_frames
+    indices = (np.arange(num_frames) + within) * count / num_frames + _ROUNDING
+    return _plan(timestamps, np.minimum(indices.astype(np.int64), count - 1), _short_note(timestamps, protocol))
+
+
+def _sparse_bounds(count: int, num_frames: int) -> tuple[Indices, Indices]:
+    """First and last frame of each of T segments of (N - 1) / T frames, halves rounded to even; neighbors share one."""
+    bounds = np.round(np.arange(num_frames + 1) * ((count - 1) / num_frames)).astype(np.int64)
+    return bounds[:-1], bounds[1:]
+
+
+def _plan(timestamps: Timestamps, indices: Indices, note: str) -> ClipPlan:
+    first, last = int(indices.min()), int(indices.max())
+    leaves = timestamps[last + 1] if last + 1 < len(timestamps) else timestamps[0] + _duration(timestamps)
+    return ClipPlan(
+        indices=tuple(indices.tolist()),
+        seconds_covered=float(leaves - timestamps[first]),
+        notes=(note,) if note else (),
+    )
+
+
+def _short_note(timestamps: Timestamps, protocol: Protocol) -> str:
+    """What to tell of a video shorter than the clip, empty when it is not; raises where the protocol refuses it."""
+    count, num_frames = len(timestamps), protocol.num_frames
+    if protocol.sampling in ("uniform", "sparse"):
+        short, have, need = count < num_frames, f"{count} frames", f"takes {num_frames}"
+        done = "frames repeated"
+    elif protocol.frame_stride is not None:
+        span = (num_frames - 1) * protocol.frame_stride + 1
+        short, have, need = count < span, f"{count} frames", f"spans {span}"
+        done = _DONE[protocol.short_video]
+    else:
+        duration, fps = _duration(timestamps), _target_fps(protocol)
+        short = (num_frames - 1) / fps > duration - _ROUNDING  # the last sample comes when the video is over
+        have, need = f"{duration:.2f} s", f"spans {num_frames / fps:.2f} s"
+        done = _DONE[protocol.short_video]
+    if short and protocol.short_video == "error":
+        raise DataError(
+            f"video has {have}, the clip {need}; sample fewer or closer frames, or set short_video to loop or hold"
+        )
+    return f"video has {have}, the clip {need}: {done}" if short else ""
+
+
+def _count(timestamps: Timestamps) -> int:
+    if len(timestamps) == 0:
+        raise DataError("expected a video with frames, it has none; leave it out")
+    return len(timestamps)
+
+
+def _duration(timestamps: Timestamps) -> float:
+    """Seconds from the first frame until the last leaves the screen, which stays as long as frames do on average.
+
+    0 for a single frame, for nothing tells how long it stays.
+    """
+    count = len(timestamps)
+    return float(timestamps[-1] - timestamps[0]) * count / (count - 1) if count > 1 else 0.0
+
+
+def _target_fps(protocol: Protocol) -> float:
+    assert protocol.target_fps is not None  # a dense Protocol has it where it has no frame_stride
+    return protocol.target_fps

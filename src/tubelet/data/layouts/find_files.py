@@ -1,0 +1,127 @@
+"""Where the file of a row is: annotation lists name videos by an id, by a name without suffix, or by a path.
+
+A *frame folder* is a folder with pictures, one per frame of a video. Everything is found by one walk over the root.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import defaultdict
+from functools import cached_property
+from pathlib import Path
+
+from tubelet.data.layouts.rows import LayoutRows, Row, some
+from tubelet.data.sources.frame_folder import IMAGE_SUFFIXES
+from tubelet.data.sources.volume import VOLUME_SUFFIXES, is_volume
+from tubelet.data.video.formats import VIDEO_SUFFIXES
+from tubelet.errors import DataError
+
+_PICTURES = tuple(IMAGE_SUFFIXES)
+FILE_SUFFIXES = VIDEO_SUFFIXES | VOLUME_SUFFIXES - {".npz"}  # of files that are one sample
+
+
+def is_sample_file(name: str) -> bool:
+    """Whether a file is one video or one volume, by its name."""
+    return Path(name).suffix.lower() in VIDEO_SUFFIXES or (is_volume(name) and not name.lower().endswith(".npz"))
+
+
+def is_frame_folder(folder: Path) -> bool:
+    """Whether pictures lie directly in a folder."""
+    if not folder.is_dir():
+        return False
+    with os.scandir(folder) as entries:
+        return any(entry.name.lower().endswith(_PICTURES) for entry in entries if entry.name[0] != ".")
+
+
+class FileIndex:
+    """Videos and frame folders below ``root`` by their name without suffix; the first by path where several fit."""
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise DataError(f"{root}: no such folder; expected the folder with the videos")
+        self.root = root
+        self.missing: dict[str, None] = {}  # names that were asked for and not found, in that order
+        self.ambiguous: dict[str, None] = {}
+
+    def find(self, *names: str, parent: str | None = None) -> str | None:
+        """The path relative to the root; None, and remembered as missing, where there is none.
+
+        Args:
+            names: a file name without suffix or the name of a frame folder; the first that exists counts.
+            parent: the folder it should be in, where several have that name.
+        """
+        name = next((name for name in names if name in self._paths), None)
+        if name is None:
+            self.missing[names[0]] = None
+            return None
+        paths = self._paths[name]
+        if len(paths) > 1 and parent is not None:
+            paths = [path for path in paths if Path(path).parent.name == parent] or paths
+        if len(paths) > 1:
+            self.ambiguous[name] = None
+        return paths[0]
+
+    def is_frames(self, path: str) -> bool:
+        """Whether a found path is a frame folder."""
+        return path in self._frame_folders
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the names that were looked for."""
+        if not self.ambiguous:
+            return []
+        names = list(self.ambiguous)
+        return [
+            f"{len(names)} names stand for several files below {self.root}, the first by path is used: {some(names)}"
+        ]
+
+    @cached_property
+    def _paths(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = defaultdict(list)
+        self._frame_folders: set[str] = set()
+        seen: set[tuple[int, int]] = set()  # a link may lead back to a folder above it
+        for folder, folders, files in os.walk(self.root, followlinks=True):
+            status = os.stat(folder)
+            if (status.st_dev, status.st_ino) in seen:
+                folders.clear()
+                continue
+            seen.add((status.st_dev, status.st_ino))
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            place = Path(folder).relative_to(self.root).as_posix()
+            prefix = "" if place == "." else f"{place}/"
+            for name in sorted(files):
+                stem, suffix = os.path.splitext(name)
+                if suffix.lower() in VIDEO_SUFFIXES:
+                    found[stem].append(prefix + name)
+            if prefix and any(name.lower().endswith(_PICTURES) for name in files):
+                found[Path(folder).name].append(place)
+                self._frame_folders.add(place)
+        return {name: sorted(paths) for name, paths in found.items()}
+
+
+def existing_rows(source: Path, reading: LayoutRows, rows: list[Row], skip: bool) -> tuple[list[Row], tuple[str, ...]]:
+    """The rows whose file, or frame folder, exists, and the names of all files that do not.
+
+    ``skip`` leaves the others out with a note.
+
+    Raises:
+        DataError: with the number of missing files and the first few names; always if no row is left.
+    """
+    paths = list(dict.fromkeys(row.path for row in rows))
+    there = {path for path in paths if (reading.root / path).is_file() or is_frame_folder(reading.root / path)}
+    missing = (*reading.missing, *(path for path in paths if path not in there))
+    if not there:
+        raise DataError(
+            f"{source}: none of its {len(missing)} files exists below {reading.root}: {some(missing)}; "
+            "correct the paths or set the root folder"
+        )
+    if missing and not skip:
+        raise DataError(
+            f"{source}: {len(missing)} of its files do not exist below {reading.root}: {some(missing)}; "
+            "correct the paths or set the root folder, or leave their rows out with skip_missing"
+        )
+    if missing:
+        reading.notes.append(
+            f"{len(missing)} files are missing below {reading.root}, their rows are left out: {some(missing)}"
+        )
+    return [row for row in rows if row.path in there], missing

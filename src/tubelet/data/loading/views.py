@@ -1,0 +1,92 @@
+"""All views of one source, as evaluation and deployment read them, and the crops of the frames of any clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from tubelet.data.clips.frame_sampling import ClipPlan, row_views, seconds_covered
+from tubelet.data.clips.resize_crop import Geometry, crop_frames, reading_window, resize_frames, view_geometry
+from tubelet.data.loading.dataset import Item
+from tubelet.data.sources.open import Reader, naming_file, open_source
+from tubelet.data.sources.volume import ArrayReader, frames_from_array, frames_from_tensor
+from tubelet.data.video.reader import VideoReader
+from tubelet.errors import DataError
+from tubelet.protocol import Protocol
+
+_SOURCE_BYTES = 256 * 2**20  # decoded frames held at once before they are resized; 97 frames of 720p
+
+
+def read_views(
+    source: str | Path | NDArray[np.uint8] | Tensor,
+    protocol: Protocol,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    fps: float | None = None,
+) -> Item:
+    """All views of one source: spatial crop is the outer index, temporal clip the inner.
+
+    Args:
+        source: a video file, an ``.npy`` volume, a uint8 array [T, H, W, C] or [T, H, W] with values 0 to 255,
+            or a uint8 tensor [C, T, H, W], both RGB.
+        protocol: sampling, size and views.
+        start_seconds: start of the segment to augmentation at; none: from the start.
+        end_seconds: its end; none: to the end.
+        fps: frames per second of an array or tensor; none: frame numbers stand for seconds.
+
+    Raises:
+        DataError: the source cannot be read as the protocol asks.
+    """
+    if isinstance(source, str | Path):
+        if fps is not None:
+            raise DataError(f"{source}: fps={fps:g} is for arrays; a file carries its own times, leave it out")
+        path = Path(source)
+        with naming_file(path, str(path)), open_source(path, None, protocol) as reader:
+            return views_of(reader, protocol, start_seconds, end_seconds)
+    if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
+        raise DataError(f"array: the protocol samples {protocol.target_fps:g} frames per second; give the array's fps")
+    if isinstance(source, Tensor):
+        pixels = frames_from_tensor(source, protocol.num_channels, "tensor")
+    else:
+        pixels = frames_from_array(source, protocol.num_channels, "array", protocol.volume_window)
+    reader = ArrayReader(pixels, fps or 1.0).along_axis(protocol.slicing_axis, protocol.slicing_backward)
+    return views_of(reader, protocol, start_seconds, end_seconds)
+
+
+def views_of(reader: Reader, protocol: Protocol, start_seconds: float | None, end_seconds: float | None) -> Item:
+    plans = row_views(reader.timestamps, start_seconds, end_seconds, protocol)
+    geometry = view_geometry(reader.height, reader.width, protocol)
+    crops, rows = read_crops(reader, plans, geometry, may_round=False)
+    clips = (crop[row].transpose(0, 1) for crop in crops for row in rows)
+    numbers = torch.tensor([plan.frame_numbers for plan in plans])
+    notes = dict.fromkeys(note for plan in plans for note in plan.notes)
+    return Item(
+        pixels=torch.stack(list(clips)),
+        labels=(),
+        seconds_covered=seconds_covered(reader.timestamps, plans),
+        frame_numbers=numbers.repeat(len(crops), 1),
+        notes=tuple(notes),
+    )
+
+
+def read_crops(
+    reader: Reader, plans: Sequence[ClipPlan], geometry: Geometry, *, may_round: bool
+) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+    """The spatial crops of the distinct frames of all plans, each decoded once, and each plan's rows among them."""
+    wanted = sorted({index for plan in plans for index in plan.indices})
+    row_of = {index: row for row, index in enumerate(wanted)}
+    rows = [torch.tensor([row_of[index] for index in plan.indices]) for plan in plans]
+    if isinstance(reader, VideoReader):
+        window, geometry = reading_window(geometry, may_round=may_round)
+        return crop_frames(reader.frames_at(wanted, window).pixels, geometry), rows
+    at_once = max(1, _SOURCE_BYTES // (3 * reader.height * reader.width))
+    resized = [
+        resize_frames(reader.frames_at(wanted[start : start + at_once]).pixels, geometry)
+        for start in range(0, len(wanted), at_once)
+    ]
+    return crop_frames(resized[0] if len(resized) == 1 else torch.cat(resized), geometry), rows

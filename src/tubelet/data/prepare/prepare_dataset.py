@@ -1,0 +1,243 @@
+"""Videos transcoded once, so that training decodes them many times faster, and a manifest of the results.
+
+Small pictures in H.264 without what makes decoding slow (CABAC, the deblocking filter), a key frame every 16 frames,
+and one B-frame that nothing depends on between any two others, which a reader that takes every second frame skips.
+Measured on eight 720p clips of ten seconds: ``benchmarks/decode.py``. Every shown frame is kept, upright, at its time;
+sound is left out. A file is done when its line in ``prepared.jsonl`` names the same source and settings; an
+interrupted call goes on where it was. With ``shards``, files are then packed into tar files
+(``tubelet.data.prepare.pack_shards``); one that is transcoded again later goes into another shard, and its old bytes
+stay unused where they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path, PurePath
+from typing import Any, Literal, TextIO
+
+from tubelet.data.loading.index_videos import index_files
+from tubelet.data.loading.worker_process import Failure
+from tubelet.data.manifest.csv_file import write_manifest
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.quarantine import row_path
+from tubelet.data.prepare.pack_shards import pack
+from tubelet.data.prepare.transcode import Encoding
+from tubelet.data.prepare.transcode_pool import SourceFile, line_of, transcoded
+from tubelet.data.scan.scan_file import fingerprint
+from tubelet.data.sources.shards import is_shard, is_volume_row, member_place
+from tubelet.data.video.formats import is_video_path
+from tubelet.data.video.packet_index_store import IndexStore
+from tubelet.errors import ConfigError, DataError
+from tubelet.files import write_atomically
+
+MANIFEST, LEDGER = "manifest.csv", "prepared.jsonl"
+_NOTE = "prepared from data with fingerprint"  # in the manifest of prepared files
+_CRF = {"standard": 23, "high": 20}
+_VERSION = 1  # goes up when the same settings give other files
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareConfig:
+    """How videos are transcoded."""
+
+    short_side: int = 256  # pixels; smaller videos keep their size; odd sizes become even
+    quality: Literal["standard", "high"] = "standard"  # x264's crf 23 or 20; high takes about 40 % more space
+    shards: int | None = None  # megabytes of a tar shard that files are packed into; none: every file stays loose
+    num_workers: int = 2  # processes, each with one thread
+
+    def __post_init__(self) -> None:
+        if self.short_side < 16 or self.short_side % 2:
+            raise ConfigError(f"short_side must be even and at least 16, got {self.short_side}")
+        if self.shards is not None and self.shards < 1:
+            raise ConfigError(f"shards must be at least 1 (megabytes of one tar file), got {self.shards}")
+        if self.num_workers < 1:
+            raise ConfigError(f"num_workers must be at least 1, got {self.num_workers}")
+
+    @property
+    def encoding(self) -> Encoding:
+        """The settings of the encoder."""
+        return Encoding(short_side=self.short_side, crf=_CRF[self.quality])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """What ``prepare`` did."""
+
+    manifest: Path
+    num_files: int
+    num_made: int  # the others were done before
+    source_bytes: int  # of the files that are prepared
+    prepared_bytes: int
+    failures: dict[str, str]  # path in the source's manifest: one line
+
+
+def prepare(
+    manifest: Manifest,
+    out: Path,
+    config: PrepareConfig,
+    on_file: Callable[[int, int], None] = lambda done, total: None,
+) -> Prepared:
+    """Transcodes every video of a manifest into ``out`` and writes ``out/manifest.csv`` with the same rows.
+
+    Args:
+        manifest: its videos; a file with several segments is transcoded once.
+        out: the folder; made if missing.
+        config: how.
+        on_file: told how many of how many files are done.
+
+    Raises:
+        DataError: rows are no video files, no video could be prepared, or ``out`` cannot be written.
+    """
+    files = _files(manifest, out, config)
+    out.mkdir(parents=True, exist_ok=True)
+    done = {path: line for path, line in _ledger(out / LEDGER).items() if _is_done(out, files.get(path), line)}
+    todo = {path: file for path, file in files.items() if path not in done}
+    failures: dict[str, str] = {}
+    on_file(len(done), len(files))
+    with (out / LEDGER).open("a", encoding="utf-8") as ledger:
+        for path, result in transcoded(todo, config.encoding, config.num_workers):
+            if isinstance(result, Failure):
+                failures[path] = line_of(result)
+            else:
+                done[path] = {"path": path, "mark": todo[path].mark, **result}
+                _append(ledger, [done[path]])
+            on_file(len(done) + len(failures), len(files))
+        if config.shards is not None:
+            _pack(manifest, out, files, done, ledger, config.shards * 10**6)
+    if not done:
+        raise DataError(f"{manifest.root}: no video could be prepared; the first: {next(iter(failures.values()))}")
+    places = {path: _place(out, files[path], line) for path, line in done.items()}
+    videos = [(out / place, entry) if entry else out / place for place, entry in places.values()]
+    index_files(IndexStore.beside(out), videos, config.num_workers)
+    write_atomically(out / LEDGER, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in done.values()))
+    _write_manifest(manifest, out, places, len(failures))
+    return Prepared(
+        manifest=out / MANIFEST,
+        num_files=len(files),
+        num_made=len(todo) - len(failures),
+        source_bytes=sum(files[path].source.stat().st_size for path in done),
+        prepared_bytes=sum(line["bytes"] for line in done.values()),
+        failures=failures,
+    )
+
+
+def is_prepared(manifest: Manifest) -> bool:
+    """Whether these are files that ``prepare`` made."""
+    return any(note.startswith(_NOTE) for note in manifest.notes)
+
+
+def _files(manifest: Manifest, out: Path, config: PrepareConfig) -> dict[str, SourceFile]:
+    _refuse_others(manifest)
+    settings = json.dumps({"version": _VERSION, **asdict(config.encoding)}, sort_keys=True)
+    files: dict[str, SourceFile] = {}
+    for sample in manifest.samples:
+        source = manifest.path_of(sample)
+        if sample.path not in files:
+            mark = hashlib.sha256(f"{fingerprint(source)} {settings}".encode()).hexdigest()[:32]
+            files[sample.path] = SourceFile(source, out / _target(sample.path), mark)
+    return files
+
+
+def other_kind(manifest: Manifest, sample: Sample) -> str | None:
+    """What a row is that cannot be prepared; None for a video file of its own."""
+    source = manifest.path_of(sample)
+    if is_volume_row(sample.path, sample.entry):
+        return "volumes"
+    if is_shard(source):
+        return "members of tar shards"
+    if source.is_dir():
+        return "frame folders"
+    return None if is_video_path(source) else "no videos by their names"
+
+
+def _refuse_others(manifest: Manifest) -> None:
+    kinds: dict[str, list[str]] = {}
+    for sample in manifest.samples:
+        if (kind := other_kind(manifest, sample)) is not None:
+            kinds.setdefault(kind, []).append(row_path(sample))
+    if kinds:
+        found = ", ".join(f"{len(paths)} are {kind} (first: {paths[0]})" for kind, paths in kinds.items())
+        raise DataError(
+            f"{manifest.root}: prepare transcodes video files, but of {len(manifest)} rows {found}; prepare a list of "
+            "the video files alone, and train on the other rows as they are"
+        )
+
+
+def _target(path: str) -> PurePath:
+    """Where a file goes: its own path, so that people find it; what lies outside the dataset gets a folder."""
+    name = path if path.lower().endswith(".mp4") else f"{path}.mp4"
+    pure = PurePath(name)
+    if pure.is_absolute() or ".." in pure.parts:
+        return PurePath("outside", f"{hashlib.sha256(path.encode()).hexdigest()[:12]}-{pure.name}")
+    return pure
+
+
+def _ledger(path: Path) -> dict[str, dict[str, Any]]:
+    """The lines of earlier calls; one that a kill left unfinished does not count."""
+    lines: dict[str, dict[str, Any]] = {}
+    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        try:
+            line: Any = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict) and isinstance(line.get("path"), str):
+            lines[line["path"]] = line
+    return lines
+
+
+def _is_done(out: Path, file: SourceFile | None, line: dict[str, Any]) -> bool:
+    if file is None or line.get("mark") != file.mark:
+        return False
+    if "shard" not in line:
+        return file.target.is_file() and file.target.stat().st_size == line.get("bytes")
+    try:
+        member_place(out / line["shard"], line["entry"])
+    except DataError:
+        return False
+    file.target.unlink(missing_ok=True)  # packed, and interrupted before it was removed
+    return True
+
+
+def _place(out: Path, file: SourceFile, line: dict[str, Any]) -> tuple[str, str | None]:
+    """Path below the output folder, and the address there where it is a shard."""
+    return (line["shard"], line["entry"]) if "shard" in line else (file.target.relative_to(out).as_posix(), None)
+
+
+def _append(ledger: TextIO, lines: Iterable[dict[str, Any]]) -> None:
+    ledger.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+    ledger.flush()
+
+
+def _pack(
+    manifest: Manifest,
+    out: Path,
+    files: dict[str, SourceFile],
+    done: dict[str, dict[str, Any]],
+    ledger: TextIO,
+    shard_bytes: int,
+) -> None:
+    """Moves what is loose into shards, and says so in ``done`` and in the ledger."""
+    loose = {path: files[path].target for path, line in done.items() if "shard" not in line}
+    used = {line["shard"] for line in done.values() if "shard" in line}
+    for packed in pack(manifest, out, loose, shard_bytes, used):
+        for path, place in packed.items():
+            done[path] |= asdict(place)
+        _append(ledger, (done[path] for path in packed))
+
+
+def _write_manifest(manifest: Manifest, out: Path, places: dict[str, tuple[str, str | None]], num_failed: int) -> None:
+    def moved(sample: Sample) -> Sample:
+        path, entry = places[sample.path]
+        return dataclasses.replace(sample, path=path, entry=entry)
+
+    samples = tuple(moved(sample) for sample in manifest.samples if sample.path in places)
+    notes = [f"{_NOTE} {manifest.fingerprint}"]
+    if num_failed:
+        left_out = len(manifest) - len(samples)
+        notes.append(f"{left_out} rows left out: {num_failed} files could not be transcoded")
+    prepared = dataclasses.replace(manifest, root=out, samples=samples, notes=(*manifest.notes, *notes))
+    write_manifest(prepared, out / MANIFEST)

@@ -1,0 +1,147 @@
+"""The scan: every file of a dataset decoded once, in processes that may hang or die, and what is wrong with it.
+
+Results are kept in ``results.jsonl``, a line per file as it is done, with the file's fingerprint: a scan that was
+interrupted, or is run again after some files changed, decodes only what it has not seen.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from tubelet.data.loading.worker_pool import in_order
+from tubelet.data.loading.worker_process import Failure
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.quarantine import row_path
+from tubelet.data.scan.findings import Findings, findings
+from tubelet.data.scan.scan_file import FileFacts, FileScanner, ScanFile, fingerprint
+from tubelet.errors import ConfigError
+
+RESULTS = "results.jsonl"
+_VERSION = 2  # of what a line of the results means; others are not taken over
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanConfig:
+    """How files are decoded."""
+
+    num_workers: int = 2  # processes that decode, one thread each
+    timeout_seconds: float = 60.0  # a file that takes longer is given up, its process killed
+    timeout_factor: float = 2.0  # seconds more for long files: so many per second of footage (at 25 frames per second)
+    num_channels: int = 3  # of volumes
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 1:
+            raise ConfigError(
+                f"num_workers must be at least 1 (a watchdog needs a process to kill): {self.num_workers}"
+            )
+        if not self.timeout_seconds > 0 or not self.timeout_factor > 0:
+            raise ConfigError(
+                f"timeouts must be positive, got {self.timeout_seconds:g} s and {self.timeout_factor:g} s per second"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scan:
+    """All files of a manifest and what they mean together."""
+
+    manifest: Manifest
+    facts: dict[str, FileFacts]  # by path, in the order of the manifest
+    findings: Findings
+    num_reused: int  # files whose result an earlier scan left
+
+
+def scan(
+    manifest: Manifest, config: ScanConfig, folder: Path, on_file: Callable[[int, int], None] = lambda done, total: None
+) -> Scan:
+    """Decodes every file of a manifest.
+
+    Args:
+        manifest: its rows; files may be missing, and classes without training rows.
+        config: how.
+        folder: where results are kept from scan to scan; made if missing.
+        on_file: told how many of how many files are done.
+    """
+    files = {
+        row_path(row): ScanFile(path=row_path(row), file=manifest.path_of(row), entry=row.entry, fps=row.fps)
+        for row in manifest.samples
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    facts = {facts.path: facts for facts in _kept(folder / RESULTS, files)}
+    num_reused = len(facts)
+    todo = []
+    for path, source in files.items():
+        if not source.file.exists():
+            facts[path] = FileFacts(path=path, fingerprint="", kind="missing", reason="there is no such file")
+        elif path not in facts:
+            todo.append(source)
+    on_file(len(files) - len(todo), len(files))
+    with (folder / RESULTS).open("a", encoding="utf-8") as results:
+        if not _ends_whole(folder / RESULTS):
+            results.write("\n")
+        for found in _decoded(tuple(todo), config):
+            facts[found.path] = found
+            results.write(json.dumps({"version": _VERSION, **asdict(found)}, ensure_ascii=False) + "\n")
+            results.flush()
+            on_file(len(facts), len(files))
+    facts = {path: facts[path] for path in files}  # in the order of the manifest
+    return Scan(manifest=manifest, facts=facts, findings=findings(manifest, facts), num_reused=num_reused)
+
+
+def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
+    """Results of files that have not changed since. A process that hung or died may have had another reason than its
+    file, so these are tried again."""
+    if not results.exists():
+        return
+    marks: dict[Path, str] = {}  # one .npz file holds many volumes
+    for line in results.read_text(encoding="utf-8").splitlines():
+        found = _facts_of(line)
+        source = files.get(found.path) if found else None
+        if found is None or source is None or found.kind in ("hung", "crashed") or not source.file.exists():
+            continue
+        if source.file not in marks:
+            marks[source.file] = fingerprint(source.file)
+        if marks[source.file] == found.fingerprint:
+            yield found
+
+
+def _ends_whole(results: Path) -> bool:
+    """Whether the last line is finished: what follows the part that a kill left would be lost with it."""
+    content = results.read_bytes()
+    return not content or content.endswith(b"\n")
+
+
+def _facts_of(line: str) -> FileFacts | None:
+    """None for a line of another version, or one that a kill left unfinished."""
+    try:
+        data: Any = json.loads(line)
+    except ValueError:
+        return None
+    names = {field.name for field in fields(FileFacts)}
+    if not isinstance(data, dict) or data.pop("version", None) != _VERSION or set(data) != names:
+        return None
+    return FileFacts(**data)
+
+
+def _decoded(files: tuple[ScanFile, ...], config: ScanConfig) -> Iterator[FileFacts]:
+    """Facts of each file, in order, a few files ahead."""
+    job = FileScanner(files=files, timeout_factor=config.timeout_factor, num_channels=config.num_channels)
+    found = in_order(job, len(files), config.num_workers, config.timeout_seconds)
+    yield from map(_result, files, found)
+
+
+def _result(source: ScanFile, found: FileFacts | Failure) -> FileFacts:
+    if isinstance(found, FileFacts):
+        return found
+    kind = {"hung": "hung", "died": "crashed", "refused": "unreadable"}[found.kind]
+    reason = " ".join(found.line.removeprefix(f"{source.path}: ").split()).partition("; ")[0]
+    return FileFacts(path=source.path, fingerprint=_mark_or_none(source.file), kind=kind, reason=reason)  # type: ignore[arg-type]
+
+
+def _mark_or_none(file: Path) -> str:
+    """The file that hung its process may hang this one: it is not opened here."""
+    status = file.stat()
+    return f"{status.st_size}-{status.st_mtime_ns}"

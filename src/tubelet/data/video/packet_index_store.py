@@ -1,0 +1,203 @@
+"""The packet indices of a dataset's files, kept beside the data from run to run.
+
+Where the folder of the data cannot be written, they are kept in that of the manifest; where that cannot be written
+either, a process remembers those it has made itself.
+
+One SQLite file, because many processes read it at once, a few rows at a time, and one that writes it may be killed.
+A row counts only while its file has the size and time of change that it had when it was indexed, and while its own
+checksum holds; whatever else is wrong with the store, its files are indexed anew. Deleting it costs time alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import zlib
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict
+from fractions import Fraction
+from pathlib import Path
+from urllib.parse import quote
+
+import numpy as np
+
+from tubelet.data.video.packet_decoder import PACKET, Codec
+from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.scaling import Orientation
+from tubelet.errors import DataError
+
+Video = Path | tuple[Path, str]  # a file, or a tar shard and the address of its member (see ``sources.shards``)
+
+STORE_NAME = ".tubelet-packets.sqlite"
+
+_VERSION = 1  # goes up when a row means something else
+_TABLE = "CREATE TABLE packets (path TEXT PRIMARY KEY, header TEXT, arrays BLOB, checksum INTEGER)"
+_REMEMBERED_BYTES = 64 * 2**20  # of arrays, in each process; a minute of film takes about 50 KB
+_WAIT_SECONDS = 30.0  # for another process that writes the same store
+_UNREADABLE = (sqlite3.Error, zlib.error, ValueError, KeyError, TypeError)
+
+
+class IndexStore:
+    """The packet indices of the files below one folder.
+
+    It travels to worker processes by pickle; each opens the file for itself, for reading only.
+
+    Args:
+        file: where it is kept. A store that is not there yet has no index.
+        other: where it is kept if ``file`` cannot be written.
+    """
+
+    def __init__(self, file: Path, other: Path | None = None) -> None:
+        self.file = file
+        self._files = (file,) if other is None or other.absolute() == file.absolute() else (file, other)
+        self._connections: dict[Path, tuple[int, sqlite3.Connection]] = {}  # of the process with this number
+        self._remembered: dict[Video, PacketIndex] = {}
+        self._remembered_bytes = 0
+
+    @classmethod
+    def beside(cls, root: Path, folder: Path | None = None) -> IndexStore:
+        """The store of a dataset.
+
+        Args:
+            root: the folder that its paths are relative to; the store lies there.
+            folder: the folder of its manifest file, for the store if ``root`` cannot be written. None means no other.
+        """
+        return cls(root / STORE_NAME, folder / STORE_NAME if folder else None)
+
+    def __reduce__(self) -> tuple[type[IndexStore], tuple[Path, Path]]:
+        return IndexStore, (self._files[0], self._files[-1])
+
+    def get(self, video: Video) -> PacketIndex | None:
+        """The index of a video; None where there is none that can be trusted."""
+        path = video if isinstance(video, Path) else video[0]
+        if (remembered := self._remembered.get(video)) is not None and remembered.fits(path):
+            return remembered
+        for file in self._files:
+            index = self._read(file, video)
+            if index is not None and index.fits(path):
+                return index
+        return None
+
+    def remember(self, video: Video, index: PacketIndex) -> None:
+        """Keeps an index for the life of this process, or until newer ones need the room."""
+        self._forget(video)
+        self._remembered[video] = index
+        self._remembered_bytes += _num_bytes(index)
+        while self._remembered_bytes > _REMEMBERED_BYTES:
+            self._forget(next(iter(self._remembered)))
+
+    def put(self, indices: Mapping[Path, PacketIndex] | Mapping[Video, PacketIndex]) -> None:
+        """Keeps the indices of these videos. A store that is damaged or of another version is begun anew.
+
+        Raises:
+            DataError: the file cannot be written.
+        """
+        encoded = {video: _encode(index) for video, index in indices.items()}
+        self.close()
+        problems = []
+        for file in self._files:
+            rows = [(_key(file, video), *row) for video, row in encoded.items()]
+            try:
+                try:
+                    self._write(file, rows)
+                except sqlite3.DatabaseError as error:
+                    if isinstance(error, sqlite3.OperationalError):
+                        raise
+                    file.unlink()
+                    self._write(file, rows)
+                return
+            except (sqlite3.Error, OSError) as error:
+                problems.append(f"{file}: cannot be written ({error})")
+        raise DataError(f"{', '.join(problems)}; make its folder writable")
+
+    def close(self) -> None:
+        """Closes the file; it opens again by itself."""
+        for process, connection in self._connections.values():
+            if process == os.getpid():
+                connection.close()
+        self._connections = {}
+
+    def _forget(self, video: Video) -> None:
+        if (index := self._remembered.pop(video, None)) is not None:
+            self._remembered_bytes -= _num_bytes(index)
+
+    def _read(self, file: Path, video: Video) -> PacketIndex | None:
+        select = "SELECT header, arrays, checksum FROM packets WHERE path = ?"
+        try:
+            found = self._open(file).execute(select, [_key(file, video)]).fetchone()
+            return _decode(*found) if found else None
+        except _UNREADABLE:
+            return None
+
+    def _open(self, file: Path) -> sqlite3.Connection:
+        opened = self._connections.get(file)
+        if opened is None or opened[0] != os.getpid():
+            address = f"file:{quote(str(file.absolute()))}?mode=ro"
+            connection = sqlite3.connect(address, _WAIT_SECONDS, uri=True, check_same_thread=False)
+            if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+                connection.close()
+                raise ValueError("another version")
+            opened = self._connections[file] = os.getpid(), connection
+        return opened[1]
+
+    @staticmethod
+    def _write(file: Path, rows: list[tuple[str, str, bytes, int]]) -> None:
+        with closing(sqlite3.connect(file, _WAIT_SECONDS)) as connection, connection:
+            if connection.execute("PRAGMA user_version").fetchone() != (_VERSION,):
+                connection.execute("DROP TABLE IF EXISTS packets")
+                connection.execute(_TABLE)
+                connection.execute(f"PRAGMA user_version = {_VERSION}")
+            connection.executemany("INSERT OR REPLACE INTO packets VALUES (?, ?, ?, ?)", rows)
+
+
+def _key(file: Path, video: Video) -> str:
+    """Relative to the store's folder where it lies below it, so that a dataset may move."""
+    path, entry = (video, "") if isinstance(video, Path) else (video[0], f":{video[1]}")
+    path, folder = path.absolute(), file.absolute().parent
+    return (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)) + entry
+
+
+def _num_bytes(index: PacketIndex) -> int:
+    return index.pts.nbytes + index.keys.nbytes + index.packets.nbytes
+
+
+def _encode(index: PacketIndex) -> tuple[str, bytes, int]:
+    """Header, arrays and their checksum."""
+    codec = asdict(index.codec)
+    header = {
+        "file_bytes": index.file_bytes,
+        "modified_ns": index.modified_ns,
+        "codec": codec | {"extradata": b64encode(index.codec.extradata).decode()},
+        "orientation": asdict(index.orientation) if index.orientation else None,
+        "time_base": str(index.time_base) if index.time_base else None,
+        "rate": index.rate,
+        "num_frames": index.num_frames,
+        "timed": index.timed,
+        "lengths": [len(index.pts), len(index.keys), len(index.packets)],
+    }
+    text = json.dumps(header)
+    arrays = zlib.compress(index.pts.tobytes() + index.keys.tobytes() + index.packets.tobytes(), 1)
+    return text, arrays, zlib.crc32(arrays, zlib.crc32(text.encode()))
+
+
+def _decode(text: str, arrays: bytes, checksum: int) -> PacketIndex:
+    """The inverse of ``_encode``. Raises one of ``_UNREADABLE`` where the row is damaged."""
+    if zlib.crc32(arrays, zlib.crc32(text.encode())) != checksum:
+        raise ValueError("checksum")
+    header, content = json.loads(text), zlib.decompress(arrays)
+    num_pts, num_keys, num_packets = header.pop("lengths")
+    times = np.frombuffer(content, dtype=np.int64, count=num_pts + num_keys)
+    codec, orientation, time_base = (header.pop(name) for name in ("codec", "orientation", "time_base"))
+    extradata, colors = b64decode(codec.pop("extradata")), tuple(codec.pop("colors"))
+    return PacketIndex(
+        codec=Codec(**codec, extradata=extradata, colors=colors),
+        orientation=Orientation(**orientation) if orientation else None,
+        time_base=Fraction(time_base) if time_base else None,
+        pts=times[:num_pts],
+        keys=times[num_pts:],
+        packets=np.frombuffer(content, dtype=PACKET, count=num_packets, offset=times.nbytes),
+        **header,
+    )

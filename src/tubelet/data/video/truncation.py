@@ -1,0 +1,84 @@
+"""How long a file says it is: containers write their own length, and an interrupted download or copy is shorter.
+
+    MP4, MOV    top-level boxes: 32-bit size (1: a 64-bit one follows; 0: to the end), four-letter type
+                (ISO/IEC 14496-12, section 4.2)
+    MKV, WebM   the EBML header, then one Segment with its size as a variable-length integer, all ones where the
+                writer did not know it (RFC 8794, sections 4 to 6; RFC 9559)
+    AVI         "RIFF", then the 32-bit size of what follows
+
+Nothing is decoded. MPEG streams and other containers do not say their length.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import BinaryIO
+
+from tubelet.data.video.container import ByteRange
+
+_EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"uuid")
+
+
+def missing_bytes(path: Path, part: ByteRange | None = None) -> int:
+    """By how many bytes a file, or the video in a ``part`` of it, is shorter than its container says; 0 where it is
+    not or does not say."""
+    if not path.is_file():
+        return 0  # a pipe would be waited for
+    begin, size = part or (0, path.stat().st_size)
+    with path.open("rb") as file:
+        file.seek(begin)
+        start = file.read(min(8, size))
+        file.seek(begin)
+        if start[:4] == b"RIFF":
+            end = begin + 8 + int.from_bytes(start[4:8], "little")
+        elif start[:4] == _EBML:
+            end = _end_of_segment(file)
+        elif start[4:8] in _FIRST_BOXES:
+            end = _end_of_boxes(file, begin, begin + size)
+        else:
+            end = begin
+    return max(0, end - (begin + size))
+
+
+def _end_of_boxes(file: BinaryIO, begin: int, stop: int) -> int:
+    """Where the last box ends; a box whose type is no text ends the walk."""
+    position = begin
+    while position + 8 <= stop:
+        file.seek(position)
+        header = file.read(16)
+        length = int.from_bytes(header[:4], "big")
+        if not header[4:8].isascii() or not header[4:8].decode("ascii").isprintable():
+            return position
+        if length == 0:
+            return stop
+        if length == 1:
+            length = int.from_bytes(header[8:16], "big")
+        if length < 8:
+            return position
+        position += length
+    return position
+
+
+def _end_of_segment(file: BinaryIO) -> int:
+    file.seek(len(_EBML), os.SEEK_CUR)
+    header = _variable_integer(file)
+    if header is None:
+        return 0
+    file.seek(header, os.SEEK_CUR)
+    if file.read(4) != _SEGMENT:
+        return 0
+    length = _variable_integer(file)
+    return 0 if length is None else file.tell() + length
+
+
+def _variable_integer(file: BinaryIO) -> int | None:
+    """An EBML size: the leading zeros of its first byte say how many bytes follow. None where it is not known."""
+    first = file.read(1)
+    if not first or not first[0]:
+        return None
+    width = 9 - first[0].bit_length()
+    rest = file.read(width - 1)
+    value = int.from_bytes(bytes([first[0] & (0xFF >> width)]) + rest, "big")
+    return None if len(rest) < width - 1 or value == (1 << 7 * width) - 1 else value
