@@ -27,7 +27,7 @@ def to_input(
     protocol: Protocol,
     device: torch.device | None = None,
 ) -> Float[Tensor, "*batch C T H W"] | Float[Tensor, "*batch T D"]:
-    """Move clips to ``device``, if one is given, and normalize pixels; the vectors of a feature store stay as they are."""
+    """Move clips to ``device``, if given, and normalize pixels. The vectors of a feature store stay as they are."""
     if device is not None:
         clips = clips.to(device, non_blocking=True)
     return normalize(clips, protocol) if clips.dtype == torch.uint8 else clips
