@@ -20,7 +20,7 @@ from tubelet.data.loading.dataset import read_views
 from tubelet.models import create_model
 from tubelet.models.vivit.huggingface import from_huggingface, to_huggingface, vivit_fields
 from tubelet.models.vivit.model import ViViTJoint
-from tubelet.weights.mapping.huggingface_protocol import read_protocol
+from tubelet.models.vivit.preprocessor import read_protocol
 
 # The processor's arguments behind each variant's words in config.json.
 _VARIANTS: dict[str, dict[str, Any]] = {

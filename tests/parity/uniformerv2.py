@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 from parity.compare import random_source, read_arrays
 from tubelet.evaluation.cost import count_macs, count_parameters
-from tubelet.models.uniformerv2.image_weights import from_image_model
-from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Config, UniFormerV2Local, UniFormerV2LocalConfig
+from tubelet.models.uniformerv2.config import UniFormerV2Config, UniFormerV2LocalConfig
+from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Local
 from tubelet.models.uniformerv2.weights import from_official, to_official
+from weights.image_models import from_image_model
 
 # What the builders of the official code say about a size.
 _BUILDERS = {

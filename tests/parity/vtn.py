@@ -12,7 +12,8 @@ from torch import Tensor
 
 from parity.compare import random_source, read_arrays
 from tubelet.models import create_model
-from tubelet.models.vtn.model import VTN, VTNConfig
+from tubelet.models.vtn.config import VTNConfig
+from tubelet.models.vtn.model import VTN
 from tubelet.models.vtn.weights import from_official, to_official
 from tubelet.types import FrameFeatures
 

@@ -17,9 +17,9 @@ from tiny_vivit import KINDS, clips, tiny
 from tubelet import cli, load
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
-from tubelet.models.vivit.init import InitConfig
 from tubelet.weights.checkpoint.checkpoint import Adapter, Record, load_checkpoint, read_record, save_checkpoint
-from tubelet.weights.checkpoint.lora import LoraConfig, add_adapters, merge_adapters, trained_names
+from tubelet.weights.checkpoint.lora import add_adapters, merge_adapters, trained_names
+from tubelet.weights.config import InitConfig, LoraConfig
 from tubelet.weights.init.initialize import initialize
 from tubelet.weights.init.source import read_source
 from weights.image_models import timm_folder, timm_vit, video_model
