@@ -84,7 +84,7 @@ def adapted_checkpoint(base: Path, out: Path, name: str = MODEL, fields: dict[st
         _, fields = tiny_model()
     model = create_model(name, **fields)
     init, lora = InitConfig(source=str(base)), LoraConfig(rank=4)
-    account = initialize(model, read_source(init), init, PROTOCOL)
+    account = initialize(model, read_source(init, name), init, PROTOCOL)
     add_adapters(model, lora, account["fresh"])
     adapter = Adapter(lora=lora, init=init, base_sha256=account["sha256"])
     record = Record(model_name=name, model_config=fields, protocol=PROTOCOL, adapter=adapter)
