@@ -8,8 +8,9 @@ from __future__ import annotations
 from torch import nn
 from transformers import TimesformerConfig, TimesformerForVideoClassification
 
+from tubelet.models.timesformer.config import TimeSformerConfig
 from tubelet.models.timesformer.huggingface import to_huggingface
-from tubelet.models.timesformer.model import TimeSformerConfig, TimeSformerDivided
+from tubelet.models.timesformer.model import TimeSformerDivided
 
 
 def timesformer_twin(model: nn.Module) -> TimesformerForVideoClassification:

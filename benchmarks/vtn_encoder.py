@@ -23,7 +23,8 @@ from relative import measure_interleaved, speedup
 from torch import Tensor, nn
 from transformers import LongformerConfig, LongformerModel
 
-from tubelet.models.vtn.model import VTN, VTNConfig
+from tubelet.models.vtn.config import VTNConfig
+from tubelet.models.vtn.model import VTN
 from tubelet.models.vtn.weights import to_official
 from tubelet.types import FrameFeatures
 

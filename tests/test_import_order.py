@@ -36,6 +36,7 @@ ORDER = [
     ["data.scan"],
     ["data.prepare"],
     ["data"],
+    ["weights.config"],
     ["weights.mapping"],
     ["models.family"],
     ["models.torchvision", "models.timesformer", "models.uniformerv2", "models.vivit", "models.vtn"],

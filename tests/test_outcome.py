@@ -11,7 +11,7 @@ import pytest
 from tubelet.recipe import load_recipe
 from tubelet.runs import result as outcome
 from tubelet.runs.result import content_key
-from tubelet.weights.init.source import InitConfig
+from tubelet.weights.config import InitConfig
 
 
 def key(source: str, memory: Path = Path("nowhere")) -> str:

@@ -23,11 +23,10 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
 from tubelet.models import model_config
-from tubelet.models.vivit.init import InitConfig
 from tubelet.protocol import Protocol
 from tubelet.training.config import TrainingConfig
 from tubelet.training.optim.optimizer import OptimizerConfig
-from tubelet.weights.checkpoint.lora import LoraConfig
+from tubelet.weights.config import InitConfig, LoraConfig
 
 # Data that ships in the package, addressed as "embedded:NAME".
 EMBEDDED = "embedded:"

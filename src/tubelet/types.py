@@ -4,19 +4,24 @@
     H, W  pixels              N  tokens                 D  embedding width         K  classes
     t, h, w (small)  tubelet size in frames and pixels; n_t, n_h, n_w  tokens along each axis
 
-This file holds dataclasses only and imports no torch at run time.
+This file holds dataclasses and literals only and imports no torch at run time.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
     from torch import Tensor
 
 Grid = tuple[int, int, int]  # tokens along time, height and width
+
+# What configs of several models say of their layers.
+Activation = Literal["gelu_tanh", "gelu"]  # of an MLP: GELU's tanh approximation, or the exact one
+AxisOrder = Literal["space_time", "time_space"]  # of two attentions, one over each axis
+GlobalPool = Literal["token", "first", "avg", "max", "sum"]  # what becomes of the tokens behind the last block
 
 
 @dataclass(frozen=True, kw_only=True)

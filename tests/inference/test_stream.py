@@ -22,7 +22,8 @@ from tubelet.inference.window_stages import SharedFrames
 from tubelet.inference.windows import WindowPlan, plan_windows
 from tubelet.models import create_model
 from tubelet.models.stages import model_inputs
-from tubelet.models.vtn.model import VTN, VTNConfig
+from tubelet.models.vtn.config import VTNConfig
+from tubelet.models.vtn.model import VTN
 from tubelet.types import Segment
 from tubelet.weights.checkpoint.checkpoint import Record
 

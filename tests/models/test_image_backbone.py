@@ -7,8 +7,9 @@ import timm
 import torch
 
 from tubelet.errors import ConfigError
+from tubelet.models.vtn.config import VTNConfig
 from tubelet.models.vtn.image_backbone import make_backbone
-from tubelet.models.vtn.model import VTN, VTNConfig
+from tubelet.models.vtn.model import VTN
 
 
 def tiny(backbone: str, size: int) -> VTN:

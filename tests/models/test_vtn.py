@@ -10,7 +10,8 @@ import torch
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs
 from tubelet.models import create_model
-from tubelet.models.vtn.model import VTN, VTNConfig
+from tubelet.models.vtn.config import VTNConfig
+from tubelet.models.vtn.model import VTN
 from tubelet.types import FrameFeatures
 
 TINY_VIT: dict[str, Any] = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}

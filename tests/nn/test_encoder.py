@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from tubelet.nn.block import Block
-from tubelet.nn.encoder import Encoder, GlobalPool, pool_tokens
+from tubelet.nn.encoder import Encoder, pool_tokens
+from tubelet.types import GlobalPool
 
 POOLS = get_args(GlobalPool)
 

@@ -23,7 +23,8 @@ from tubelet.data.clips.normalize import normalize
 from tubelet.data.loading.views import read_views
 from tubelet.models.vivit.huggingface import from_huggingface, to_huggingface, vivit_fields
 from tubelet.models.vivit.model import ViViTConfig, ViViTJoint
-from tubelet.weights.mapping.huggingface_protocol import pixel_range, read_protocol
+from tubelet.models.vivit.preprocessor import read_protocol
+from tubelet.weights.mapping.huggingface import pixel_range
 
 
 def check_model(case: Path, config: dict[str, Any]) -> None:

@@ -12,12 +12,13 @@ from torch import Tensor, nn
 
 from parity.compare import read_arrays
 from parity.vivit import vivit_from_scenic
-from tubelet.models.vivit.init import InitConfig, from_image
+from tubelet.models.vivit.init import from_image
 from tubelet.models.vivit.model import TwoStageViViT, ViViTConfig, ViViTFactorizedSelfAttention
 from tubelet.models.vivit.weights import from_scenic
 from tubelet.protocol import Protocol
-from tubelet.weights.init.image_formats import image_vit
+from tubelet.weights.config import InitConfig
 from tubelet.weights.init.video import VideoSource, from_video
+from weights.image_models import image_vit
 
 _TOKENIZERS = {
     "central_frame_initializer": "central_frame",

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from parity.compare import assert_equal, compare, pair, random_source, read_arrays, read_input
 from tubelet.evaluation.cost import count_macs, count_parameters
-from tubelet.models.uniformerv2.image_weights import from_image_model
-from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Config, UniFormerV2Local, UniFormerV2LocalConfig
+from tubelet.models.uniformerv2.config import UniFormerV2Config, UniFormerV2LocalConfig
+from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Local
 from tubelet.models.uniformerv2.recognize import model_of
 from tubelet.models.uniformerv2.weights import from_official, to_official
+from weights.image_models import from_image_model
 
 
 def uniformerv2_from_official(arguments: Mapping[str, Any]) -> UniFormerV2 | UniFormerV2Local:

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from parity.compare import assert_equal, compare, pair, random_source, read_arrays, read_input
 from tubelet.models import create_model
-from tubelet.models.vtn.model import VTN, VTNConfig
+from tubelet.models.vtn.config import VTNConfig
+from tubelet.models.vtn.model import VTN
 from tubelet.models.vtn.weights import from_official, model_of, to_official
 from tubelet.types import FrameFeatures
 

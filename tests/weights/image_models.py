@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tubelet.models.uniformerv2.init import from_image_tensors
 from tubelet.models.vivit.config import ViViTConfig
+from tubelet.models.vivit.init import from_image
 from tubelet.models.vivit.model import ViViTJoint
+from tubelet.weights.config import InitConfig
+from tubelet.weights.init.canonical import canonical
+from tubelet.weights.mapping.image import ImageFacts
+from tubelet.weights.mapping.plain_vit import PlainViT, plain_vit
+from tubelet.weights.mapping.rules import MappingReport
 
 ARCHITECTURE = "vit_tiny_patch16_224"
 SMALL: dict[str, Any] = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 4}
@@ -93,3 +101,44 @@ def clip_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
             name = name.replace(old, new) if not (old == "norm." and "norm_pre" in name) else name
         renamed[name] = tensor
     return {**renamed, "proj": torch.randn(48, 8)}
+
+
+def image_vit(
+    weights: dict[str, Tensor],
+    name: str,
+    fields: dict[str, Any] | None = None,
+    image_grid: tuple[int, int] | None = None,
+) -> PlainViT:
+    """The plain ViT that tensors of any library are."""
+    return plain_vit(canonical(weights, name, ImageFacts(**(fields or {}), grid=image_grid)), "ViViT")
+
+
+def from_image_model(
+    weights: dict[str, Tensor], model: Any, image_grid: tuple[int, int] | None = None
+) -> tuple[dict[str, Tensor], MappingReport]:
+    """A UniFormerV2's first weights from tensors of any library, whatever the sizes say."""
+    image = canonical(weights, "image model", ImageFacts(grid=image_grid))
+    state, report = from_image_tensors(image.tensors, model, image.facts.grid)
+    dropped = {**image.dropped, **report.dropped}
+    return state, replace(report, dropped=dropped, notes=(*image.notes, *report.notes))
+
+
+def one_frame_model(image: PlainViT) -> ViViTJoint:
+    """The image model itself as a ViViT of one frame, in eval mode; without a classifier, its logits are zeros."""
+    has_head = "head.weight" in image.tensors
+    config = ViViTConfig(
+        num_classes=len(image.tensors["head.weight"]) if has_head else 1,
+        in_channels=image.in_channels,
+        num_frames=1,
+        num_sampled_frames=1,
+        tubelet_size=(1, *image.patch_size),
+        image_size=(image.grid[0] * image.patch_size[0], image.grid[1] * image.patch_size[1]),
+        global_pool="token" if image.has_class_token else "avg",
+        representation_size=image.representation_size,
+        **image.sizes,
+        **image.function_fields,
+    )
+    model = ViViTJoint(config)
+    state, _ = from_image(image, model, InitConfig(source="image", keep_head=has_head))
+    model.load_state_dict(state)
+    return model.eval()

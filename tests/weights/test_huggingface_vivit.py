@@ -23,6 +23,7 @@ from tubelet.errors import TubeletError
 from tubelet.models import create_model
 from tubelet.models.vivit.huggingface import convert, from_huggingface
 from tubelet.weights.checkpoint.checkpoint import save_checkpoint
+from tubelet.weights.convert.formats import record_of
 from tubelet.weights.convert.write import write_huggingface
 from tubelet.weights.mapping.converter import ConvertOptions
 
@@ -117,12 +118,12 @@ def test_a_folder_without_a_classifier_is_no_classifier(tmp_path: Path) -> None:
 
 def test_labels_are_those_of_the_config_else_given_else_numbers(tmp_path: Path) -> None:
     saved(tmp_path)
-    assert convert(tmp_path, ConvertOptions()).record.labels == ("wave", "clap", "jump")
-    given = convert(tmp_path, ConvertOptions(labels=("a", "b", "c"))).record
+    assert record_of(convert(tmp_path, ConvertOptions())).labels == ("wave", "clap", "jump")
+    given = record_of(convert(tmp_path, ConvertOptions(labels=("a", "b", "c"))))
     assert given.labels == ("a", "b", "c")
     assert given.provenance["labels_from"] == "the list of labels given"
     change_config(tmp_path, id2label={str(i): f"LABEL_{i}" for i in range(3)})
-    numbers = convert(tmp_path, ConvertOptions()).record
+    numbers = record_of(convert(tmp_path, ConvertOptions()))
     assert numbers.labels == ("0", "1", "2")
     assert "numbers 0 to 2" in numbers.provenance["labels_from"]
 
@@ -130,7 +131,7 @@ def test_labels_are_those_of_the_config_else_given_else_numbers(tmp_path: Path) 
 def test_labels_are_ordered_by_number_and_not_as_text(tmp_path: Path) -> None:
     saved(tmp_path, id2label={i: f"class {i}" for i in range(12)}, label2id={f"class {i}": i for i in range(12)})
     change_config(tmp_path, id2label={str(i): f"class {i}" for i in reversed(range(12))})
-    assert convert(tmp_path, ConvertOptions()).record.labels == tuple(f"class {i}" for i in range(12))
+    assert record_of(convert(tmp_path, ConvertOptions())).labels == tuple(f"class {i}" for i in range(12))
 
 
 PIXELS: list[tuple[dict[str, Any], tuple[float, float]]] = [
@@ -148,7 +149,7 @@ def test_the_files_own_pixel_range_is_kept_and_told_when_it_is_not_the_trained_o
     tmp_path: Path, processor: dict[str, Any], span: tuple[float, float]
 ) -> None:
     saved(tmp_path, processor)
-    record = convert(tmp_path, ConvertOptions()).record
+    record = record_of(convert(tmp_path, ConvertOptions()))
     p = record.protocol
     assert (-p.mean[0] / p.std[0], (1 - p.mean[0]) / p.std[0]) == pytest.approx(span)
     assert (p.resize_short_side, p.crop_size, p.num_frames) == (40, (32, 32), 4)
@@ -163,11 +164,11 @@ def test_pixels_are_the_processors_on_the_way_in_and_on_the_way_back(tmp_path: P
     saved(tmp_path / "in", processor)
     once = ConvertOptions(protocol={"frame_stride": 1, "num_temporal_views": 1, "num_spatial_crops": 1})
     converted = convert(tmp_path / "in", once)
-    write_huggingface(converted.model, converted.record, tmp_path / "back")
+    write_huggingface(converted.model, record_of(converted), tmp_path / "back")
     frames = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
-    p = convert(
-        tmp_path / "back", ConvertOptions(protocol={"frame_stride": 1, "num_temporal_views": 1})
-    ).record.protocol
+    p = record_of(
+        convert(tmp_path / "back", ConvertOptions(protocol={"frame_stride": 1, "num_temporal_views": 1}))
+    ).protocol
     ours = normalize(read_views(frames, p).pixels[0], p).transpose(0, 1)  # T C H W
     for folder in ("in", "back"):
         theirs = VivitImageProcessor.from_pretrained(tmp_path / folder)(list(frames), return_tensors="pt")
@@ -176,18 +177,18 @@ def test_pixels_are_the_processors_on_the_way_in_and_on_the_way_back(tmp_path: P
 
 def test_the_protocol_of_the_paper_fills_what_the_files_leave_open_and_a_user_overrides_it(tmp_path: Path) -> None:
     saved(tmp_path)
-    protocol = convert(tmp_path, ConvertOptions()).record.protocol
+    protocol = record_of(convert(tmp_path, ConvertOptions())).protocol
     assert (protocol.frame_stride, protocol.views_text, protocol.mean) == (2, "4x3", (0.5, 0.5, 0.5))
-    other = convert(tmp_path, ConvertOptions(protocol={"frame_stride": 1, "num_temporal_views": 1})).record.protocol
+    other = record_of(convert(tmp_path, ConvertOptions(protocol={"frame_stride": 1, "num_temporal_views": 1}))).protocol
     assert (other.frame_stride, other.views_text) == (1, "1x3")
     assert "did you mean 'frame_stride'" in refusal(tmp_path, ConvertOptions(protocol={"frame_strid": 1}))
 
 
 def test_the_license_of_the_model_card_is_recorded(tmp_path: Path) -> None:
     saved(tmp_path)
-    assert convert(tmp_path, ConvertOptions()).record.provenance["license"] == "unknown"
+    assert record_of(convert(tmp_path, ConvertOptions())).provenance["license"] == "unknown"
     (tmp_path / "README.md").write_text('---\ntags:\n- vision\nlicense: "mit"\n---\n# ViViT\n')
-    assert convert(tmp_path, ConvertOptions()).record.provenance["license"] == "mit"
+    assert record_of(convert(tmp_path, ConvertOptions())).provenance["license"] == "mit"
 
 
 @pytest.mark.parametrize("options", [{}, {"hidden_act": "gelu", "qkv_bias": False, "layer_norm_eps": 1e-2}])
@@ -196,7 +197,7 @@ def test_what_goes_back_loads_in_transformers_with_nothing_missing_and_the_same_
 ) -> None:
     original, x = saved(tmp_path / "in", {"do_normalize": False}, **options), clip()
     converted = convert(tmp_path / "in", ConvertOptions())
-    notes = write_huggingface(converted.model, converted.record, tmp_path / "out")
+    notes = write_huggingface(converted.model, record_of(converted), tmp_path / "out")
     assert "frame_stride 2, 4 frames" in notes[0]
     twin, info = VivitForVideoClassification.from_pretrained(tmp_path / "out", output_loading_info=True)
     assert not any(info[kind] for kind in ("missing_keys", "unexpected_keys", "mismatched_keys"))
@@ -205,7 +206,7 @@ def test_what_goes_back_loads_in_transformers_with_nothing_missing_and_the_same_
     first, second = (load_file(tmp_path / side / "model.safetensors") for side in ("in", "out"))
     assert first.keys() == second.keys()
     assert all(tensor.equal(second[name]) for name, tensor in first.items())
-    assert convert(tmp_path / "out", ConvertOptions()).record.protocol == converted.record.protocol
+    assert record_of(convert(tmp_path / "out", ConvertOptions())).protocol == record_of(converted).protocol
 
 
 @pytest.mark.parametrize(
@@ -220,7 +221,7 @@ def test_what_huggingface_has_not_is_refused_and_nothing_is_written(
     tmp_path: Path, name: str, fields: dict[str, Any], message: str
 ) -> None:
     saved(tmp_path / "in")
-    record = convert(tmp_path / "in", ConvertOptions()).record
+    record = record_of(convert(tmp_path / "in", ConvertOptions()))
     sizes: dict[str, Any] = {"embed_dim": 16, "depth": 1, "num_heads": 2, "num_frames": 4, "image_size": (32, 32)}
     with pytest.raises(TubeletError, match=message):
         write_huggingface(create_model(name, num_classes=3, **sizes, **fields), record, tmp_path / "out")
@@ -284,7 +285,7 @@ def test_load_takes_the_folder_as_it_is(tmp_path: Path, caplog: pytest.LogCaptur
     direct = load(tmp_path / "in", "cpu")
     assert "scales pixels to -3 ... 1" in caplog.text
     converted = convert(tmp_path / "in", ConvertOptions())
-    save_checkpoint(tmp_path / "out", converted.model, converted.record)
+    save_checkpoint(tmp_path / "out", converted.model, record_of(converted))
     frames = np.random.default_rng(0).integers(0, 256, (12, 48, 40, 3), dtype=np.uint8)
     first, second = direct.predict(frames), load(tmp_path / "out", "cpu").predict(frames)
     assert first == second

@@ -1,7 +1,8 @@
-"""An image ViT of any source computes as a ViViT of one frame what its own library computes."""
+"""An image ViT of any library, brought to timm's names, computes what its own library computes."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,22 +15,22 @@ from transformers import ViTConfig, ViTForImageClassification
 
 from support import assert_one_line
 from tubelet.errors import CheckpointError
-from tubelet.models.vivit.init import InitConfig
 from tubelet.models.vivit.weights import to_scenic
-from tubelet.weights.init.image_formats import image_vit
-from tubelet.weights.init.image_vit import ImageViT
+from tubelet.weights.config import InitConfig
 from tubelet.weights.init.source import read_source, resolve_source
-from weights.image_models import flax_image, pictures, randomized, timm_folder, timm_vit
+from tubelet.weights.mapping.image import UnsuitedImageError
+from tubelet.weights.mapping.plain_vit import PlainViT
+from weights.image_models import flax_image, image_vit, one_frame_model, pictures, randomized, timm_folder, timm_vit
 
 
-def logits(image: ImageViT, x: Tensor) -> Tensor:
+def logits(image: PlainViT, x: Tensor) -> Tensor:
     with torch.inference_mode():
-        return image.model()(x.unsqueeze(2))
+        return one_frame_model(image)(x.unsqueeze(2))
 
 
-def read(path: Path, **options: Any) -> ImageViT:
-    image = read_source(InitConfig(source=str(path), **options))
-    assert isinstance(image, ImageViT)
+def read(path: Path, **options: Any) -> PlainViT:
+    image = read_source(InitConfig(source=str(path), **options), "vivit_ti16x2_joint")
+    assert isinstance(image, PlainViT)
     return image
 
 
@@ -45,11 +46,12 @@ def test_a_model_of_timm_gives_its_own_logits(tmp_path: Path, options: dict[str,
     with torch.inference_mode():
         if options.get("num_classes") == 0:
             assert "head.weight" not in image.tensors
-            actual = image.model().encoder(*image.model().tokenizer(x.unsqueeze(2)))
+            twin = one_frame_model(image)
+            actual = twin.encoder(*twin.tokenizer(x.unsqueeze(2)))
             torch.testing.assert_close(actual, model.forward_features(x), rtol=1e-5, atol=1e-5)
         else:
             torch.testing.assert_close(logits(image, x), model(x), rtol=1e-5, atol=1e-5)
-    assert (image.mean, image.std, image.grid) == ((0.4,) * 3, (0.2,) * 3, (2, 3))
+    assert (image.facts.mean, image.facts.std, image.grid) == ((0.4,) * 3, (0.2,) * 3, (2, 3))
     assert not image.notes
 
 
@@ -59,9 +61,9 @@ def test_a_file_of_timm_needs_the_grid_where_it_is_no_square(tmp_path: Path) -> 
     with pytest.raises(CheckpointError, match=r"has 6 rows for patches, which is not a grid of 2x2; give init.image_"):
         read(tmp_path / "vit.safetensors")
     image = read(tmp_path / "vit.safetensors", image_grid=(2, 3))
-    assert image.heads_unknown
+    assert image.facts.num_heads is None
     assert "activation=gelu, norm_eps=1e-06 taken for granted" in image.notes[0]
-    known = ImageViT(**{**vars(image), "config": type(image.config)(**{**vars(image.config), "num_heads": 4})})
+    known = replace(image, facts=replace(image.facts, num_heads=4))
     x = pictures()
     with torch.inference_mode():
         torch.testing.assert_close(logits(known, x), model(x), rtol=1e-5, atol=1e-5)
@@ -113,7 +115,7 @@ def test_parts_that_a_vivit_has_no_place_for_are_named(options: dict[str, Any], 
 
 
 def test_what_is_no_image_model_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match="no image ViT: expected the names of timm"):
+    with pytest.raises(UnsuitedImageError, match="no image ViT: expected the names of timm"):
         image_vit({"conv1.weight": torch.zeros(1)}, "resnet")
     for source in ("vit_base_patch16_225", "missing.safetensors", str(tmp_path / "none")):
         with pytest.raises(CheckpointError, match="no such file or folder, no model of timm"):

@@ -10,21 +10,21 @@ from torch import Tensor, nn
 
 from support import assert_one_line
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.models.vivit.config import ViViTConfig
-from tubelet.models.vivit.init import InitConfig, from_image
-from tubelet.weights.init.image_formats import image_vit
-from tubelet.weights.init.image_vit import ImageViT
-from weights.image_models import flax_image, pictures, still, timm_vit, video_model
+from tubelet.models.vivit.init import from_image
+from tubelet.models.vivit.weights import to_scenic
+from tubelet.weights.config import InitConfig
+from tubelet.weights.mapping.plain_vit import PlainViT
+from weights.image_models import flax_image, image_vit, pictures, still, timm_vit, video_model
 
 KINDS = ("joint", "fe", "fsa", "fdp", "avgpool")
 SCHEMES = ("zero_projection", "zero", "copied", "random")
 
 
-def image_of(model: nn.Module, **known: Any) -> ImageViT:
+def image_of(model: nn.Module, **known: Any) -> PlainViT:
     return image_vit(model.state_dict(), "vit", {"num_heads": 4, **known}, (2, 3))
 
 
-def started(image: ImageViT, model: nn.Module, **options: Any) -> Any:
+def started(image: PlainViT, model: nn.Module, **options: Any) -> Any:
     """The model with the image model's weights, and the report."""
     state, report = from_image(image, model, InitConfig(source="vit", **options))
     model.load_state_dict(state)
@@ -122,7 +122,7 @@ def test_the_default_scheme_learns_and_the_papers_does_not(scheme: str, learns: 
 
 def test_the_class_token_of_model_2_is_the_images_or_its_own() -> None:
     image = image_of(timm_vit())
-    for option, expected in (("image", image.tensors["encoder.cls_token"]), ("fresh", torch.zeros(24))):
+    for option, expected in (("image", image.tensors["cls_token"].flatten()), ("fresh", torch.zeros(24))):
         model = video_model("fe")
         report = started(image, model, spatial_class_token=option)
         assert model.spatial_encoder.cls_token.equal(expected)
@@ -140,10 +140,10 @@ def test_everything_may_differ_that_is_not_the_networks_size_and_is_reported() -
         "positions: 2x3 of the image model resized to 3x5",
     ]
     table = model.encoder.pos_embed.table
-    assert table[0].equal(image.tensors["encoder.pos_embed.table"][0])
+    assert table[0].equal(image.tensors["pos_embed"][0][0])
     times = table[1:].unflatten(0, (3, 15))
     assert times[0].equal(times[2])
-    corners = image.tensors["encoder.pos_embed.table"][1:].unflatten(0, (2, 3))[::1, ::2].flatten(0, 1)
+    corners = image.tensors["pos_embed"][0][1:].unflatten(0, (2, 3))[::1, ::2].flatten(0, 1)
     torch.testing.assert_close(times[0].unflatten(0, (3, 5))[::2, ::4].flatten(0, 1), corners)  # end points stay
 
 
@@ -151,16 +151,15 @@ def test_the_head_and_the_layer_before_it() -> None:
     image = image_vit_of_flax(representation_size=8)
     same, other = video_model("joint", representation_size=8), video_model("joint", representation_size=6)
     assert "pre_logits.0.weight" not in started(image, same).fresh
-    assert same.pre_logits[0].weight.equal(image.tensors["pre_logits.0.weight"])
+    assert same.pre_logits[0].weight.equal(image.tensors["pre_logits.fc.weight"])
     assert {"pre_logits.0.weight", "head.weight"} <= set(started(image, other).fresh)
     kept = video_model("joint", representation_size=8, num_classes=5)
     assert not started(image, kept, keep_head=True).fresh
     assert kept.head.weight.equal(image.tensors["head.weight"])
 
 
-def image_vit_of_flax(**options: Any) -> ImageViT:
-    model = flax_image(**options)
-    return ImageViT(config=model.config, tensors=model.state_dict(), name="flax")
+def image_vit_of_flax(**options: Any) -> PlainViT:
+    return image_vit(to_scenic(flax_image(**options)), "flax", image_grid=(2, 3))
 
 
 def test_another_gelu_than_the_images_is_said() -> None:
@@ -199,12 +198,6 @@ def test_what_does_not_fit_is_refused_by_name(
 def test_an_option_that_would_do_nothing_is_refused(kind: str, fields: dict[str, Any], options: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=rf"init\.{next(iter(options))}"):
         started(image_of(timm_vit()), video_model(kind, **fields), **options)
-
-
-def test_the_config_of_an_image_model_is_a_vivit_of_one_frame() -> None:
-    config = image_of(timm_vit()).config
-    assert isinstance(config, ViViTConfig)
-    assert config.grid == (1, 2, 3)
 
 
 @pytest.mark.soak

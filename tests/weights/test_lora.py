@@ -17,9 +17,9 @@ from tiny_vivit import KINDS, clips, tiny
 from tubelet import cli, load
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
-from tubelet.models.vivit.init import InitConfig
 from tubelet.weights.checkpoint.checkpoint import Adapter, Record, load_checkpoint, read_record, save_checkpoint
-from tubelet.weights.checkpoint.lora import LoraConfig, add_adapters, merge_adapters, trained_names
+from tubelet.weights.checkpoint.lora import add_adapters, merge_adapters, trained_names
+from tubelet.weights.config import InitConfig, LoraConfig
 from tubelet.weights.init.initialize import initialize
 from tubelet.weights.init.source import read_source
 from weights.image_models import timm_folder, timm_vit, video_model
@@ -84,7 +84,7 @@ def adapted_checkpoint(base: Path, out: Path, name: str = MODEL, fields: dict[st
         _, fields = tiny_model()
     model = create_model(name, **fields)
     init, lora = InitConfig(source=str(base)), LoraConfig(rank=4)
-    account = initialize(model, read_source(init), init, PROTOCOL)
+    account = initialize(model, read_source(init, name), init, PROTOCOL)
     add_adapters(model, lora, account["fresh"])
     adapter = Adapter(lora=lora, init=init, base_sha256=account["sha256"])
     record = Record(model_name=name, model_config=fields, protocol=PROTOCOL, adapter=adapter)

@@ -13,16 +13,15 @@ from torch import Tensor
 
 from support import PROTOCOL, assert_one_line, tiny_model
 from tubelet.errors import CheckpointError
-from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.convert.parity import Reference, measure_parity, read_reference
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, Source
 from tubelet.weights.mapping.rules import MappingReport
 
 
 def converted() -> Converted:
-    model, config = tiny_model()
-    record = Record(model_name="vivit_ti16x2_fe", model_config=config, protocol=PROTOCOL)
-    return Converted(model=model, record=record, report=MappingReport(filled=()))
+    model, _ = tiny_model()
+    report = MappingReport(filled=())
+    return Converted(model=model, name="vivit_ti16x2_fe", protocol=PROTOCOL, provenance={}, report=report)
 
 
 def source(original: Any = None) -> Source:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from support import PROTOCOL, assert_one_line
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
-from tubelet.models.vivit.init import InitConfig
+from tubelet.weights.config import InitConfig
 from tubelet.weights.init.initialize import initialize
 from tubelet.weights.init.source import model_fields, read_source
 from tubelet.weights.init.suggest import suggested_recipe

@@ -15,6 +15,7 @@ from tubelet.errors import CheckpointError
 from tubelet.models import create_model
 from tubelet.models.vivit.recognize import model_of, protocol_of
 from tubelet.models.vivit.weights import convert, to_scenic
+from tubelet.weights.convert.formats import record_of
 from tubelet.weights.mapping.converter import ConvertOptions
 from tubelet.weights.mapping.read import read_weights
 
@@ -64,7 +65,7 @@ def test_every_model_comes_back_from_its_parameters(tmp_path: Path, name: str, f
 @pytest.mark.parametrize("name", ["optimizer_target", "params_in_chunks", "params_bfloat16"])
 def test_a_file_of_flax_is_converted_without_being_told_anything(name: str) -> None:
     converted = convert(FLAX / name, ConvertOptions())
-    record = converted.record
+    record = record_of(converted)
     fields = record.model_config
     assert (fields["num_frames"], fields["image_size"], fields["tubelet_size"]) == (4, [12, 12], [2, 4, 4])
     assert (fields["depth"], fields["num_heads"], fields["mlp_ratio"], fields["temporal_depth"]) == (1, 2, 2.0, 1)
@@ -129,7 +130,7 @@ def test_epic_kitchens_has_300_nouns_and_then_97_verbs(tmp_path: Path) -> None:
     model = random_model("vivit_ti16x2_fe", num_classes=397)
     given = {"num_frames": 4, "image_size": [32, 48], "name": "vivit_ti16x2_fe"}
     file = write_npz(tmp_path / "w.npz", model)
-    numbered = convert(file, ConvertOptions(model=given)).record
+    numbered = record_of(convert(file, ConvertOptions(model=given)))
     assert [(head, len(names), names[-1]) for head, names in numbered.protocol.labels.items()] == [
         ("noun", 300, "299"),
         ("verb", 97, "96"),
@@ -137,9 +138,9 @@ def test_epic_kitchens_has_300_nouns_and_then_97_verbs(tmp_path: Path) -> None:
     assert any("300 nouns and 97 verbs" in note for note in numbered.provenance["model_notes"])
     # The same word may be a noun and a verb.
     names = {"noun": ("water", *map(str, range(299))), "verb": ("water", *map(str, range(96)))}
-    assert convert(file, ConvertOptions(model=given, labels=names)).record.protocol.labels == names
+    assert record_of(convert(file, ConvertOptions(model=given, labels=names))).protocol.labels == names
     flat = tuple(f"class {i}" for i in range(397))
-    assert convert(file, ConvertOptions(model=given, labels=flat)).record.protocol.labels == {"label": flat}
+    assert record_of(convert(file, ConvertOptions(model=given, labels=flat))).protocol.labels == {"label": flat}
     with pytest.raises(CheckpointError) as caught:
         convert(file, ConvertOptions(model=given, labels={**names, "verb": ("water",)}))
     assert_one_line(caught, "have 301 names (noun 300, verb 1), the model has 397 logits")

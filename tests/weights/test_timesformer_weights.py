@@ -15,11 +15,13 @@ from torch import Tensor, nn
 from tubelet.data.clips.frame_sampling import view_clips
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model, model_config
+from tubelet.models.timesformer.init import from_image_vit
 from tubelet.models.timesformer.recognize import clip_fps, protocol_of
-from tubelet.models.timesformer.weights import convert, from_image_vit, to_official
-from tubelet.models.vivit.init import InitConfig
+from tubelet.models.timesformer.weights import convert, to_official
 from tubelet.protocol import Protocol
 from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
+from tubelet.weights.config import InitConfig
+from tubelet.weights.convert.formats import record_of
 from tubelet.weights.init.initialize import initialize
 from tubelet.weights.init.source import read_source
 from tubelet.weights.mapping.converter import ConvertOptions
@@ -59,10 +61,10 @@ def clip(num_frames: int = 4) -> Tensor:
 def test_a_released_file_becomes_a_checkpoint_of_the_same_function(kind: str, tmp_path: Path) -> None:
     original, x = model(kind), clip()
     converted = convert(released(original, tmp_path / "TimeSformer_K400.pyth"), ConvertOptions())
-    assert converted.record.model_name.endswith(f"_{kind}")
+    assert record_of(converted).model_name.endswith(f"_{kind}")
     assert not converted.report.dropped
     assert not converted.report.fresh
-    save_checkpoint(tmp_path / "c", converted.model, converted.record)
+    save_checkpoint(tmp_path / "c", converted.model, record_of(converted))
     loaded, record = load_checkpoint(tmp_path / "c")
     assert torch.equal(loaded(x), original(x))
     assert record.provenance["license"] == "cc-by-nc-4.0"
@@ -72,10 +74,10 @@ def test_a_released_file_becomes_a_checkpoint_of_the_same_function(kind: str, tm
 
 def test_what_weights_do_not_say_is_noted_or_given(tmp_path: Path) -> None:
     file = released(model("space"), tmp_path / "x.pyth")
-    taken = convert(file, ConvertOptions()).record
+    taken = record_of(convert(file, ConvertOptions()))
     assert taken.model_config["num_frames"] == 8
     assert any("--model.num_frames" in note for note in taken.provenance["model_notes"])
-    given = convert(file, ConvertOptions(model={"num_frames": 4, "num_heads": 4})).record
+    given = record_of(convert(file, ConvertOptions(model={"num_frames": 4, "num_heads": 4})))
     assert (given.model_config["num_frames"], given.model_config["num_heads"]) == (4, 4)
     assert given.provenance["model_notes"] == []
 
@@ -151,7 +153,7 @@ def test_init_of_a_recipe_makes_the_image_model_on_every_frame(tmp_path: Path) -
     image, video = image_vit(), model("divided")
     torch.save(image.state_dict(), tmp_path / "vit.pth")
     init = InitConfig(source=str(tmp_path / "vit.pth"))
-    source = read_source(init)
+    source = read_source(init, "timesformer_ti16_divided")
     account = initialize(video, source, init, Protocol(labels={"label": tuple("abcdef")}))
     assert {"head.weight", "time_embed.table", "blocks.0.temporal_fc.weight"} <= set(account["fresh"])
     video.head = image.head
@@ -165,7 +167,12 @@ def test_an_option_of_vivit_is_refused(tmp_path: Path) -> None:
     torch.save(image_vit().state_dict(), tmp_path / "vit.pth")
     init = InitConfig(source=str(tmp_path / "vit.pth"), tokenizer="inflation")
     with pytest.raises(ConfigError, match=r"init\.tokenizer is for ViViT"):
-        initialize(model("joint"), read_source(init), init, Protocol(labels={"label": tuple("abcdef")}))
+        initialize(
+            model("joint"),
+            read_source(init, "timesformer_ti16_joint"),
+            init,
+            Protocol(labels={"label": tuple("abcdef")}),
+        )
 
 
 def test_positions_of_another_grid_keep_their_places_unless_the_original_s_way_is_asked_for() -> None:

@@ -11,6 +11,7 @@ from torchvision.models import video
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import list_models, model_config
 from tubelet.models.torchvision.weights import convert, protocol_of
+from tubelet.weights.convert.formats import record_of
 from tubelet.weights.mapping.converter import ConvertOptions
 
 
@@ -19,7 +20,7 @@ def test_a_file_of_torchvision_becomes_a_checkpoint_with_its_classes_and_its_tes
     network = video.mc3_18().eval()
     torch.save(network.state_dict(), tmp_path / "mc3_18-a90a0ba3.pth")
     converted = convert(tmp_path / "mc3_18-a90a0ba3.pth", ConvertOptions())
-    record, x = converted.record, torch.randn(1, 3, 2, 16, 16)
+    record, x = record_of(converted), torch.randn(1, 3, 2, 16, 16)
     assert record.model_name == "torchvision/mc3_18"
     assert record.labels[:2] == ("abseiling", "air drumming")
     p = record.protocol

@@ -15,6 +15,7 @@ from tubelet.models import create_model, list_models, model_config
 from tubelet.models.uniformerv2.recognize import model_of
 from tubelet.models.uniformerv2.weights import convert, from_official, to_official
 from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
+from tubelet.weights.convert.formats import record_of
 from tubelet.weights.mapping.converter import ConvertOptions
 
 FIELDS: dict[str, Any] = {
@@ -69,7 +70,7 @@ def test_a_released_file_gives_the_same_logits_and_its_configuration(wiring: str
         assert getattr(converted.model.config, key) == value, key
     assert not converted.report.dropped
     assert not converted.report.fresh
-    save_checkpoint(tmp_path / "checkpoint", converted.model, converted.record)
+    save_checkpoint(tmp_path / "checkpoint", converted.model, record_of(converted))
     again, record = load_checkpoint(tmp_path / "checkpoint")
     with torch.inference_mode():
         assert torch.equal(again(x), made(x))
@@ -109,8 +110,8 @@ def test_names_and_shapes_show_the_wiring(wiring: str, options: dict[str, Any], 
 
 
 def test_the_protocol_of_kinetics_and_of_something_something_comes_along(tmp_path: Path) -> None:
-    kinetics = convert(released(model(num_classes=400), tmp_path / "a.pyth"), ConvertOptions()).record
-    motions = convert(released(model("_ssv2", num_classes=174), tmp_path / "b.pyth"), ConvertOptions()).record
+    kinetics = record_of(convert(released(model(num_classes=400), tmp_path / "a.pyth"), ConvertOptions()))
+    motions = record_of(convert(released(model("_ssv2", num_classes=174), tmp_path / "b.pyth"), ConvertOptions()))
     for protocol in (kinetics.protocol, motions.protocol):
         assert (protocol.sampling, protocol.averaging) == ("sparse", "probs")
         assert (protocol.mean, protocol.std) == ((0.45,) * 3, (0.225,) * 3)
@@ -128,7 +129,7 @@ def test_the_protocol_of_kinetics_and_of_something_something_comes_along(tmp_pat
     assert any("OpenCV" in note for note in motions.provenance["protocol_notes"])
     assert kinetics.provenance["license"] == "mit"
     # MMAction2 decodes to RGB.
-    other = convert(of_mmaction2(model("_ssv2", num_classes=174), tmp_path / "c.pth"), ConvertOptions()).record
+    other = record_of(convert(of_mmaction2(model("_ssv2", num_classes=174), tmp_path / "c.pth"), ConvertOptions()))
     assert other.protocol.channel_order == "rgb"
     assert other.provenance["license"] == "apache-2.0"
 
@@ -145,7 +146,7 @@ def test_the_protocol_of_kinetics_and_of_something_something_comes_along(tmp_pat
 def test_views_are_those_of_the_published_table(options: dict[str, Any], views: str, tmp_path: Path) -> None:
     made = model(**options)
     given = {"num_frames": options["num_frames"]} if "num_frames" in options else {}
-    record = convert(released(made, tmp_path / "a.pyth"), ConvertOptions(model=given)).record
+    record = record_of(convert(released(made, tmp_path / "a.pyth"), ConvertOptions(model=given)))
     assert record.protocol.views_text == views
 
 
@@ -157,8 +158,8 @@ def test_fields_that_weights_do_not_show_can_be_given_and_are_noted_otherwise(tm
     with torch.inference_mode():
         assert torch.equal(given.model(x), made(x))
         assert not torch.equal(assumed.model(x), made(x))
-    assert given.record.protocol.num_frames == 16
-    notes = " ".join(assumed.record.provenance["model_notes"])
+    assert record_of(given).protocol.num_frames == 16
+    notes = " ".join(record_of(assumed).provenance["model_notes"])
     assert all(name in notes for name in ("num_frames=8", "num_heads=1", "global_layers"))
 
 
@@ -172,8 +173,8 @@ def test_the_k400_head_is_the_first_rows_of_k710_and_others_follow_a_map(tmp_pat
         torch.testing.assert_close(first.model(x), logits[:, :5])
         mapped = convert(file, ConvertOptions(model={"head_rows": str(tmp_path / "map.json")}))
         torch.testing.assert_close(mapped.model(x), logits[:, [7, 0, 11]])
-    assert first.record.labels == ("a", "b", "c", "d", "e")
-    assert "head:" in " ".join(mapped.record.provenance["model_notes"])
+    assert record_of(first).labels == ("a", "b", "c", "d", "e")
+    assert "head:" in " ".join(record_of(mapped).provenance["model_notes"])
 
 
 @pytest.mark.parametrize(

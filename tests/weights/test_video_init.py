@@ -15,12 +15,12 @@ from tiny_vivit import KINDS, tiny
 from tubelet.commands.inspect import summary
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
-from tubelet.models.vivit.init import InitConfig
 from tubelet.nn.position import resize_positions
 from tubelet.protocol import Protocol
 from tubelet.recipe import load_recipe
 from tubelet.report.model_card import model_card
 from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
+from tubelet.weights.config import InitConfig
 from tubelet.weights.init.initialize import initialize
 from tubelet.weights.init.source import read_source
 from tubelet.weights.init.video import VideoSource, from_video, rows_by_name

@@ -12,6 +12,7 @@ from torch import Tensor
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model
 from tubelet.models.vtn.weights import convert, to_official
+from tubelet.weights.convert.formats import record_of
 from tubelet.weights.mapping.converter import ConvertOptions
 
 SMALL: dict[str, Any] = {
@@ -44,7 +45,7 @@ def test_a_training_checkpoint_becomes_a_model_with_the_released_protocol(
 ) -> None:
     path, state = published
     converted = convert(path, options())
-    config, protocol = converted.model.config, converted.record.protocol
+    config, protocol = converted.model.config, record_of(converted).protocol
     assert (config.num_classes, config.depth, config.num_positions) == (7, 2, 288)  # type: ignore[union-attr]
     assert (protocol.num_frames, protocol.target_fps, protocol.mean[0]) == (250, 25.0, 0.45)
     assert protocol.labels == {"label": tuple(map(str, range(7)))}

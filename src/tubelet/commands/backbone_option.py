@@ -1,22 +1,23 @@
-"""``--backbone NAME`` of `tubelet train` and `tubelet cost`: another image network in a VTN (``model.backbone``)."""
+"""``--backbone NAME`` of `tubelet train` and `tubelet cost`: another image network in a model that holds one whole."""
 
 from __future__ import annotations
 
-from dataclasses import fields
-
 from tubelet.errors import ConfigError
-from tubelet.models import MODELS, list_models
-from tubelet.models.vtn.model import VTN
-from tubelet.weights.mapping.converter import nearest_name
+from tubelet.models import FAMILIES, MODELS, family_of
+from tubelet.models.family import nearest_name
 
 
-def vtn_with(backbone: str) -> str:
-    """The named VTN with this backbone, else the first one."""
-    return nearest_name(VTN, {"backbone": backbone})
+def model_with(backbone: str) -> str:
+    """The named model with this backbone, else the first one that has a backbone of timm."""
+    family = next(family for family in FAMILIES if family.backbone_field is not None)
+    model_class, _, _ = next(iter(family.models.values()))
+    return nearest_name(family.models, model_class, {str(family.backbone_field): backbone})
 
 
 def check_backbone(model: str, backbone: str | None) -> None:
     """Raises ConfigError where a backbone is asked of a model that holds no image network of timm."""
-    if backbone is None or model not in MODELS or "backbone" in {field.name for field in fields(MODELS[model][1])}:
+    if backbone is None or model not in MODELS or family_of(model).backbone_field is not None:
         return
-    raise ConfigError(f"--backbone is for a VTN, {model} has none; choose one of {', '.join(list_models('vtn_'))}")
+    holders = [family for family in FAMILIES if family.backbone_field is not None]
+    titles, names = (" or ".join(f.title for f in holders), ", ".join(name for f in holders for name in f.models))
+    raise ConfigError(f"--backbone is for a {titles}, {model} has none; choose one of {names}")

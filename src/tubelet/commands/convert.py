@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 from rich.console import Console
+from torch import nn
 
 from tubelet import __version__
 from tubelet.commands import parse
@@ -20,10 +21,10 @@ from tubelet.commands.provenance import mapping_table, parity_text
 from tubelet.commands.train import split_overrides
 from tubelet.config import parse_value, to_dict
 from tubelet.errors import ConfigError, nearest
-from tubelet.weights.checkpoint.checkpoint import save_checkpoint
-from tubelet.weights.convert.formats import SOURCES
+from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
+from tubelet.weights.convert.formats import SOURCES, record_of
 from tubelet.weights.convert.parity import measure_parity, read_reference
-from tubelet.weights.convert.write import write_huggingface, write_scenic
+from tubelet.weights.convert.write import WRITERS
 from tubelet.weights.hub import local_folder, parse_hub_name
 from tubelet.weights.mapping.converter import Converted, ConvertOptions
 from tubelet.weights.open import open_checkpoint
@@ -91,10 +92,9 @@ def convert(options: Options, settings: ConvertOptions) -> dict[str, Any]:
             status.update("comparing the logits with the original's (--no-measure leaves this out)")
             parity = measure_parity(converted, source, path, reference, options.tolerance)
         status.update("writing")
-        record = dataclasses.replace(converted.record, provenance=provenance_of(options, path, converted, parity))
-        converted = dataclasses.replace(converted, record=record)
-        notes = write(options, converted)
-    tell(options, converted, parity, notes)
+        record = dataclasses.replace(record_of(converted), provenance=provenance_of(options, path, converted, parity))
+        notes = write(options, converted.model, record)
+    report(options, converted, parity, notes)
     return to_dict(record) | {"out": str(options.out), "notes": notes}
 
 
@@ -118,14 +118,11 @@ def way_back(options: Options, overrides: list[tuple[str, str]]) -> dict[str, An
     return {"out": str(options.out), "format": options.to, "notes": notes}
 
 
-WRITERS = {"huggingface": write_huggingface, "scenic": write_scenic}
-
-
-def write(options: Options, converted: Converted) -> list[str]:
+def write(options: Options, model: nn.Module, record: Record) -> list[str]:
     """Write OUT and return what it cannot hold as notes."""
     if options.to != "tubelet":
-        return WRITERS[options.to](converted.model, converted.record, options.out)
-    save_checkpoint(options.out, converted.model, converted.record)
+        return WRITERS[options.to](model, record, options.out)
+    save_checkpoint(options.out, model, record)
     return []
 
 
@@ -169,21 +166,26 @@ def _names(file: Path) -> tuple[str, ...]:
 
 
 def provenance_of(options: Options, path: Path, converted: Converted, parity: dict[str, Any]) -> dict[str, Any]:
-    """The converter's own account, with where the weights were read and what was measured."""
+    """The converter's own provenance, with where the weights were read and what was measured."""
     name = parse_hub_name(options.path)
     origin = options.path if name is None else f"hf://{name.repo}@{path.name}"
-    return {**converted.record.provenance, "path": origin, "parity": parity, "converted_by": f"tubelet {__version__}"}
+    return {**converted.provenance, "path": origin, "parity": parity, "converted_by": f"tubelet {__version__}"}
 
 
-def tell(options: Options, converted: Converted, parity: dict[str, Any], notes: list[str]) -> None:
+def report(options: Options, converted: Converted, parity: dict[str, Any], notes: list[str]) -> None:
     """Print the mapping as a table on stdout, and labels, license, notes and parity on stderr."""
-    provenance = converted.record.provenance
+    provenance = converted.provenance
     if not options.json:
         output_console().print(mapping_table(provenance["mapping"]))
-    told = [*provenance.get("model_notes", ()), *provenance.get("protocol_notes", ()), *converted.report.notes, *notes]
-    lines = [f"note: {note}" for note in told]
+    all_notes = [
+        *provenance.get("model_notes", ()),
+        *provenance.get("protocol_notes", ()),
+        *converted.report.notes,
+        *notes,
+    ]
+    lines = [f"note: {note}" for note in all_notes]
     lines.append(f"labels: {provenance['labels_from']}")
     lines.append(f"license: {provenance['license']}")
     lines.append(f"parity: {parity_text(parity)}")
-    lines.append(f"written: {options.out} ({converted.record.model_name})")
+    lines.append(f"written: {options.out} ({converted.name})")
     print("\n".join(lines), file=sys.stderr)

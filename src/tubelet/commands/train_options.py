@@ -9,12 +9,12 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands.backbone_option import check_backbone, vtn_with
+from tubelet.commands.backbone_option import check_backbone, model_with
 from tubelet.errors import ConfigError
-from tubelet.models.vivit.init import InitConfig
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.session.device import Device
 from tubelet.training.config import Strategy
+from tubelet.weights.config import InitConfig
 from tubelet.weights.init.source import read_source, resolve_source
 from tubelet.weights.init.suggest import suggested_recipe
 
@@ -46,7 +46,7 @@ def of_options(options: Options) -> list[tuple[str, str]]:
     chosen: list[tuple[str, str]] = []
     if options.data:
         chosen.append(("data.source", json.dumps(str(Path(options.data).resolve()))))
-    asked = vtn_with(options.backbone) if options.backbone and not options.recipe else None
+    asked = model_with(options.backbone) if options.backbone and not options.recipe else None
     if model_name := options.model or asked:
         chosen.append(("model", json.dumps({"name": model_name})))
     if options.backbone:

@@ -11,18 +11,11 @@ from dataclasses import dataclass
 import torch
 
 from tubelet.evaluation.cost import count_macs, count_parameters
-from tubelet.models import create_model, list_models, model_config
+from tubelet.models import FAMILIES, create_model, list_models, model_config
 from tubelet.published import PublishedCost, published_costs
 
-# What the beginning of a model's name says of how its sources count.
-CONVENTIONS = {
-    "vivit": "ViViT's papers add element-wise work at half weight: up to 1 % more than counted here; the 100.7 M of "
-    "Model 2 are those of two temporal layers, its GMACs those of four",
-    "vtn": "VTN leaves the products inside attention out: the count here is 4 % more",
-    "uniformerv2": "UniFormerV2 prints one or two digits for all views together; they are divided by the views",
-    "timesformer": "TimeSformer prints the multiply-adds of three views; they are divided by three",
-    "torchvision": "torchvision states its networks' cost for 16 frames, whatever number it trained them on",
-}
+# What the families say of how their sources count, by how the names of their models begin.
+CONVENTIONS = {family.name: family.cost_convention for family in FAMILIES if family.cost_convention is not None}
 
 
 @dataclass(frozen=True, kw_only=True)

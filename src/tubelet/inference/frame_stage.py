@@ -16,7 +16,8 @@ from tubelet.data.features.store import StoreRecord, read_store
 from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, DataError
-from tubelet.weights.init.image_vit import tensors_sha256
+from tubelet.models import FAMILIES
+from tubelet.weights.mapping.digest import tensors_sha256
 
 
 def check_storable(model: nn.Module, name: str) -> None:
@@ -25,7 +26,8 @@ def check_storable(model: nn.Module, name: str) -> None:
     Raises:
         ConfigError: they do not; the line says why.
     """
-    frames, fits = getattr(model, "frames_per_feature", None), "VTN, space-only TimeSformer, ViViT of tubelet_size 1"
+    frames = getattr(model, "frames_per_feature", None)
+    fits = ", ".join(family.frame_stage for family in FAMILIES if family.frame_stage is not None)
     if frames is None:
         reason = "it has no per-frame stage"
     elif frames > 1:

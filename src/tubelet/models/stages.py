@@ -25,7 +25,7 @@ def model_inputs(
 
     Args:
         clip: pixels ``[B, C, T, H, W]``, or vectors ``[B, T, D]`` of the model's per-frame stage.
-        frame_numbers: as in ``Batch``, wherever they are; none: a model that takes them assumes its own.
+        frame_numbers: as in ``Batch``, wherever they are; None means that a model that takes them assumes its own.
     """
     if clip.ndim == 3:
         position = None if frame_numbers is None else frame_numbers.to(clip.device, non_blocking=True)

@@ -7,7 +7,6 @@ Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model.py`` (``
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +16,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from tubelet.nn.attention import Attention, FactorizedDotProductAttention
-
-Activation = Literal["gelu_tanh", "gelu"]
-AxisOrder = Literal["space_time", "time_space"]
+from tubelet.types import Activation, AxisOrder
 
 
 class Block(nn.Module):

@@ -7,7 +7,6 @@ Source: google-research/scenic, commit 4a38d475, ``projects/vivit/model.py`` (``
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,9 +16,7 @@ from torch import Tensor, nn
 from tubelet.nn.block import Block
 from tubelet.nn.patch_dropout import PatchDropout
 from tubelet.nn.position import PositionTable
-from tubelet.types import Grid
-
-GlobalPool = Literal["token", "first", "avg", "max", "sum"]
+from tubelet.types import GlobalPool, Grid
 
 
 class Encoder(nn.Module):

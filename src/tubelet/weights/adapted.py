@@ -18,7 +18,7 @@ def open_adapted(folder: Path, record: Record, base: str | None = None) -> tuple
     """The plain model in eval mode on the CPU, and its record, in which it stands that adapters were merged.
 
     Args:
-        base: where the base lies now; none: where it lay when the adapters were trained.
+        base: where the base lies now; None means where it lay when the adapters were trained.
 
     Raises:
         CheckpointError: the base is not there or is another one, or the adapters do not fit it.
@@ -39,8 +39,8 @@ def open_adapted(folder: Path, record: Record, base: str | None = None) -> tuple
             f"{source.sha256[:16]}...: give the one it was trained on (`tubelet merge CHECKPOINT OUT --base PATH`)"
         )
     model = model_of(record, folder)
-    account = initialize(model, source, init, record.protocol)
-    add_adapters(model, adapter.lora, account["fresh"])
+    started = initialize(model, source, init, record.protocol)
+    add_adapters(model, adapter.lora, started["fresh"])
     state, expected = read_state(folder), trained_names(model)
     if missing := expected - state.keys():
         raise CheckpointError(f"{folder / WEIGHTS}: lacks {sorted(missing)[0]} (and {len(missing) - 1} more)")

@@ -42,14 +42,14 @@ class HubName:
     """A model on the hub."""
 
     repo: str  # owner/name
-    revision: str | None = None  # branch, tag or commit; none: the main branch
+    revision: str | None = None  # branch, tag or commit; None means the main branch
 
     def __str__(self) -> str:
         return f"hf://{self.repo}" + (f"@{self.revision}" if self.revision else "")
 
 
 def parse_hub_name(source: str | Path) -> HubName | None:
-    """The hub's name in ``source``; none where it is a path.
+    """The hub's name in ``source``; None where it is a path.
 
     ``owner/name`` is a path where it exists, or where there is a folder ``owner`` that it could have been in.
     """

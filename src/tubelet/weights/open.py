@@ -19,7 +19,7 @@ def open_checkpoint(source: str | Path, base: str | None = None) -> tuple[nn.Mod
     Args:
         source: a folder, ``owner/name`` or ``hf://owner/name@revision``. A model of HuggingFace is converted in memory;
             what its user should know (its pixel range, for example) is logged.
-        base: of a checkpoint with adapters, where its base lies now; none: where it lay.
+        base: of a checkpoint with adapters, where its base lies now; None means where it lay.
 
     Raises:
         CheckpointError: none there, none to be had, damaged, or not fitting strictly.

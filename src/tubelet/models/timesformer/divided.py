@@ -18,7 +18,8 @@ from timm.layers import DropPath
 from torch import Tensor, nn
 
 from tubelet.nn.attention import Attention
-from tubelet.nn.block import Activation, make_mlp
+from tubelet.nn.block import make_mlp
+from tubelet.types import Activation
 
 
 class DividedBlock(nn.Module):

@@ -23,31 +23,40 @@ from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.models import MODELS, create_model, model_config
+from tubelet.models.family import config_of, create, nearest_name
+from tubelet.models.timesformer.config import TimeSformerConfig
 from tubelet.models.timesformer.model import (
     TimeSformer,
-    TimeSformerConfig,
     TimeSformerDivided,
     TimeSformerJoint,
     TimeSformerSpace,
 )
+from tubelet.models.timesformer.names import MODELS
 from tubelet.models.timesformer.recognize import protocol_of
 from tubelet.models.timesformer.weights import TABLE, TOKEN
-from tubelet.models.vivit.huggingface import CONFIG, labels_of, license_of, read_config
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.mapping.converter import (
     Converted,
     ConvertOptions,
+    HuggingFaceFolder,
     as_converted,
     choose_labels,
-    nearest_name,
     protocol_with,
 )
-from tubelet.weights.mapping.huggingface_protocol import PREPROCESSOR, PROCESSOR_FILES, crop_and_resize, pixel_range
+from tubelet.weights.mapping.huggingface import (
+    CONFIG,
+    PREPROCESSOR,
+    PROCESSOR_FILES,
+    crop_and_resize,
+    labels_of,
+    license_of,
+    pixel_range,
+    read_config,
+)
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, MappingReport, Rule, map_back, map_weights
 
+MODEL_TYPE = "timesformer"
 _KERNEL = "timesformer.embeddings.patch_embeddings.projection.weight"
 # Attention types by the name that both the official code and HuggingFace give them.
 CLASSES: dict[str, type[TimeSformer]] = {
@@ -89,7 +98,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     Raises:
         CheckpointError: no such folder, another model, no classifier, or weights that do not fit strictly.
     """
-    content = read_config(path, "timesformer")
+    content = read_config(path, [MODEL_TYPE])
     source = read_weights(path)
     if "classifier.weight" not in source:
         raise CheckpointError(
@@ -100,15 +109,15 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     unknown = [name for name in options.model if name != "name"]
     if unknown:
         raise ConfigError(f"--model.{unknown[0]}: a HuggingFace folder says itself what its model is")
-    name = options.model.get("name") or nearest_name(model_class, fields)
+    name = options.model.get("name") or nearest_name(MODELS, model_class, fields)
     if name not in MODELS or MODELS[name][0] is not model_class:
         raise ConfigError(
             f"--model.name {name}: the folder holds {content.get('attention_type', 'divided_space_time')}"
         )
-    model = create_model(name, **fields)
+    model = create(MODELS, name, fields)
     state, report = from_huggingface(source, model)
     model.load_state_dict(state)
-    config = model_config(name, fields)
+    config = config_of(MODELS, name, fields)
     labels, labels_from = choose_labels(config.num_classes, options.labels, labels_of(content, path))
     protocol, notes = read_processor(path, config)
     provenance = {
@@ -228,15 +237,16 @@ def read_processor(path: Path, config: TimeSformerConfig) -> tuple[Protocol, lis
         raise CheckpointError(f"{file}: cannot be read as the preprocessing of a TimeSformer ({error})") from None
 
 
-def huggingface_folder(model: TimeSformer, record: Record) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """The content of ``config.json`` and of ``preprocessor_config.json``, and what they cannot hold."""
-    config, protocol = model.config, record.protocol
+def huggingface_folder(model: nn.Module, protocol: Protocol) -> HuggingFaceFolder:
+    """The files of a TimesformerForVideoClassification."""
+    assert isinstance(model, TimeSformer)
+    config, labels = model.config, [name for names in protocol.labels.values() for name in names]
     turned = slice(None, None, -1 if protocol.channel_order == "bgr" else 1)
     kind = next(name for name, model_class in CLASSES.items() if isinstance(model, model_class))
     height, width = config.image_size
     content = {
         "architectures": ["TimesformerForVideoClassification"],
-        "model_type": "timesformer",
+        "model_type": MODEL_TYPE,
         "attention_type": kind,
         "num_channels": config.in_channels,
         "num_frames": config.num_frames,
@@ -253,8 +263,8 @@ def huggingface_folder(model: TimeSformer, record: Record) -> tuple[dict[str, An
         "attention_probs_dropout_prob": config.attn_drop_rate,
         # An integer in HuggingFace's config, which refuses the 0.1 that the models were trained with.
         "drop_path_rate": 0,
-        "id2label": {str(i): name for i, name in enumerate(record.labels)},
-        "label2id": {name: i for i, name in enumerate(record.labels)},
+        "id2label": {str(i): name for i, name in enumerate(labels)},
+        "label2id": {name: i for i, name in enumerate(labels)},
     }
     processor = {
         "image_processor_type": "VideoMAEImageProcessor",
@@ -275,11 +285,12 @@ def huggingface_folder(model: TimeSformer, record: Record) -> tuple[dict[str, An
         notes.append(f"drop_path_rate {config.drop_path_rate} stays behind: HuggingFace's config takes integers only")
     if kind == "space_only":
         notes.append("HuggingFace's space-only model returns a row of logits per frame; here a video has one")
-    return content, processor, notes
+    tensors = to_huggingface(model, protocol.channel_order)
+    return HuggingFaceFolder(config=content, preprocessor=processor, tensors=tensors, notes=notes)
 
 
 def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
-    """What ``transformers`` computes for a clip ``[B, T, C, H, W]``, and its version; none where it is missing.
+    """What ``transformers`` computes for a clip ``[B, T, C, H, W]``, and its version; None where it is missing.
 
     Of a space-only model the last hidden states are averaged over frames before its own norm and classifier.
     """

@@ -14,9 +14,11 @@ from typing import Any
 from torch import Tensor
 
 from tubelet.errors import CheckpointError
-from tubelet.models.timesformer.model import TimeSformerConfig, TimeSformerDivided, TimeSformerJoint, TimeSformerSpace
+from tubelet.models.family import nearest_name
+from tubelet.models.timesformer.config import TimeSformerConfig
+from tubelet.models.timesformer.model import TimeSformerDivided, TimeSformerJoint, TimeSformerSpace
+from tubelet.models.timesformer.names import MODELS
 from tubelet.protocol import Protocol
-from tubelet.weights.mapping.converter import nearest_name
 
 _HEAD_DIM = 64  # of every released model
 _SOMETHING_SOMETHING = 174  # classes
@@ -66,7 +68,7 @@ def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[st
     elif "num_frames" not in given:
         notes.append("8 frames: weights without a table of times do not say how many (--model.num_frames)")
     fields |= {key: value for key, value in given.items() if key != "name"}
-    return given.get("name") or nearest_name(model_class, fields), fields, notes
+    return given.get("name") or nearest_name(MODELS, model_class, fields), fields, notes
 
 
 def protocol_of(config: TimeSformerConfig) -> tuple[Protocol, list[str]]:

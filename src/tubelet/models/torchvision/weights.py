@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torchvision.models import get_model_weights
 
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.models import MODELS, create_model, list_models, model_config
+from tubelet.models.family import config_of, create
 from tubelet.models.torchvision.model import TorchvisionVideo
+from tubelet.models.torchvision.names import MODELS
 from tubelet.protocol import Protocol
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.mapping.read import read_weights
@@ -49,13 +50,13 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         num_classes = _num_classes(source)
         name = options.model.get("name") or _network_of(source, num_classes)
         if name not in MODELS or MODELS[name][0] is not TorchvisionVideo:
-            raise ConfigError(f"--model.name {name}: expected one of {', '.join(list_models('torchvision/'))}")
-        model = create_model(name, num_classes=num_classes)
+            raise ConfigError(f"--model.name {name}: expected one of {', '.join(MODELS)}")
+        model = create(MODELS, name, {"num_classes": num_classes})
         state, report = from_torchvision(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     model.load_state_dict(state)
-    config = model_config(name, {"num_classes": num_classes})
+    config = config_of(MODELS, name, {"num_classes": num_classes})
     categories = _entry(config.network).meta["categories"]
     labels, labels_from = choose_labels(
         num_classes, options.labels, categories if len(categories) == num_classes else None
@@ -113,9 +114,9 @@ def _num_classes(source: Mapping[str, Tensor]) -> int:
 def _network_of(source: Mapping[str, Tensor], num_classes: int) -> str:
     """The name of the network with these names and shapes."""
     shapes = {name: tensor.shape for name, tensor in source.items()}
-    for name in list_models("torchvision/"):
+    for name in MODELS:
         with torch.device("meta"):
-            expected = create_model(name, num_classes=num_classes).state_dict()
+            expected = create(MODELS, name, {"num_classes": num_classes}).state_dict()
         if {n.removeprefix(_PREFIX): t.shape for n, t in expected.items()} == shapes:
             return name
     raise CheckpointError("names and shapes are those of none of torchvision's video networks; give --model.name")

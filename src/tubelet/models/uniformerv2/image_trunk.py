@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -21,25 +19,13 @@ from jaxtyping import Float
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor, nn
 
+from tubelet.models.uniformerv2.config import TrunkActivation, TrunkStyle
 from tubelet.models.uniformerv2.local_block import LocalUniBlock
 from tubelet.models.uniformerv2.quick_gelu import QuickGeluMlp
-from tubelet.nn.block import Activation, make_mlp
+from tubelet.nn.block import make_mlp
 from tubelet.nn.tokenizer import check_channels, check_divisible
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrunkStyle:
-    """What differs between image ViTs of one size; the defaults are CLIP's."""
-
-    pre_norm: bool = True  # LayerNorm between positions and the first block
-    patch_bias: bool = False  # bias in the patch convolution
-    activation: Literal["quick_gelu"] | Activation = "quick_gelu"  # of the MLPs
-    norm_eps: float = 1e-5  # epsilon of the LayerNorms
-    layer_scale: float | None = None  # first value of a learned factor per channel on attention and MLP; none: no such
-    position: Literal["class_and_patches", "patches", "relative"] = "class_and_patches"  # rows of the position table,
-    # or a bias in each block's attention in place of a table
 
 
 class FrameStem(nn.Module):
@@ -163,7 +149,7 @@ class ImageTrunk(nn.Module):
         return self.norm_pre(x), grid
 
 
-def make_trunk_mlp(embed_dim: int, activation: Literal["quick_gelu"] | Activation) -> nn.Module:
+def make_trunk_mlp(embed_dim: int, activation: TrunkActivation) -> nn.Module:
     """The MLP of a trunk's block, four times as wide inside."""
     if activation == "quick_gelu":
         return QuickGeluMlp(embed_dim, 4 * embed_dim)

@@ -15,9 +15,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
-from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Config, UniFormerV2Local, UniFormerV2LocalConfig
+from tubelet.models.family import nearest_name
+from tubelet.models.uniformerv2.config import UniFormerV2Config, UniFormerV2LocalConfig
+from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Local
+from tubelet.models.uniformerv2.names import MODELS
 from tubelet.protocol import Protocol
-from tubelet.weights.mapping.converter import nearest_name
 
 _HEAD_DIM = 64  # of CLIP's image towers
 _SOMETHING_SOMETHING = 174  # classes of both its versions
@@ -42,7 +44,7 @@ def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[st
         notes.append(f"num_frames={fields['num_frames']}: weights do not show it (--model.num_frames)")
     if "num_heads" not in given:
         notes.append(f"num_heads={fields['num_heads']}: heads of {_HEAD_DIM} channels, as in every released model")
-    name = given.get("name") or nearest_name(model_class, fields)
+    name = given.get("name") or nearest_name(MODELS, model_class, fields)
     return str(name), fields, notes
 
 

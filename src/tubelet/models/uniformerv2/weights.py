@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
-from tubelet.models import create_model, model_config
+from tubelet.models.family import config_of, create
+from tubelet.models.uniformerv2.names import MODELS
 from tubelet.models.uniformerv2.recognize import model_of, protocol_of
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.mapping.read import read_weights
@@ -50,13 +51,13 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
             chosen = f"the first {rows}" if isinstance(rows, int) else f"those that {rows} names"
             notes.append(f"head: {chosen} of the rows in the file")
         name, fields, more = model_of(source, fields)
-        model = create_model(name, **fields)
+        model = create(MODELS, name, fields)
         state, report = from_official(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     model.load_state_dict(state)
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
-    protocol, protocol_notes = protocol_of(model_config(name, fields), of_mmaction2)
+    protocol, protocol_notes = protocol_of(config_of(MODELS, name, fields), of_mmaction2)
     provenance = {
         "source": "uniformerv2",
         "original": "open-mmlab/mmaction2" if of_mmaction2 else "OpenGVLab/UniFormerV2",

@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tubelet.errors import ConfigError
-from tubelet.nn.block import Activation, AxisOrder
-from tubelet.nn.encoder import GlobalPool
-from tubelet.types import Grid
+from tubelet.types import Activation, AxisOrder, GlobalPool, Grid
 
 # How a tubelet's frames enter its token: each with weights of its own (the paper); so, from weights that are zero but
 # for the central frame; or as the mean of the frames.
@@ -95,8 +93,8 @@ class FactorizedEncoderConfig(ViViTConfig):
     """Model 2: the second encoder over time. Both encoders have the same width."""
 
     temporal_depth: int = 4  # blocks of the temporal encoder
-    temporal_num_heads: int | None = None  # none: as num_heads
-    temporal_mlp_ratio: float | None = None  # none: as mlp_ratio
+    temporal_num_heads: int | None = None  # None means num_heads
+    temporal_mlp_ratio: float | None = None  # None means mlp_ratio
 
     def __post_init__(self) -> None:
         super().__post_init__()

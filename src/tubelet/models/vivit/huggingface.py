@@ -8,9 +8,7 @@ names of transformers 4 (``vivit.encoder.layer.0.attention.attention.query``); t
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,23 +17,25 @@ from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.models import MODELS, create_model
+from tubelet.models.family import create, nearest_name
 from tubelet.models.vivit.config import ViViTConfig
 from tubelet.models.vivit.model import ViViTJoint
+from tubelet.models.vivit.names import MODELS
+from tubelet.models.vivit.preprocessor import read_protocol, write_preprocessor
+from tubelet.protocol import Protocol
 from tubelet.weights.mapping.converter import (
     Converted,
     ConvertOptions,
+    HuggingFaceFolder,
     as_converted,
     choose_labels,
-    nearest_name,
     protocol_with,
 )
-from tubelet.weights.mapping.huggingface_protocol import read_protocol
+from tubelet.weights.mapping.huggingface import CONFIG, labels_of, license_of, read_config
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, MappingReport, Operation, Rule, map_back, map_weights, stacked
 
-CONFIG = "config.json"
-
+MODEL_TYPE = "vivit"
 # Names of one block's modules in the two generations: attention in and out, MLP.
 _NAMES_4 = {
     **{"q": "attention.attention.query", "k": "attention.attention.key", "v": "attention.attention.value"},
@@ -49,6 +49,7 @@ _ACTIVATIONS = {
     **dict.fromkeys(("gelu_fast", "gelu_new", "gelu_accurate", "gelu_pytorch_tanh", "gelu_python_tanh"), "gelu_tanh"),
     **dict.fromkeys(("gelu", "gelu_python"), "gelu"),
 }
+_ACTIVATION_NAMES = {"gelu_tanh": "gelu_fast", "gelu": "gelu"}
 _DROPPED = {r"(vivit\.)?pooler\..*": "the pooler, which the classifier does not read"}
 _NO_HEAD = {r"head\..*": "the source has no classifier"}
 
@@ -62,7 +63,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     Raises:
         CheckpointError: no such folder, another model, no classifier, or weights that do not fit strictly.
     """
-    content = read_config(path)
+    content = read_config(path, [MODEL_TYPE])
     source = read_weights(path)
     if "classifier.weight" not in source:
         raise CheckpointError(
@@ -73,10 +74,10 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     unknown = {name: value for name, value in options.model.items() if name != "name"}
     if unknown:
         raise ConfigError(f"--model.{next(iter(unknown))}: a HuggingFace folder says itself what its model is")
-    name = options.model.get("name") or nearest_name(ViViTJoint, fields)
+    name = options.model.get("name") or nearest_name(MODELS, ViViTJoint, fields)
     if name not in MODELS or MODELS[name][0] is not ViViTJoint:
         raise ConfigError(f"--model.name {name}: HuggingFace has ViViT's Model 1 only (vivit_*_joint)")
-    model = create_model(name, **fields)
+    model = create(MODELS, name, fields)
     state, report = from_huggingface(source, model)
     model.load_state_dict(state)
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, labels_of(content, path))
@@ -89,11 +90,6 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         "protocol_notes": notes,
     }
     return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
-
-
-def is_huggingface(path: Path) -> bool:
-    """Whether a folder holds a model of ``transformers``."""
-    return (path / CONFIG).is_file()
 
 
 def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:
@@ -142,32 +138,6 @@ def huggingface_rules(source: Mapping[str, Tensor]) -> list[Rule]:
     return rules
 
 
-def read_config(path: Path, model_type: str = "vivit") -> dict[str, Any]:
-    """``config.json`` of a ViViT, or of another of HuggingFace's models.
-
-    Raises:
-        CheckpointError: there is none, it is damaged, or it belongs to another model.
-    """
-    file = path / CONFIG
-    if not file.is_file():
-        raise CheckpointError(f"{path}: expected a folder with {CONFIG} and weights, as transformers saves a model")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read as JSON ({error}); copy or download it again") from None
-    kind = content.get("model_type") if isinstance(content, dict) else type(content).__name__
-    if kind != model_type:
-        raise CheckpointError(
-            f"{file}: model_type is {kind!r}, expected {model_type!r}; of HuggingFace's video models tubelet reads "
-            "'vivit' and 'timesformer'"
-        )
-    if content.get("problem_type") not in (None, "single_label_classification"):
-        raise CheckpointError(
-            f"{file}: problem_type is {content['problem_type']!r}; tubelet's classes exclude each other (softmax)"
-        )
-    return dict(content)
-
-
 def vivit_fields(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """The fields of a ``ViViTConfig`` but ``num_classes``; what the file leaves out has HuggingFace's defaults."""
     act = content.get("hidden_act", "gelu_fast")
@@ -197,8 +167,61 @@ def vivit_fields(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return fields
 
 
+def huggingface_folder(model: nn.Module, protocol: Protocol) -> HuggingFaceFolder:
+    """The files of a VivitForVideoClassification.
+
+    Raises:
+        CheckpointError: HuggingFace has no such model, or no such protocol.
+    """
+    if not isinstance(model, ViViTJoint):
+        raise CheckpointError(f"HuggingFace has ViViT's Model 1 only (vivit_*_joint), no {type(model).__name__}")
+    labels = [name for names in protocol.labels.values() for name in names]
+    return HuggingFaceFolder(
+        config=huggingface_config(model, labels),
+        preprocessor=write_preprocessor(protocol),
+        tensors=to_huggingface(model),
+    )
+
+
+def huggingface_config(model: ViViTJoint, labels: Sequence[str]) -> dict[str, Any]:
+    """The content of ``config.json``.
+
+    Raises:
+        CheckpointError: HuggingFace has no model with these fields.
+    """
+    config = model.config
+    for field, value in {"global_pool": "token", "representation_size": None, "num_sampled_frames": None}.items():
+        if getattr(config, field) != value:
+            raise CheckpointError(f"HuggingFace's ViViT has no {field}={getattr(config, field)}, only {value}")
+    if config.tubelet_frames == "averaged":
+        raise CheckpointError("HuggingFace's ViViT has no tubelet_frames=averaged, only kernels over time")
+    if config.image_size[0] != config.image_size[1]:
+        size: int | list[int] = list(config.image_size)
+    else:
+        size = config.image_size[0]
+    return {
+        "architectures": ["VivitForVideoClassification"],
+        "model_type": MODEL_TYPE,
+        "num_channels": config.in_channels,
+        "num_frames": config.num_frames,
+        "image_size": size,
+        "tubelet_size": list(config.tubelet_size),
+        "hidden_size": config.embed_dim,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.num_heads,
+        "intermediate_size": round(config.embed_dim * config.mlp_ratio),
+        "hidden_act": _ACTIVATION_NAMES[config.activation],
+        "qkv_bias": config.qkv_bias,
+        "layer_norm_eps": config.norm_eps,
+        "hidden_dropout_prob": config.drop_rate,
+        "attention_probs_dropout_prob": config.attn_drop_rate,
+        "id2label": {str(i): name for i, name in enumerate(labels)},
+        "label2id": {name: i for i, name in enumerate(labels)},
+    }
+
+
 def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
-    """What ``transformers`` computes for a clip ``[B, T, C, H, W]``, and its version; none where it is missing."""
+    """What ``transformers`` computes for a clip ``[B, T, C, H, W]``, and its version; None where it is missing."""
     try:
         from transformers import VivitForVideoClassification, __version__
     except ImportError:
@@ -206,23 +229,3 @@ def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
     model = VivitForVideoClassification.from_pretrained(path, local_files_only=True, trust_remote_code=False).eval()
     with torch.inference_mode():
         return model(clip).logits, f"transformers {__version__}"
-
-
-def labels_of(content: Mapping[str, Any], path: Path) -> list[str] | None:
-    """The class names of the config; none where it has none or only ``LABEL_0``, ``LABEL_1``, ..."""
-    names = content.get("id2label")
-    if not names:
-        return None
-    try:
-        ordered = [str(name) for _, name in sorted((int(i), name) for i, name in names.items())]
-    except (AttributeError, ValueError, TypeError):
-        raise CheckpointError(f"{path / CONFIG}: id2label is no mapping from numbers to names") from None
-    return None if all(re.fullmatch(r"LABEL_\d+", name) for name in ordered) else ordered
-
-
-def license_of(path: Path) -> str:
-    """The license that the model card's front matter names."""
-    card = path / "README.md"
-    text = card.read_text(encoding="utf-8", errors="replace") if card.is_file() else ""
-    found = re.search(r"\A---\n.*?^license:[ \t]*[\"']?([\w.\-+]+)", text, re.DOTALL | re.MULTILINE)
-    return found[1] if found else "unknown"

@@ -1,4 +1,4 @@
-"""ViViT from an image ViT: which tensor of the video model starts as what.
+"""ViViT from an image ViT, from timm's names to its own.
 
 Sources: ViViT (arXiv 2103.15691) section 3.4; google-research/scenic, commit 4a38d475,
 ``projects/vivit/model_utils.py`` (``initialise_from_train_state`` and what it calls).
@@ -13,17 +13,22 @@ Deviation: another patch size, another number of channels and grids that are no 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError, ConfigError
+from tubelet.models.family import named_fields
 from tubelet.models.vivit.config import ViViTConfig
 from tubelet.models.vivit.model import TwoStageViViT, ViViTFactorizedEncoder, ViViTFactorizedSelfAttention, ViViTJoint
+from tubelet.models.vivit.names import MODELS
 from tubelet.nn.position import PositionTable
-from tubelet.weights.init.image_vit import ImageViT
+from tubelet.weights.config import InitConfig
+from tubelet.weights.mapping.image import FUNCTION_FIELDS, ImageModel
+from tubelet.weights.mapping.plain_vit import HEAD_DIM, PlainViT, plain_vit
 from tubelet.weights.mapping.resample import (
     adapt_channels,
     arp,
@@ -34,38 +39,45 @@ from tubelet.weights.mapping.resample import (
     resize_tile_positions,
     tile_positions,
 )
-from tubelet.weights.mapping.rules import SAME, MappingReport, Operation, Rule, map_weights
-
-
-@dataclass(frozen=True, kw_only=True)
-class InitConfig:
-    """Where the first weights come from, and how those of an image model become those of a video model."""
-
-    source: str  # timm model, file or folder of weights, checkpoint folder, or owner/name on huggingface.co
-    tokenizer: Literal["central_frame", "inflation", "arp", "random"] = "central_frame"  # image kernel -> tubelets
-    positions: Literal["resize_tile", "tile", "resize"] = "resize_tile"  # image table -> every time index
-    temporal_attention: Literal["zero_projection", "zero", "copied", "random"] = "zero_projection"  # of Model 3
-    spatial_class_token: Literal["image", "fresh"] = "image"  # of Model 2 and average pool
-    image_grid: tuple[int, int] | None = None  # patches (h, w) of the image model, where the file does not say it
-    keep_head: bool = False  # the classifier comes too, a checkpoint's by class name: all of the data's must be there
-
-    def __post_init__(self) -> None:
-        if not self.source:
-            raise ConfigError("init.source is empty; give a timm model, a file, a folder or owner/name")
-
+from tubelet.weights.mapping.rules import MappingReport, Operation, Rule, map_weights
 
 _TOKENIZERS = {"central_frame": central_frame, "inflation": inflation, "arp": arp}
 _POSITIONS = {"resize_tile": resize_tile_positions, "tile": tile_positions, "resize": resize_square_positions}
-# Fields of a video model's config that decide which function its weights compute, and so come from the image model.
-COME_ALONG = ("activation", "norm_eps", "qkv_bias")
-_SIZES = ("embed_dim", "depth", "num_heads", "mlp_ratio")
+_TOKEN = Operation("1 1 D -> D", lambda x: x.flatten())
 
 
-def from_image(image: ImageViT, model: nn.Module, init: InitConfig) -> tuple[dict[str, Tensor], MappingReport]:
+def prepare(image: ImageModel) -> PlainViT:
+    """The plain ViT that a ViViT takes apart.
+
+    Raises:
+        CheckpointError: the image model is no plain ViT, or not fully described.
+    """
+    return plain_vit(image, "ViViT")
+
+
+def fields(image: PlainViT, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Fields of the config that come along with the weights, where ``given`` does not set them."""
+    return {name: value for name, value in image.function_fields.items() if name not in given}
+
+
+def suggest(image: ImageModel) -> tuple[dict[str, Any], tuple[int, int]]:
+    """The factorized encoder of the image ViT's size with tubelets of two frames, and the size of its pictures.
+
+    Raises:
+        CheckpointError: as ``prepare``.
+    """
+    plain = prepare(image)
+    sizes = {"num_heads": max(1, plain.sizes["embed_dim"] // HEAD_DIM), **plain.sizes}
+    in_order = {name: sizes[name] for name in ("embed_dim", "depth", "num_heads", "mlp_ratio")}
+    size = (plain.grid[0] * plain.patch_size[0], plain.grid[1] * plain.patch_size[1])
+    return named_fields(MODELS, ViViTFactorizedEncoder, {**in_order, "tubelet_size": [2, *plain.patch_size]}), size
+
+
+def from_image(image: PlainViT, model: nn.Module, init: InitConfig) -> tuple[dict[str, Tensor], MappingReport]:
     """The state dict of a tubelet ViViT that starts from an image ViT, and the report of the mapping.
 
     Args:
-        image: the image model under tubelet's names.
+        image: the image model as ``prepare`` gives it.
         model: any ViViT with fresh weights; what an image model has no counterpart of stays as it is there.
         init: which of the ways to make tubelet kernels, positions and Model 3's temporal attention.
 
@@ -78,6 +90,8 @@ def from_image(image: ImageViT, model: nn.Module, init: InitConfig) -> tuple[dic
     rules = [*_tokenizer_rules(image, model, init), *_encoder_rules(image, model, init), *_head_rules()]
     fresh = _fresh(image, model, init)
     state, report = map_weights(image.tensors, model, rules, _dropped(image, model, init), fresh, _notes(image, model))
+    if not image.has_class_token and position_table(model).num_prefix:
+        report = dataclasses.replace(report, partly_fresh=(f"{prefix_of(model)}pos_embed.table",))
     if isinstance(model, ViViTFactorizedSelfAttention):
         state |= {
             n: torch.zeros_like(state[n]) for n in state if n.split(".", 2)[-1] in _ZEROED[init.temporal_attention]
@@ -92,14 +106,18 @@ def prefix_of(model: nn.Module) -> str:
     return "encoder." if isinstance(model, ViViTJoint) else ""
 
 
-def _check_sizes(image: ImageViT, config: ViViTConfig) -> None:
-    sizes = [f for f in _SIZES if not (f == "num_heads" and image.heads_unknown)]
-    differ = [f for f in sizes if getattr(image.config, f) != getattr(config, f)]
+def _check_sizes(image: PlainViT, config: ViViTConfig) -> None:
+    differ = [name for name, value in image.sizes.items() if value != getattr(config, name)]
+    if "mlp_ratio" in differ and round(config.embed_dim * config.mlp_ratio) == len(
+        image.tensors["blocks.0.mlp.fc1.weight"]
+    ):
+        differ.remove("mlp_ratio")  # another number for the same hidden width
     if differ:
-        theirs, ours = (", ".join(f"{f} {getattr(c, f)}" for f in differ) for c in (image.config, config))
+        theirs = ", ".join(f"{name} {image.sizes[name]}" for name in differ)
+        ours = ", ".join(f"{name} {getattr(config, name)}" for name in differ)
         raise CheckpointError(
             f"the image model {image.name} has {theirs}, the video model {ours}; choose a model of the same size, "
-            f"or set {' '.join(f'--model.{f} {getattr(image.config, f):g}' for f in differ)}"
+            f"or set {' '.join(f'--model.{name} {image.sizes[name]:g}' for name in differ)}"
         )
 
 
@@ -116,7 +134,7 @@ def _check_options(model: nn.Module, init: InitConfig) -> None:
         )
 
 
-def _tokenizer_rules(image: ImageViT, model: nn.Module, init: InitConfig) -> list[Rule]:
+def _tokenizer_rules(image: PlainViT, model: nn.Module, init: InitConfig) -> list[Rule]:
     config: Any = model.config
     num_frames, *patch = config.tubelet_size
     inflate = None if config.has_image_kernel else _TOKENIZERS.get(init.tokenizer)
@@ -127,14 +145,14 @@ def _tokenizer_rules(image: ImageViT, model: nn.Module, init: InitConfig) -> lis
 
     how = "image kernel" if inflate is None else f"{init.tokenizer} over {num_frames} frames"
     return [
-        Rule("tokenizer.proj.weight", ("tokenizer.proj.weight",), Operation(how, forward)),
-        Rule("tokenizer.proj.bias", ("tokenizer.proj.bias",)),
+        Rule("tokenizer.proj.weight", ("patch_embed.proj.weight",), Operation(how, forward)),
+        Rule("tokenizer.proj.bias", ("patch_embed.proj.bias",)),
     ]
 
 
-def _encoder_rules(image: ImageViT, model: nn.Module, init: InitConfig) -> list[Rule]:
-    ours, theirs = prefix_of(model), "encoder."
-    block, original = f"{ours}blocks.{{i}}", f"{theirs}blocks.{{i}}"
+def _encoder_rules(image: PlainViT, model: nn.Module, init: InitConfig) -> list[Rule]:
+    ours = prefix_of(model)
+    block, original = f"{ours}blocks.{{i}}", "blocks.{i}"
     parts = {"norm1": "norm1", "attn.qkv": "attn.qkv", "attn.proj": "attn.proj", "norm2": "norm2"}
     if isinstance(model, ViViTFactorizedSelfAttention):
         parts = {"norm_space": "norm1", "attn_space.qkv": "attn.qkv", "attn_space.proj": "attn.proj"}
@@ -143,32 +161,30 @@ def _encoder_rules(image: ImageViT, model: nn.Module, init: InitConfig) -> list[
             parts |= {"attn_time.qkv": "attn.qkv", "attn_time.proj": "attn.proj"}
     parts |= {"mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}
     rules = [
-        Rule(f"{ours}cls_token", (f"{theirs}cls_token",)),
-        Rule(f"{ours}pos_embed.table", (f"{theirs}pos_embed.table",), _positions(image, model, init)),
+        Rule(f"{ours}cls_token", ("cls_token",), _TOKEN),
+        Rule(f"{ours}pos_embed.table", ("pos_embed",), _positions(image, model, init)),
     ]
     for kind in ("weight", "bias"):
         rules += [Rule(f"{block}.{a}.{kind}", (f"{original}.{b}.{kind}",)) for a, b in parts.items()]
-        rules.append(Rule(f"{ours}norm.{kind}", (f"{theirs}norm.{kind}",)))
+        rules.append(Rule(f"{ours}norm.{kind}", (f"norm.{kind}",)))
     return rules
 
 
-def _positions(image: ImageViT, model: nn.Module, init: InitConfig) -> Operation:
+def _positions(image: PlainViT, model: nn.Module, init: InitConfig) -> Operation:
     """Rows of patches by ``init.positions``; the class token's row is the image's, or the model's own."""
     table = position_table(model)
     has_class = image.has_class_token
     own = table.table.detach()[: table.num_prefix].clone()
 
     def forward(source: Tensor) -> Tensor:
-        prefix, rows = source[: int(has_class)], source[int(has_class) :]
+        table_of_image = source.flatten(0, -2)  # 1 rows D, or rows D
+        prefix, rows = table_of_image[: int(has_class)], table_of_image[int(has_class) :]
         rows = _POSITIONS[init.positions](rows, image.grid, table.grid)
         return torch.cat([(prefix if has_class else own)[: table.num_prefix], rows])
 
     old, new = "x".join(map(str, image.grid)), "x".join(map(str, table.grid))
-    return (
-        SAME
-        if (1, *image.grid) == table.grid and has_class == bool(table.num_prefix)
-        else Operation(f"{init.positions} {old} -> {new}", forward)
-    )
+    same = (1, *image.grid) == table.grid and has_class == bool(table.num_prefix)
+    return Operation("1 rows D -> rows D" if same else f"{init.positions} {old} -> {new}", forward)
 
 
 def position_table(model: nn.Module) -> PositionTable:
@@ -179,9 +195,8 @@ def position_table(model: nn.Module) -> PositionTable:
 
 
 def _head_rules() -> list[Rule]:
-    return [
-        Rule(f"{name}.{kind}", (f"{name}.{kind}",)) for name in ("pre_logits.0", "head") for kind in ("weight", "bias")
-    ]
+    names = {"pre_logits.0": "pre_logits.fc", "head": "head"}
+    return [Rule(f"{a}.{kind}", (f"{b}.{kind}",)) for a, b in names.items() for kind in ("weight", "bias")]
 
 
 # Model 3's temporal attention at the start: which of its parameters are zero.
@@ -198,7 +213,7 @@ _TIME = {
 }
 
 
-def _fresh(image: ImageViT, model: nn.Module, init: InitConfig) -> dict[str, str]:
+def _fresh(image: PlainViT, model: nn.Module, init: InitConfig) -> dict[str, str]:
     fresh: dict[str, str] = {}
     if not init.keep_head:
         fresh[r"head\..*"] = "classifier: made for the new classes"
@@ -219,45 +234,44 @@ def _fresh(image: ImageViT, model: nn.Module, init: InitConfig) -> dict[str, str
     return fresh
 
 
-def _takes_pre_logits(image: ImageViT, model: nn.Module) -> bool:
+def _takes_pre_logits(image: PlainViT, model: nn.Module) -> bool:
     config: Any = model.config
-    return image.config.representation_size is not None and (
-        image.config.representation_size == config.representation_size
-    )
+    return image.representation_size is not None and image.representation_size == config.representation_size
 
 
-def _dropped(image: ImageViT, model: nn.Module, init: InitConfig) -> dict[str, str]:
-    dropped = {r"encoder\.cls_token": "class token: the video model has no place for it or keeps its own"}
+def _dropped(image: PlainViT, model: nn.Module, init: InitConfig) -> dict[str, str]:
+    dropped = {"cls_token": "class token: the video model has no place for it or keeps its own"}
     if not init.keep_head:
         dropped[r"head\..*"] = "classifier of the image model"
     if not _takes_pre_logits(image, model):
         dropped[r"pre_logits\..*"] = "layer before the image model's classifier, which the video model has not"
     if init.tokenizer == "random":
-        dropped[r"tokenizer\..*"] = "patch kernel: the tubelets were asked to stay random"
+        dropped[r"patch_embed\..*"] = "patch kernel: the tubelets were asked to stay random"
     return dropped
 
 
-def _notes(image: ImageViT, model: nn.Module) -> list[str]:
+def _notes(image: PlainViT, model: nn.Module) -> list[str]:
     """What changed on the way, beside what the rows of the report say."""
     config: Any = model.config
     notes = list(image.notes)
-    if image.heads_unknown:
+    if image.facts.num_heads is None:
         notes.append(f"num_heads is not in the image model's weights: {config.num_heads} of the video model")
     if image.dropped:
         notes.append(f"left out of the image model: {', '.join(image.dropped)}")
-    for field, unit in (("in_channels", "channels"), ("tubelet_size", "patches")):
-        theirs, ours = getattr(image.config, field), getattr(config, field)
-        if field == "tubelet_size":
-            theirs, ours = theirs[1:], ours[1:]
+    changes = {
+        "channels": (image.in_channels, config.in_channels),
+        "patches": (image.patch_size, tuple(config.tubelet_size[1:])),
+    }
+    for what, (theirs, ours) in changes.items():
         if theirs != ours:
-            notes.append(f"{unit}: {_text(theirs)} of the image model resampled to {_text(ours)}")
+            notes.append(f"{what}: {_text(theirs)} of the image model resampled to {_text(ours)}")
     grid = position_table(model).grid
     if image.grid != grid[1:]:
         notes.append(f"positions: {_text(image.grid)} of the image model resized to {_text(grid[1:])}")
-    for field in COME_ALONG:
-        theirs, ours = getattr(image.config, field), getattr(config, field)
+    for name in FUNCTION_FIELDS:
+        theirs, ours = image.function_fields[name], getattr(config, name)
         if theirs != ours:
-            notes.append(f"{field}: the image model was trained with {theirs}, the recipe sets {ours}")
+            notes.append(f"{name}: the image model was trained with {theirs}, the recipe sets {ours}")
     if config.global_pool == "token" and not image.has_class_token:
         notes.append("the image model pools tokens and has no class token: the video model's is untrained")
     return notes

@@ -71,7 +71,7 @@ class TwoStageViViT(nn.Module):
 
     @property
     def frames_per_feature(self) -> int | None:
-        """Frames that make one vector; none where frames are chosen from the whole clip."""
+        """Frames that make one vector; None where frames are chosen from the whole clip."""
         return self.config.tubelet_size[0] if self.config.num_sampled_frames is None else None
 
     def forward(self, clip: Float[Tensor, "B C T H W"] | FrameFeatures) -> Float[Tensor, "B K"]:

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
-from tubelet.models import MODELS
+from tubelet.models.family import nearest_name
 from tubelet.models.vivit.model import (
     ViViTAveragePool,
     ViViTFactorizedDotProduct,
@@ -25,8 +25,8 @@ from tubelet.models.vivit.model import (
     ViViTFactorizedSelfAttention,
     ViViTJoint,
 )
+from tubelet.models.vivit.names import MODELS
 from tubelet.protocol import Protocol
-from tubelet.weights.mapping.converter import nearest_name
 
 _FRAMES = 32  # of every published model
 _IMAGE_SIZES = (224, 256, 288, 320)  # pixels, of the paper's models
@@ -62,7 +62,7 @@ def model_of(weights: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[s
             "the order of Model 3's two attentions is not in its weights: give --model.attention_order space_time "
             "or time_space, as it was trained"
         )
-    return given.get("name") or nearest_name(model_class, fields), fields, notes
+    return given.get("name") or nearest_name(MODELS, model_class, fields), fields, notes
 
 
 def protocol_of(fields: Mapping[str, Any]) -> tuple[Protocol, list[str]]:
@@ -185,7 +185,7 @@ def _grid(weights: Mapping[str, Tensor], known: Mapping[str, Any], notes: list[s
 def _time_indices(
     weights: Mapping[str, Tensor], known: Mapping[str, Any], prefix: int, samples_frames: bool
 ) -> int | None:
-    """Tokens along time; none where the weights hold nothing about it (the average-pool baseline)."""
+    """Tokens along time; None where the weights hold nothing about it (the average-pool baseline)."""
     t, h, w = known["tubelet_size"]
     if "TemporalTransformer/posembed_input/pos_embedding" in weights:
         return _rows(weights, "TemporalTransformer") - prefix

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
-from tubelet.models import create_model
+from tubelet.models.family import create
 from tubelet.models.vivit.model import (
     ViViTAveragePool,
     ViViTFactorizedDotProduct,
@@ -24,6 +24,7 @@ from tubelet.models.vivit.model import (
     ViViTFactorizedSelfAttention,
     ViViTJoint,
 )
+from tubelet.models.vivit.names import MODELS
 from tubelet.models.vivit.recognize import model_of, protocol_of, published_heads
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.mapping.read import read_weights
@@ -39,7 +40,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     source = read_weights(path)
     try:
         name, fields, notes = model_of(source, options.model)
-        model = create_model(name, **fields)
+        model = create(MODELS, name, fields)
         state, report = from_scenic(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

@@ -16,7 +16,7 @@ import timm
 import torch
 from torch import nn
 
-from tubelet.errors import ConfigError
+from tubelet.errors import ConfigError, nearest
 
 
 def make_backbone(
@@ -31,8 +31,11 @@ def make_backbone(
         fields: arguments of the network other than timm's own; they go before those of the size.
 
     Raises:
-        ConfigError: the network does not take these arguments, or no images of this size.
+        ConfigError: timm has no such network, or it does not take these arguments or images of this size.
     """
+    if not timm.is_model(name):
+        hint = nearest(name, timm.list_models())
+        raise ConfigError(f"timm has no backbone '{name}'{hint if 'did you mean' in hint else ''}")
     try:
         probe = _without_values(name, in_channels, fields)
         arguments = {**size_fields(probe, image_size), **fields}

@@ -6,6 +6,7 @@ Source: VTN (arXiv 2102.00719) section 3.1; timm for the names and for resizing 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -13,9 +14,11 @@ from typing import Any
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from tubelet.models.vivit.init import InitConfig
+from tubelet.models.family import nearest_name, refuse_options
 from tubelet.models.vtn.model import VTN
-from tubelet.weights.init.image_network import ImageNetwork, grid_of_table, refuse_options
+from tubelet.models.vtn.names import MODELS
+from tubelet.weights.config import InitConfig
+from tubelet.weights.mapping.image import ImageModel, UnsuitedImageError, grid_of_table
 from tubelet.weights.mapping.resample import adapt_channels
 from tubelet.weights.mapping.rules import SAME, MappingReport, Operation, Rule, map_weights
 
@@ -30,9 +33,31 @@ _DROPPED = {
 }
 # Files of before 2018 lack this counter of BatchNorm, which evaluation does not read.
 _COUNTER = "num_batches_tracked"
+_HEAD_DIM = 64  # channels of a head where the encoder's width asks for another number of them
 
 
-def backbone_fields(source: ImageNetwork, given: Mapping[str, Any]) -> dict[str, Any]:
+def prepare(image: ImageModel) -> ImageModel:
+    """A VTN holds an image network whole: nothing changes."""
+    return image
+
+
+def suggest(image: ImageModel) -> tuple[dict[str, Any], tuple[int, int] | None]:
+    """The named model with this backbone, or the first, with heads for its width; and the size of its pictures.
+
+    Raises:
+        UnsuitedImageError: it is not known which network of timm the weights are of.
+    """
+    if image.architecture is None:
+        raise UnsuitedImageError(f"{image.name}: which network of timm these weights are of is not known")
+    name = nearest_name(MODELS, VTN, {"backbone": image.architecture})
+    width, heads = image.made().head_hidden_size, MODELS[name][1](**MODELS[name][2]).num_heads
+    if width % heads == 0:
+        return {"name": name}, image.facts.image_size
+    heads = math.gcd(width, width // _HEAD_DIM) if width >= _HEAD_DIM else 1
+    return {"name": name, "num_heads": heads}, image.facts.image_size
+
+
+def backbone_fields(source: ImageModel, given: Mapping[str, Any]) -> dict[str, Any]:
     """Fields of VTN's config that come along with the weights: which network they belong to.
 
     A network that ``given`` names stays; the mapping then says whether the weights fit it.
@@ -50,7 +75,7 @@ def backbone_fields(source: ImageNetwork, given: Mapping[str, Any]) -> dict[str,
     return {name: value for name, value in fields.items() if name not in given}
 
 
-def from_network(source: ImageNetwork, model: VTN, init: InitConfig) -> tuple[dict[str, Tensor], MappingReport]:
+def from_network(source: ImageModel, model: VTN, init: InitConfig) -> tuple[dict[str, Tensor], MappingReport]:
     """The state dict of a tubelet VTN whose backbone is an image network, and the report of the mapping.
 
     Raises:
@@ -78,7 +103,7 @@ def _classifiers(config: Mapping[str, Any]) -> tuple[str, ...]:
     return (named,) if isinstance(named, str) else tuple(named)
 
 
-def _first_layer(source: ImageNetwork, model: VTN, config: Mapping[str, Any], notes: list[str]) -> dict[str, Operation]:
+def _first_layer(source: ImageModel, model: VTN, config: Mapping[str, Any], notes: list[str]) -> dict[str, Operation]:
     """The first convolution for the channels of the clip, where they are others than the image network's."""
     first = config.get("first_conv")
     name = f"{first}.weight"
@@ -91,7 +116,7 @@ def _first_layer(source: ImageNetwork, model: VTN, config: Mapping[str, Any], no
     return {name: Operation(f"{old} -> {new} channels", lambda kernel: adapt_channels(kernel, new))}
 
 
-def _positions(source: ImageNetwork, backbone: Any, notes: list[str]) -> dict[str, Operation]:
+def _positions(source: ImageModel, backbone: Any, notes: list[str]) -> dict[str, Operation]:
     """A ViT's position table for the grid of the clip's frames (bicubic, as timm does it)."""
     table = source.tensors.get("pos_embed")
     own = getattr(getattr(backbone, "patch_embed", None), "grid_size", None)
@@ -99,7 +124,7 @@ def _positions(source: ImageNetwork, backbone: Any, notes: list[str]) -> dict[st
         return {}
     new = (own[0], own[1])
     prefix = backbone.pos_embed.shape[1] - new[0] * new[1]  # rows of tokens without a place: not every network has any
-    old = grid_of_table(table.shape[1], prefix, new, source.image_grid)
+    old = grid_of_table(table.shape[1], prefix, new, source.facts.grid)
     if old == new:
         return {}
     change = f"{old[0]}x{old[1]} resized to {new[0]}x{new[1]} (bicubic)"

@@ -12,67 +12,19 @@ may be another one: backbone, positions, encoder and head are modules of their o
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-import timm
 import torch
 from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from tubelet.errors import ConfigError, nearest
+from tubelet.errors import ConfigError
+from tubelet.models.vtn.config import VTNConfig
 from tubelet.models.vtn.image_backbone import make_backbone
 from tubelet.models.vtn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 from tubelet.nn.position import FixedFramePositions, FramePositionTable, NoFramePositions
 from tubelet.types import FrameFeatures
-
-
-@dataclass(frozen=True, kw_only=True)
-class VTNConfig:
-    """The defaults are the released ViT-B-VTN on Kinetics-400."""
-
-    num_classes: int = 400  # width of the logits
-    in_channels: int = 3  # channels of the clip
-    num_frames: int = 16  # frames of a training clip; any number may enter
-    image_size: tuple[int, int] = (224, 224)  # height and width in pixels that the backbone is made for
-    backbone: str = "vit_base_patch16_224"  # any image network of timm
-    backbone_fields: dict[str, Any] = field(default_factory=dict)  # arguments of that network other than timm's own
-    freeze_backbone: bool = False  # eval mode, no gradient, no activation kept
-    embed_dim: int | None = None  # width of the encoder; none: the backbone's, without a projection between them
-    # Attention to neighbors and class token, to every frame, or the mean of all frames (nothing to learn in weighing).
-    encoder: Literal["longformer", "full", "uniform"] = "longformer"
-    depth: int = 3  # layers of the encoder
-    num_heads: int = 12  # attention heads per layer
-    attention_window: tuple[int, ...] = (18,)  # neighbors a frame sees, both sides together; one for all, or per layer
-    hidden_dim: int = 3072  # width of the encoder's feed-forward layers
-    positions: Literal["learned", "fixed", "none"] = "learned"  # of frame numbers: table, sine and cosine, or nothing
-    num_positions: int = 288  # rows of the table: frame numbers modulo (rows - 2), class token, padding
-    frame_step: int = 8  # source frames between the frames of a clip, where their numbers are not given
-    head_dim: int | None = 768  # hidden width of the MLP head; none: one linear layer
-    drop_rate: float = 0.1  # dropout in the encoder
-    attn_drop_rate: float = 0.1  # dropout on the encoder's attention weights
-    head_drop_rate: float = 0.5  # dropout in the MLP head
-    norm_eps: float = 1e-12  # epsilon of the encoder's LayerNorms
-
-    def __post_init__(self) -> None:
-        for name in ("num_classes", "in_channels", "num_frames", "depth", "num_heads", "hidden_dim", "frame_step"):
-            if getattr(self, name) <= 0:
-                raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
-        if len(self.attention_window) not in (1, self.depth):
-            raise ConfigError(
-                f"attention_window has {len(self.attention_window)} values; expected one, or one for each of "
-                f"{self.depth} layers"
-            )
-        if any(w <= 0 or w % 2 for w in self.attention_window):
-            raise ConfigError(f"attention_window must be positive and even, got {self.attention_window}")
-        if self.encoder == "uniform" and self.attn_drop_rate:
-            raise ConfigError("encoder 'uniform' has no attention weights to drop: set attn_drop_rate to 0")
-        if self.num_positions < 3:
-            raise ConfigError(f"num_positions must be 3 or more (frame, class, padding), got {self.num_positions}")
-        if not timm.is_model(self.backbone):
-            hint = nearest(self.backbone, timm.list_models())
-            raise ConfigError(f"timm has no backbone '{self.backbone}'{hint if 'did you mean' in hint else ''}")
 
 
 class VTN(nn.Module):

@@ -14,7 +14,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
-from tubelet.models import create_model, model_config
+from tubelet.models.family import config_of, create
+from tubelet.models.vtn.names import MODELS
 from tubelet.protocol import Protocol
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.mapping.read import read_weights
@@ -54,13 +55,13 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     source = read_weights(path)
     try:
         name, fields = model_of(source, options.model)
-        model = create_model(name, **fields)
+        model = create(MODELS, name, fields)
         state, report = from_official(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     model.load_state_dict(state)
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
-    config = model_config(name, fields)
+    config = config_of(MODELS, name, fields)
     provenance = {
         "source": "vtn",
         "original": "bomri/SlowFast at 00a68201",

@@ -24,9 +24,9 @@ from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.files import naming
 from tubelet.models import create_model, model_config
-from tubelet.models.vivit.init import InitConfig
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint.lora import LoraConfig, trained_names
+from tubelet.weights.checkpoint.lora import trained_names
+from tubelet.weights.config import InitConfig, LoraConfig
 
 WEIGHTS, RECORD, FORMAT = "model.safetensors", "tubelet.json", 1
 
@@ -59,13 +59,13 @@ class Record:
 
     @property
     def license(self) -> str | None:
-        """Of the weights: their own, or that of those that they were trained from; none: not stated."""
+        """Of the weights: their own, or that of those that they were trained from; None means not stated."""
         own = self.provenance.get("license") or self.provenance.get("init", {}).get("license")
         return stated_license(own)
 
 
 def stated_license(text: str | None) -> str | None:
-    """A license as records and model cards give it; none where they say that it is unknown."""
+    """A license as records and model cards give it; None where they say that it is unknown."""
     return None if text is None or text.startswith("unknown") else text
 
 

@@ -9,31 +9,12 @@ counterpart of. So a checkpoint needs the base, the adapters and these tensors, 
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
 from tubelet.errors import ConfigError, nearest
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoraConfig:
-    """Low-rank adapters on the linear layers of an initialized model."""
-
-    rank: int = 16  # width of the two matrices beside each layer
-    alpha: float | None = None  # the adapter's output is scaled by alpha / rank; none: twice the rank
-    dropout: float = 0.0  # on the adapter's input, in training
-    targets: tuple[str, ...] = ("qkv", "proj", "fc1", "fc2")  # names of the linear layers that get one
-
-    def __post_init__(self) -> None:
-        if self.rank < 1 or (self.alpha is not None and self.alpha <= 0) or not 0 <= self.dropout < 1:
-            raise ConfigError(
-                "lora.rank must be at least 1, lora.alpha positive and lora.dropout in [0, 1), got "
-                f"{self.rank}, {self.alpha} and {self.dropout:g}"
-            )
-        if not self.targets:
-            raise ConfigError("lora.targets is empty; name linear layers, such as qkv,proj,fc1,fc2")
+from tubelet.weights.config import LoraConfig
 
 
 def add_adapters(model: nn.Module, lora: LoraConfig, fresh: Collection[str]) -> list[str]:

@@ -1,41 +1,28 @@
-"""The kinds of foreign weights that ``tubelet convert`` reads, one literal table: name -> source."""
+"""The kinds of foreign weights that ``tubelet convert`` reads and writes, as the families of models say."""
 
 from __future__ import annotations
 
-from tubelet.models.timesformer import weights as timesformer
-from tubelet.models.torchvision import weights as torchvision
-from tubelet.models.uniformerv2 import weights as uniformerv2
-from tubelet.models.vivit import weights as scenic
-from tubelet.models.vtn import weights as vtn
-from tubelet.weights.convert import huggingface as huggingface_models
-from tubelet.weights.mapping.converter import Source
+from tubelet import config as config_io
+from tubelet.models import FAMILIES
+from tubelet.weights.checkpoint.checkpoint import Record
+from tubelet.weights.convert import huggingface
+from tubelet.weights.mapping.converter import Converted, Source
 
-SOURCES: dict[str, Source] = {
-    "scenic": Source(
-        about="official ViViT, Models 1 to 4: a flax checkpoint file or its parameters as .npz",
-        convert=scenic.convert,
-        clip_axes="B T H W C",
-    ),
-    "huggingface": Source(
-        about="a folder of transformers' VivitForVideoClassification or TimesformerForVideoClassification",
-        convert=huggingface_models.convert,
-        clip_axes="B T C H W",
-        original=huggingface_models.original_logits,
-    ),
-    "timesformer": Source(
-        about="released TimeSformer (.pyth); its code and weights are for non-commercial use (CC-BY-NC 4.0)",
-        convert=timesformer.convert,
-    ),
-    "torchvision": Source(
-        about="torchvision's weights of its video networks (.pth)",
-        convert=torchvision.convert,
-    ),
-    "uniformerv2": Source(
-        about="released UniFormerV2 (.pyth), or MMAction2's (.pth); --model.head_rows 400 for K400 out of K710",
-        convert=uniformerv2.convert,
-    ),
-    "vtn": Source(
-        about="released VTN: a training checkpoint of PySlowFast (.pyth)",
-        convert=vtn.convert,
-    ),
-}
+_HUGGINGFACE = Source(
+    about=f"a folder of transformers' {' or '.join(model.architecture for model in huggingface.MODELS.values())}",
+    convert=huggingface.convert,
+    clip_axes="B T C H W",
+    original=huggingface.original_logits,
+)
+_OF_FAMILIES = {name: source for family in FAMILIES for name, source in family.sources.items()}
+SOURCES: dict[str, Source] = dict(sorted({"huggingface": _HUGGINGFACE, **_OF_FAMILIES}.items()))
+
+
+def record_of(converted: Converted) -> Record:
+    """The record of a converted model, with every field of its config."""
+    return Record(
+        model_name=converted.name,
+        model_config=config_io.to_dict(converted.model.config),
+        protocol=converted.protocol,
+        provenance=dict(converted.provenance),
+    )

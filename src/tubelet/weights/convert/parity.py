@@ -62,7 +62,7 @@ def measure_parity(
 
     Args:
         path: what was converted; an original that can run here is loaded from it.
-        reference: a stored clip; none: a random one, where the original can run.
+        reference: a stored clip; None means a random one, where the original can run.
         tolerance: largest difference over max(1, largest logit).
 
     Raises:

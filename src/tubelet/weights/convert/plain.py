@@ -8,11 +8,12 @@ from pathlib import Path
 
 from torch import nn
 
-from tubelet.models.vivit.huggingface import is_huggingface
 from tubelet.weights.checkpoint.checkpoint import RECORD, Record, load_checkpoint
+from tubelet.weights.convert.formats import record_of
 from tubelet.weights.convert.huggingface import convert
 from tubelet.weights.hub import local_folder, parse_hub_name
 from tubelet.weights.mapping.converter import ConvertOptions
+from tubelet.weights.mapping.huggingface import is_huggingface
 
 _log = logging.getLogger(__name__)
 
@@ -31,10 +32,11 @@ def open_plain(source: str | Path) -> tuple[nn.Module, Record]:
     if not is_foreign(folder):
         return load_checkpoint(folder)
     converted = convert(folder, ConvertOptions())
-    provenance = converted.record.provenance
+    record = record_of(converted)
+    provenance = record.provenance
     for note in (f"labels: {provenance['labels_from']}", *provenance["protocol_notes"]):
         _log.info("%s: %s", source, note)
-    return converted.model, dataclasses.replace(converted.record, provenance=provenance | _origin(source, folder))
+    return converted.model, dataclasses.replace(record, provenance=provenance | _origin(source, folder))
 
 
 def is_foreign(folder: Path) -> bool:

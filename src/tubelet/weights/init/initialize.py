@@ -1,4 +1,4 @@
-"""The first weights of a video model from another model, with the account of it that a checkpoint keeps."""
+"""The first weights of a video model from another model, with the provenance that a checkpoint keeps of them."""
 
 from __future__ import annotations
 
@@ -9,19 +9,13 @@ from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import ConfigError
-from tubelet.models.timesformer import weights as timesformer
-from tubelet.models.timesformer.model import TimeSformer
-from tubelet.models.uniformerv2 import init as trunk_init
-from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Local
-from tubelet.models.vivit.config import ViViTConfig
-from tubelet.models.vivit.init import InitConfig, from_image, position_table, prefix_of
-from tubelet.models.vtn import init as backbone_init
-from tubelet.models.vtn.model import VTN
+from tubelet.models import family_of_model
 from tubelet.protocol import Protocol
-from tubelet.weights.init.image_network import ImageNetwork
-from tubelet.weights.init.image_vit import ImageViT
+from tubelet.weights.config import InitConfig
 from tubelet.weights.init.source import InitSource
 from tubelet.weights.init.video import VideoSource, from_video, rows_by_name
+from tubelet.weights.mapping.image import ImageModel
+from tubelet.weights.mapping.plain_vit import PlainViT
 from tubelet.weights.mapping.rules import MappingReport
 
 
@@ -29,11 +23,12 @@ def initialize(model: nn.Module, source: InitSource, init: InitConfig, protocol:
     """Load the weights that ``source`` gives into ``model``; what it has no counterpart of keeps its first values.
 
     Args:
+        source: as ``read_source`` gives it for this model.
         protocol: of the new model; its labels are those that the classifier is made for.
 
     Returns:
-        The account for a checkpoint's provenance: ``source``, ``sha256`` of the source's tensors and its ``license``
-        (or "unknown"), ``config``, the mapping report (``summary``, ``notes``, ``rows``) and the names left ``fresh``.
+        The provenance of the first weights: ``source``, ``sha256`` of the source's tensors and its ``license`` (or
+        "unknown"), ``config``, the mapping report (``summary``, ``notes``, ``rows``) and the names left ``fresh``.
 
     Raises:
         CheckpointError: the source does not fit; the model is as it was.
@@ -41,56 +36,41 @@ def initialize(model: nn.Module, source: InitSource, init: InitConfig, protocol:
     """
     labels = tuple(name for head in protocol.labels.values() for name in head)
     rows = None
-    if init.keep_head and isinstance(source, ImageViT):
+    if init.keep_head and isinstance(source, PlainViT):
         _check_labels(source, labels)
     elif init.keep_head and isinstance(source, VideoSource):
         rows = _rows_of(source, protocol)
-    state, report = _mapped(model, source, init, rows)
+    state, report = _state(model, source, init, rows)
     model.load_state_dict(state)
-    account = report.to_dict()
+    mapping = report.to_dict()
     license_note = [f"license: {source.license}, of {source.name}, holds for this model too"] if source.license else []
-    account["notes"] += [_head_note(init, labels, source, rows), *license_note, *_pixel_notes(source, protocol)]
+    mapping["notes"] += [_head_note(init, labels, source, rows), *license_note, *_pixel_notes(source, protocol)]
     return {
         "source": source.name,
         "sha256": source.sha256,
         "license": source.license or "unknown",
         "config": config_io.to_dict(init),
-        "fresh": [*report.fresh, *_partly_fresh(source, model)],
-        **account,
+        "fresh": [*report.fresh, *report.partly_fresh],
+        **mapping,
     }
 
 
-def _mapped(
+def _state(
     model: nn.Module, source: InitSource, init: InitConfig, head_rows: list[int] | None
 ) -> tuple[dict[str, Tensor], MappingReport]:
-    """The state dict by the way that the kinds of the two ask for."""
-    match source, model:
-        case VideoSource(), _:
-            _check_is_for_video(init, source)
-            return from_video(source, model, init.keep_head, head_rows)
-        case ImageNetwork(), VTN():
-            return backbone_init.from_network(source, model, init)
-        case ImageNetwork(), UniFormerV2() | UniFormerV2Local():
-            return trunk_init.from_network(source, model, init)
-        case ImageViT(), TimeSformer():
-            return timesformer.from_image(source, model, init)
-        case ImageViT(), _ if isinstance(getattr(model, "config", None), ViViTConfig):
-            return from_image(source, model, init)
-    raise ConfigError(
-        f"{source.name} is an image model, which starts a ViViT, TimeSformer, UniFormerV2 or VTN; "
-        f"{type(model).__name__} starts from a checkpoint of its own kind"
-    )
+    """The state dict by the rules of the model's family, or from a checkpoint of its own kind."""
+    if isinstance(source, VideoSource):
+        _check_is_for_video(init, source)
+        return from_video(source, model, init.keep_head, head_rows)
+    start = family_of_model(model).image_start
+    if start is None:
+        raise ConfigError(
+            f"{source.name} is an image model; {type(model).__name__} starts from a checkpoint of its own kind"
+        )
+    return start.state(source, model, init)
 
 
-def _partly_fresh(source: InitSource, model: nn.Module) -> list[str]:
-    """A position table whose row for the class token is the model's own, since the image model has none."""
-    if not isinstance(source, ImageViT) or source.has_class_token:
-        return []
-    name = f"{prefix_of(model)}pos_embed"
-    return [f"{name}.table"] if position_table(model).num_prefix else []
-
-
-def _check_labels(source: ImageViT, labels: tuple[str, ...]) -> None:
+def _check_labels(source: PlainViT, labels: tuple[str, ...]) -> None:
     if source.labels != labels:
         known = "does not say its classes" if source.labels is None else f"tells {_first(source.labels)} apart"
         raise ConfigError(
@@ -100,7 +80,7 @@ def _check_labels(source: ImageViT, labels: tuple[str, ...]) -> None:
 
 
 def _rows_of(source: VideoSource, protocol: Protocol) -> list[int] | None:
-    """The rows of the checkpoint's classifier that the data's classes ask for; none: all, in their order.
+    """The rows of the checkpoint's classifier that the data's classes ask for; None means all, in their order.
 
     Raises:
         ConfigError: a class of the data that the checkpoint does not have.
@@ -122,9 +102,8 @@ def _first(names: Sequence[str]) -> str:
 
 def _check_is_for_video(init: InitConfig, source: VideoSource) -> None:
     """Options of image models are refused where they would do nothing."""
-    plain = InitConfig(source=init.source)
-    for name in ("tokenizer", "positions", "temporal_attention", "spatial_class_token", "image_grid"):
-        if getattr(init, name) != getattr(plain, name):
+    for name in init.changed():
+        if name != "keep_head":
             raise ConfigError(f"init.{name} is for image models; {source.name} is a video model: leave it out")
 
 
@@ -138,7 +117,7 @@ def _head_note(init: InitConfig, labels: tuple[str, ...], source: InitSource, ro
 
 def _pixel_notes(source: InitSource, protocol: Protocol) -> list[str]:
     """Other pixels than the weights were trained on are allowed, but said."""
-    of = source.protocol if isinstance(source, VideoSource) else source
+    of = source.facts if isinstance(source, ImageModel) else source.protocol
     notes = []
     for name in ("mean", "std"):
         theirs, ours = getattr(of, name), getattr(protocol, name)

@@ -12,9 +12,7 @@ from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError
-from tubelet.models import MODELS, model_config
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.mapping.rules import MappingReport
 
 
@@ -22,7 +20,8 @@ from tubelet.weights.mapping.rules import MappingReport
 class ConvertOptions:
     """What a file of weights does not say itself."""
 
-    # Class names in the order of the logits, of several heads by head; none: of the file, else numbers.
+    # Class names in the order of the logits, of several heads by head; None means those of the
+    # file, else numbers.
     labels: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
     model: dict[str, Any] = field(default_factory=dict)  # name and fields, where names and shapes leave them open
     protocol: dict[str, Any] = field(default_factory=dict)  # fields in place of those that belong to the weights
@@ -30,15 +29,19 @@ class ConvertOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class Converted:
-    """A model with its weights loaded, the record that its checkpoint will hold, and what became of every tensor."""
+    """A model with its weights loaded, and what its checkpoint will say of it."""
 
-    model: nn.Module  # on the CPU, in eval mode
-    record: Record  # provenance: source, license, the mapping report, where the labels come from
-    report: MappingReport
+    model: nn.Module  # on the CPU, in eval mode; its config has every field
+    name: str  # of the model
+    protocol: Protocol  # that belongs to the weights, with the labels
+    provenance: Mapping[str, Any]  # source, license, the mapping report, where the labels come from
+    report: MappingReport  # what became of every tensor
 
 
 # Reads a file or folder. Raises CheckpointError when it cannot be read or does not fit strictly.
 Converter = Callable[[Path, ConvertOptions], Converted]
+# The original's logits for a clip in the original's axes, and its name and version; None where it cannot run here.
+Original = Callable[[Path, Tensor], tuple[Tensor, str] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,32 +51,42 @@ class Source:
     about: str  # what it reads, one line for --help
     convert: Converter
     clip_axes: str = "B C T H W"  # the axes of a clip as the original takes it, for stored reference inputs
-    # The original's logits for a clip of these axes and its name and version; none where it cannot run here.
-    original: Callable[[Path, Tensor], tuple[Tensor, str] | None] | None = None
+    original: Original | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuggingFaceFolder:
+    """What a folder that ``transformers`` loads holds, and what of the checkpoint it cannot hold."""
+
+    config: Mapping[str, Any]  # config.json
+    preprocessor: Mapping[str, Any]  # preprocessor_config.json
+    tensors: Mapping[str, Tensor]
+    notes: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuggingFaceModel:
+    """A model of ``transformers`` that tubelet reads and writes, clips ``[B, T, C, H, W]``."""
+
+    about: str  # which of tubelet's models it is
+    architecture: str  # class in transformers
+    convert: Converter
+    original: Original
+    # Raises CheckpointError for a model or a protocol that transformers does not have.
+    write: Callable[[nn.Module, Protocol], HuggingFaceFolder]
 
 
 def as_converted(
     name: str, model: nn.Module, report: MappingReport, protocol: Protocol, provenance: Mapping[str, Any]
 ) -> Converted:
-    """The outcome of a converter: the named model with its weights loaded, and the record of its own config."""
-    fields: Any = model.config
-    record = Record(
-        model_name=name,
-        model_config=config_io.to_dict(fields),
+    """The named model with its weights loaded, in eval mode; the provenance gets the mapping report."""
+    return Converted(
+        model=model.eval(),
+        name=name,
         protocol=protocol,
         provenance={**provenance, "mapping": report.to_dict()},
+        report=report,
     )
-    return Converted(model=model.eval(), record=record, report=report)
-
-
-def nearest_name(model_class: type[nn.Module], fields: Mapping[str, Any]) -> str:
-    """The name in ``MODELS`` of that class whose own fields agree most with ``fields``; the record holds them all."""
-
-    def agreeing(name: str) -> int:
-        own = config_io.to_dict(model_config(name))
-        return sum(own.get(key) == config_io.to_dict(value) for key, value in fields.items())
-
-    return max((name for name, (of_name, _, _) in MODELS.items() if of_name is model_class), key=agreeing)
 
 
 def choose_labels(

@@ -7,6 +7,7 @@ templates: ``{i}`` stands for a number, the same on both sides.
 
 from __future__ import annotations
 
+import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -63,6 +64,7 @@ class MappingReport:
 
     filled: tuple[Filled, ...]
     fresh: Mapping[str, str] = field(default_factory=dict)
+    partly_fresh: tuple[str, ...] = ()  # filled, but for rows that keep the model's own values
     dropped: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()  # what a user should know: another number format, a resized table
 
@@ -139,8 +141,8 @@ def map_weights(
     if problems:
         raise CheckpointError(f"weights do not fit {type(model).__name__}: {_first_few(problems)}")
     why_dropped = {s: reason for s, reason in reasons.items() if reason is not None}
-    told = [*notes, *_converted(used)]
-    report = MappingReport(filled=tuple(filled), fresh=kept, dropped=why_dropped, notes=tuple(told))
+    all_notes = [*notes, *_format_notes(used)]
+    report = MappingReport(filled=tuple(filled), fresh=kept, dropped=why_dropped, notes=tuple(all_notes))
     return {name: state[name].to(t.dtype).contiguous() for name, t in model.state_dict().items()}, report
 
 
@@ -163,6 +165,38 @@ def map_back(state: Mapping[str, Tensor], rules: Sequence[Rule]) -> dict[str, Te
     if problems:
         raise CheckpointError(f"the format cannot hold this model: {_first_few(problems)}")
     return source
+
+
+def rename_weights(
+    source: Mapping[str, Tensor], rules: Sequence[Rule], dropped: Mapping[str, str] | None = None
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of ``source`` under the rules' targets, and what was dropped with the reason.
+
+    What no rule takes keeps its name, so that whoever maps the result onto a model refuses it by that name.
+
+    Raises:
+        CheckpointError: a rule's sources are not all there, or not of the shapes that its operation takes.
+    """
+    renamed: dict[str, Tensor] = {}
+    taken: set[str] = set()
+    for rule in rules:
+        for name in source:
+            match = _pattern(rule.sources[0]).fullmatch(name)
+            if match is None:
+                continue
+            sources = [template.format(**match.groupdict()) for template in rule.sources]
+            if absent := [other for other in sources if other not in source]:
+                raise CheckpointError(f"{name} comes without {', '.join(absent)}")
+            try:
+                renamed[rule.target.format(**match.groupdict())] = rule.operation.forward(*map(source.get, sources))
+            except (RuntimeError, IndexError):  # what tensors raise when their axes are not those of the operation
+                raise CheckpointError(
+                    f"{name} has shape {tuple(source[name].shape)}, not {rule.operation.name}"
+                ) from None
+            taken.update(sources)
+    left = {name: _reason(name, dropped) for name in source if name not in taken}
+    kept = {name: source[name] for name, reason in left.items() if reason is None}
+    return renamed | kept, {name: reason for name, reason in left.items() if reason is not None}
 
 
 def _made(name: str, target: Tensor, rule: Rule, sources: Mapping[str, Tensor | None]) -> Tensor:
@@ -197,7 +231,7 @@ def _unsound(used: Mapping[str, Tensor]) -> list[str]:
     ]
 
 
-def _converted(used: Mapping[str, Tensor]) -> list[str]:
+def _format_notes(used: Mapping[str, Tensor]) -> list[str]:
     formats = {t.dtype for t in used.values() if t.is_floating_point()}
     return [f"{old} converted to torch.float32" for old in formats if old != torch.float32]
 
@@ -218,8 +252,12 @@ def _first_few(problems: Sequence[str]) -> str:
 
 def _rule_for(name: str, rules: Sequence[Rule]) -> tuple[Rule | None, dict[str, str]]:
     for rule in rules:
-        pattern = re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\d+)", re.escape(rule.target))
-        match = re.fullmatch(pattern, name)
-        if match:
+        if match := _pattern(rule.target).fullmatch(name):
             return rule, match.groupdict()
     return None, {}
+
+
+@functools.cache
+def _pattern(template: str) -> re.Pattern[str]:
+    """``blocks.{i}.bias`` as a regular expression whose group ``i`` is a number."""
+    return re.compile(re.sub(r"\\\{(\w+)\\\}", r"(?P<\1>\\d+)", re.escape(template)))

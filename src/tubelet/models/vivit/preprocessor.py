@@ -5,23 +5,20 @@ resize the shorter side, crop the center, ``x * rescale_factor - 1`` (with ``off
 (with ``do_normalize``).
 
 The trap: the processor's own defaults do both, which gives pixels from -3 to 1, while the weights were trained on
--1 to 1. What the file says is what the folder's users got, so it is kept, and told when it is not [-1, 1].
+-1 to 1. What the file says is what the folder's users got, so it is kept, and noted when it is not [-1, 1].
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.protocol import Protocol
+from tubelet.weights.mapping.huggingface import BILINEAR, PREPROCESSOR, PROCESSOR_FILES, crop_and_resize, pixel_range
 
-PREPROCESSOR = "preprocessor_config.json"
-PROCESSOR_FILES = (PREPROCESSOR, "video_preprocessor_config.json")
-_BILINEAR = 2  # PIL's number
 # Where a resize goes to when nothing says so: the ratio that ViViT was trained with, 256 to 224.
 _RESIZE_TO_CROP = 256 / 224
 
@@ -74,7 +71,7 @@ def write_preprocessor(protocol: Protocol) -> dict[str, Any]:
         "image_processor_type": "VivitImageProcessor",
         "do_resize": True,
         "size": {"shortest_edge": protocol.resize_short_side},
-        "resample": _BILINEAR,
+        "resample": BILINEAR,
         "do_center_crop": True,
         "crop_size": {"height": protocol.crop_size[0], "width": protocol.crop_size[1]},
         "do_rescale": True,
@@ -95,55 +92,3 @@ def _protocol(num_frames: int, resize: int, crop: tuple[int, int], mean: list[fl
         mean=tuple(mean),
         std=tuple(std),
     )
-
-
-def pixel_range(content: Mapping[str, Any], num_channels: int) -> tuple[list[float], list[float]]:
-    """``(x / 255 - mean) / std`` that equals rescale, offset and normalization; missing keys have their defaults."""
-    rescale = content.get("do_rescale", True)
-    scale = content.get("rescale_factor", 1 / 127.5) if rescale else 1.0
-    offset = 1.0 if rescale and content.get("offset", True) else 0.0
-    mean, std = [0.0] * num_channels, [1.0] * num_channels
-    if content.get("do_normalize", True):
-        mean = _per_channel(content.get("image_mean"), num_channels)
-        std = _per_channel(content.get("image_std"), num_channels)
-    unit = 255 * scale
-    return [_rounded((offset + m) / unit) for m in mean], [_rounded(s / unit) for s in std]
-
-
-def _per_channel(value: Any, num_channels: int) -> list[float]:
-    if value is None:
-        return [0.5] * num_channels
-    values = [float(value)] * num_channels if isinstance(value, int | float) else [float(v) for v in value]
-    if len(values) != num_channels:
-        raise ValueError(f"{len(values)} means or deviations for {num_channels} channels")
-    return values
-
-
-def _rounded(value: float) -> float:
-    """1/127.5 is written with 16 digits; 0.50000000000000011 is meant as 0.5."""
-    return float(f"{value:.12g}")
-
-
-def crop_and_resize(
-    content: Mapping[str, Any], image_size: tuple[int, int], notes: list[str]
-) -> tuple[tuple[int, int], int]:
-    """Crop (height, width) and the shorter side before it."""
-    crop = image_size
-    if content.get("do_center_crop", True) and content.get("crop_size") is not None:
-        given = content["crop_size"]
-        crop = (int(given["height"]), int(given["width"])) if isinstance(given, Mapping) else (int(given), int(given))
-    size = content.get("size", {"shortest_edge": 256})
-    if isinstance(size, int):
-        size = {"shortest_edge": size}
-    if not content.get("do_resize", True):
-        notes.append(f"the processor does not resize; videos are resized to a shorter side of {min(crop)} all the same")
-        return crop, min(crop)
-    if "shortest_edge" not in size:
-        notes.append(
-            f"the processor squeezes frames to {size.get('height')}x{size.get('width')}; here the shorter side is "
-            "resized and the rest cropped, so that nothing is distorted"
-        )
-        return crop, max(int(size["height"]), int(size["width"]), *crop)
-    if content.get("resample", _BILINEAR) != _BILINEAR:
-        notes.append(f"the processor resizes with PIL's filter {content['resample']}; here it is bilinear")
-    return crop, max(int(size["shortest_edge"]), min(crop))

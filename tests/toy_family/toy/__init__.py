@@ -1,0 +1,18 @@
+"""A toy family: the patches of an image ViT, their mean over space and time, and a linear layer."""
+
+from __future__ import annotations
+
+from tubelet.models.toy import init, weights
+from tubelet.models.toy.names import MODELS
+
+from tubelet.models.family import Family, ImageStart
+from tubelet.weights.mapping.converter import Source
+
+FAMILY = Family(
+    name="toy",
+    title="Toy",
+    models=MODELS,
+    sources={"toybox": Source(about="a toy's weights (.pth) under the names of its box", convert=weights.convert)},
+    image_start=ImageStart(prepare=init.prepare, fields=init.fields, state=init.from_image),
+    frame_stage="Toy",
+)

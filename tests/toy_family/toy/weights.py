@@ -1,0 +1,33 @@
+"""A toy's weights under the names of its box."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tubelet.models.toy.model import Toy
+from tubelet.models.toy.names import MODELS
+
+from tubelet.errors import CheckpointError
+from tubelet.models.family import create, nearest_name
+from tubelet.protocol import Protocol
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
+from tubelet.weights.mapping.read import read_weights
+from tubelet.weights.mapping.rules import Rule, map_weights
+
+
+def convert(path: Path, options: ConvertOptions) -> Converted:
+    source = read_weights(path)
+    fields = {"num_classes": len(source["box.lid.weight"]), "depth": sum("fc1.bias" in name for name in source)}
+    name = nearest_name(MODELS, Toy, fields)
+    model = create(MODELS, name, fields)
+    rules = [Rule(f"head.{kind}", (f"box.lid.{kind}",)) for kind in ("weight", "bias")]
+    rules += [Rule(target, (f"box.{target}",)) for target in model.state_dict() if not target.startswith("head.")]
+    try:
+        state, report = map_weights(source, model, rules)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    model.load_state_dict(state)
+    labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
+    protocol = Protocol(num_frames=4, resize_short_side=16, crop_size=(16, 24), num_temporal_views=1)
+    provenance = {"source": "toybox", "original": "the box", "license": "mit", "labels_from": labels_from}
+    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
