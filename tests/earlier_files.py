@@ -108,6 +108,9 @@ def assert_same_tensors(was: Path, now: Path) -> None:
         assert tensor.shape == new[name].shape, name
         assert tensor.dtype == new[name].dtype, name
         difference = np.linalg.norm((tensor.astype(np.float64) - new[name]).ravel())
+        if name.endswith("qkv.bias"):  # no output depends on the keys' bias: rounding alone, enlarged by Adam, moves it
+            queries, _, values = np.split(tensor.astype(np.float64) - new[name], 3)
+            difference = np.linalg.norm(np.concatenate([queries, values]))
         assert difference <= RELATIVE * np.linalg.norm(tensor.ravel()) + ABSOLUTE, f"{now}: {name} by {difference}"
 
 
