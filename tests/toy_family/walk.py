@@ -23,7 +23,7 @@ from tubelet.weights.mapping.converter import ConvertOptions
 VIT: dict[str, Any] = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 4}
 SHORT = (
     *("--training.num_epochs", "1", "--training.batch_size", "8", "--data.num_workers", "0", "--device", "cpu"),
-    *("--protocol.num_frames", "4", "--protocol.num_temporal_views", "1", "--protocol.resize_short_side", "16"),
+    *("--protocol.num_frames", "4", "--protocol.num_temporal_views", "1", "--protocol.resize_short_side", "24"),
     *("--protocol.crop_size", "16,24"),
 )
 
@@ -98,7 +98,7 @@ def check_converted(out: Path) -> None:
 def main(out: Path) -> None:
     check_listed_and_counted()
     videos = out / "videos"
-    write_motion_set(videos, {"train": 1, "val": 1, "test": 1}, size_pixels=32, num_frames=8, fps=8)
+    write_motion_set(videos, {"train": 16, "val": 8, "test": 8}, size_pixels=32, num_frames=8, fps=8)
     check_trained(videos, out)
     check_predicted(videos, out)
     check_goes_on_from_its_own_checkpoint(videos, out)

@@ -107,7 +107,7 @@ def plain_vit(image: ImageModel, family: str) -> PlainViT:
             )
     if "cls_token" in tensors and tensors["pos_embed"].shape[-2] == grid[0] * grid[1]:
         tensors["pos_embed"] = F.pad(tensors["pos_embed"], (0, 0, 1, 0))  # no row for the class token is a row of zeros
-    known = {name: value for name, value in _TIMM_DEFAULTS.items() if getattr(image.facts, name) is None}
+    known: dict[str, Any] = {n: value for n, value in _TIMM_DEFAULTS.items() if getattr(image.facts, n) is None}
     if known:
         listed = ", ".join(f"{key}={value}" for key, value in known.items())
         notes.insert(0, f"{listed} taken for granted: timm's default, not in the weights")
@@ -117,7 +117,7 @@ def plain_vit(image: ImageModel, family: str) -> PlainViT:
     notes += [f"{other} converted to torch.float32" for other in formats if other != "torch.float32"]
     patch = tensors["patch_embed.proj.weight"].shape[-2:]
     size = (grid[0] * patch[0], grid[1] * patch[1])
-    facts: Any = replace(image.facts, **known, grid=grid, image_size=size)
+    facts = replace(image.facts, **known, grid=grid, image_size=size)
     plain = {name: tensor.float().contiguous() for name, tensor in tensors.items()}
     return PlainViT(**{**vars(image), "tensors": plain, "facts": facts, "notes": tuple(notes), "dropped": dropped})
 
