@@ -34,7 +34,7 @@ class CheckpointError(TubeletError):
 
 
 class Diverged(TubeletError):
-    """The loss of a training run is not finite any more. Sweeps and comparisons count it as an outcome."""
+    """The loss of a training run is not finite any more. Sweeps and comparisons count it as a result."""
 
 
 class Stopped(TubeletError):

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tubelet.errors import ConfigError, Diverged
-from tubelet.runs.result import Outcome
+from tubelet.runs.result import RunResult
 from tubelet.session.session import Session
 from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
 from tubelet.studies.assets import Materials
@@ -83,9 +83,9 @@ class _Execution:
         starts = [start_job(self.materials, dataset, name) for dataset, names in needed for name in names]
         self.make(starts, num_before=0, num_later=0, phase="models to start from")
         for job in starts:
-            assert job.outcome is not None  # just made
-            if job.outcome.diverged is not None:
-                raise Diverged(f"{job.name}: {job.outcome.diverged}; set its optim.lr in starts.{job.arm}.fields")
+            assert job.result is not None  # just made
+            if job.result.diverged is not None:
+                raise Diverged(f"{job.name}: {job.result.diverged}; set its optim.lr in starts.{job.arm}.fields")
         return starts
 
     def tune(self) -> tuple[dict[str, Grid], dict[str, dict[str, Choice]]]:
@@ -127,10 +127,10 @@ class _Execution:
         metric = self.comparison.metric_on(dataset)
         scores: dict[str, dict[Setting, list[float | None]]] = {arm: {} for arm in self.comparison.running}
         for job in (job for job in jobs if job.dataset == dataset):
-            outcome = job.outcome
-            assert outcome is not None  # just made
-            value = outcome.metrics.get(metric)
-            if value is None and outcome.diverged is None:
+            result = job.result
+            assert result is not None  # just made
+            value = result.metrics.get(metric)
+            if value is None and result.diverged is None:
                 raise ConfigError(f"{job.name}: the validation split does not have the metric {metric}")
             scores[job.arm].setdefault(job.setting, []).append(value)
         is_lower_better = COMPARED.decisive(metric).is_lower_better
@@ -148,14 +148,14 @@ class _Execution:
             done = int(self.num_done + sum(shares.values()))
             self.progress.advance(done, total, f"{phase}{running}{self.left(shares, total)}")
 
-        def done(job: Job, outcome: Outcome) -> None:
+        def done(job: Job, result: RunResult) -> None:
             self.num_done, self.num_made = self.num_done + 1, self.num_made + 1
             metric = self.comparison.metric_on(job.dataset)
-            value = outcome.metrics.get(metric)
+            value = result.metrics.get(metric)
             said = (
-                f"validation {metric} {value:.3f}" if value is not None else "diverged" if outcome.diverged else "done"
+                f"validation {metric} {value:.3f}" if value is not None else "diverged" if result.diverged else "done"
             )
-            self.progress.note(f"[{self.num_done}/{total}] {job.name}: {said}, {outcome.train_seconds:.0f} s")
+            self.progress.note(f"[{self.num_done}/{total}] {job.name}: {said}, {result.train_seconds:.0f} s")
 
         self.workers.run(missing, done, tell)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.recipe import Recipe
-from tubelet.runs.result import Outcome, read_outcome
+from tubelet.runs.result import RunResult, read_result
 from tubelet.studies.arms import Comparison
 from tubelet.studies.assets import Materials
 from tubelet.studies.tuning import Setting, text_of
@@ -47,16 +47,16 @@ class Job:
         return f"{self.arm} on {self.dataset}, {text_of(self.setting)}, seed {self.seed}"
 
     @property
-    def outcome(self) -> Outcome | None:
+    def result(self) -> RunResult | None:
         """What became of it; none: it is not over."""
-        return read_outcome(self.folder)
+        return read_result(self.folder)
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
-        outcome = self.outcome
-        if outcome is None or not self.is_tested or outcome.diverged is not None:
-            return outcome is not None
+        result = self.result
+        if result is None or not self.is_tested or result.diverged is not None:
+            return result is not None
         files = [TEST, *map(views_file, self.test_views)]
         return all((self.folder / file).is_file() for file in files)
 

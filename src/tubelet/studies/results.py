@@ -217,11 +217,11 @@ def _interval(name: str, values: Sequence[float | None]) -> Interval:
 
 
 def _run(job: Job, metric: str) -> Run:
-    outcome = job.outcome
-    assert outcome is not None  # the comparison is over
+    result = job.result
+    assert result is not None  # the comparison is over
     folder = "/".join(job.folder.parts[-4:])
-    if outcome.diverged is not None:
-        return Run(seed=job.seed, folder=folder, diverged=outcome.diverged)
+    if result.diverged is not None:
+        return Run(seed=job.seed, folder=folder, diverged=result.diverged)
     content, unread = _test_metrics(job), job.folder / UNREADABLE
     return Run(
         seed=job.seed,
@@ -230,7 +230,7 @@ def _run(job: Job, metric: str) -> Run:
         test={name: content.get(name) for name in kept_metrics()},
         confusion=tuple(tuple(row) for row in content["confusion"]),
         curve=_curve(job, metric),
-        num_steps=outcome.num_steps,
+        num_steps=result.num_steps,
         num_items=content["num_videos"],
         num_failed=content["num_failed"],
         num_unread=len(read_quarantine(unread)) if unread.is_file() else 0,
@@ -269,14 +269,14 @@ def _pair(metric: str, jobs: Mapping[str, Sequence[Job]], first: ArmResult, seco
 
 
 def _start(comparison: Comparison, job: Job) -> StartResult:
-    outcome = job.outcome
-    assert outcome is not None  # the comparison is over
+    result = job.result
+    assert result is not None  # the comparison is over
     return StartResult(
         dataset=job.dataset,
         name=job.arm,
         about=comparison.starts[job.arm].about,
-        validation=outcome.metrics,
-        num_steps=outcome.num_steps,
+        validation=result.metrics,
+        num_steps=result.num_steps,
     )
 
 

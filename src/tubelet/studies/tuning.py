@@ -1,6 +1,6 @@
 """Choosing a setting for each arm from the validation scores of a grid that is the same for all.
 
-Pure functions of what the runs reached: the same outcomes always give the same grid and the same choice, so that a
+Pure functions of what the runs reached: the same results always give the same grid and the same choice, so that a
 comparison that goes on after a stop comes to the same settings.
 """
 
