@@ -10,7 +10,7 @@ import torch
 from tubelet.runs.result import Outcome
 from tubelet.session.progress import NoReporter
 from tubelet.studies.arms import Comparison
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed, execute
 from tubelet.studies.jobs import Job
 from tubelet.studies.workers import Shares, Workers, make_run
@@ -40,5 +40,5 @@ class InThisProcess(Workers):
 
 def carried_out(comparison: Comparison, out: Path) -> tuple[Executed, InThisProcess, list[str]]:
     workers, told = InThisProcess(), list[str]()
-    materials = Materials(comparison, out)
-    return execute(materials, workers, lambda done, total, text: told.append(text), lambda _: None), workers, told
+    assets = Assets(comparison, out)
+    return execute(assets, workers, lambda done, total, text: told.append(text), lambda _: None), workers, told

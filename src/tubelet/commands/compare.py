@@ -30,9 +30,9 @@ from tubelet.report.comparison_tables import warnings
 from tubelet.session.device import Device, choose_device
 from tubelet.session.signals import Stopping
 from tubelet.studies.arms import Comparison, Dataset, Fields, list_comparisons, load_comparison
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed, execute
-from tubelet.studies.results import Result, gather
+from tubelet.studies.results import ComparisonResult, gather
 from tubelet.studies.timing import Cost, measure_costs
 from tubelet.studies.workers import Workers
 
@@ -88,13 +88,13 @@ def main(argv: list[str]) -> int:
         return 0
     comparison, devices = chosen(options), process_devices(options)
     out = options.out or Path("comparisons") / folder_name(options, comparison)
-    materials = Materials(comparison, out)
-    materials.check(generated=False)  # before anything is written
+    assets = Assets(comparison, out)
+    assets.check(generated=False)  # before anything is written
     _open_folder(comparison, out, torch.device(devices[0]).type)
     command = shlex.join(["tubelet", "compare", *argv])
     try:
         with Stopping() as stopping:
-            result = run(materials, devices, stopping)
+            result = run(assets, devices, stopping)
     except Stopped as stop:
         raise Stopped(f"{out}: {stop}; go on with `{command}`", stop.signal_number) from None
     content = config.to_dict(result) | {"command": command}
@@ -122,9 +122,9 @@ def chosen(options: Options) -> Comparison:
     return load_comparison(options.name, size=size, overrides=overrides)
 
 
-def run(materials: Materials, devices: list[str], stopping: Stopping) -> Result:
+def run(assets: Assets, devices: list[str], stopping: Stopping) -> ComparisonResult:
     """All runs, then the pass that takes times."""
-    out = materials.out
+    out = assets.out
     num_threads = 1  # whatever --jobs is: numbers must not depend on it
     with ProgressReporter(out.name) as reporter:
 
@@ -132,9 +132,9 @@ def run(materials: Materials, devices: list[str], stopping: Stopping) -> Result:
             reporter.progress(int(done), total, text)
 
         with Workers(devices, num_threads, stopping.check) as workers:
-            executed = execute(materials, workers, on_runs, reporter.note)
+            executed = execute(assets, workers, on_runs, reporter.note)
         costs = _costs(executed, out, devices[0], num_threads, reporter, stopping)
-    return gather(materials.comparison, executed, costs)
+    return gather(assets.comparison, executed, costs)
 
 
 def _costs(
@@ -272,7 +272,7 @@ def _check_kin(comparison: Comparison, there: Mapping[str, Any], out: Path) -> N
             )
 
 
-def print_result(result: Result) -> None:
+def print_result(result: ComparisonResult) -> None:
     """A row per arm, then a sentence per contrast, then what to know before believing them."""
     console = output_console()
     for protocol in result.protocols:

@@ -32,7 +32,7 @@ RUN_KEYS = ("split", "num_failed", "failed", "views", "averaging")  # of metrics
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunFolder:
     """What one run folder holds."""
 
     name: str
@@ -49,7 +49,7 @@ class Run:
     notes: list[str] = field(default_factory=list)  # what is missing, one line each
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunFolder:
     """Read the run folder ``path``. The split reported is test, else val, else the first by name.
 
     Raises:
@@ -78,7 +78,7 @@ def read_run(path: Path) -> Run:
     recipe = load_yaml(recipe_file) if recipe_file.is_file() else {}
     if not recipe:
         notes.append("No recipe.yaml: the settings of this run are not known.")
-    return Run(
+    return RunFolder(
         name=path.resolve().name,
         path=path,
         model=record.model_name if record else _model_name(recipe),

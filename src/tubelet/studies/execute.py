@@ -1,6 +1,6 @@
 """Carrying a comparison out: the same tuning for every arm, then the final runs, in an order that stays balanced.
 
-First comes what the runs stand on (``materials``): generated clips, and models to start from.
+First comes what the runs stand on (``assets``): generated clips, and models to start from.
 Tuning goes seed by seed through all settings, datasets and arms, and final runs seed by seed through all datasets and
 arms, so that whatever is done at a stop is about equally much for each arm. Everything is read back from the folders of
 the runs: a comparison that goes on after a stop makes the runs that are missing and comes to the same numbers.
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from tubelet.errors import ConfigError, Diverged
 from tubelet.runs.result import Outcome
 from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.items import COMPARED
 from tubelet.studies.jobs import Job, make_job, start_job
 from tubelet.studies.tuning import Choice, Grid, Setting, choose, extended, settings_of
@@ -38,24 +38,24 @@ class Executed:
     starts: tuple[Job, ...] = ()  # the models that arms start from
 
 
-def execute(materials: Materials, workers: Workers, on_runs: OnRuns, note: Note) -> Executed:
+def execute(assets: Assets, workers: Workers, on_runs: OnRuns, note: Note) -> Executed:
     """Make all runs of the comparison that are missing.
 
     Raises:
         TubeletError: a run failed otherwise than by diverging; what is done is kept.
     """
-    return _Execution(materials, workers, on_runs, note).execute()
+    return _Execution(assets, workers, on_runs, note).execute()
 
 
 class _Execution:
-    def __init__(self, materials: Materials, workers: Workers, on_runs: OnRuns, note: Note) -> None:
-        self.materials, self.comparison, self.workers = materials, materials.comparison, workers
+    def __init__(self, assets: Assets, workers: Workers, on_runs: OnRuns, note: Note) -> None:
+        self.assets, self.comparison, self.workers = assets, assets.comparison, workers
         self.on_runs, self.note = on_runs, note
         self.num_done, self.num_made, self.began = 0, 0, time.monotonic()
 
     def execute(self) -> Executed:
         starts = self.prepare()
-        fingerprints = {name: self.materials.fingerprint(name) for name in self.comparison.datasets}
+        fingerprints = {name: self.assets.fingerprint(name) for name in self.comparison.datasets}
         grids, choices = self.tune()
         chosen = {(dataset, arm): c.setting for dataset, of in choices.items() for arm, c in of.items()}
         final = list(self.final_jobs(chosen))
@@ -67,7 +67,7 @@ class _Execution:
         self.make(by_seed, num_before=num_tuned, num_later=0, phase="final runs")
         return Executed(
             fingerprints=fingerprints,
-            splits={name: self.materials.splits(name) for name in self.comparison.datasets},
+            splits={name: self.assets.splits(name) for name in self.comparison.datasets},
             grids=grids,
             choices=choices,
             final=tuple(final),
@@ -77,11 +77,11 @@ class _Execution:
 
     def prepare(self) -> list[Job]:
         """Generate clips and train the models to start from. Raises Diverged where one of these does."""
-        self.materials.generate(lambda name, done, total: self.on_runs(done, total, f"generating clips: {name}"))
-        for line in self.materials.check():
+        self.assets.generate(lambda name, done, total: self.on_runs(done, total, f"generating clips: {name}"))
+        for line in self.assets.check():
             self.note(line)
-        needed = ((dataset, self.materials.needed_starts(dataset)) for dataset in self.comparison.datasets)
-        starts = [start_job(self.materials, dataset, name) for dataset, names in needed for name in names]
+        needed = ((dataset, self.assets.needed_starts(dataset)) for dataset in self.comparison.datasets)
+        starts = [start_job(self.assets, dataset, name) for dataset, names in needed for name in names]
         self.make(starts, num_before=0, num_later=0, phase="models to start from")
         for job in starts:
             assert job.outcome is not None  # just made
@@ -122,7 +122,7 @@ class _Execution:
                 yield self.job(dataset, arm, setting, seed, is_tested=True)
 
     def job(self, dataset: str, arm: str, setting: Setting, seed: int, *, is_tested: bool) -> Job:
-        return make_job(self.comparison, self.materials, dataset, arm, setting, seed, is_tested=is_tested)
+        return make_job(self.comparison, self.assets, dataset, arm, setting, seed, is_tested=is_tested)
 
     def choices(self, jobs: Sequence[Job], dataset: str, grid: Grid) -> dict[str, Choice]:
         metric = self.comparison.metric_on(dataset)

@@ -38,7 +38,7 @@ class Axis:
 
 
 @dataclass(kw_only=True)
-class Setting:
+class GridPoint:
     """One point of the grid and what became of its runs."""
 
     values: Values
@@ -63,12 +63,12 @@ class Setting:
 class Sweep:
     """What a sweep has found so far."""
 
-    settings: tuple[Setting, ...]
+    settings: tuple[GridPoint, ...]
     metric: str  # of the validation split, decides
     num_seeds: int
 
     @property
-    def best(self) -> Setting | None:
+    def best(self) -> GridPoint | None:
         """The setting with the best mean among those of which no run diverged; none: all did."""
         sound = [s for s in self.settings if s.scores(self.metric) and not s.num_diverged]
         sign = -1 if ranked_metric(self.metric).is_lower_better else 1
@@ -87,7 +87,7 @@ class Sweep:
             "settings": [self._row(setting) for setting in self.settings],
         }
 
-    def _row(self, setting: Setting) -> dict[str, Any]:
+    def _row(self, setting: GridPoint) -> dict[str, Any]:
         scores = setting.scores(self.metric)
         return {
             "values": dict(setting.values),
@@ -145,7 +145,7 @@ def run_sweep(
         TubeletError: a recipe that cannot be, or a run that failed otherwise than by diverging.
     """
     grid = itertools.product(*([(axis.field, value) for value in axis.values] for axis in axes))
-    settings = tuple(Setting(values=values) for values in grid)
+    settings = tuple(GridPoint(values=values) for values in grid)
     recipes = [(seed, setting, make(setting.values, seed)) for seed in seeds for setting in settings]
     sweep = Sweep(settings=settings, metric=metric, num_seeds=len(seeds))
     for done, (seed, setting, recipe) in enumerate(recipes):
