@@ -121,8 +121,8 @@ def extract(
         model: in eval mode on ``device``.
         store: from ``open_store``.
         manifest: of all splits.
-        on_progress: told how many of how many videos are done, and where in the present one it is.
-        note: told of each video that cannot be read, one line.
+        on_progress: called with the number of videos done and of all, and the place in the present one.
+        note: called with one line for each video that cannot be read.
 
     Raises:
         DataError: more videos cannot be read than the failure budget allows; what was written stays.
@@ -138,8 +138,8 @@ def extract(
     results = read_chunks(job, todo, options.num_workers, options.timeout_seconds)
     on_progress(kept, len(chosen), "")
     for done, (index, chunks) in enumerate(itertools.groupby(results, key=lambda pair: pair[0]), kept):
-        tell = partial(_tell, on_progress, done, len(chosen), sources[index].path)
-        features = _features_of(model, (chunk for _, chunk in chunks), store.protocol, device, tell)
+        report = partial(_report, on_progress, done, len(chosen), sources[index].path)
+        features = _features_of(model, (chunk for _, chunk in chunks), store.protocol, device, report)
         if isinstance(features, Failure):
             write_failure(files[index], features.line)
             for line in set(budget.add(dict.fromkeys(sources[index].rows, features.line)).values()):
@@ -156,7 +156,7 @@ def extract(
     return Extracted(written=written, kept=kept, failed=failed, num_frames=num_frames, num_bytes=num_bytes)
 
 
-def _tell(on_progress: OnProgress, done: int, total: int, name: str, frame: int) -> None:
+def _report(on_progress: OnProgress, done: int, total: int, name: str, frame: int) -> None:
     on_progress(done, total, f"{name}, frame {frame}")
 
 

@@ -119,20 +119,20 @@ def _panels(result: ComparisonResult, protocol: ProtocolResult) -> Iterator[tupl
             for series, arm in enumerate(protocol.arms)
             if arm.arm in of_arm and (found := arm.test.get(metric)) is not None
         ]
-        said = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
+        text = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
         svg = plots.accuracy_against_cost(
             points, x_label=unit, y_label=metric, salt=f"{salt}-{name}", is_lower_better=is_lower_better
         )
-        yield f"Test {metric} against {name}", said, svg
+        yield f"Test {metric} against {name}", text, svg
     if points := list(_points_of_views(result, protocol)):
-        said = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
+        text = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
         svg = plots.accuracy_against_cost(
             points, x_label="GMACs per video", y_label=metric, salt=f"{salt}-views", is_lower_better=is_lower_better
         )
-        yield f"Test {metric} with more temporal views", said, svg
+        yield f"Test {metric} with more temporal views", text, svg
     times = {arm.arm: _step_times(result, protocol, arm) for arm in protocol.arms}
-    said = "; ".join(f"{name}: {value:.1f} ms" for name, (value, _, _) in times.items())
-    yield "Time of a training step", said, plots.bars(times, x_label="milliseconds", salt=f"{salt}-times")
+    text = "; ".join(f"{name}: {value:.1f} ms" for name, (value, _, _) in times.items())
+    yield "Time of a training step", text, plots.bars(times, x_label="milliseconds", salt=f"{salt}-times")
 
 
 def _points_of_views(result: ComparisonResult, protocol: ProtocolResult) -> Iterator[plots.Point]:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from tubelet.published import published_results
 from tubelet.report import numbers
 from tubelet.studies.arms import Comparison
-from tubelet.studies.items import COMPARED
-from tubelet.studies.results import ArmResult, ComparisonResult, ProtocolResult, difference_name
+from tubelet.studies.items import COMPARED, difference_name
+from tubelet.studies.results import ArmResult, ComparisonResult, ProtocolResult
 from tubelet.studies.statistics import Interval, p_text
 from tubelet.studies.timing import Cost
 
@@ -205,7 +205,7 @@ def looks(result: ComparisonResult, comparison: Comparison) -> Table:
 
 
 def warnings(result: ComparisonResult) -> Iterator[str]:
-    """What stands between the tables and a right conclusion."""
+    """Facts that keep a reader from a wrong conclusion."""
     for protocol in result.protocols:
         for arm in protocol.arms:
             where = f"{arm.arm} on {protocol.dataset} ({protocol.protocol})"

@@ -35,7 +35,7 @@ class Mistake:
     arm: str
     name: str  # of the file, and of the entry in it
     true_label: str
-    said: str  # the wrong answer that the arm's runs give most often
+    predicted: str  # the wrong answer that the arm's runs give most often
     num_wrong: int  # runs of the arm, whatever they answer
     num_runs: int
     others_right: float  # share of the other arms' runs
@@ -79,7 +79,7 @@ def _mistake(
         arm=arm.arm,
         name=Path(scores[0].names[item]).name,
         true_label=classes[label],
-        said=classes[max(set(wrong), key=wrong.count)],
+        predicted=classes[max(set(wrong), key=wrong.count)],
         num_wrong=len(wrong),
         num_runs=len(answers),
         others_right=others_right,
@@ -88,7 +88,7 @@ def _mistake(
 
 
 def _images(run: Path, manifest: Manifest, item: TestItem) -> Iterator[tuple[str, str]]:
-    """Frames of the middle view of a test clip, by the protocol of a run; none of a feature store."""
+    """Frames of the middle view of a test clip, by the protocol of a run. A feature store has no frames."""
     if manifest.layout == LAYOUT:
         return
     recipe = load_recipe(str(run / "recipe.yaml"))

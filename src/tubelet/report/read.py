@@ -1,4 +1,4 @@
-"""A run folder as the report needs it. What a run does not have yet is noted, not an error; a damaged file is one.
+"""Reads a run folder for the report. A missing file becomes a note, a damaged file is an error.
 
 Layout: ``recipe.yaml``, ``log.csv`` and ``validation.csv`` (one row per step and per validation),
 ``unreadable.csv`` (training videos that could not be read), ``best/`` or ``last/`` (``model.safetensors``,
@@ -33,7 +33,7 @@ RUN_KEYS = ("split", "num_failed", "failed", "views", "averaging")  # of metrics
 
 @dataclass(frozen=True, kw_only=True)
 class RunFolder:
-    """What one run folder holds."""
+    """The content of one run folder."""
 
     name: str
     path: Path

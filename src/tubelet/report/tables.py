@@ -1,4 +1,4 @@
-"""What the report says about one run, as rows and cells: headline facts, confusion matrix, per-class accuracy.
+"""The rows and cells of a run's report: headline facts, confusion matrix, accuracy per class.
 
 K classes. The page only lays these values out; every number is made here from the run's files.
 """
@@ -109,7 +109,7 @@ def training_time(run: RunFolder) -> Fact:
 
 
 def warnings(runs: Sequence[RunFolder]) -> Iterator[str]:
-    """What stands between the headline and a right conclusion."""
+    """Facts that keep a reader from a wrong conclusion."""
     for run in runs:
         if run.unread:
             yield (

@@ -43,7 +43,7 @@ class Assets:
         self._manifests: dict[tuple[str, str], Manifest] = {}
 
     def generate(self, progress: Callable[[str, int, int], None] = lambda name, done, total: None) -> None:
-        """Write the clips that are missing. ``progress`` is told the set, the clips done and all."""
+        """Write the clips that are missing. ``progress`` gets the set, the clips done and their number."""
         for name in self._needed_sets():
             made = self.comparison.generated[name]
             write_motion_set(

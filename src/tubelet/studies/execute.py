@@ -144,7 +144,7 @@ class _Execution:
         self.num_done = num_before + len(by_folder) - len(missing)
         total = self.num_done + len(missing) + num_later
 
-        def tell(shares: Shares) -> None:
+        def report(shares: Shares) -> None:
             running = f": {'; '.join(sorted(shares))}" if shares else ""
             self.on_runs(self.num_done + sum(shares.values()), total, f"{phase}{running}{self.left(shares, total)}")
 
@@ -152,12 +152,12 @@ class _Execution:
             self.num_done, self.num_made = self.num_done + 1, self.num_made + 1
             metric = self.comparison.metric_on(job.dataset)
             value = outcome.metrics.get(metric)
-            said = (
+            end = (
                 f"validation {metric} {value:.3f}" if value is not None else "diverged" if outcome.diverged else "done"
             )
-            self.note(f"[{self.num_done}/{total}] {job.name}: {said}, {outcome.train_seconds:.0f} s")
+            self.note(f"[{self.num_done}/{total}] {job.name}: {end}, {outcome.train_seconds:.0f} s")
 
-        self.workers.run(missing, done, tell)
+        self.workers.run(missing, done, report)
 
     def left(self, shares: Shares, total: int) -> str:
         """The time left, from the runs made in this session."""

@@ -36,7 +36,7 @@ TestItem = tuple[str, str, str]  # what it is called, and start and end of a seg
 
 @dataclass(frozen=True, kw_only=True)
 class ItemScores:
-    """What one run said about every test item."""
+    """The scores of one run on every test item."""
 
     names: tuple[str, ...]  # paths of the items
     items: tuple[TestItem, ...]  # what tells one from another
@@ -103,6 +103,14 @@ def draw_weights(num_items: int, num_samples: int = NUM_SAMPLES) -> Float[np.nda
 def kept_metrics() -> dict[str, Metric]:
     """What is kept of each run, and what a comparison may judge, by their keys."""
     return {metric.key: metric for place in PLACES for metric in COMPARED.columns(place)}
+
+
+def difference_name(metric: str) -> str:
+    """What a difference is of, in sentences and notes."""
+    is_lower_better = COMPARED.decisive(metric).is_lower_better
+    return (
+        f"test {metric} (lower is better; positive where the first is lower)" if is_lower_better else f"test {metric}"
+    )
 
 
 def resampled_metric(

@@ -48,7 +48,7 @@ class Job:
 
     @property
     def outcome(self) -> Outcome | None:
-        """What became of it; none: it is not over."""
+        """The result of the run. None means that it is not over."""
         return read_outcome(self.folder)
 
     @property

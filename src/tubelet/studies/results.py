@@ -23,7 +23,15 @@ from tubelet.errors import DataError
 from tubelet.studies.arms import Comparison
 from tubelet.studies.convergence import area_under_curve, steps_to
 from tubelet.studies.execute import Executed
-from tubelet.studies.items import COMPARED, draw_weights, kept_metrics, on_common_items, read_scores, resampled_metric
+from tubelet.studies.items import (
+    COMPARED,
+    difference_name,
+    draw_weights,
+    kept_metrics,
+    on_common_items,
+    read_scores,
+    resampled_metric,
+)
 from tubelet.studies.jobs import TEST, Job, views_file
 from tubelet.studies.statistics import Contrast, Interval, Pair, contrast, interval_of, sentence
 from tubelet.studies.timing import Cost
@@ -314,14 +322,6 @@ def _metrics(job: Job, name: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be read ({error}); remove {job.folder} and run the comparison again") from None
     return content
-
-
-def difference_name(metric: str) -> str:
-    """What a difference is of, in sentences and notes."""
-    is_lower_better = COMPARED.decisive(metric).is_lower_better
-    return (
-        f"test {metric} (lower is better; positive where the first is lower)" if is_lower_better else f"test {metric}"
-    )
 
 
 def _curve(job: Job, metric: str) -> dict[str, tuple[float, ...]]:

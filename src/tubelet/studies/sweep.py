@@ -69,7 +69,7 @@ class Sweep:
 
     @property
     def best(self) -> GridPoint | None:
-        """The setting with the best mean among those of which no run diverged; none: all did."""
+        """The setting with the best mean among those of which no run diverged. None means that all did."""
         sound = [s for s in self.settings if s.scores(self.metric) and not s.num_diverged]
         sign = -1 if ranked_metric(self.metric).is_lower_better else 1
         return max(sound, key=lambda s: sign * mean(s.scores(self.metric)), default=None)
@@ -139,7 +139,7 @@ def run_sweep(
     Args:
         make: the recipe of a setting and a seed; all are made before anything runs: a wrong value costs nothing.
         carry_out: trains a recipe in a folder, or reads what became of it.
-        on_run: told how many of how many runs are done.
+        on_run: called with the number of runs done and of all.
 
     Raises:
         TubeletError: a recipe that cannot be, or a run that failed otherwise than by diverging.

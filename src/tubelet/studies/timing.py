@@ -57,7 +57,7 @@ class Cost:
     step_spread: tuple[float, float]  # its quartiles
     clip_seconds: float  # of one clip without gradients, in batches as in training, median over the rounds
     batch_size: int  # clips of a step
-    peak_bytes: int | None  # of a process that takes training steps; none: not known on this platform
+    peak_bytes: int | None  # of a process that takes training steps; None means not known on this platform
 
 
 def measure_costs(
@@ -72,7 +72,7 @@ def measure_costs(
 
     Args:
         jobs: one run of each arm.
-        progress: told how many of how many rounds are done.
+        progress: called with the number of rounds done and of all.
     """
     keys = {name: job.key for name, job in jobs.items()}
     asked = {"keys": keys, "machine": _machine(device), "num_threads": num_threads}

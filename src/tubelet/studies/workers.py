@@ -131,7 +131,7 @@ def _serve(connection: Connection, device: str, num_threads: int) -> None:
     while True:
         job = jobs.get()
         try:
-            connection.send(("done", make_run(job, torch.device(device), _Teller(connection))))
+            connection.send(("done", make_run(job, torch.device(device), _ShareReporter(connection))))
         except (TubeletError, OSError) as error:
             connection.send(("failed", str(error)))
 
@@ -173,8 +173,8 @@ def _evaluate(job: Job, device: torch.device, reporter: Reporter) -> None:
             evaluate_run(job.recipe, job.folder, out, device=device, num_temporal_views=number)
 
 
-class _Teller(NoReporter):
-    """Sends how far a run is, now and then."""
+class _ShareReporter(NoReporter):
+    """Sends the share of the steps that are done, at most once a second."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
