@@ -9,7 +9,7 @@ from tubelet.runs.result import RunResult
 from tubelet.session.progress import NoProgress
 from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed, execute
 from tubelet.studies.jobs import Job
 from tubelet.studies.workers import Shares, Workers, make_run
@@ -42,4 +42,4 @@ def carried_out(comparison: Comparison, out: Path) -> tuple[Executed, InThisProc
         def advance(self, done: int, total: int, text: str = "") -> None:
             told.append(text)
 
-    return execute(Materials(comparison, out), workers, Session(progress=Texts())), workers, told
+    return execute(Assets(comparison, out), workers, Session(progress=Texts())), workers, told

@@ -21,7 +21,7 @@ from tubelet.recipe import Recipe
 from tubelet.runs.result import RunResult, carry_out, content_key
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
-from tubelet.studies.sweep import Axis, Make, Setting, Sweep, Values, parse_axes, run_sweep
+from tubelet.studies.sweep import Axis, GridPoint, Make, Sweep, Values, parse_axes, run_sweep
 from tubelet.tasks.choose import task_of
 
 
@@ -92,7 +92,7 @@ def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Swe
     return run_sweep(axes, request.seeds, make, train, request.folder, metric=metric, on_run=tell)
 
 
-def _tested(request: Request, best: Setting, make: Make, seed: int) -> CompletedRun:
+def _tested(request: Request, best: GridPoint, make: Make, seed: int) -> CompletedRun:
     """A run of the best setting, whose best checkpoint sees the test split now and not before."""
     folder = request.folder / best.name / f"seed{seed}"
     with ConsoleProgress(f"testing {best.name}/seed{seed}") as progress:

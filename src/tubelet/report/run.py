@@ -20,7 +20,7 @@ from markupsafe import Markup
 from tubelet.errors import TubeletError
 from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
-from tubelet.report.read import Run, read_run
+from tubelet.report.read import RunFolder, read_run
 from tubelet.runs.folder import package_versions
 from tubelet.tasks.choose import TASKS
 from tubelet.tasks.classification import Classification
@@ -68,6 +68,7 @@ def write_run_report(
         panels=list(_panels(read)),
         group=max(plots.group_size(len(run.log.get("step", ()))) for run in read),
         baseline=_baseline(read),
+        baseline_title=_baseline_title(read),
         confusions=[(index, run, matrix) for index, run in enumerate(read) for matrix in tables.confusions(run)],
         task=_task(read),
         is_evaluated=any(run.metrics for run in read),
@@ -97,7 +98,7 @@ def environment(*, is_html: bool = True) -> Environment:
     return made
 
 
-def _named(run: Run, index: int, paths: Sequence[Path]) -> Run:
+def _named(run: RunFolder, index: int, paths: Sequence[Path]) -> RunFolder:
     """The run, with its parent folder in the name where another of the report has the same."""
     if sum(path.resolve().name == run.name for path in paths) == 1:
         return run
@@ -113,7 +114,7 @@ def _rows(facts: Sequence[Sequence[tables.Fact]]) -> list[tuple[str, str, list[t
     return [(label, meaning, [row.get(label) for row in by_label]) for label, meaning in meanings.items()]
 
 
-def _panels(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup]]:
+def _panels(runs: Sequence[RunFolder]) -> Iterator[tuple[str, str, Markup]]:
     """Title, description and SVG of each panel that has something to show."""
     baseline = _baseline(runs)
     with_baseline = {run.task.best for run in runs if run.task.has_baseline_curve}
@@ -132,10 +133,15 @@ def _panels(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup]]:
             yield name, _describe(runs, key, is_share, level), Markup(svg)
 
 
-def _baseline(runs: Sequence[Run]) -> float | None:
+def _baseline(runs: Sequence[RunFolder]) -> float | None:
     """The majority baseline that all evaluated runs share, if they do."""
     baselines = {_level(run.metrics, run.task) for run in runs if run.metrics}
     return baselines.pop() if len(baselines) == 1 else None
+
+
+def _baseline_title(runs: Sequence[RunFolder]) -> str:
+    task = _task(runs)
+    return task.entry(task.baseline).title
 
 
 def _level(metrics: Mapping[str, Any], task: type[Classification]) -> float | None:
@@ -143,7 +149,7 @@ def _level(metrics: Mapping[str, Any], task: type[Classification]) -> float | No
     return level
 
 
-def _curves(runs: Sequence[Run]) -> Iterator[Column]:
+def _curves(runs: Sequence[RunFolder]) -> Iterator[Column]:
     """What is drawn over training steps: values of steps, then metrics that are measured in validations alone."""
     found: dict[str, Column] = {}
     for task in dict.fromkeys(run.task for run in runs):
@@ -154,13 +160,13 @@ def _curves(runs: Sequence[Run]) -> Iterator[Column]:
     yield from found.values()
 
 
-def _task(runs: Sequence[Run]) -> type[Classification]:
+def _task(runs: Sequence[RunFolder]) -> type[Classification]:
     """The task whose words the page uses, where runs are of several: the first of ``TASKS``."""
     evaluated = {run.task for run in runs if run.metrics} or {run.task for run in runs}
     return next(task for task in TASKS if task in evaluated)
 
 
-def _describe(runs: Sequence[Run], key: str, is_share: bool, baseline: float | None) -> str:
+def _describe(runs: Sequence[RunFolder], key: str, is_share: bool, baseline: float | None) -> str:
     """The alternative text of a panel: where each curve starts and ends."""
     parts = []
     for run in runs:
@@ -170,11 +176,11 @@ def _describe(runs: Sequence[Run], key: str, is_share: bool, baseline: float | N
                 ends = [numbers.percent(v) if is_share else f"{v:.4g}" for v in (values[0], values[-1])]
                 parts.append(f"{run.name}, {what}: from {ends[0]} to {ends[1]}")
     if is_share and baseline is not None:
-        parts.append(f"majority baseline {numbers.percent(baseline)}")
+        parts.append(f"{_baseline_title(runs)} {numbers.percent(baseline)}")
     return "; ".join(parts)
 
 
-def _failed(run: Run) -> Iterator[str]:
+def _failed(run: RunFolder) -> Iterator[str]:
     """A line for each file that could not be read, in training and in the evaluation that is reported."""
     yield from (f"in training: {line}" for line in run.unread)
     if run.metrics:

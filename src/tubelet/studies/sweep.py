@@ -38,7 +38,7 @@ class Axis:
 
 
 @dataclass(kw_only=True)
-class Setting:
+class GridPoint:
     """One point of the grid and what became of its runs."""
 
     values: Values
@@ -63,13 +63,13 @@ class Setting:
 class Sweep:
     """What a sweep has found so far."""
 
-    settings: tuple[Setting, ...]
+    settings: tuple[GridPoint, ...]
     metric: str  # of the validation split, decides
     num_seeds: int
 
     @property
-    def best(self) -> Setting | None:
-        """The setting with the best mean among those of which no run diverged; none: all did."""
+    def best(self) -> GridPoint | None:
+        """The setting with the best mean among those of which no run diverged. None means that all did."""
         sound = [s for s in self.settings if s.scores(self.metric) and not s.num_diverged]
         sign = -1 if ranked_metric(self.metric).is_lower_better else 1
         return max(sound, key=lambda s: sign * mean(s.scores(self.metric)), default=None)
@@ -87,7 +87,7 @@ class Sweep:
             "settings": [self._row(setting) for setting in self.settings],
         }
 
-    def _row(self, setting: Setting) -> dict[str, Any]:
+    def _row(self, setting: GridPoint) -> dict[str, Any]:
         scores = setting.scores(self.metric)
         return {
             "values": dict(setting.values),
@@ -139,13 +139,13 @@ def run_sweep(
     Args:
         make: the recipe of a setting and a seed; all are made before anything runs: a wrong value costs nothing.
         carry_out: trains a recipe in a folder, or reads what became of it.
-        on_run: told how many of how many runs are done.
+        on_run: called with the number of runs done and of all.
 
     Raises:
         TubeletError: a recipe that cannot be, or a run that failed otherwise than by diverging.
     """
     grid = itertools.product(*([(axis.field, value) for value in axis.values] for axis in axes))
-    settings = tuple(Setting(values=values) for values in grid)
+    settings = tuple(GridPoint(values=values) for values in grid)
     recipes = [(seed, setting, make(setting.values, seed)) for seed in seeds for setting in settings]
     sweep = Sweep(settings=settings, metric=metric, num_seeds=len(seeds))
     for done, (seed, setting, recipe) in enumerate(recipes):

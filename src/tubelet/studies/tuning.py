@@ -15,7 +15,9 @@ from tubelet.studies.arms import Tuning
 
 Setting = tuple[tuple[str, float], ...]  # (recipe field, value) of every axis, in the order of the grid
 Grid = dict[str, tuple[float, ...]]
-Scores = Mapping[Setting, Sequence[float | None]]  # of each run of a setting on the validation split; None: diverged
+SettingScores = Mapping[
+    Setting, Sequence[float | None]
+]  # of each run of a setting on the validation split; None: diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ def settings_of(grid: Grid) -> list[Setting]:
     return [tuple(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def choose(grid: Grid, scores: Scores, *, is_lower_better: bool = False) -> Choice:
+def choose(grid: Grid, scores: SettingScores, *, is_lower_better: bool = False) -> Choice:
     """The setting with the best mean; one of which a run diverged stands behind all that never did.
 
     Of equals, the first in the order of the grid: the lowest values.

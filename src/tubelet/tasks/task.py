@@ -52,7 +52,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]  # all of metrics.json, in its order
     best: ClassVar[str]  # key of the metric that decides where nothing else is asked for
     baseline: ClassVar[str]  # key of what a model that knows nothing reaches in it; empty means that nobody knows
-    warning: ClassVar[str] = ""  # said where the best metric is no better: entries of metrics.json, {best}, {baseline}
+    warning: ClassVar[str] = ""  # of the report where the best metric is no better; may name entries
     has_baseline_curve: ClassVar[bool] = False  # whether curves of the best metric show the baseline
     header: ClassVar[tuple[str, ...]] = ()  # columns that validation.csv has in any case, before those of the metrics
 
@@ -89,6 +89,11 @@ class Task(ABC):
     def recognizes(cls, values: Values) -> bool:
         """Whether a metrics.json is of this task."""
         return cls.best in values
+
+    @classmethod
+    def entry(cls, key: str) -> Metric:
+        """An entry of metrics.json."""
+        return next(metric for metric in cls.metrics if metric.key == key)
 
     @classmethod
     def columns(cls, place: Place) -> tuple[Metric, ...]:
