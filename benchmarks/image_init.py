@@ -27,7 +27,7 @@ import tyro
 from tubelet.commands.console import ConsoleProgress
 from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
-from tubelet.runs.run import RunResult, run_recipe
+from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "image_init.json"
@@ -94,7 +94,7 @@ def measure(options: Options, seed: int, folder: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def train(folder: Path, seed: int, epochs: int, overrides: dict[str, str]) -> RunResult:
+def train(folder: Path, seed: int, epochs: int, overrides: dict[str, str]) -> CompletedRun:
     fixed = {
         "training.num_epochs": epochs,
         "optim.warmup_epochs": min(1, epochs - 1),
@@ -106,7 +106,7 @@ def train(folder: Path, seed: int, epochs: int, overrides: dict[str, str]) -> Ru
         return run_recipe(recipe, folder, Session(progress=progress))
 
 
-def row(arm: str, seed: int, epochs: int, result: RunResult) -> dict[str, Any]:
+def row(arm: str, seed: int, epochs: int, result: CompletedRun) -> dict[str, Any]:
     metrics = result.to_dict()
     kept = ("split", "auroc", "top1", "mean_class", "num_videos", "num_failed", "views", "majority_baseline")
     return {

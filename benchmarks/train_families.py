@@ -29,7 +29,7 @@ from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.runs.run import RunResult, run_recipe
+from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "train_families.json"
@@ -131,7 +131,7 @@ def recipe_of(name: str, data: DataSet, options: Options) -> Recipe:
     return load_recipe(RECIPES[data], overrides)
 
 
-def train(name: str, data: DataSet, options: Options) -> RunResult:
+def train(name: str, data: DataSet, options: Options) -> CompletedRun:
     with ConsoleProgress(f"{name} on {data}") as progress:
         result = run_recipe(
             recipe_of(name, data, options),
@@ -142,7 +142,7 @@ def train(name: str, data: DataSet, options: Options) -> RunResult:
     return result
 
 
-def row(name: str, data: DataSet, options: Options, result: RunResult) -> dict[str, Any]:
+def row(name: str, data: DataSet, options: Options, result: CompletedRun) -> dict[str, Any]:
     recipe = recipe_of(name, data, options)
     protocol = recipe.protocol
     with torch.device("meta"):

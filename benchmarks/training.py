@@ -11,7 +11,7 @@ the step has to wait for it; that share is given beside the rate.
 
 On the CPU (one thread, fp32) steps stand between measurements of a large matrix product, and time is the CPU time of
 the training process (``relative.py``), which leaves the reading processes and everybody else out. One row is of a run,
-which keeps the memory that it frees (``tubelet.training.allocator``), one of the same steps without that. On a GPU time
+which keeps the memory that it frees (``tubelet.session.device``), one of the same steps without that. On a GPU time
 is that of the clock around the steps, the product is one of bf16 matrices, and MFU is against the processor's published
 dense bf16 rate: multiply-adds of forward and backward, recomputation not counted, over those the processor could have
 done.
@@ -87,7 +87,7 @@ class Case:
     num_videos: int
     num_workers: int
     training: TrainingConfig
-    keeps_memory: bool = True  # as a run does on a CPU (``tubelet.training.allocator``)
+    keeps_memory: bool = True  # as a run does on a CPU (``tubelet.session.device``)
 
 
 CPU = Case(

@@ -6,7 +6,7 @@ Each model makes two AdamW steps in float32 in a process of its own; the growth 
 imports and the estimate took stands against the estimate. It does so twice:
 
     held     the C library gives every freed block back at once, so that the process has what is in use
-    process  it keeps freed blocks for itself, as in training (``tubelet.training.allocator``): blocks that fit nothing
+    process  it keeps freed blocks for itself, as in training (``tubelet.session.device``): blocks that fit nothing
              else stay, and with gradient checkpointing, where blocks of every size come and go, they are as many again
 """
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tubelet.runs.result import Outcome
+from tubelet.runs.result import RunResult
 from tubelet.session.progress import NoProgress
 from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed, execute
 from tubelet.studies.jobs import Job
 from tubelet.studies.workers import Shares, Workers, make_run
@@ -25,14 +25,14 @@ class InThisProcess(Workers):
     def run(
         self,
         jobs: Sequence[Job],
-        on_done: Callable[[Job, Outcome], None],
+        on_done: Callable[[Job, RunResult], None],
         on_share: Callable[[Shares], None] = lambda shares: None,
     ) -> None:
         for job in jobs:
-            outcome = make_run(job, Session())
+            result = make_run(job, Session())
             self.made.append(job)
             on_share({job.name: 0.5})
-            on_done(job, outcome)
+            on_done(job, result)
 
 
 def carried_out(comparison: Comparison, out: Path) -> tuple[Executed, InThisProcess, list[str]]:
@@ -42,4 +42,4 @@ def carried_out(comparison: Comparison, out: Path) -> tuple[Executed, InThisProc
         def advance(self, done: int, total: int, text: str = "") -> None:
             told.append(text)
 
-    return execute(Materials(comparison, out), workers, Session(progress=Texts())), workers, told
+    return execute(Assets(comparison, out), workers, Session(progress=Texts())), workers, told

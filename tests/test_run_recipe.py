@@ -18,7 +18,7 @@ from tubelet.data.video.packet_index_store import STORE_NAME
 from tubelet.errors import TubeletError
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.folder import resume_recipe
-from tubelet.runs.run import RunResult, run_recipe
+from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
 from tubelet.training.state.resume import FILE as STATE
 
@@ -52,7 +52,7 @@ def recipe(file: Path, **overrides: str) -> Recipe:
     return load_recipe(str(file), [(name.replace("__", "."), text) for name, text in overrides.items()])
 
 
-def run(recipe: Recipe, folder: Path, notes: Notes | None = None) -> RunResult:
+def run(recipe: Recipe, folder: Path, notes: Notes | None = None) -> CompletedRun:
     return run_recipe(recipe, folder, Session(progress=notes or Notes()))
 
 

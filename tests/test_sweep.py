@@ -13,7 +13,7 @@ from tiny_comparison import CONTENT, write_volumes
 from tubelet import cli
 from tubelet.errors import ConfigError
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.runs.result import FILE, Outcome
+from tubelet.runs.result import FILE, RunResult
 from tubelet.studies.sweep import parse_axes, run_sweep
 
 
@@ -29,9 +29,9 @@ def test_axes_that_say_nothing_or_repeat_are_refused(texts: list[str]) -> None:
         parse_axes(texts)
 
 
-def outcome(value: float | None) -> Outcome:
+def result(value: float | None) -> RunResult:
     metrics: dict[str, Any] = {} if value is None else {"top1": value, "loss": 1 - value}
-    return Outcome(
+    return RunResult(
         key="k", diverged="loss nan" if value is None else None, metrics=metrics, num_steps=4, train_seconds=1.0
     )
 
@@ -43,11 +43,11 @@ def make(values: tuple[tuple[str, str], ...], seed: int) -> Recipe:
 def test_runs_go_seed_by_seed_and_every_one_is_written_down(tmp_path: Path) -> None:
     made: list[str] = []
 
-    def carry_out(recipe: Recipe, folder: Path) -> Outcome:
+    def carry_out(recipe: Recipe, folder: Path) -> RunResult:
         if made:
             assert len(rows_of(tmp_path / "sweep.csv")) == len(made)
         made.append(folder.relative_to(tmp_path).as_posix())
-        return outcome(None if recipe.optim.lr == 0.1 and recipe.seed == 1 else 0.5 + recipe.optim.lr)
+        return result(None if recipe.optim.lr == 0.1 and recipe.seed == 1 else 0.5 + recipe.optim.lr)
 
     axes = parse_axes(["optim.lr=0.1,0.01,0.02"])
     sweep = run_sweep(axes, range(2), make, carry_out, tmp_path, metric="top1")
@@ -62,10 +62,10 @@ def test_runs_go_seed_by_seed_and_every_one_is_written_down(tmp_path: Path) -> N
 
 def test_the_lowest_loss_is_best_and_nothing_is_where_all_diverge(tmp_path: Path) -> None:
     axes = parse_axes(["optim.lr=0.1,0.01"])
-    found = run_sweep(axes, [0], make, lambda r, f: outcome(r.optim.lr), tmp_path, metric="loss")
+    found = run_sweep(axes, [0], make, lambda r, f: result(r.optim.lr), tmp_path, metric="loss")
     assert found.best is not None
     assert dict(found.best.values) == {"optim.lr": "0.1"}
-    assert run_sweep(axes, [0], make, lambda r, f: outcome(None), tmp_path, metric="loss").best is None
+    assert run_sweep(axes, [0], make, lambda r, f: result(None), tmp_path, metric="loss").best is None
 
 
 def test_a_wrong_value_costs_no_run(tmp_path: Path) -> None:
@@ -89,11 +89,11 @@ def test_the_command_tests_the_best_setting_alone_and_goes_on(
     (tested,) = content["best_on_test"]
     assert (tested["split"], tested["num_videos"]) == ("test", 24)
     assert [p.parent.parent.parent.name for p in out.glob("*/*/evaluation/test")] == ["lr=1e-3"]
-    outcomes = {file: file.stat().st_mtime_ns for file in out.glob(f"*/*/{FILE}")}
+    results = {file: file.stat().st_mtime_ns for file in out.glob(f"*/*/{FILE}")}
     assert cli.main(argv) == 0  # goes on, and there is nothing left to do
     again = json.loads(capsys.readouterr().out)
     assert again["best_on_test"] == content["best_on_test"]
-    assert {file: file.stat().st_mtime_ns for file in out.glob(f"*/*/{FILE}")} == outcomes
+    assert {file: file.stat().st_mtime_ns for file in out.glob(f"*/*/{FILE}")} == results
 
 
 def test_options_that_do_not_go_together_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -39,7 +39,7 @@ CONTENT: dict[str, Any] = {
 }
 
 # The same on clips that it generates, with an image model that one arm starts from, and a sweep of views.
-WITH_MATERIALS: dict[str, Any] = {
+WITH_ASSETS: dict[str, Any] = {
     "base": "motion/tubelets_avgpool",
     "metric": "top1",
     "datasets": {"motion": {"fields": {"data.source": "generated:motion"}}},

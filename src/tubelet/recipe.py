@@ -32,20 +32,20 @@ from tubelet.weights.config import InitConfig, LoraConfig
 EMBEDDED = "embedded:"
 # Of the folders with recipes, the one that holds comparisons instead (tubelet.studies.arms).
 COMPARISONS = "comparisons"
-# What the data and the protocol decide about a model; a recipe that says it too could only contradict them.
+# What the data and the protocol decide about a model. A recipe that set it too could only contradict them.
 DECIDED_BY_DATA = ("num_classes", "in_channels")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig:
-    """Which videos, and how they are read."""
+    """Which videos to train on, and how to read them."""
 
     source: str  # folder, .csv or .npz file; "embedded:adrenalmnist3d" is shipped with the package
     num_workers: int = 2  # processes that decode; 0 decodes in the training process
     decoder: Literal["pyav", "torchcodec"] = "pyav"  # torchcodec: of recipes of older versions, read with PyAV
     augment_on: Literal["auto", "readers", "device"] = "auto"  # flips, colors, erasing; auto: a GPU, where there is one
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one video for longer is killed
-    failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
+    failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; one always may, unless it is 0
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
 
     def __post_init__(self) -> None:
@@ -65,15 +65,15 @@ class DataConfig:
         return ()
 
     def augments_on(self, device_type: str) -> bool:
-        """Whether training clips are augmented on this device, after the reading processes cropped them."""
+        """Return whether training clips are augmented on this device, after the reading processes cropped them."""
         return device_type != "cpu" if self.augment_on == "auto" else self.augment_on == "device"
 
     @property
     def path(self) -> Path:
-        """Where the source lies.
+        """The path of the source.
 
         Raises:
-            ConfigError: an embedded name that does not exist.
+            ConfigError: An embedded name that does not exist.
         """
         if not self.source.startswith(EMBEDDED):
             return Path(self.source)
@@ -95,9 +95,9 @@ class Recipe:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     optim: OptimizerConfig = field(default_factory=OptimizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
-    init: InitConfig | None = None  # where the first weights come from; none: random
+    init: InitConfig | None = None  # where the first weights come from; None means random
     freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
-    lora: LoraConfig | None = None  # train low-rank adapters and the head alone; none: all weights
+    lora: LoraConfig | None = None  # train low-rank adapters and the head alone; None means all weights
     seed: int = 0  # of the first weights, the order of the videos and every random draw
 
     def __post_init__(self) -> None:
@@ -128,8 +128,10 @@ class Recipe:
         self.model_options(num_classes=2)  # a wrong model field shows here, before any data is read
 
     def model_options(self, num_classes: int) -> dict[str, Any]:
-        """The full config of the model as plain data: position tables are made for the protocol's clip unless the
-        recipe names another ``num_frames`` or ``image_size``."""
+        """Return the full config of the model as plain data.
+
+        Position tables fit the protocol's clip unless the recipe names another ``num_frames`` or ``image_size``.
+        """
         options = {
             "num_frames": self.protocol.num_frames,
             "image_size": self.protocol.crop_size,
@@ -141,15 +143,15 @@ class Recipe:
         return plain
 
     def protocol_for(self, manifest: Manifest) -> Protocol:
-        """The protocol with the labels of the data."""
+        """Return the protocol with the labels of the data."""
         return dataclasses.replace(self.protocol, labels=dict(manifest.class_names), multi_label=manifest.multi_label)
 
 
 def load_recipe(source: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:
-    """A recipe by shipped name (``adrenalmnist3d/vivit_ti_joint``) or by path, with dotted overrides applied.
+    """Load a recipe by shipped name (``adrenalmnist3d/vivit_ti_joint``) or by path, and apply dotted overrides.
 
     Raises:
-        ConfigError: no such recipe (the nearest is named), or a key or value that does not fit.
+        ConfigError: There is no such recipe (the message names the nearest), or a key or value does not fit.
     """
     data: Mapping[str, Any] = config_io.load_yaml(_find(source))
     try:
@@ -161,13 +163,13 @@ def load_recipe(source: str, overrides: Sequence[tuple[str, str]] = ()) -> Recip
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    """Write the resolved recipe as YAML; ``load_recipe`` reads it back to an equal one."""
+    """Write the resolved recipe as YAML. ``load_recipe`` reads it back to an equal one."""
     text = config_io.dump_yaml(config_io.to_dict(recipe))
     write_atomically(path, "# The resolved recipe of this run; `tubelet train recipe.yaml` runs it again.\n" + text)
 
 
 def list_recipes() -> list[str]:
-    """Names of the recipes shipped with the package."""
+    """Return the names of the recipes shipped with the package."""
     return sorted(_shipped())
 
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from in_this_process import carried_out
-from tiny_comparison import CONTENT, WITH_MATERIALS, load, made_up_costs, write_volumes
+from tiny_comparison import CONTENT, WITH_ASSETS, load, made_up_costs, write_volumes
 from tubelet.data.synthetic import write_motion_set
 from tubelet.errors import ConfigError, DataError
 from tubelet.report.comparison import write_comparison_report
@@ -38,7 +38,7 @@ def on_clips(folder: Path, clips: Path, **changes: Any) -> Comparison:
     arms = {name: {"about": name, "fields": {}} for name in ("one", "other")}
     arms["other"]["fields"] = {"model.embed_dim": 24}
     content: dict[str, Any] = {
-        **WITH_MATERIALS,
+        **WITH_ASSETS,
         "datasets": {"clips": {"fields": {"data.source": str(clips)}}},
         "generated": {},
         "starts": {},

@@ -20,10 +20,10 @@ from tubelet.runs.result import FILE
 from tubelet.session.progress import NoProgress
 from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed
 from tubelet.studies.jobs import TEST, Job, make_job
-from tubelet.studies.results import Result, gather
+from tubelet.studies.results import ComparisonResult, gather
 from tubelet.studies.timing import measure_costs
 from tubelet.studies.workers import make_run
 
@@ -33,13 +33,13 @@ import sys
 from pathlib import Path
 from tubelet.studies.arms import load_comparison
 from tubelet.studies.execute import execute
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.workers import Workers
 from tubelet.session.session import Session
 if __name__ == "__main__":
     with Workers(["cpu"], 1, Session()) as workers:
-        materials = Materials(load_comparison(sys.argv[1]), Path(sys.argv[2]))
-        execute(materials, workers, Session())
+        assets = Assets(load_comparison(sys.argv[1]), Path(sys.argv[2]))
+        execute(assets, workers, Session())
 """
 
 
@@ -58,7 +58,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Comparison, Path
 Finished = tuple[Comparison, Path, Executed, InThisProcess, list[str]]
 
 
-def result_of(finished: Finished) -> Result:
+def result_of(finished: Finished) -> ComparisonResult:
     comparison, _, executed, _, _ = finished
     return gather(comparison, executed, made_up_costs(comparison))
 
@@ -154,8 +154,8 @@ def test_moved_before_it_is_done_it_goes_on_to_the_same_numbers(finished: Finish
 
     def job_in(folder: Path) -> Job:
         comparison = load(folder)
-        materials = Materials(comparison, folder / "out")
-        return make_job(comparison, materials, "volumes", expected.arm, expected.setting, expected.seed, is_tested=True)
+        assets = Assets(comparison, folder / "out")
+        return make_job(comparison, assets, "volumes", expected.arm, expected.setting, expected.seed, is_tested=True)
 
     here, there = tmp_path / "here", tmp_path / "there"
     here.mkdir()

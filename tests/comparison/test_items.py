@@ -14,7 +14,7 @@ from tubelet.evaluation.scores import scores_csv
 from tubelet.protocol import Protocol
 from tubelet.studies.convergence import area_under_curve, steps_to
 from tubelet.studies.items import (
-    Scores,
+    ItemScores,
     draw_weights,
     on_common_items,
     read_scores,
@@ -24,12 +24,12 @@ from tubelet.tasks.choose import task_of
 from tubelet.tasks.single_label import compute_metrics
 
 
-def scores_of(num_items: int, num_classes: int) -> Scores:
+def scores_of(num_items: int, num_classes: int) -> ItemScores:
     rng = np.random.default_rng(num_classes)
     # Two digits: some scores are equal.
     first = rng.integers(1, 40, (num_items, num_classes)) / 100
     probs = first / first.sum(axis=1, keepdims=True)
-    return Scores(
+    return ItemScores(
         names=tuple(map(str, range(num_items))),
         items=tuple((str(i), "", "") for i in range(num_items)),
         classes=tuple(f"class {i}" for i in range(num_classes)),
@@ -62,7 +62,9 @@ def test_runs_meet_on_the_items_that_all_of_them_scored() -> None:
         rows = [row for row in range(6) if row != lost]
         names, items = zip(*((whole.names[row], whole.items[row]) for row in rows), strict=True)
         lacking.append(
-            Scores(names=names, items=items, classes=whole.classes, labels=whole.labels[rows], probs=whole.probs[rows])
+            ItemScores(
+                names=names, items=items, classes=whole.classes, labels=whole.labels[rows], probs=whole.probs[rows]
+            )
         )
     found = on_common_items([whole, *lacking])
     for run in found:

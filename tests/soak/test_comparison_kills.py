@@ -25,19 +25,19 @@ from typing import Any
 
 import pytest
 
-from tiny_comparison import WITH_MATERIALS, write_comparison
+from tiny_comparison import WITH_ASSETS, write_comparison
 
 RESULTS = Path(__file__).parents[2] / "docs" / "results" / "comparison_kills.json"
 NUM_KILLS = 10
 IMPORTS_SECONDS = 4.0
 # Runs of some seconds, whose states are written every few steps.
 CONTENT: dict[str, Any] = {
-    **WITH_MATERIALS,
+    **WITH_ASSETS,
     "generated": {
         "motion": {"counts": {"train": 64, "val": 16, "test": 16}, "size_pixels": 32, "num_frames": 8},
         "shapes": {"counts": {"train": 50, "val": 10}, "size_pixels": 32, "num_frames": 8, "classes": "shapes"},
     },
-    "fields": {**WITH_MATERIALS["fields"], "training.num_epochs": 25, "training.checkpoint_every_steps": 5},
+    "fields": {**WITH_ASSETS["fields"], "training.num_epochs": 25, "training.checkpoint_every_steps": 5},
     "num_seeds": 5,
 }
 

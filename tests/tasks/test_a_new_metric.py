@@ -23,7 +23,7 @@ from tubelet.errors import ConfigError
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.report.comparison import write_comparison_report
 from tubelet.report.run import write_run_report
-from tubelet.runs.result import Outcome
+from tubelet.runs.result import RunResult
 from tubelet.studies.results import gather
 from tubelet.studies.sweep import parse_axes, run_sweep
 from tubelet.tasks.class_scores import ClassScores
@@ -131,9 +131,9 @@ def test_a_sweep_takes_the_lowest_mean(tmp_path: Path) -> None:
     def make(values: tuple[tuple[str, str], ...], seed: int) -> Recipe:
         return load_recipe("adrenalmnist3d/vivit_ti_joint", [*values, ("seed", str(seed))])
 
-    def carry_out(recipe: Recipe, folder: Path) -> Outcome:
+    def carry_out(recipe: Recipe, folder: Path) -> RunResult:
         metrics = {"brier": recipe.optim.lr, "top1": recipe.optim.lr}
-        return Outcome(key="k", diverged=None, metrics=metrics, num_steps=1, train_seconds=1.0)
+        return RunResult(key="k", diverged=None, metrics=metrics, num_steps=1, train_seconds=1.0)
 
     axes = parse_axes(["optim.lr=0.1,0.01"])
     best = {metric: run_sweep(axes, [0], make, carry_out, tmp_path, metric=metric).best for metric in ("brier", "top1")}

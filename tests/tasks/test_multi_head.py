@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from tubelet.errors import DataError
-from tubelet.tasks.multi_head import compute_action_metrics
+from tubelet.tasks.actions import action_scores
+from tubelet.tasks.multi_head import action_metrics
 from tubelet.tasks.single_label import compute_metrics
 
 NAMES = (("tap", "plate", "door"), ("take", "open"))
@@ -30,7 +31,7 @@ def measure(best: list[tuple[int, int]], true: list[list[int]], **options: objec
     for i, (head, columns) in enumerate((("noun", slice(0, 3)), ("verb", slice(3, 5)))):
         known = labels[:, i] >= 0
         heads[head] = compute_metrics(probs[known, columns], labels[known, i], NAMES[i])
-    return compute_action_metrics(probs, labels, NAMES, heads, **options)  # type: ignore[arg-type]
+    return action_metrics(action_scores(probs, labels, NAMES, heads, **options))  # type: ignore[arg-type]
 
 
 def test_an_action_is_right_where_every_head_is() -> None:

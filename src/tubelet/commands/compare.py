@@ -30,9 +30,9 @@ from tubelet.report.comparison_tables import warnings
 from tubelet.session.device import Device, choose_device
 from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison, Dataset, Fields, list_comparisons, load_comparison
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed, execute
-from tubelet.studies.results import Result, gather
+from tubelet.studies.results import ComparisonResult, gather
 from tubelet.studies.timing import Cost, measure_costs
 from tubelet.studies.workers import Workers
 
@@ -88,15 +88,15 @@ def main(argv: list[str]) -> int:
         return 0
     comparison, devices = chosen(options), process_devices(options)
     out = options.out or Path("comparisons") / folder_name(options, comparison)
-    materials = Materials(comparison, out)
-    materials.check(generated=False)  # before anything is written
+    assets = Assets(comparison, out)
+    assets.check(generated=False)  # before anything is written
     _open_folder(comparison, out, torch.device(devices[0]).type)
     command = shlex.join(["tubelet", "compare", *argv])
     try:
         with ConsoleProgress(out.name) as progress:
             session = Session(device=torch.device(devices[0]), progress=progress)
             with session.signals:
-                result = run(materials, devices, session)
+                result = run(assets, devices, session)
     except Stopped as stop:
         raise Stopped(f"{out}: {stop}; go on with `{command}`", stop.signal_number) from None
     content = config.to_dict(result) | {"command": command}
@@ -124,13 +124,13 @@ def chosen(options: Options) -> Comparison:
     return load_comparison(options.name, size=size, overrides=overrides)
 
 
-def run(materials: Materials, devices: list[str], session: Session) -> Result:
+def run(assets: Assets, devices: list[str], session: Session) -> ComparisonResult:
     """Make all runs, then measure times, on the device of the session."""
     num_threads = 1  # whatever --jobs is: numbers must not depend on it
     with Workers(devices, num_threads, session) as workers:
-        executed = execute(materials, workers, session)
-    costs = _costs(executed, materials.out, num_threads, session)
-    return gather(materials.comparison, executed, costs)
+        executed = execute(assets, workers, session)
+    costs = _costs(executed, assets.out, num_threads, session)
+    return gather(assets.comparison, executed, costs)
 
 
 def _costs(executed: Executed, out: Path, num_threads: int, session: Session) -> dict[str, dict[str, Cost]]:
@@ -255,7 +255,7 @@ def _check_kin(comparison: Comparison, there: Mapping[str, Any], out: Path) -> N
             )
 
 
-def print_result(result: Result) -> None:
+def print_result(result: ComparisonResult) -> None:
     """Print a row per arm, a sentence per contrast, and the limits of both."""
     console = output_console()
     for protocol in result.protocols:

@@ -17,7 +17,7 @@ from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.inference.predictor import Classifier, load
 from tubelet.recipe import load_recipe
 from tubelet.report.run import Example, write_run_report
-from tubelet.runs.run import RunResult, run_recipe
+from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.device import Device, choose_device
 from tubelet.session.session import Session
 
@@ -73,7 +73,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def train(name: str, data: Path, options: Options) -> RunResult:
+def train(name: str, data: Path, options: Options) -> CompletedRun:
     """One of the three runs; a finished one is only tested again, a stopped one goes on."""
     overrides = [("data.source", json.dumps(str(data)))]
     if options.epochs is not None:
@@ -101,7 +101,7 @@ def example_of(classifier: Classifier, file: Path) -> Example:
     )
 
 
-def print_results(results: dict[str, RunResult], example: Example) -> None:
+def print_results(results: dict[str, CompletedRun], example: Example) -> None:
     table = Table(title="eight motions on held-out videos; chance is 12.5 %, frames without order at most 50 %")
     shares = {name: _shares(result) for name, result in results.items()}
     titles = next(iter(shares.values()))
@@ -126,6 +126,6 @@ def print_results(results: dict[str, RunResult], example: Example) -> None:
     print(f"prediction for {example.title}: {best}")
 
 
-def _shares(result: RunResult) -> dict[str, str]:
+def _shares(result: CompletedRun) -> dict[str, str]:
     """The metrics that are shares of the videos, by title."""
     return {cell.title: cell.text for cell in result.evaluation.cells("seeds") if cell.unit == "%"}

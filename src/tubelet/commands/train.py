@@ -24,7 +24,7 @@ from tubelet.models import model_config
 from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 from tubelet.report.run import write_run_report
 from tubelet.runs.folder import resume_recipe
-from tubelet.runs.run import RunResult, run_recipe
+from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.device import Device, choose_device
 from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
 from tubelet.session.session import Session
@@ -174,7 +174,7 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
     return recipe, options.out or Path("runs") / run_name(options, recipe)
 
 
-def train_one(recipe: Recipe, folder: Path, session: Session) -> RunResult:
+def train_one(recipe: Recipe, folder: Path, session: Session) -> CompletedRun:
     """Carry out one run with progress on stderr and a summary as the last line; only process 0 prints."""
     with ConsoleProgress(folder.name, is_quiet=not session.processes.is_main) as progress:
         result = run_recipe(recipe, folder, dataclasses.replace(session, progress=progress))
@@ -204,7 +204,7 @@ def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
     return overrides, rest
 
 
-def print_spread(results: list[RunResult]) -> None:
+def print_spread(results: list[CompletedRun]) -> None:
     """Print mean and standard deviation over seeds, with the number of runs and of videos."""
     table = Table(title=f"{results[0].evaluation.split} split, {results[0].evaluation.views} views")
     titles = [cell.title for cell in results[0].evaluation.cells("seeds")]

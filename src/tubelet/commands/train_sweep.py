@@ -18,10 +18,10 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
-from tubelet.runs.result import Outcome, carry_out, content_key
-from tubelet.runs.run import RunResult, run_recipe
+from tubelet.runs.result import RunResult, carry_out, content_key
+from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
-from tubelet.studies.sweep import Axis, Make, Setting, Sweep, Values, parse_axes, run_sweep
+from tubelet.studies.sweep import Axis, GridPoint, Make, Sweep, Values, parse_axes, run_sweep
 from tubelet.tasks.choose import task_of
 
 
@@ -69,19 +69,19 @@ def sweep(request: Request, recipe: Recipe, make: Make, *, as_json: bool) -> int
 def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Sweep:
     fingerprints: dict[str, str] = {}  # of each data that a setting names
 
-    def train(recipe: Recipe, folder: Path) -> Outcome:
+    def train(recipe: Recipe, folder: Path) -> RunResult:
         data = repr((recipe.data.source, recipe.data.manifest))
         if data not in fingerprints:
             fingerprints[data] = read_manifest(recipe.data.path, recipe.data.manifest).fingerprint
         with ConsoleProgress(f"{position} {folder.parent.name}/{folder.name}") as progress:
-            outcome = carry_out(
+            result = carry_out(
                 recipe,
                 folder,
                 content_key(recipe, fingerprints[data], request.folder),
                 Session(device=request.device, progress=progress),
             )
-            progress.note(outcome.diverged or f"validation {metric} {outcome.metrics.get(metric)}")
-        return outcome
+            progress.note(result.diverged or f"validation {metric} {result.metrics.get(metric)}")
+        return result
 
     position = ""
 
@@ -92,7 +92,7 @@ def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Swe
     return run_sweep(axes, request.seeds, make, train, request.folder, metric=metric, on_run=tell)
 
 
-def _tested(request: Request, best: Setting, make: Make, seed: int) -> RunResult:
+def _tested(request: Request, best: GridPoint, make: Make, seed: int) -> CompletedRun:
     """Test a run of the best setting. Its best checkpoint sees the test split only here."""
     folder = request.folder / best.name / f"seed{seed}"
     with ConsoleProgress(f"testing {best.name}/seed{seed}") as progress:
@@ -109,7 +109,7 @@ def _check_folder(folder: Path, axes: Sequence[Axis]) -> None:
         raise ConfigError(f"{folder}: holds a single run, not a sweep over {names}; give another --out")
 
 
-def print_sweep(found: Sweep, tested: Sequence[RunResult]) -> None:
+def print_sweep(found: Sweep, tested: Sequence[CompletedRun]) -> None:
     """Print a row per setting with the best marked, then its test metrics."""
     table = Table(title=f"validation {found.metric} of {found.num_seeds} seeds per setting")
     for axis, _ in found.settings[0].values:

@@ -25,7 +25,7 @@ class CostRow:
     model: str
     frames: int
     size: tuple[int, int]  # height and width in pixels
-    views: str | None  # temporal clips x spatial crops, as the source tests; none: it does not say
+    views: str | None  # temporal clips x spatial crops, as the source tests; None means that it does not say
     parameters: int
     gmacs_per_view: float
     published: PublishedCost | None

@@ -1,4 +1,4 @@
-"""How good a model is on a split: every video through the one prediction path, counted exactly once."""
+"""Evaluates a model on a split. Every video goes through the one prediction path and counts exactly once."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tubelet.types import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """Metrics with what they are worth nothing without: how many videos, which views, what failed."""
+    """The metrics of a model on a split, with the number of videos, the views and the failures they depend on."""
 
     task: Classification
     metrics: Values  # what the task measures, by key
@@ -58,7 +58,7 @@ class Evaluation:
 
     @property
     def summary(self) -> str:
-        """One line that never separates an accuracy from its protocol."""
+        """The metrics with their protocol in one line."""
         return (
             f"{self.split}: {self.task.headline(self.metrics)} "
             f"({self.num_videos} videos, {self.views} views, {len(self.failed)} failed; {self.baseline})"
@@ -79,7 +79,7 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Scored:
-    """What one process has scored: rows of the manifest, ascending, with their probabilities and labels."""
+    """The scores of one process: ascending rows of the manifest with their probabilities and targets."""
 
     rows: tuple[int, ...]
     probs: Tensor  # rows x K; empty where there is no row
@@ -113,9 +113,10 @@ def evaluate(
         split: its name, for messages and results.
         precision: bf16 computes under autocast.
         mode: how clips go through a model with a per-frame stage (``tubelet.inference.views``).
-        train: the training split, whose most frequent class is the majority baseline; none: that of this split.
+        train: the training split, whose most frequent class is the majority baseline. None means that it is that of
+            this split.
         failure_budget: share of the videos that may be unreadable (``tubelet.data.manifest.failure_budget``).
-        out: folder where ``unreadable.csv`` lists them; none: nowhere.
+        out: folder for ``unreadable.csv``, which lists them. None means that no file is written.
 
     Raises:
         Stopped: a signal asked this process to stop.

@@ -1,4 +1,4 @@
-"""``scores.csv``: what a model said about every video of a split, one row per video and one column per class.
+"""Writes ``scores.csv``: one row per video of a split, one column per class.
 
 one head         path, start_seconds, end_seconds, label, predicted, then the classes
 several heads    ..., HEAD and HEAD_predicted of each, then HEAD:CLASS; empty where a video has no label of a head

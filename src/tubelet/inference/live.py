@@ -48,11 +48,11 @@ class Watcher:
         drop: "oldest" leaves out the oldest waiting frame when the model is slower than the source; "never" lets the
             source wait, which a pipe and a file do.
         retries: attempts to connect in a row that may fail before giving up.
-        ends: whether the end of the source is the end; else it is connected to again. None: as the source says; an
-            answer over HTTP without a length is connected to again, and is over when it then begins with the same
+        ends: whether the end of the source is the end; else it is connected to again. None means as the source says:
+            an answer over HTTP without a length is connected to again, and is over when it then begins with the same
             picture, as a recording does and a camera does not.
         silent_seconds: without a frame for so long, this is reported.
-        report: is told, in one line each, what goes wrong.
+        report: called with one line for each thing that goes wrong.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Watcher:
         self.silent_seconds, self.top_k, self.report = silent_seconds, top_k, report
         self.health = Health()
         self._started = time.monotonic()
-        self._told_lag = 0.0  # the lag of which was last told
+        self._reported_lag = 0.0  # the lag that was reported last
         # Of the connection before, where that decides whether this is the end:
         self._first_picture: Tensor | None = None
 
@@ -166,7 +166,7 @@ class Watcher:
             raise _SamePicture
 
     def _patiently(self, get: Callable[[float], Found]) -> Found:
-        """What ``get(timeout)`` gives in the end; how long nothing has come is told."""
+        """What ``get(timeout)`` gives in the end; reports how long nothing has come."""
         step, silent = min(1.0, self.silent_seconds), 0.0
 
         while True:
@@ -190,9 +190,9 @@ class Watcher:
         self.health.lag_seconds = lag = max(0.0, time.monotonic() - reader.first_came - segment.end_seconds)
         window = segment.end_seconds - segment.start_seconds
         if lag <= window:
-            self._told_lag = 0.0
-        elif lag >= 2 * self._told_lag:
-            self._told_lag = lag
+            self._reported_lag = 0.0
+        elif lag >= 2 * self._reported_lag:
+            self._reported_lag = lag
             self.report(f"{lag:.1f} s behind real time, more than a window of {window:.1f} s")
 
 

@@ -67,9 +67,9 @@ class Classifier:
         Args:
             source: a video file or ``.npy`` volume, a uint8 array ``[T, H, W, C]`` (or ``[T, H, W]``), or a uint8
                 tensor ``[C, T, H, W]``; RGB.
-            start_seconds: with ``end_seconds``, the segment to look at; none: the whole source.
+            start_seconds: with ``end_seconds``, the segment to look at. None means the whole source.
             fps: frames per second of an array or tensor, needed where the protocol samples by time.
-            top_k: how many labels to give, of each head and of the actions; none: all.
+            top_k: how many labels to give, of each head and of the actions. None means all.
 
         Raises:
             DataError: the source cannot be read as the protocol asks.

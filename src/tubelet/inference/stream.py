@@ -35,7 +35,7 @@ class StreamingClassifier:
         plan: from :func:`tubelet.inference.windows.plan_windows`.
         frames_per_batch: samples that go through the model together. 1 gives every window as soon as it is whole;
             more is faster for footage that is there already.
-        top_k: labels per segment; none: all.
+        top_k: labels per segment. None means all.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class StreamingClassifier:
     def push_one(self, picture: Picture, seconds: float, number: int | None = None) -> list[Segment]:
         """As :meth:`push`, for one frame whose pixels are made only if they are wanted.
 
-        ``number`` is that of the frame in its source, where some were left out; none: the next one.
+        ``number`` is that of the frame in its source, where some were left out. None means the next one.
         """
         if self._closed:
             raise DataError("the stream is closed; make a new StreamingClassifier for another one")

@@ -52,10 +52,11 @@ def plan_windows(
     """The plan nearest to what is asked.
 
     Args:
-        window_seconds: length of a window; none: what one clip of the protocol spans.
-        hop_seconds: from one window to the next, rounded to whole tubelets; none: a window, side by side.
-        sample_fps: frames per second that enter the model, so that a longer window has more of them; none: every
-            window has the protocol's number of frames, spread over it.
+        window_seconds: length of a window. None means what one clip of the protocol spans.
+        hop_seconds: from one window to the next, rounded to whole tubelets. None means a window, so that they lie
+            side by side.
+        sample_fps: frames per second that enter the model, so that a longer window has more of them. None
+            means that every window has the protocol's number of frames, spread over it.
         source_fps: rate of the source, which a protocol with ``frame_stride`` needs where no window is given.
 
     Raises:
@@ -92,7 +93,7 @@ def plan_whole(
 
     Args:
         timestamps: of the film's frames, in seconds.
-        sample_fps: frames per second that enter the model; none: the protocol's rate.
+        sample_fps: frames per second that enter the model. None means the protocol's rate.
         source_fps: rate of the film, which a protocol with ``frame_stride`` needs where no ``sample_fps`` is given.
 
     Raises:

@@ -20,7 +20,7 @@ from tubelet.report.mistakes import Mistake, mistakes
 from tubelet.report.run import environment, versions
 from tubelet.studies.arms import Comparison
 from tubelet.studies.items import COMPARED
-from tubelet.studies.results import ArmResult, ProtocolResult, Result
+from tubelet.studies.results import ArmResult, ComparisonResult, ProtocolResult
 from tubelet.tasks.task import LOSS
 
 HTML, MARKDOWN = "report.html", "report.md"
@@ -42,7 +42,7 @@ class Section:
     mistakes: tuple[Mistake, ...]
 
 
-def write_comparison_report(out: Path, result: Result, comparison: Comparison, *, command: str) -> Path:
+def write_comparison_report(out: Path, result: ComparisonResult, comparison: Comparison, *, command: str) -> Path:
     """Write ``report.html`` and ``report.md`` in the folder of the comparison, and return the first.
 
     Args:
@@ -72,7 +72,7 @@ def write_comparison_report(out: Path, result: Result, comparison: Comparison, *
     return out / HTML
 
 
-def _section(result: Result, protocol: ProtocolResult, found: Mapping[str, tuple[Mistake, ...]]) -> Section:
+def _section(result: ComparisonResult, protocol: ProtocolResult, found: Mapping[str, tuple[Mistake, ...]]) -> Section:
     is_tuned = protocol.protocol == "tuned"
     shown = [views.results(result, protocol)]
     if protocol.contrasts:
@@ -91,7 +91,7 @@ def _section(result: Result, protocol: ProtocolResult, found: Mapping[str, tuple
     )
 
 
-def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str, Markup]]:
+def _panels(result: ComparisonResult, protocol: ProtocolResult) -> Iterator[tuple[str, str, Markup]]:
     """Title, description and SVG of each plot."""
     salt, metric = f"{protocol.dataset}-{protocol.protocol}", protocol.metric
     is_lower_better = COMPARED.decisive(metric).is_lower_better
@@ -119,23 +119,23 @@ def _panels(result: Result, protocol: ProtocolResult) -> Iterator[tuple[str, str
             for series, arm in enumerate(protocol.arms)
             if arm.arm in of_arm and (found := arm.test.get(metric)) is not None
         ]
-        said = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
+        text = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
         svg = plots.accuracy_against_cost(
             points, x_label=unit, y_label=metric, salt=f"{salt}-{name}", is_lower_better=is_lower_better
         )
-        yield f"Test {metric} against {name}", said, svg
+        yield f"Test {metric} against {name}", text, svg
     if points := list(_points_of_views(result, protocol)):
-        said = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
+        text = "; ".join(f"{protocol.arms[p.series].arm}: {p.value:.3f} at {p.cost:.4g}" for p in points)
         svg = plots.accuracy_against_cost(
             points, x_label="GMACs per video", y_label=metric, salt=f"{salt}-views", is_lower_better=is_lower_better
         )
-        yield f"Test {metric} with more temporal views", said, svg
+        yield f"Test {metric} with more temporal views", text, svg
     times = {arm.arm: _step_times(result, protocol, arm) for arm in protocol.arms}
-    said = "; ".join(f"{name}: {value:.1f} ms" for name, (value, _, _) in times.items())
-    yield "Time of a training step", said, plots.bars(times, x_label="milliseconds", salt=f"{salt}-times")
+    text = "; ".join(f"{name}: {value:.1f} ms" for name, (value, _, _) in times.items())
+    yield "Time of a training step", text, plots.bars(times, x_label="milliseconds", salt=f"{salt}-times")
 
 
-def _points_of_views(result: Result, protocol: ProtocolResult) -> Iterator[plots.Point]:
+def _points_of_views(result: ComparisonResult, protocol: ProtocolResult) -> Iterator[plots.Point]:
     for series, arm in enumerate(protocol.arms):
         gmacs = result.costs[protocol.dataset][arm.arm].gmacs
         for number, found in arm.views.items():
@@ -144,13 +144,13 @@ def _points_of_views(result: Result, protocol: ProtocolResult) -> Iterator[plots
             yield plots.Point(series=series, cost=gmacs * int(number), value=found.mean, low=found.low, high=found.high)
 
 
-def _step_times(result: Result, protocol: ProtocolResult, arm: ArmResult) -> tuple[float, float, float]:
+def _step_times(result: ComparisonResult, protocol: ProtocolResult, arm: ArmResult) -> tuple[float, float, float]:
     """Milliseconds: median and quartiles of the rounds."""
     cost = result.costs[protocol.dataset][arm.arm]
     return 1000 * cost.step_seconds, 1000 * cost.step_spread[0], 1000 * cost.step_spread[1]
 
 
-def _matrices(result: Result, protocol: ProtocolResult) -> Iterator[tuple[int, ArmResult, tables.Confusion]]:
+def _matrices(result: ComparisonResult, protocol: ProtocolResult) -> Iterator[tuple[int, ArmResult, tables.Confusion]]:
     """The confusion matrix of each arm, all its runs together."""
     for series, arm in enumerate(protocol.arms):
         each = [run.confusion for run in arm.runs if run.confusion]

@@ -1,6 +1,6 @@
 """Plots of a comparison: every run, learning curves with bands, accuracy against cost, times as bars; inline SVG.
 
-Arms are told apart by color and marker; from the seventh on, markers are hollow and lines dashed.
+Each arm has its color and marker. From the seventh on, markers are hollow and lines dashed.
 """
 
 from __future__ import annotations

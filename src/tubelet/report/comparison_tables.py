@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from tubelet.published import published_results
 from tubelet.report import numbers
 from tubelet.studies.arms import Comparison
-from tubelet.studies.items import COMPARED
-from tubelet.studies.results import ArmResult, ProtocolResult, Result, difference_name
+from tubelet.studies.items import COMPARED, difference_name
+from tubelet.studies.results import ArmResult, ComparisonResult, ProtocolResult
 from tubelet.studies.statistics import Interval, p_text
 from tubelet.studies.timing import Cost
 
@@ -26,7 +26,7 @@ class Table:
     rows: tuple[tuple[str, str, tuple[str, ...]], ...]  # name, about, cells
 
 
-def results(result: Result, protocol: ProtocolResult) -> Table:
+def results(result: ComparisonResult, protocol: ProtocolResult) -> Table:
     """What each arm reaches on the test split and what it costs."""
     costs = result.costs[protocol.dataset]
     metrics = protocol.shown_metrics
@@ -61,7 +61,7 @@ def results(result: Result, protocol: ProtocolResult) -> Table:
     )
 
 
-def convergence(result: Result, protocol: ProtocolResult) -> Table:
+def convergence(result: ComparisonResult, protocol: ProtocolResult) -> Table:
     """How fast each arm gets where."""
     levels = list(protocol.arms[0].steps_to)
     columns = [f"area under validation {protocol.metric}"]
@@ -85,7 +85,7 @@ def convergence(result: Result, protocol: ProtocolResult) -> Table:
     )
 
 
-def test_views(result: Result, protocol: ProtocolResult) -> Table:
+def test_views(result: ComparisonResult, protocol: ProtocolResult) -> Table:
     """The metric with each number of temporal views."""
     numbers_of_views = list(protocol.arms[0].views)
     rows = []
@@ -119,7 +119,7 @@ def published(source: str) -> Table:
     return Table(title=source, note=note, columns=(*columns, "GMACs", "parameters, M"), rows=tuple(rows))
 
 
-def contrasts(result: Result, protocol: ProtocolResult) -> Table:
+def contrasts(result: ComparisonResult, protocol: ProtocolResult) -> Table:
     """The pairs that are judged, with their numbers."""
     rows = []
     for found in protocol.contrasts:
@@ -155,7 +155,7 @@ def contrasts(result: Result, protocol: ProtocolResult) -> Table:
     )
 
 
-def starts(result: Result) -> Table:
+def starts(result: ComparisonResult) -> Table:
     """The models that arms start from, and what they know."""
     metrics = [metric.key for metric in COMPARED.columns("comparison")]
     rows = [
@@ -174,7 +174,7 @@ def starts(result: Result) -> Table:
     )
 
 
-def looks(result: Result, comparison: Comparison) -> Table:
+def looks(result: ComparisonResult, comparison: Comparison) -> Table:
     """What tuning took, and where it ended."""
     rows = []
     for look in result.looks:
@@ -204,8 +204,8 @@ def looks(result: Result, comparison: Comparison) -> Table:
     )
 
 
-def warnings(result: Result) -> Iterator[str]:
-    """What stands between the tables and a right conclusion."""
+def warnings(result: ComparisonResult) -> Iterator[str]:
+    """Facts that keep a reader from a wrong conclusion."""
     for protocol in result.protocols:
         for arm in protocol.arms:
             where = f"{arm.arm} on {protocol.dataset} ({protocol.protocol})"
@@ -230,7 +230,7 @@ def _unread(where: str, arm: ArmResult) -> Iterator[str]:
         yield f"{where}: {videos} could not be read in a run (listed in its unreadable.csv)."
 
 
-def split_sizes(result: Result, dataset: str) -> str:
+def split_sizes(result: ComparisonResult, dataset: str) -> str:
     """``1,188 train, 98 val, 298 test``; ``100 to 1,188 train`` where arms differ in it."""
     texts = {name: f"{a:,}" if a == b else f"{a:,} to {b:,}" for name, (a, b) in result.splits[dataset].items()}
     return ", ".join(f"{text} {name}" for name, text in texts.items())

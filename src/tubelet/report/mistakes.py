@@ -18,10 +18,10 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.recipe import load_recipe
 from tubelet.report.plots import jpeg
 from tubelet.studies.arms import Comparison
-from tubelet.studies.assets import Materials
-from tubelet.studies.items import Item, Scores, item_of, on_common_items, read_scores
+from tubelet.studies.assets import Assets
+from tubelet.studies.items import ItemScores, TestItem, item_of, on_common_items, read_scores
 from tubelet.studies.jobs import TEST
-from tubelet.studies.results import ArmResult, ProtocolResult, Result
+from tubelet.studies.results import ArmResult, ComparisonResult, ProtocolResult
 
 PER_ARM = 2
 MAX_FRAMES = 8  # of a filmstrip
@@ -35,24 +35,24 @@ class Mistake:
     arm: str
     name: str  # of the file, and of the entry in it
     true_label: str
-    said: str  # the wrong answer that the arm's runs give most often
+    predicted: str  # the wrong answer that the arm's runs give most often
     num_wrong: int  # runs of the arm, whatever they answer
     num_runs: int
     others_right: float  # share of the other arms' runs
     images: tuple[tuple[str, str], ...]  # (alternative text, data address)
 
 
-def mistakes(out: Path, result: Result, comparison: Comparison) -> dict[str, tuple[Mistake, ...]]:
+def mistakes(out: Path, result: ComparisonResult, comparison: Comparison) -> dict[str, tuple[Mistake, ...]]:
     """The most telling mistakes of each arm, by dataset, at its own best setting.
 
     Args:
         out: folder of the comparison, which holds the runs.
     """
-    materials = Materials(comparison, out)
-    return {p.dataset: tuple(_of(out, p, materials)) for p in result.protocols if p.protocol == "tuned"}
+    assets = Assets(comparison, out)
+    return {p.dataset: tuple(_of(out, p, assets)) for p in result.protocols if p.protocol == "tuned"}
 
 
-def _of(out: Path, protocol: ProtocolResult, materials: Materials) -> Iterator[Mistake]:
+def _of(out: Path, protocol: ProtocolResult, assets: Assets) -> Iterator[Mistake]:
     scores = _scores(out, protocol)
     wrong = {arm: np.mean([_is_wrong(s) for s in of_arm], axis=0) for arm, of_arm in scores.items() if of_arm}
     for series, arm in enumerate(protocol.arms):
@@ -63,12 +63,12 @@ def _of(out: Path, protocol: ProtocolResult, materials: Materials) -> Iterator[M
         for item in np.argsort(-excess, kind="stable")[:PER_ARM]:
             if wrong[arm.arm][item] >= 0.5 and excess[item] > 0:
                 right = float(1 - np.mean([share[item] for share in others]))
-                manifest = materials.manifest(protocol.dataset, arm.arm).split("test")
+                manifest = assets.manifest(protocol.dataset, arm.arm).split("test")
                 yield _mistake(out, series, arm, manifest, scores[arm.arm], int(item), right)
 
 
 def _mistake(
-    out: Path, series: int, arm: ArmResult, manifest: Manifest, scores: list[Scores], item: int, others_right: float
+    out: Path, series: int, arm: ArmResult, manifest: Manifest, scores: list[ItemScores], item: int, others_right: float
 ) -> Mistake:
     answers = [int(of_run.probs[item].argmax()) for of_run in scores]
     label, classes = int(scores[0].labels[item]), scores[0].classes
@@ -79,7 +79,7 @@ def _mistake(
         arm=arm.arm,
         name=Path(scores[0].names[item]).name,
         true_label=classes[label],
-        said=classes[max(set(wrong), key=wrong.count)],
+        predicted=classes[max(set(wrong), key=wrong.count)],
         num_wrong=len(wrong),
         num_runs=len(answers),
         others_right=others_right,
@@ -87,8 +87,8 @@ def _mistake(
     )
 
 
-def _images(run: Path, manifest: Manifest, item: Item) -> Iterator[tuple[str, str]]:
-    """Frames of the middle view of a test clip, by the protocol of a run; none of a feature store."""
+def _images(run: Path, manifest: Manifest, item: TestItem) -> Iterator[tuple[str, str]]:
+    """Frames of the middle view of a test clip, by the protocol of a run. A feature store has no frames."""
     if manifest.layout == LAYOUT:
         return
     recipe = load_recipe(str(run / "recipe.yaml"))
@@ -104,16 +104,16 @@ def _images(run: Path, manifest: Manifest, item: Item) -> Iterator[tuple[str, st
         yield f"frame {index + 1} of {len(frames)}", jpeg(np.ascontiguousarray(frames[index]))
 
 
-def _scores(out: Path, protocol: ProtocolResult) -> dict[str, list[Scores]]:
+def _scores(out: Path, protocol: ProtocolResult) -> dict[str, list[ItemScores]]:
     """Of each arm's runs that did not diverge, on the items that all of them scored."""
     sound = [(arm.arm, run) for arm in protocol.arms for run in arm.runs if run.diverged is None]
     found = [read_scores(out / run.folder / TEST.with_name("scores.csv")) for _, run in sound]
-    scores: dict[str, list[Scores]] = {arm.arm: [] for arm in protocol.arms}
+    scores: dict[str, list[ItemScores]] = {arm.arm: [] for arm in protocol.arms}
     for (arm, _), of_run in zip(sound, on_common_items(found) if found else [], strict=True):
         scores[arm].append(of_run)
     return scores
 
 
-def _is_wrong(scores: Scores) -> NDArray[np.bool_]:
+def _is_wrong(scores: ItemScores) -> NDArray[np.bool_]:
     wrong: NDArray[np.bool_] = scores.probs.argmax(axis=1) != scores.labels
     return wrong

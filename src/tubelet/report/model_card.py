@@ -1,7 +1,8 @@
 """The model card of a checkpoint: README.md with the front matter that huggingface.co reads, made from the record.
 
-Every figure comes from the record or from a ``metrics.json``, with its views, its number of videos and its failed
-files; what is not known is said so. Format: huggingface.co/docs/hub/model-cards (``model-index`` for the metrics).
+Every figure comes from the record or from a ``metrics.json``, and stands beside its views, its number of videos and its
+failed files. The card names what is not known. Format: huggingface.co/docs/hub/model-cards (``model-index`` for the
+metrics).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def model_card(record: Record, metrics: Mapping[str, Any] | None, repo: str, lic
     """The text of README.md.
 
     Args:
-        metrics: the content of ``metrics.json``; none: the card says that the model was not evaluated.
+        metrics: the content of ``metrics.json``. None means that the model was not evaluated, and the card says so.
         repo: ``owner/name`` under which it will be found.
         license_name: in place of the one in the record.
     """

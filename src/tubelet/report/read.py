@@ -1,4 +1,4 @@
-"""A run folder as the report needs it. What a run does not have yet is noted, not an error; a damaged file is one.
+"""Reads a run folder for the report. A missing file becomes a note, a damaged file is an error.
 
 Layout: ``recipe.yaml``, ``log.csv`` and ``validation.csv`` (one row per step and per validation),
 ``unreadable.csv`` (training videos that could not be read), ``best/`` or ``last/`` (``model.safetensors``,
@@ -32,8 +32,8 @@ RUN_KEYS = ("split", "num_failed", "failed", "views", "averaging")  # of metrics
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
-    """What one run folder holds."""
+class RunFolder:
+    """The content of one run folder."""
 
     name: str
     path: Path
@@ -49,7 +49,7 @@ class Run:
     notes: list[str] = field(default_factory=list)  # what is missing, one line each
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path) -> RunFolder:
     """Read the run folder ``path``. The split reported is test, else val, else the first by name.
 
     Raises:
@@ -78,7 +78,7 @@ def read_run(path: Path) -> Run:
     recipe = load_yaml(recipe_file) if recipe_file.is_file() else {}
     if not recipe:
         notes.append("No recipe.yaml: the settings of this run are not known.")
-    return Run(
+    return RunFolder(
         name=path.resolve().name,
         path=path,
         model=record.model_name if record else _model_name(recipe),

@@ -20,7 +20,7 @@ from markupsafe import Markup
 from tubelet.errors import TubeletError
 from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
-from tubelet.report.read import Run, read_run
+from tubelet.report.read import RunFolder, read_run
 from tubelet.runs.folder import package_versions
 from tubelet.tasks.choose import TASKS
 from tubelet.tasks.classification import Classification
@@ -98,7 +98,7 @@ def environment(*, is_html: bool = True) -> Environment:
     return made
 
 
-def _named(run: Run, index: int, paths: Sequence[Path]) -> Run:
+def _named(run: RunFolder, index: int, paths: Sequence[Path]) -> RunFolder:
     """The run, with its parent folder in the name where another of the report has the same."""
     if sum(path.resolve().name == run.name for path in paths) == 1:
         return run
@@ -114,7 +114,7 @@ def _rows(facts: Sequence[Sequence[tables.Fact]]) -> list[tuple[str, str, list[t
     return [(label, meaning, [row.get(label) for row in by_label]) for label, meaning in meanings.items()]
 
 
-def _panels(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup]]:
+def _panels(runs: Sequence[RunFolder]) -> Iterator[tuple[str, str, Markup]]:
     """Title, description and SVG of each panel that has something to show."""
     baseline = _baseline(runs)
     with_baseline = {run.task.best for run in runs if run.task.has_baseline_curve}
@@ -133,13 +133,13 @@ def _panels(runs: Sequence[Run]) -> Iterator[tuple[str, str, Markup]]:
             yield name, _describe(runs, key, is_share, level), Markup(svg)
 
 
-def _baseline(runs: Sequence[Run]) -> float | None:
+def _baseline(runs: Sequence[RunFolder]) -> float | None:
     """The majority baseline that all evaluated runs share, if they do."""
     baselines = {_level(run.metrics, run.task) for run in runs if run.metrics}
     return baselines.pop() if len(baselines) == 1 else None
 
 
-def _baseline_title(runs: Sequence[Run]) -> str:
+def _baseline_title(runs: Sequence[RunFolder]) -> str:
     task = _task(runs)
     return task.entry(task.baseline).title
 
@@ -149,7 +149,7 @@ def _level(metrics: Mapping[str, Any], task: type[Classification]) -> float | No
     return level
 
 
-def _curves(runs: Sequence[Run]) -> Iterator[Column]:
+def _curves(runs: Sequence[RunFolder]) -> Iterator[Column]:
     """What is drawn over training steps: values of steps, then metrics that are measured in validations alone."""
     found: dict[str, Column] = {}
     for task in dict.fromkeys(run.task for run in runs):
@@ -160,13 +160,13 @@ def _curves(runs: Sequence[Run]) -> Iterator[Column]:
     yield from found.values()
 
 
-def _task(runs: Sequence[Run]) -> type[Classification]:
+def _task(runs: Sequence[RunFolder]) -> type[Classification]:
     """The task whose words the page uses, where runs are of several: the first of ``TASKS``."""
     evaluated = {run.task for run in runs if run.metrics} or {run.task for run in runs}
     return next(task for task in TASKS if task in evaluated)
 
 
-def _describe(runs: Sequence[Run], key: str, is_share: bool, baseline: float | None) -> str:
+def _describe(runs: Sequence[RunFolder], key: str, is_share: bool, baseline: float | None) -> str:
     """The alternative text of a panel: where each curve starts and ends."""
     parts = []
     for run in runs:
@@ -180,7 +180,7 @@ def _describe(runs: Sequence[Run], key: str, is_share: bool, baseline: float | N
     return "; ".join(parts)
 
 
-def _failed(run: Run) -> Iterator[str]:
+def _failed(run: RunFolder) -> Iterator[str]:
     """A line for each file that could not be read, in training and in the evaluation that is reported."""
     yield from (f"in training: {line}" for line in run.unread)
     if run.metrics:

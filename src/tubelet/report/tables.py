@@ -1,4 +1,4 @@
-"""What the report says about one run, as rows and cells: headline facts, confusion matrix, per-class accuracy.
+"""The rows and cells of a run's report: headline facts, confusion matrix, accuracy per class.
 
 K classes. The page only lays these values out; every number is made here from the run's files.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tubelet.report import numbers
-from tubelet.report.read import Run
+from tubelet.report.read import RunFolder
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Cell, Metric, Unit
 from tubelet.tasks.single_label import SingleLabel
@@ -54,7 +54,7 @@ class Confusion:
     num_mistakes: int
 
 
-def facts(run: Run) -> list[Fact]:
+def facts(run: RunFolder) -> list[Fact]:
     """The headline of one run; every run gives the same labels in the same order, but for Top-5."""
     parameters = "–" if run.num_parameters is None else numbers.parameters(run.num_parameters)
     shape = [Fact("Parameters", parameters), training_time(run)]
@@ -99,7 +99,7 @@ def _videos_facts(m: Mapping[str, Any]) -> Iterator[Fact]:
     yield Fact("Failed files", numbers.count(m["num_failed"]), "", "not among the videos counted")
 
 
-def training_time(run: Run) -> Fact:
+def training_time(run: RunFolder) -> Fact:
     """Time from the first step to the last, validation included, and the share of a step spent waiting for data."""
     if not run.log.get("step"):
         return Fact("Training time", "–", "not logged")
@@ -108,8 +108,8 @@ def training_time(run: Run) -> Fact:
     return Fact("Training time", numbers.duration(run.log["seconds"][-1]), f"{steps}, {waiting} waiting for data")
 
 
-def warnings(runs: Sequence[Run]) -> Iterator[str]:
-    """What stands between the headline and a right conclusion."""
+def warnings(runs: Sequence[RunFolder]) -> Iterator[str]:
+    """Facts that keep a reader from a wrong conclusion."""
     for run in runs:
         if run.unread:
             yield (
@@ -142,14 +142,14 @@ def _no_better_than_nothing(task: type[Classification], m: Mapping[str, Any]) ->
         yield task.warning.format_map({**m, **texts})
 
 
-def _comparable(run: Run, key: str) -> Any:
+def _comparable(run: RunFolder, key: str) -> Any:
     metrics = run.metrics or {}
     if key == "labels":
         return [(head, of_head["labels"]) for head, of_head in run.task.parts(metrics).items()]
     return metrics[key]
 
 
-def confusions(run: Run) -> list[Confusion]:
+def confusions(run: RunFolder) -> list[Confusion]:
     """The matrix of each head that has one. Classes that do not exclude each other have none."""
     parts = {} if run.metrics is None else run.task.parts(run.metrics)
     return [confusion(part, head) for head, part in parts.items() if "confusion" in part]
@@ -180,7 +180,7 @@ def confusion(metrics: Mapping[str, Any], head: str = "") -> Confusion:
     )
 
 
-def per_class(runs: Sequence[Run]) -> list[tuple[str, list[tuple[int, float | None] | None]]]:
+def per_class(runs: Sequence[RunFolder]) -> list[tuple[str, list[tuple[int, float | None] | None]]]:
     """For each class, of several heads as ``head: class``: for each run (videos, accuracy or None), or None where the
     run does not have the class. What stands for accuracy is ``Classification.per_class``."""
     columns = [

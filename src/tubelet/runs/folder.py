@@ -1,4 +1,4 @@
-"""The folder of a run: opened once for one recipe and one state of the data, with what is known about the run.
+"""The folder of a run: it belongs to one recipe and one state of the data, and records facts about the run.
 
 recipe.yaml  run.json (versions, data fingerprint)
 """
@@ -32,7 +32,7 @@ RECIPE, FACTS = "recipe.yaml", "run.json"
 
 @cache
 def package_versions() -> dict[str, str]:
-    """Of the packages that numbers come from, those that are installed."""
+    """Return the versions of the installed packages that influence numbers."""
     names = ("torch", "torchvision", "timm", "av", "numpy", "pillow", "torchcodec", "nibabel")
     found = {}
     for name in names:
@@ -42,10 +42,10 @@ def package_versions() -> dict[str, str]:
 
 
 def resume_recipe(folder: Path) -> Recipe:
-    """The recipe of a run folder.
+    """Load the recipe of a run folder.
 
     Raises:
-        ConfigError: the folder holds no run.
+        ConfigError: The folder holds no run.
     """
     if not (folder / RECIPE).is_file():
         raise ConfigError(f"{folder}: no run to resume here (expected a folder with {RECIPE})")
@@ -124,7 +124,7 @@ def _class_counts(manifest: Manifest) -> dict[str, Any]:
 
 
 def check_shared(folder: Path) -> None:
-    """Raises ConfigError where a process does not see the folder that the first one has opened."""
+    """Raise ConfigError when this process does not see the folder that process 0 opened."""
     if not (folder / RECIPE).is_file():
         raise ConfigError(
             f"{folder}: not to be seen from {socket.gethostname()}; the run folder must lie where all machines see it "

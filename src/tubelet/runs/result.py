@@ -1,7 +1,7 @@
-"""What became of a run, kept beside it: finished with its validation metrics, or diverged.
+"""The result of a run, kept in its folder: finished with its validation metrics, or diverged.
 
-Sweeps and comparisons choose between runs by outcomes. They are measured on the validation split alone; the test split
-is evaluated later, for runs that were chosen. A run with an outcome is never trained again.
+Sweeps and comparisons choose between runs by their results. Results are measured on the validation split alone; the
+test split is evaluated later, for the runs that were chosen. A run with a result is never trained again.
 """
 
 from __future__ import annotations
@@ -30,23 +30,23 @@ _SPEED_ONLY = ("num_workers", "decode_timeout_seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """The end of one training."""
+class RunResult:
+    """How one training ended."""
 
     key: str  # of its recipe and data, see content_key
-    diverged: str | None  # what the loop said when the loss was no longer finite; none: it finished
+    diverged: str | None  # the message, when the loss was no longer finite; None means it finished
     metrics: dict[str, float | None]  # of the best checkpoint on the validation split; empty where it diverged
     num_steps: int  # optimizer steps
     train_seconds: float  # from the first step to the last, validation included
 
 
 def content_key(recipe: Recipe, fingerprint: str, memory: Path) -> str:
-    """16 hex digits that are the same for runs that come to the same weights on one machine.
+    """Return 16 hex digits that are the same for runs that come to the same weights on one machine.
 
     Args:
         fingerprint: of the data.
-        memory: folder of the runs, where it is noted what first weights from files hold: these may be gone when the
-            runs are read again.
+        memory: folder of the runs. It keeps a digest of the files that first weights come from, because they may be
+            gone when the runs are read again.
     """
     content = config.to_dict(recipe)
     content["data"] = {name: value for name, value in content["data"].items() if name not in _SPEED_ONLY}
@@ -80,14 +80,14 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
     return whole.hexdigest()
 
 
-def carry_out(recipe: Recipe, folder: Path, key: str, session: Session) -> Outcome:
-    """Train in ``folder``, or go on there, or read what became of it.
+def carry_out(recipe: Recipe, folder: Path, key: str, session: Session) -> RunResult:
+    """Train in ``folder``, or resume there, or read the result.
 
     Raises:
-        ConfigError: the folder holds a run of another recipe or other data.
-        TubeletError: whatever else ends a run but divergence, which is an outcome.
+        ConfigError: The folder holds a run of another recipe or other data.
+        TubeletError: Whatever else ends a run but divergence, which is a result.
     """
-    known = read_outcome(folder)
+    known = read_result(folder)
     if known is not None:
         if known.key != key:
             raise ConfigError(
@@ -95,33 +95,33 @@ def carry_out(recipe: Recipe, folder: Path, key: str, session: Session) -> Outco
             )
         return known
     try:
-        result = run_recipe(recipe, folder, session, final_split="val")
+        completed = run_recipe(recipe, folder, session, final_split="val")
     except Diverged as error:
-        outcome = Outcome(key=key, diverged=str(error), metrics={}, num_steps=0, train_seconds=0.0)
+        result = RunResult(key=key, diverged=str(error), metrics={}, num_steps=0, train_seconds=0.0)
     else:
-        outcome = Outcome(
+        result = RunResult(
             key=key,
             diverged=None,
-            metrics=_figures(result.evaluation.metrics),
-            num_steps=result.state.step,
-            train_seconds=round(result.state.seconds, 3),
+            metrics=_figures(completed.evaluation.metrics),
+            num_steps=completed.state.step,
+            train_seconds=round(completed.state.seconds, 3),
         )
     folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / FILE, json.dumps(dataclasses.asdict(outcome), indent=2) + "\n")
-    return outcome
+    write_atomically(folder / FILE, json.dumps(dataclasses.asdict(result), indent=2) + "\n")
+    return result
 
 
-def read_outcome(folder: Path) -> Outcome | None:
-    """What became of the run in ``folder``; none: it is not over.
+def read_result(folder: Path) -> RunResult | None:
+    """Read the result of the run in ``folder``. None means it is not over.
 
     Raises:
-        DataError: the file is damaged.
+        DataError: The file is damaged.
     """
     file = folder / FILE
     if not file.is_file():
         return None
     try:
-        return config.from_dict(Outcome, json.loads(file.read_text(encoding="utf-8")))
+        return config.from_dict(RunResult, json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, ConfigError) as error:
         raise DataError(f"{file}: cannot be read ({error}); remove {folder} to run it again") from None
 

@@ -44,7 +44,7 @@ from tubelet.weights.open import open_checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunResult:
+class CompletedRun:
     """What a finished run found; ``evaluation`` is on the test split, or on val where there is no test."""
 
     folder: Path
@@ -58,7 +58,7 @@ class RunResult:
 
 def run_recipe(
     recipe: Recipe, folder: Path, session: Session, *, final_split: Literal["test", "val"] = "test"
-) -> RunResult:
+) -> CompletedRun:
     """Train by ``recipe`` in ``folder`` (resuming what is there), then evaluate the best checkpoint.
 
     Args:
@@ -92,7 +92,7 @@ def run_recipe(
         processes.on_main(lambda: None)  # wait until process 0 wrote the best checkpoint
         split = next((name for name in (final_split, "val", "train") if name in manifest.splits), "train")
         evaluation = _evaluate_best(first.recipe, manifest, folder, folder / "evaluation" / split, split, session)
-    return RunResult(folder=folder, state=state, evaluation=evaluation)
+    return CompletedRun(folder=folder, state=state, evaluation=evaluation)
 
 
 def _train(first: InitializedModel, manifest: Manifest, folder: Path, session: Session) -> TrainingState:

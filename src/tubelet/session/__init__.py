@@ -1,1 +1,1 @@
-"""What a long job runs in: device, processes, progress and stop signals."""
+"""What a long job runs in: device, processes, progress and signals."""

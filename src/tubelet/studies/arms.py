@@ -46,7 +46,7 @@ class Arm:
 class Dataset:
     """What the arms are compared on."""
 
-    base: str | None = None  # recipe that the arms differ from here; none: that of the comparison
+    base: str | None = None  # recipe that the arms differ from here; None means that of the comparison
     fields: Fields = field(default_factory=dict)  # of the recipe, that choose the data
     metric: str | None = None  # in place of the comparison's
     levels: tuple[float, ...] | None = None  # in place of the comparison's
@@ -57,7 +57,7 @@ class Generated:
     """Clips that the comparison writes before it begins (``tubelet.data.synthetic``)."""
 
     counts: dict[str, int]  # clips of each split
-    classes: Literal["motions", "shapes"] = "motions"  # what their labels tell
+    classes: Literal["motions", "shapes"] = "motions"  # what their labels are
     size_pixels: int = 64  # height and width
     num_frames: int = 24  # of a file
     seed: int = 0
@@ -107,9 +107,11 @@ class Comparison:
     num_seeds: int = 5  # final runs of each arm
     fields: Fields = field(default_factory=dict)  # of the recipe, the same for all arms
     one_setting: dict[str, float] | None = None  # the same for all arms, run beside the tuned ones for contrast
-    one_setting_arms: tuple[str, ...] = ()  # the arms that run it; none: all
-    levels: tuple[float, ...] = ()  # values of the metric on the validation split whose steps and seconds are told
-    chosen_arms: tuple[str, ...] = ()  # the arms that run; none: all
+    one_setting_arms: tuple[str, ...] = ()  # the arms that run it; empty means all
+    levels: tuple[
+        float, ...
+    ] = ()  # values of the metric on the validation split to which the report counts steps and seconds
+    chosen_arms: tuple[str, ...] = ()  # the arms that run; empty means all
     test_views: tuple[int, ...] = ()  # numbers of temporal views that final runs are tested with beside their own
     generated: dict[str, Generated] = field(default_factory=dict)  # data that it makes, for ``generated:NAME``
     starts: dict[str, Start] = field(default_factory=dict)  # models that it trains first, for ``start:NAME``
@@ -161,7 +163,7 @@ class Comparison:
         return self.datasets[dataset].metric or self.metric
 
     def levels_on(self, dataset: str) -> tuple[float, ...]:
-        """The values of that metric whose steps and seconds are told."""
+        """The values of that metric to which the report counts steps and seconds."""
         levels = self.datasets[dataset].levels
         return self.levels if levels is None else levels
 

@@ -22,7 +22,7 @@ from tubelet.errors import ConfigError, DataError
 from tubelet.recipe import Recipe
 from tubelet.runs.result import content_key
 from tubelet.studies.arms import FIRST_SEED, GENERATED, START, Comparison, Generated
-from tubelet.studies.items import COMPARED, Item, item_of
+from tubelet.studies.items import COMPARED, TestItem, item_of
 
 NUMBERS = ("no", "one", "two")
 
@@ -35,7 +35,7 @@ class Placed:
     key: str
 
 
-class Materials:
+class Assets:
     """Knows where everything lies below ``out``, and what is in it."""
 
     def __init__(self, comparison: Comparison, out: Path) -> None:
@@ -44,7 +44,7 @@ class Materials:
         self._manifests: dict[tuple[str, str], Manifest] = {}
 
     def generate(self, progress: Callable[[str, int, int], None] = lambda name, done, total: None) -> None:
-        """Write the clips that are missing. ``progress`` is told the set, the clips done and all."""
+        """Write the clips that are missing. ``progress`` gets the set, the clips done and their number."""
         for name in self._needed_sets():
             made = self.comparison.generated[name]
             write_motion_set(
@@ -173,7 +173,7 @@ def _check_splits(dataset: str, manifest: Manifest, metric: str) -> None:
             )
 
 
-def _judged_items(manifest: Manifest) -> list[tuple[Item, tuple[int, ...]]]:
+def _judged_items(manifest: Manifest) -> list[tuple[TestItem, tuple[int, ...]]]:
     return [(item_of(sample), sample.labels) for name in ("val", "test") for sample in manifest.split(name).samples]
 
 

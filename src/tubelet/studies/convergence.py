@@ -18,7 +18,7 @@ def area_under_curve(steps: Sequence[float], values: Sequence[float]) -> float:
 
 
 def steps_to(steps: Sequence[float], values: Sequence[float], level: float, *, is_lower_better: bool) -> int | None:
-    """The step of the first validation that reaches ``level``; none: the run never does."""
+    """The step of the first validation that reaches ``level``. None means that the run never does."""
     for step, value in zip(steps, values, strict=True):
         if value <= level if is_lower_better else value >= level:
             return int(step)

@@ -1,6 +1,6 @@
 """Carrying a comparison out: the same tuning for every arm, then the final runs, in an order that stays balanced.
 
-First comes what the runs stand on (``materials``): generated clips, and models to start from.
+First comes what the runs stand on (``assets``): generated clips, and models to start from.
 Tuning goes seed by seed through all settings, datasets and arms, and final runs seed by seed through all datasets and
 arms, so that whatever is done at a stop is about equally much for each arm. Everything is read back from the folders of
 the runs: a comparison that goes on after a stop makes the runs that are missing and comes to the same numbers.
@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tubelet.errors import ConfigError, Diverged
-from tubelet.runs.result import Outcome
+from tubelet.runs.result import RunResult
 from tubelet.session.session import Session
 from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.items import COMPARED
 from tubelet.studies.jobs import Job, make_job, start_job
 from tubelet.studies.tuning import Choice, Grid, Setting, choose, extended, settings_of
@@ -36,24 +36,24 @@ class Executed:
     starts: tuple[Job, ...] = ()  # the models that arms start from
 
 
-def execute(materials: Materials, workers: Workers, session: Session) -> Executed:
+def execute(assets: Assets, workers: Workers, session: Session) -> Executed:
     """Make all runs of the comparison that are missing.
 
     Raises:
         TubeletError: a run failed otherwise than by diverging; what is done is kept.
     """
-    return _Execution(materials, workers, session).execute()
+    return _Execution(assets, workers, session).execute()
 
 
 class _Execution:
-    def __init__(self, materials: Materials, workers: Workers, session: Session) -> None:
-        self.materials, self.comparison, self.workers = materials, materials.comparison, workers
+    def __init__(self, assets: Assets, workers: Workers, session: Session) -> None:
+        self.assets, self.comparison, self.workers = assets, assets.comparison, workers
         self.progress = session.progress
         self.num_done, self.num_made, self.began = 0, 0, time.monotonic()
 
     def execute(self) -> Executed:
         starts = self.prepare()
-        fingerprints = {name: self.materials.fingerprint(name) for name in self.comparison.datasets}
+        fingerprints = {name: self.assets.fingerprint(name) for name in self.comparison.datasets}
         grids, choices = self.tune()
         chosen = {(dataset, arm): c.setting for dataset, of in choices.items() for arm, c in of.items()}
         final = list(self.final_jobs(chosen))
@@ -65,7 +65,7 @@ class _Execution:
         self.make(by_seed, num_before=num_tuned, num_later=0, phase="final runs")
         return Executed(
             fingerprints=fingerprints,
-            splits={name: self.materials.splits(name) for name in self.comparison.datasets},
+            splits={name: self.assets.splits(name) for name in self.comparison.datasets},
             grids=grids,
             choices=choices,
             final=tuple(final),
@@ -76,16 +76,16 @@ class _Execution:
     def prepare(self) -> list[Job]:
         """Generate clips and train the models to start from. Raises Diverged where one of these does."""
         advance = self.progress.advance
-        self.materials.generate(lambda name, done, total: advance(done, total, f"generating clips: {name}"))
-        for line in self.materials.check():
+        self.assets.generate(lambda name, done, total: advance(done, total, f"generating clips: {name}"))
+        for line in self.assets.check():
             self.progress.note(line)
-        needed = ((dataset, self.materials.needed_starts(dataset)) for dataset in self.comparison.datasets)
-        starts = [start_job(self.materials, dataset, name) for dataset, names in needed for name in names]
+        needed = ((dataset, self.assets.needed_starts(dataset)) for dataset in self.comparison.datasets)
+        starts = [start_job(self.assets, dataset, name) for dataset, names in needed for name in names]
         self.make(starts, num_before=0, num_later=0, phase="models to start from")
         for job in starts:
-            assert job.outcome is not None  # just made
-            if job.outcome.diverged is not None:
-                raise Diverged(f"{job.name}: {job.outcome.diverged}; set its optim.lr in starts.{job.arm}.fields")
+            assert job.result is not None  # just made
+            if job.result.diverged is not None:
+                raise Diverged(f"{job.name}: {job.result.diverged}; set its optim.lr in starts.{job.arm}.fields")
         return starts
 
     def tune(self) -> tuple[dict[str, Grid], dict[str, dict[str, Choice]]]:
@@ -121,16 +121,16 @@ class _Execution:
                 yield self.job(dataset, arm, setting, seed, is_tested=True)
 
     def job(self, dataset: str, arm: str, setting: Setting, seed: int, *, is_tested: bool) -> Job:
-        return make_job(self.comparison, self.materials, dataset, arm, setting, seed, is_tested=is_tested)
+        return make_job(self.comparison, self.assets, dataset, arm, setting, seed, is_tested=is_tested)
 
     def choices(self, jobs: Sequence[Job], dataset: str, grid: Grid) -> dict[str, Choice]:
         metric = self.comparison.metric_on(dataset)
         scores: dict[str, dict[Setting, list[float | None]]] = {arm: {} for arm in self.comparison.running}
         for job in (job for job in jobs if job.dataset == dataset):
-            outcome = job.outcome
-            assert outcome is not None  # just made
-            value = outcome.metrics.get(metric)
-            if value is None and outcome.diverged is None:
+            result = job.result
+            assert result is not None  # just made
+            value = result.metrics.get(metric)
+            if value is None and result.diverged is None:
                 raise ConfigError(f"{job.name}: the validation split does not have the metric {metric}")
             scores[job.arm].setdefault(job.setting, []).append(value)
         is_lower_better = COMPARED.decisive(metric).is_lower_better
@@ -143,21 +143,19 @@ class _Execution:
         self.num_done = num_before + len(by_folder) - len(missing)
         total = self.num_done + len(missing) + num_later
 
-        def tell(shares: Shares) -> None:
+        def report(shares: Shares) -> None:
             running = f": {'; '.join(sorted(shares))}" if shares else ""
             done = int(self.num_done + sum(shares.values()))
             self.progress.advance(done, total, f"{phase}{running}{self.left(shares, total)}")
 
-        def done(job: Job, outcome: Outcome) -> None:
+        def done(job: Job, result: RunResult) -> None:
             self.num_done, self.num_made = self.num_done + 1, self.num_made + 1
             metric = self.comparison.metric_on(job.dataset)
-            value = outcome.metrics.get(metric)
-            said = (
-                f"validation {metric} {value:.3f}" if value is not None else "diverged" if outcome.diverged else "done"
-            )
-            self.progress.note(f"[{self.num_done}/{total}] {job.name}: {said}, {outcome.train_seconds:.0f} s")
+            value = result.metrics.get(metric)
+            end = f"validation {metric} {value:.3f}" if value is not None else "diverged" if result.diverged else "done"
+            self.progress.note(f"[{self.num_done}/{total}] {job.name}: {end}, {result.train_seconds:.0f} s")
 
-        self.workers.run(missing, done, tell)
+        self.workers.run(missing, done, report)
 
     def left(self, shares: Shares, total: int) -> str:
         """The time left, from the runs made in this session."""

@@ -31,21 +31,21 @@ NUM_SAMPLES = 2000  # resampled test sets
 SEED = 20_240_607  # of the draws, the same for every comparison
 
 
-Item = tuple[str, str, str]  # what it is called, and start and end of a segment
+TestItem = tuple[str, str, str]  # what it is called, and start and end of a segment
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scores:
-    """What one run said about every test item."""
+class ItemScores:
+    """The scores of one run on every test item."""
 
     names: tuple[str, ...]  # paths of the items
-    items: tuple[Item, ...]  # what tells one from another
+    items: tuple[TestItem, ...]  # what tells one from another
     classes: tuple[str, ...]
     labels: Int[np.ndarray, " N"]
     probs: Float[np.ndarray, "N K"]
 
 
-def read_scores(file: Path) -> Scores:
+def read_scores(file: Path) -> ItemScores:
     """The ``scores.csv`` of an evaluation with one head (``tubelet.evaluation.scores``).
 
     Raises:
@@ -56,7 +56,7 @@ def read_scores(file: Path) -> Scores:
     if header[3:5] != ["label", "predicted"]:
         raise DataError(f"{file}: expected scores of one head, found the columns {', '.join(header)}")
     classes = tuple(header[5:])
-    return Scores(
+    return ItemScores(
         names=tuple(row[0] for row in rows),
         items=tuple((_called(row[0]), row[1], row[2]) for row in rows),
         classes=classes,
@@ -65,7 +65,7 @@ def read_scores(file: Path) -> Scores:
     )
 
 
-def item_of(row: Sample) -> Item:
+def item_of(row: Sample) -> TestItem:
     """What a row of a manifest is known by, as ``read_scores`` knows it."""
     start, end = ("" if x is None else str(x) for x in (row.start_seconds, row.end_seconds))
     return _called(row_path(row)), start, end
@@ -76,7 +76,7 @@ def _called(path: str) -> str:
     return path.partition(".npz:")[2] or path.removesuffix(".mp4")
 
 
-def on_common_items(runs: Sequence[Scores]) -> list[Scores]:
+def on_common_items(runs: Sequence[ItemScores]) -> list[ItemScores]:
     """The scores of the items that every run has: a video that could not be read in one run has none there.
 
     Raises:
@@ -88,10 +88,10 @@ def on_common_items(runs: Sequence[Scores]) -> list[Scores]:
     return [run if len(run.items) == len(common) else _of_items(run, common) for run in runs]
 
 
-def _of_items(run: Scores, kept: set[Item]) -> Scores:
+def _of_items(run: ItemScores, kept: set[TestItem]) -> ItemScores:
     rows = [row for row, item in enumerate(run.items) if item in kept]
     names, items = tuple(run.names[row] for row in rows), tuple(run.items[row] for row in rows)
-    return Scores(names=names, items=items, classes=run.classes, labels=run.labels[rows], probs=run.probs[rows])
+    return ItemScores(names=names, items=items, classes=run.classes, labels=run.labels[rows], probs=run.probs[rows])
 
 
 def draw_weights(num_items: int, num_samples: int = NUM_SAMPLES) -> Float[np.ndarray, "R N"]:
@@ -105,7 +105,17 @@ def kept_metrics() -> dict[str, Metric]:
     return {metric.key: metric for place in PLACES for metric in COMPARED.columns(place)}
 
 
-def resampled_metric(runs: list[Scores], metric: str, weights: Float[np.ndarray, "R N"]) -> Float[np.ndarray, "R S"]:
+def difference_name(metric: str) -> str:
+    """What a difference is of, in sentences and notes."""
+    is_lower_better = COMPARED.decisive(metric).is_lower_better
+    return (
+        f"test {metric} (lower is better; positive where the first is lower)" if is_lower_better else f"test {metric}"
+    )
+
+
+def resampled_metric(
+    runs: list[ItemScores], metric: str, weights: Float[np.ndarray, "R N"]
+) -> Float[np.ndarray, "R S"]:
     """The metric of each run (seed) of one arm on each resampled set; NaN where it is not defined."""
     found = COMPARED.decisive(metric)
     of_run = found.resampled or partial(_set_by_set, found)

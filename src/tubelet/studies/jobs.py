@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.recipe import Recipe
-from tubelet.runs.result import Outcome, read_outcome
+from tubelet.runs.result import RunResult, read_result
 from tubelet.studies.arms import Comparison
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.tuning import Setting, text_of
 
 TEST = Path("evaluation") / "test" / "metrics.json"
@@ -47,23 +47,23 @@ class Job:
         return f"{self.arm} on {self.dataset}, {text_of(self.setting)}, seed {self.seed}"
 
     @property
-    def outcome(self) -> Outcome | None:
-        """What became of it; none: it is not over."""
-        return read_outcome(self.folder)
+    def result(self) -> RunResult | None:
+        """The result of the run. None means that it is not over."""
+        return read_result(self.folder)
 
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to do."""
-        outcome = self.outcome
-        if outcome is None or not self.is_tested or outcome.diverged is not None:
-            return outcome is not None
+        result = self.result
+        if result is None or not self.is_tested or result.diverged is not None:
+            return result is not None
         files = [TEST, *map(views_file, self.test_views)]
         return all((self.folder / file).is_file() for file in files)
 
 
 def make_job(
     comparison: Comparison,
-    materials: Materials,
+    assets: Assets,
     dataset: str,
     arm: str,
     setting: Setting,
@@ -72,9 +72,9 @@ def make_job(
     is_tested: bool,
 ) -> Job:
     """The run of an arm at a setting."""
-    placed = materials.place(dataset, comparison.recipe(dataset, arm, dict(setting), seed))
+    placed = assets.place(dataset, comparison.recipe(dataset, arm, dict(setting), seed))
     # TensorBoard, tables and people read the first half; the key alone decides.
-    folder = materials.out / "runs" / dataset / arm / f"{text_of(setting)}-seed{seed}-{placed.key[:8]}"
+    folder = assets.out / "runs" / dataset / arm / f"{text_of(setting)}-seed{seed}-{placed.key[:8]}"
     return Job(
         dataset=dataset,
         arm=arm,
@@ -88,9 +88,9 @@ def make_job(
     )
 
 
-def start_job(materials: Materials, dataset: str, name: str) -> Job:
+def start_job(assets: Assets, dataset: str, name: str) -> Job:
     """The run of a model that arms start from."""
-    folder, placed = materials.start(dataset, name)
+    folder, placed = assets.start(dataset, name)
     return Job(
         dataset=dataset,
         arm=name,

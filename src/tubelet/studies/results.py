@@ -23,7 +23,15 @@ from tubelet.errors import DataError
 from tubelet.studies.arms import Comparison
 from tubelet.studies.convergence import area_under_curve, steps_to
 from tubelet.studies.execute import Executed
-from tubelet.studies.items import COMPARED, draw_weights, kept_metrics, on_common_items, read_scores, resampled_metric
+from tubelet.studies.items import (
+    COMPARED,
+    difference_name,
+    draw_weights,
+    kept_metrics,
+    on_common_items,
+    read_scores,
+    resampled_metric,
+)
 from tubelet.studies.jobs import TEST, Job, views_file
 from tubelet.studies.statistics import Contrast, Interval, Pair, contrast, interval_of, sentence
 from tubelet.studies.timing import Cost
@@ -32,7 +40,7 @@ from tubelet.tasks.task import LOSS
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class FinalRun:
     """One final run; of one that diverged nothing more is known."""
 
     seed: int
@@ -60,7 +68,7 @@ class ArmResult:
     area: Interval  # under the validation curve of the metric
     steps_to: dict[str, tuple[int | None, ...]]  # level: steps of each sound run, none where it is not reached
     views: dict[str, Interval]  # temporal views: the metric on the test split with so many, over the seeds
-    runs: tuple[Run, ...]
+    runs: tuple[FinalRun, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +116,7 @@ class StartResult:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Result:
+class ComparisonResult:
     """Everything a comparison found."""
 
     question: str
@@ -123,7 +131,7 @@ class Result:
     notes: tuple[str, ...]
 
 
-def gather(comparison: Comparison, executed: Executed, costs: Mapping[str, Mapping[str, Cost]]) -> Result:
+def gather(comparison: Comparison, executed: Executed, costs: Mapping[str, Mapping[str, Cost]]) -> ComparisonResult:
     """The result of the runs.
 
     Raises:
@@ -136,7 +144,7 @@ def gather(comparison: Comparison, executed: Executed, costs: Mapping[str, Mappi
     tuning = [choice for of_dataset in executed.choices.values() for choice in of_dataset.values()]
     # A run that both protocols share has one folder.
     final = {run.folder: run for p in protocols for arm in p.arms for run in arm.runs}
-    return Result(
+    return ComparisonResult(
         question=comparison.question,
         classes={dataset: _classes(executed, dataset) for dataset in comparison.datasets},
         splits=executed.splits,
@@ -202,7 +210,7 @@ def _arm(comparison: Comparison, arm: str, jobs: Sequence[Job]) -> ArmResult:
     )
 
 
-def _with_views(jobs: Sequence[Job], runs: Sequence[Run], number: int, metric: str) -> Interval:
+def _with_views(jobs: Sequence[Job], runs: Sequence[FinalRun], number: int, metric: str) -> Interval:
     sound = [job for job, run in zip(jobs, runs, strict=True) if run.diverged is None]
     values = [_metrics(job, views_file(number))[metric] for job in sound]
     return _interval(metric, values)
@@ -216,21 +224,21 @@ def _interval(name: str, values: Sequence[float | None]) -> Interval:
     return dataclasses.replace(found, low=max(found.low, lowest), high=min(found.high, highest))
 
 
-def _run(job: Job, metric: str) -> Run:
-    outcome = job.outcome
-    assert outcome is not None  # the comparison is over
+def _run(job: Job, metric: str) -> FinalRun:
+    result = job.result
+    assert result is not None  # the comparison is over
     folder = "/".join(job.folder.parts[-4:])
-    if outcome.diverged is not None:
-        return Run(seed=job.seed, folder=folder, diverged=outcome.diverged)
+    if result.diverged is not None:
+        return FinalRun(seed=job.seed, folder=folder, diverged=result.diverged)
     content, unread = _test_metrics(job), job.folder / UNREADABLE
-    return Run(
+    return FinalRun(
         seed=job.seed,
         folder=folder,
         diverged=None,
         test={name: content.get(name) for name in kept_metrics()},
         confusion=tuple(tuple(row) for row in content["confusion"]),
         curve=_curve(job, metric),
-        num_steps=outcome.num_steps,
+        num_steps=result.num_steps,
         num_items=content["num_videos"],
         num_failed=content["num_failed"],
         num_unread=len(read_quarantine(unread)) if unread.is_file() else 0,
@@ -269,14 +277,14 @@ def _pair(metric: str, jobs: Mapping[str, Sequence[Job]], first: ArmResult, seco
 
 
 def _start(comparison: Comparison, job: Job) -> StartResult:
-    outcome = job.outcome
-    assert outcome is not None  # the comparison is over
+    result = job.result
+    assert result is not None  # the comparison is over
     return StartResult(
         dataset=job.dataset,
         name=job.arm,
         about=comparison.starts[job.arm].about,
-        validation=outcome.metrics,
-        num_steps=outcome.num_steps,
+        validation=result.metrics,
+        num_steps=result.num_steps,
     )
 
 
@@ -314,14 +322,6 @@ def _metrics(job: Job, name: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise DataError(f"{file}: cannot be read ({error}); remove {job.folder} and run the comparison again") from None
     return content
-
-
-def difference_name(metric: str) -> str:
-    """What a difference is of, in sentences and notes."""
-    is_lower_better = COMPARED.decisive(metric).is_lower_better
-    return (
-        f"test {metric} (lower is better; positive where the first is lower)" if is_lower_better else f"test {metric}"
-    )
 
 
 def _curve(job: Job, metric: str) -> dict[str, tuple[float, ...]]:

@@ -48,7 +48,7 @@ class Contrast:
     difference: Interval  # paired by seed; its 95 % interval over seeds and test items together
     seed_low: float  # 95 % interval over seeds alone; NaN for fewer than two
     seed_high: float
-    item_low: float | None  # 95 % interval over test items alone; none: not known
+    item_low: float | None  # 95 % interval over test items alone; None means that it is not known
     item_high: float | None
     superiority: float  # chance that a run of the first is better than one of the second; one that diverged never is
     num_diverged: tuple[int, int]  # runs of each; their seeds are left out of the difference

@@ -21,12 +21,12 @@ from typing import Any
 from tubelet.errors import ConfigError
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
-from tubelet.runs.result import Outcome
+from tubelet.runs.result import RunResult
 from tubelet.tasks.choose import ranked_metric, study_columns
 
 Values = tuple[tuple[str, str], ...]  # (recipe field, text of its value) of each axis
 Make = Callable[[Values, int], Recipe]  # the recipe of a setting and a seed
-CarryOut = Callable[[Recipe, Path], Outcome]
+CarryOut = Callable[[Recipe, Path], RunResult]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,11 +38,11 @@ class Axis:
 
 
 @dataclass(kw_only=True)
-class Setting:
+class GridPoint:
     """One point of the grid and what became of its runs."""
 
     values: Values
-    outcomes: dict[int, Outcome] = field(default_factory=dict)  # by seed
+    results: dict[int, RunResult] = field(default_factory=dict)  # by seed
 
     @property
     def name(self) -> str:
@@ -51,25 +51,25 @@ class Setting:
 
     def scores(self, metric: str) -> list[float]:
         """Of the runs that did not diverge."""
-        found = [self.outcomes[seed].metrics.get(metric) for seed in sorted(self.outcomes)]
+        found = [self.results[seed].metrics.get(metric) for seed in sorted(self.results)]
         return [value for value in found if value is not None]
 
     @property
     def num_diverged(self) -> int:
-        return sum(outcome.diverged is not None for outcome in self.outcomes.values())
+        return sum(result.diverged is not None for result in self.results.values())
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sweep:
     """What a sweep has found so far."""
 
-    settings: tuple[Setting, ...]
+    settings: tuple[GridPoint, ...]
     metric: str  # of the validation split, decides
     num_seeds: int
 
     @property
-    def best(self) -> Setting | None:
-        """The setting with the best mean among those of which no run diverged; none: all did."""
+    def best(self) -> GridPoint | None:
+        """The setting with the best mean among those of which no run diverged. None means that all did."""
         sound = [s for s in self.settings if s.scores(self.metric) and not s.num_diverged]
         sign = -1 if ranked_metric(self.metric).is_lower_better else 1
         return max(sound, key=lambda s: sign * mean(s.scores(self.metric)), default=None)
@@ -81,13 +81,13 @@ class Sweep:
             "metric": self.metric,
             "split": "val",
             "num_seeds": self.num_seeds,
-            "num_runs": sum(len(setting.outcomes) for setting in self.settings),
+            "num_runs": sum(len(setting.results) for setting in self.settings),
             "num_diverged": sum(setting.num_diverged for setting in self.settings),
             "best": None if best is None else dict(best.values),
             "settings": [self._row(setting) for setting in self.settings],
         }
 
-    def _row(self, setting: Setting) -> dict[str, Any]:
+    def _row(self, setting: GridPoint) -> dict[str, Any]:
         scores = setting.scores(self.metric)
         return {
             "values": dict(setting.values),
@@ -95,9 +95,9 @@ class Sweep:
             "mean": mean(scores) if scores else None,
             "sd": stdev(scores) if len(scores) > 1 else None,
             "scores": scores,
-            "num_runs": len(setting.outcomes),
+            "num_runs": len(setting.results),
             "num_diverged": setting.num_diverged,
-            "train_seconds": round(sum(outcome.train_seconds for outcome in setting.outcomes.values()), 1),
+            "train_seconds": round(sum(result.train_seconds for result in setting.results.values()), 1),
         }
 
 
@@ -139,30 +139,30 @@ def run_sweep(
     Args:
         make: the recipe of a setting and a seed; all are made before anything runs: a wrong value costs nothing.
         carry_out: trains a recipe in a folder, or reads what became of it.
-        on_run: told how many of how many runs are done.
+        on_run: called with the number of runs done and of all.
 
     Raises:
         TubeletError: a recipe that cannot be, or a run that failed otherwise than by diverging.
     """
     grid = itertools.product(*([(axis.field, value) for value in axis.values] for axis in axes))
-    settings = tuple(Setting(values=values) for values in grid)
+    settings = tuple(GridPoint(values=values) for values in grid)
     recipes = [(seed, setting, make(setting.values, seed)) for seed in seeds for setting in settings]
     sweep = Sweep(settings=settings, metric=metric, num_seeds=len(seeds))
     for done, (seed, setting, recipe) in enumerate(recipes):
         on_run(done, len(recipes))
-        outcome = carry_out(recipe, folder / setting.name / f"seed{seed}")
-        if outcome.diverged is None and not math.isfinite(outcome.metrics.get(metric) or math.nan):
-            _check_metric(outcome, metric)
-        setting.outcomes[seed] = outcome
+        result = carry_out(recipe, folder / setting.name / f"seed{seed}")
+        if result.diverged is None and not math.isfinite(result.metrics.get(metric) or math.nan):
+            _check_metric(result, metric)
+        setting.results[seed] = result
         write_atomically(folder / "sweep.csv", _table(sweep))
         write_atomically(folder / "sweep.json", json.dumps(sweep.to_dict(), indent=2) + "\n")
     on_run(len(recipes), len(recipes))
     return sweep
 
 
-def _check_metric(outcome: Outcome, metric: str) -> None:
-    if outcome.metrics.get(metric) is None:
-        known = sorted(name for name, value in outcome.metrics.items() if value is not None)
+def _check_metric(result: RunResult, metric: str) -> None:
+    if result.metrics.get(metric) is None:
+        known = sorted(name for name, value in result.metrics.items() if value is not None)
         raise ConfigError(f"the validation split does not have the metric '{metric}'; it has {', '.join(known)}")
 
 
@@ -171,16 +171,16 @@ def _table(sweep: Sweep) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     fields = [key for key, _ in sweep.settings[0].values]
-    present = {name for setting in sweep.settings for o in setting.outcomes.values() for name in o.metrics}
+    present = {name for setting in sweep.settings for o in setting.results.values() for name in o.metrics}
     shown = [name for name in study_columns() if name in present]
     writer.writerow([*fields, "seed", "outcome", *shown, "num_steps", "train_seconds", "folder"])
     for setting in sweep.settings:
-        for seed, outcome in sorted(setting.outcomes.items()):
-            end = "finished" if outcome.diverged is None else "diverged"
-            cells = [outcome.metrics.get(name) for name in shown]
+        for seed, result in sorted(setting.results.items()):
+            end = "finished" if result.diverged is None else "diverged"
+            cells = [result.metrics.get(name) for name in shown]
             run = f"{setting.name}/seed{seed}"
             row = [*(value for _, value in setting.values), seed, end, *("" if c is None else c for c in cells)]
-            writer.writerow([*row, outcome.num_steps, outcome.train_seconds, run])
+            writer.writerow([*row, result.num_steps, result.train_seconds, run])
     return text.getvalue()
 
 

@@ -58,7 +58,7 @@ class Cost:
     step_spread: tuple[float, float]  # its quartiles
     clip_seconds: float  # of one clip without gradients, in batches as in training, median over the rounds
     batch_size: int  # clips of a step
-    peak_bytes: int | None  # of a process that takes training steps; none: not known on this platform
+    peak_bytes: int | None  # of a process that takes training steps; None means not known on this platform
 
 
 def measure_costs(

@@ -1,6 +1,6 @@
 """Choosing a setting for each arm from the validation scores of a grid that is the same for all.
 
-Pure functions of what the runs reached: the same outcomes always give the same grid and the same choice, so that a
+Pure functions of what the runs reached: the same results always give the same grid and the same choice, so that a
 comparison that goes on after a stop comes to the same settings.
 """
 
@@ -15,7 +15,9 @@ from tubelet.studies.arms import Tuning
 
 Setting = tuple[tuple[str, float], ...]  # (recipe field, value) of every axis, in the order of the grid
 Grid = dict[str, tuple[float, ...]]
-Scores = Mapping[Setting, Sequence[float | None]]  # of each run of a setting on the validation split; None: diverged
+SettingScores = Mapping[
+    Setting, Sequence[float | None]
+]  # of each run of a setting on the validation split; None: diverged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ def settings_of(grid: Grid) -> list[Setting]:
     return [tuple(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def choose(grid: Grid, scores: Scores, *, is_lower_better: bool = False) -> Choice:
+def choose(grid: Grid, scores: SettingScores, *, is_lower_better: bool = False) -> Choice:
     """The setting with the best mean; one of which a run diverged stands behind all that never did.
 
     Of equals, the first in the order of the grid: the lowest values.

@@ -26,7 +26,7 @@ import torch
 from tubelet.errors import TubeletError
 from tubelet.recipe import save_recipe
 from tubelet.runs.folder import RECIPE, resume_recipe
-from tubelet.runs.result import Outcome, carry_out
+from tubelet.runs.result import RunResult, carry_out
 from tubelet.runs.run import evaluate_run, run_recipe
 from tubelet.session.progress import NoProgress
 from tubelet.session.session import Session
@@ -56,7 +56,7 @@ class Workers:
     def run(
         self,
         jobs: Sequence[Job],
-        on_done: Callable[[Job, Outcome], None],
+        on_done: Callable[[Job, RunResult], None],
         on_share: Callable[[Shares], None] = lambda shares: None,
     ) -> None:
         """Make the runs in this order, as many at once as there are processes.
@@ -146,12 +146,12 @@ def _listen(connection: Connection, jobs: queue.SimpleQueue[Job]) -> None:
         os._exit(0)  # in the middle of a step: the state on disk is whole, and goes on
 
 
-def make_run(job: Job, session: Session) -> Outcome:
+def make_run(job: Job, session: Session) -> RunResult:
     """Train, or go on, or read what became of it; then the test split, where that is still to be done."""
     _settle(job)
-    outcome = carry_out(job.recipe, job.folder, job.key, session)
+    result = carry_out(job.recipe, job.folder, job.key, session)
     _evaluate(job, session)
-    return outcome
+    return result
 
 
 def _settle(job: Job) -> None:

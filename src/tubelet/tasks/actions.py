@@ -84,7 +84,7 @@ class ActionScores:
     names: Sequence[Sequence[str]]
     heads: Mapping[str, Values]
     k: int
-    train_actions: Sequence[Action] | None  # None: not known
+    train_actions: Sequence[Action] | None  # None means that they are not known
 
     @cached_property
     def best(self) -> tuple[Float[Tensor, "N k"], Int[Tensor, "N k heads"]]:
@@ -110,6 +110,11 @@ class ActionScores:
     def majority(self) -> Action:
         """The most frequent action."""
         return Counter(self.trained or self.true).most_common(1)[0][0]
+
+    @property
+    def majority_label(self) -> str:
+        """Its name."""
+        return action_name(names[i] for names, i in zip(self.names, self.majority, strict=True))
 
 
 def mean_class(scores: ActionScores) -> float:

@@ -42,7 +42,7 @@ class Shown:
     title: str = ""  # empty means that of the metric; may name entries of metrics.json: "top-{top5_k}"
     unit: Unit | None = None  # None means that of the metric
     order: int = 0  # lower comes first; metrics of the same order keep that of the task's tuple
-    when: Callable[[Values], bool] = _always  # whether it tells anything about these values
+    when: Callable[[Values], bool] = _always  # whether it is worth showing for these values
 
 
 def everywhere(**others: Shown) -> dict[Place, Shown]:
@@ -71,9 +71,9 @@ class Metric(Column):
     shows: Mapping[Place, Shown] = field(default_factory=everywhere)
     bounds: tuple[float, float] = (-math.inf, math.inf)  # values it can have; intervals are cut there
     is_right_answers: bool = False  # a share of videos that are right: the report adds its binomial interval
-    note: Callable[[Values], str] = _nothing  # what the report says beside the value
-    meaning: Callable[[Values], str] = _nothing  # what the report says under the title
-    undefined: str = ""  # what the report says where the value is None
+    note: Callable[[Values], str] = _nothing  # text of the report beside the value
+    meaning: Callable[[Values], str] = _nothing  # text of the report under the title
+    undefined: str = ""  # text of the report where the value is None
     hub_type: str = ""  # type in the metrics of huggingface.co's model index; empty means that it is not in it
     num_classes_needed: int = 1  # with videos; with fewer it is not defined
     # The metric of a single run on many resampled test sets at once: (probs N K, labels N, weights R N) to R values.

@@ -12,7 +12,7 @@ that head, nor in those of the actions. Source: google-research/scenic, commit 4
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -24,7 +24,7 @@ from tubelet.data.loading.loader import class_indices
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError
 from tubelet.tasks.actions import (
-    Action,
+    ActionScores,
     action_name,
     action_scores,
     best_actions,
@@ -104,12 +104,7 @@ METRICS = (
         bounds=SHARE,
         compute=lambda s: float(s.right.any(dim=1).double().mean()),
         is_required=True,
-        shows={
-            "validation": Shown(),
-            "seeds": Shown(),
-            "report": Shown(title="Top-{top5_k}"),
-            "card": Shown(),
-        },
+        shows={"validation": Shown(), "seeds": Shown(), "report": Shown(title="Top-{top5_k}"), "card": Shown()},
     ),
     # 5, or the number of actions when there are fewer.
     Metric(key="top5_k", compute=lambda s: s.best[1].shape[1], is_required=True),
@@ -163,11 +158,7 @@ METRICS = (
         is_required=True,
         shows={"report": Shown(title="Majority baseline"), "card": Shown(title="always '{majority_label}'")},
     ),
-    Metric(
-        key="majority_label",
-        compute=lambda s: action_name(names[i] for names, i in zip(s.names, s.majority, strict=True)),
-        is_required=True,
-    ),
+    Metric(key="majority_label", compute=lambda s: s.majority_label, is_required=True),
     # Where the most frequent action was counted.
     Metric(key="majority_source", compute=lambda s: "train" if s.trained else "evaluated"),
     Metric(key="heads", compute=lambda s: dict(s.heads), is_required=True),
@@ -222,7 +213,8 @@ class MultiHead(Classification):
             counts = None if train is None else list(train.class_counts(list(train.class_names)[i]).values())
             heads[head] = compute_metrics(part[known], targets[known, i], names, train_class_counts=counts)
         trained = None if train is None else [sample.labels for sample in train.samples]
-        return compute_action_metrics(probs, targets, list(self.labels.values()), heads, train_actions=trained)
+        names_of_heads = list(self.labels.values())
+        return action_metrics(action_scores(probs, targets, names_of_heads, heads, train_actions=trained))
 
     def rank(self, probs: Float[Tensor, " K"], top_k: int | None = None) -> Ranking:
         """The best actions of a video, and the best classes of each head."""
@@ -301,14 +293,6 @@ class MultiHead(Classification):
         return SingleLabel.baseline_text(values)
 
 
-def compute_action_metrics(
-    probs: Float[Tensor, "N K"],
-    labels: Int[Tensor, "N heads"],
-    class_names: Sequence[Sequence[str]],
-    heads: Mapping[str, Values],
-    k: int = 5,
-    train_actions: Sequence[Action] | None = None,
-) -> dict[str, Any]:
-    """The metrics of the actions, as ``metrics.json`` has them. Arguments and errors are those of ``action_scores``."""
-    scores = action_scores(probs, labels, class_names, heads, k, train_actions)
+def action_metrics(scores: ActionScores) -> dict[str, Any]:
+    """The metrics of the actions, as ``metrics.json`` has them."""
     return {metric.key: metric.compute(scores) for metric in MultiHead.metrics}

@@ -87,7 +87,7 @@ class CrossEntropy:
 
 
 def has_ranks_below_k(values: Values) -> bool:
-    """Whether top-k says anything: with at most k classes it is always 1."""
+    """Whether there are more classes than k. With fewer, top-k accuracy is always 1."""
     return bool(values["top5_k"] < len(values["labels"]))
 
 

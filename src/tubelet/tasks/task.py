@@ -52,7 +52,7 @@ class Task(ABC):
     metrics: ClassVar[tuple[Metric, ...]]  # all of metrics.json, in its order
     best: ClassVar[str]  # key of the metric that decides where nothing else is asked for
     baseline: ClassVar[str]  # key of what a model that knows nothing reaches in it; empty means that nobody knows
-    warning: ClassVar[str] = ""  # said where the best metric is no better: entries of metrics.json, {best}, {baseline}
+    warning: ClassVar[str] = ""  # of the report where the best metric is no better; may name entries
     has_baseline_curve: ClassVar[bool] = False  # whether curves of the best metric show the baseline
     header: ClassVar[tuple[str, ...]] = ()  # columns that validation.csv has in any case, before those of the metrics
 

@@ -17,7 +17,7 @@ _TRIED_ROWS = 3  # of the training split, until one can be read
 
 
 def look_at_data(plan: Plan) -> Manifest | None:
-    """Rows and what is missing; the manifest only if the run could use it."""
+    """Note rows and missing files, and return the manifest if the run could use it."""
     data, manifest = plan.recipe.data, None
     with plan.noting_problems():
         manifest = read_manifest(data.path, data.manifest)

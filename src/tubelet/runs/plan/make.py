@@ -1,7 +1,7 @@
-"""What a recipe will do, told before it is done: nothing is trained, nothing is written, no video is indexed.
+"""The plan of a run, made without training, writing or indexing anything.
 
-Every part is worked out as far as what is there allows: without data, everything that needs no rows; with first weights
-on a hub that can be reached, everything but their fit. What would stop the run is a ``problem``, one line each.
+The plan goes as far as what is there allows. Without data it leaves out what needs rows; with first weights on a hub
+that can be reached it leaves out whether they fit. Each thing that would stop the run is a ``problem`` of one line.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _STEPS_WITHOUT_DATA = 1000  # of an epoch, for the shape of the curve alone
 
 
 def plan_run(recipe: Recipe, folder: Path, session: Session) -> Plan:
-    """What ``run_recipe`` with these arguments would do."""
+    """Plan what ``run_recipe`` with these arguments would do."""
     plan = Plan(recipe=recipe, folder=folder, device=session.device, num_processes=num_launched())
     session = dataclasses.replace(session, progress=_Notes(plan))
     manifest = look_at_data(plan)
@@ -55,7 +55,7 @@ def plan_run(recipe: Recipe, folder: Path, session: Session) -> Plan:
         plan.note(line)
     initialization = _look_at_first_weights(plan, session)
     plan.recipe = initialization.recipe
-    _look_at_wishes(plan)
+    _check_configuration(plan)
     with plan.noting_problems():
         model = _initialized_model(plan, initialization, manifest, session)
         _look_at_model(plan, model)
@@ -75,8 +75,8 @@ class _Notes(NoProgress):
         self.plan.note(text)
 
 
-def _look_at_wishes(plan: Plan) -> None:
-    """What a run checks of its configuration before it trains."""
+def _check_configuration(plan: Plan) -> None:
+    """Check the configuration as a run does before it trains."""
     training = plan.recipe.training
     with plan.noting_problems():
         check_training(training, has_validation=plan.data is None or bool(plan.data.rows.get("val")))

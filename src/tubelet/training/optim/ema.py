@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights, which is what is then validated, kept and tested.
+"""An exponential moving average of the weights. Where it is on, the average is validated, kept and tested.
 
 timm's ``ModelEmaV3``, over parameters and buffers, integers copied. Early on the average spans a tenth of the steps so
 far, as TensorFlow's ``ExponentialMovingAverage`` does with ``num_updates``, until that is 1 / (1 - decay): a plain
@@ -32,12 +32,12 @@ class WeightAverage:
         )
 
     def update(self, model: nn.Module, step: int) -> None:
-        """Take in the weights after ``step`` optimizer steps."""
+        """Add the weights after ``step`` optimizer steps to the average."""
         self._ema.update(model, step)
 
     @contextmanager
     def in_place(self, model: nn.Module) -> Iterator[None]:
-        """Meanwhile ``model`` has the averaged weights, and afterwards its own again, to the bit."""
+        """Give ``model`` the averaged weights inside the block, and its own again afterwards, to the bit."""
         self._swap(model)
         try:
             yield
@@ -52,7 +52,7 @@ class WeightAverage:
             average.copy_(before)
 
     def state_dict(self) -> dict[str, Any]:
-        """What ``load_state_dict`` takes."""
+        """Return what ``load_state_dict`` takes."""
         state: dict[str, Any] = self._ema.module.state_dict()
         return state
 

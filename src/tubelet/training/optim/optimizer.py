@@ -15,7 +15,7 @@ from tubelet.training.optim.groups import ParameterGroup, WeightDecayOn, group_p
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerConfig:
-    """What changes the weights, and how fast."""
+    """Which optimizer changes the weights, and how fast."""
 
     name: Literal["adamw", "sgd"] = "adamw"  # sgd is with momentum, plain as in ViViT unless nesterov
     lr: float = 1e-3  # peak learning rate, after warm-up
@@ -25,11 +25,13 @@ class OptimizerConfig:
     weight_decay_on: WeightDecayOn = "matrices"  # not biases, norms, position tables, class tokens; all: but BatchNorm
     momentum: float = 0.9  # sgd: momentum; adamw: the first of its two betas
     second_momentum: float = 0.999  # adamw: the second of its two betas; sgd has none
-    clip_grad_norm: float | None = 1.0  # global norm of the gradients; none: not clipped
+    clip_grad_norm: float | None = 1.0  # largest global norm of the gradients; None means they are not clipped
     layer_decay: float = 1.0  # learning rate of a block over that of the next one up; 1: the same for all
-    head_lr: float | None = None  # peak learning rate of the head; none: lr
+    head_lr: float | None = None  # peak learning rate of the head; None means lr
     nesterov: bool = False  # sgd: Nesterov's momentum
-    step_epochs: tuple[float, ...] = ()  # epochs after which the rate falls to a share of itself; none: one cosine
+    step_epochs: tuple[
+        float, ...
+    ] = ()  # epochs after which the rate falls to a share of itself; empty means one cosine
     step_factor: float = 0.1  # that share
 
     def __post_init__(self) -> None:
@@ -64,10 +66,10 @@ class OptimizerConfig:
 
 
 def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Optimizer:
-    """AdamW or SGD over the parameters that take gradients, in the groups of ``parameter_groups``.
+    """Make AdamW or SGD over the parameters that take gradients, in the groups of ``parameter_groups``.
 
     Raises:
-        ConfigError: a rate for a head that is not trained.
+        ConfigError: The head has a rate and is not trained.
     """
     groups = optimizer_groups(model, parameter_groups(model, config))
     betas: dict[str, Any] = {"betas": (config.momentum, config.second_momentum)} if config.name == "adamw" else {}
@@ -80,7 +82,7 @@ def make_optimizer(model: nn.Module, config: OptimizerConfig) -> torch.optim.Opt
 
 
 def parameter_groups(model: nn.Module, config: OptimizerConfig) -> list[ParameterGroup]:
-    """Which parameters train at which share of the learning rate and with which weight decay."""
+    """Return which parameters train at which share of the learning rate and with which weight decay."""
     head_scale = 1.0 if config.head_lr is None else config.head_lr / config.lr
     return group_parameters(
         model,

@@ -1,11 +1,11 @@
-"""The state from which a killed run goes on to the same bits, never half written.
+"""The training state: what a killed run resumes from to the same bits. It is never half written.
 
-No random state is stored: every step seeds the generators from (seed, step), and data are drawn by
-(seed, epoch, index), so the step number is all that randomness needs.
+No random state is stored, because every step seeds the generators from (seed, step) and data are drawn by
+(seed, epoch, index): randomness needs only the step number.
 
-``resume.pt`` is the state; of a model in shards it names the folder ``shards-STEP`` beside it, where every process has
-written its own (torch.distributed.checkpoint, as safetensors). The folder is complete before the file names it, and the
-one before goes only then.
+``resume.pt`` holds the state. For a model in shards it names the folder ``shards-STEP`` beside it, to which every
+process writes its own (torch.distributed.checkpoint, as safetensors). The folder is complete before the file names it,
+and only then the folder before is removed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FAULTS = (OSError, RuntimeError, EOFError, KeyError, TypeError, ValueError, Att
 
 @dataclass
 class TrainingState:
-    """How far a run is: ``step`` optimizer steps are done; ``best`` is the best validation value so far."""
+    """How far a run is: ``step`` optimizer steps are done, and ``best`` is the best validation value so far."""
 
     step: int = 0
     best: float | None = None
@@ -51,11 +51,11 @@ def save_state(
     training_state: TrainingState,
     average: WeightAverage | None = None,
 ) -> None:
-    """Write the state; every process takes part.
+    """Write the state. Every process must take part.
 
     Raises:
-        OSError: the file, or a shard, cannot be written; the state before is untouched.
-        TubeletError: a shard cannot be written for another reason; likewise.
+        OSError: The file or a shard cannot be written. The state before is untouched.
+        TubeletError: A shard cannot be written for another reason. The state before is untouched.
     """
     state: dict[str, Any] = {"progress": asdict(training_state)}
     if parallel.is_sharded:
@@ -79,12 +79,12 @@ def load_state(
     optimizer: torch.optim.Optimizer,
     average: WeightAverage | None = None,
 ) -> TrainingState:
-    """Load the state into the model, the optimizer and what else has one, and say how far the run was.
+    """Load the state into the model, the optimizer and the averaged weights, and return how far the run was.
 
-    A run killed before its first checkpoint starts anew: the progress returned is that of step 0.
+    A run killed before its first state starts anew, with the state of step 0.
 
     Raises:
-        CheckpointError: the state cannot be read, or belongs to another model.
+        CheckpointError: The state cannot be read, or belongs to another model.
     """
     file = folder / FILE
     if not file.exists():
@@ -106,7 +106,7 @@ def load_state(
 
 
 def _save_shards(folder: Path, parallel: ParallelModel, optimizer: torch.optim.Optimizer, step: int) -> str:
-    """Every process writes its shards; the name of their folder."""
+    """Write the shards of every process, and return the name of their folder."""
     new = f"{SHARDS}{step}"
     while (folder / new).exists():  # of this step already, or left by a killed writer
         new += "-again"
@@ -122,7 +122,7 @@ def _save_shards(folder: Path, parallel: ParallelModel, optimizer: torch.optim.O
 
 
 def _as_of_storage(error: dcp.CheckpointException, path: Path) -> Exception:
-    """What a shard could not be written for: the error of the system, which names no file, or a line."""
+    """Return the error to raise for a shard that could not be written: the system error with the file, or one line."""
     failures = [failure for failure, _ in error.failures.values()]
     for failure in failures:
         if isinstance(failure, OSError) and failure.errno is not None:
@@ -132,7 +132,7 @@ def _as_of_storage(error: dcp.CheckpointException, path: Path) -> Exception:
 
 
 def _load_shards(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Every process reads what its shards need, however many there were when they were written."""
+    """Read what the shards of this process need, whatever number of processes wrote them."""
     reader = dcp.HuggingFaceStorageReader(str(folder))
     parameters = dict(model.named_parameters())
     for key, found in reader.read_metadata().state_dict_metadata.items():
@@ -151,8 +151,7 @@ def _tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _moments(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """Everything that the optimizer keeps of a parameter, as ``optimizer.MOMENT.PARAMETER``; rates come from the
-    schedule."""
+    """Return what the optimizer keeps of each parameter, as ``optimizer.MOMENT.PARAMETER``, without rates."""
     return {
         f"optimizer.{moment}.{name}": value
         for name, parameter in model.named_parameters()

@@ -1,4 +1,4 @@
-"""A disk that is full or takes no writes: what the user is told, and what is left to tidy when the run goes on.
+"""A disk that is full or takes no writes: the message to the user, and what to remove when the run resumes.
 
 Everything a run keeps is written beside its final name and moved there (``tubelet.files``, ``save_checkpoint``), so an
 error or a kill leaves the last state and the checkpoints as they were.
@@ -28,10 +28,10 @@ _UNFINISHED = re.compile(r"\.(.+)\.(new|old)")  # of ``save_checkpoint``
 
 @contextmanager
 def explaining_storage(run: Path) -> Iterator[None]:
-    """A system error of a write becomes one line: which file, why, and how the run goes on.
+    """Turn a system error of a write into one line: which file, why, and how the run resumes.
 
     Raises:
-        TubeletError: in its place.
+        TubeletError: In place of the system error.
     """
     try:
         yield

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tubelet.recipe import load_recipe
-from tubelet.runs import result as outcome
+from tubelet.runs import result
 from tubelet.runs.result import content_key
 from tubelet.weights.config import InitConfig
 
@@ -44,6 +44,6 @@ def test_runs_are_still_known_when_their_first_weights_are_gone(tmp_path: Path) 
 
 def test_other_versions_of_the_packages_make_other_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     before = key("vit_tiny_patch16_224")
-    known = outcome.package_versions()
-    monkeypatch.setattr(outcome, "package_versions", lambda: known | {"timm": "0"})
+    known = result.package_versions()
+    monkeypatch.setattr(result, "package_versions", lambda: known | {"timm": "0"})
     assert key("vit_tiny_patch16_224") != before

@@ -12,11 +12,11 @@ import pytest
 import torch
 
 from in_this_process import carried_out
-from tiny_comparison import WITH_MATERIALS, load, made_up_costs
+from tiny_comparison import WITH_ASSETS, load, made_up_costs
 from tubelet.errors import ConfigError, DataError, Diverged
 from tubelet.report.comparison import write_comparison_report
 from tubelet.studies.arms import Comparison
-from tubelet.studies.assets import Materials
+from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed
 from tubelet.studies.jobs import views_file
 from tubelet.studies.results import gather
@@ -33,8 +33,8 @@ Finished = tuple[Comparison, Path, Executed]
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Finished:
-    folder = tmp_path_factory.mktemp("materials")
-    comparison = load(folder, **WITH_MATERIALS)
+    folder = tmp_path_factory.mktemp("assets")
+    comparison = load(folder, **WITH_ASSETS)
     return comparison, folder / "out", carried_out(comparison, folder / "out")[0]
 
 
@@ -70,9 +70,9 @@ def test_a_comparison_may_be_moved_and_what_a_start_is_made_of_makes_other_runs(
     shutil.copytree(out / "data", tmp_path / "data")
 
     def keys(comparison: Comparison) -> dict[str, str]:
-        materials = Materials(comparison, tmp_path)
+        assets = Assets(comparison, tmp_path)
         return {
-            arm: materials.place("motion", comparison.recipe("motion", arm, dict(setting), 0)).key
+            arm: assets.place("motion", comparison.recipe("motion", arm, dict(setting), 0)).key
             for arm, setting in settings.items()
         }
 
@@ -131,14 +131,14 @@ def executed_in(executed: Executed, out: Path) -> Executed:
 
 def test_only_clips_that_are_read_are_generated(finished: Finished, tmp_path: Path) -> None:
     comparison, _, _ = finished
-    Materials(dataclasses.replace(comparison, chosen_arms=("random",), contrasts=()), tmp_path).generate()
+    Assets(dataclasses.replace(comparison, chosen_arms=("random",), contrasts=()), tmp_path).generate()
     assert [p.name.partition("-")[0] for p in (tmp_path / "data").iterdir()] == ["motion"]
 
 
 def test_data_without_a_test_split_are_refused_before_the_first_run(tmp_path: Path) -> None:
-    generated = {**WITH_MATERIALS["generated"]}
+    generated = {**WITH_ASSETS["generated"]}
     generated["motion"] = {**generated["motion"], "counts": {"train": 8, "val": 8}}
-    comparison = load(tmp_path, **{**WITH_MATERIALS, "generated": generated})
+    comparison = load(tmp_path, **{**WITH_ASSETS, "generated": generated})
     with pytest.raises(DataError, match="dataset 'motion': has no split test; a comparison trains on train"):
         carried_out(comparison, tmp_path / "out")
     assert not (tmp_path / "out" / "runs").exists()
@@ -146,9 +146,9 @@ def test_data_without_a_test_split_are_refused_before_the_first_run(tmp_path: Pa
 
 
 def test_a_start_that_diverges_ends_the_comparison_and_names_what_to_set(tmp_path: Path) -> None:
-    starts = {"image": {**WITH_MATERIALS["starts"]["image"]}}
+    starts = {"image": {**WITH_ASSETS["starts"]["image"]}}
     starts["image"]["fields"] = {**starts["image"]["fields"], "optim.lr": 1e30}
-    comparison = load(tmp_path, **{**WITH_MATERIALS, "starts": starts})
+    comparison = load(tmp_path, **{**WITH_ASSETS, "starts": starts})
     with pytest.raises(Diverged, match=r"image to start from, on motion: .* set its optim.lr in starts.image.fields"):
         carried_out(comparison, tmp_path / "out")
 
@@ -162,14 +162,14 @@ def test_a_start_that_diverges_ends_the_comparison_and_names_what_to_set(tmp_pat
         (
             {
                 "starts": {
-                    **WITH_MATERIALS["starts"],
+                    **WITH_ASSETS["starts"],
                     "second": {"about": "", "fields": {"init.source": "start:image"}},
                 }
             },
             "start 'second' on 'motion': begins with another start",
         ),
         (
-            {"arms": {**WITH_MATERIALS["arms"], "random": {"about": "", "fields": {}, "datasets": {"motoin": {}}}}},
+            {"arms": {**WITH_ASSETS["arms"], "random": {"about": "", "fields": {}, "datasets": {"motoin": {}}}}},
             "no dataset 'motoin'; did you mean 'motion'",
         ),
         ({"published": ["arXiv 2103.15691v1 Table 11"]}, "did you mean 'arXiv 2103.15691v1 Table 1'"),
@@ -177,4 +177,4 @@ def test_a_start_that_diverges_ends_the_comparison_and_names_what_to_set(tmp_pat
 )
 def test_names_that_stand_for_nothing_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load(tmp_path, **{**WITH_MATERIALS, **changes})
+        load(tmp_path, **{**WITH_ASSETS, **changes})

@@ -34,7 +34,7 @@ def test_blocks_that_are_freed_and_taken_again_are_not_found_anew() -> None:
 
 
 def test_where_the_c_library_cannot_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tubelet.training import allocator
+    from tubelet.session import device
 
-    monkeypatch.setattr(allocator.ctypes, "CDLL", lambda name: object())
-    assert not allocator.keep_freed_memory()
+    monkeypatch.setattr(device.ctypes, "CDLL", lambda name: object())
+    assert not device.keep_freed_memory()
