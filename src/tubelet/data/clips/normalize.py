@@ -25,5 +25,5 @@ def normalize(clips: UInt8[Tensor, "*batch C T H W"], protocol: Protocol) -> Flo
 def to_input(
     clips: UInt8[Tensor, "*batch C T H W"] | Float[Tensor, "*batch T D"], protocol: Protocol
 ) -> Float[Tensor, "*batch C T H W"] | Float[Tensor, "*batch T D"]:
-    """``normalize`` for pixels; the vectors of a feature store enter as they are."""
+    """Normalize pixels. The vectors of a feature store stay as they are."""
     return normalize(clips, protocol) if clips.dtype == torch.uint8 else clips
