@@ -82,6 +82,7 @@ class Loader:
         self._shares = balanced_shares(dataset.manifest) if sampling == "balanced" else None
         self.wait_seconds = 0.0  # spent waiting for batches so far, all iterators together
         self._pool = WorkerPool(_ClipReader(dataset), num_workers, timeout_seconds) if num_workers else None
+        # Ends the processes even if the loader is garbage-collected without ``close``.
         self._close = weakref.finalize(self, self._pool.close) if self._pool else None
 
     def __enter__(self) -> Loader:
@@ -124,6 +125,8 @@ class Loader:
             epoch: counted from 0. Each epoch has its own order, clips and crops.
             start: number of batches to skip at the beginning without reading them, for a run that resumes.
         """
+        # Every process draws the same order and reads its slice of each batch, so that the clips of a step do not
+        # depend on the number of processes.
         rng = keyed_generator(self.seed, epoch)
         if self._shares is None:
             order = rng.permutation(len(self.dataset)).tolist()
@@ -176,7 +179,7 @@ class Loader:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
-        finally:
+        finally:  # the caller may stop early: rows that it does not take need not be read
             for future in ahead:
                 future.cancel()
 
