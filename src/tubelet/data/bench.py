@@ -1,10 +1,10 @@
-"""Where the time of reading goes: training clips of a manifest, stage by stage, in one process with one thread.
+"""Measures where the time of reading training clips goes, stage by stage, in one process with one thread.
 
 Stages: *open* (of a video the packet index and the codec; of a volume all of it), *decode* (packets, pictures or
-slices to frames), *convert* (crop, scale, YUV to RGB), *augment* (what is random in training, on uint8 clips), *copy*
-(frames that a clip shows twice, and the order C T H W) and *collate* (into one batch). Each is timed on what
-``ClipDataset.read`` does with the same clip; converting a video is not apart from decoding it there, so that its time
-is what both take minus what decoding alone takes.
+slices to frames), *convert* (crop, scale, YUV to RGB), *augment* (pixel augmentation), *copy* (repeat frames that a
+clip shows twice, and order C T H W) and *collate* (into one batch). Each stage does what ``ClipDataset.read`` does
+with the same clip. A video is decoded and converted together, so the time of converting is the time of both minus
+that of a decode alone.
 """
 
 from __future__ import annotations
@@ -67,25 +67,25 @@ def measure_stages(
     batch_size: int,
     on_clip: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[Stages, dict[str, str]]:
-    """Reads random training clips.
+    """Read random training clips and time every stage.
 
     Args:
-        manifest: videos, frame folders or volumes; each row at most once.
+        manifest: videos, frame folders or volumes. Each row is read at most once.
         protocol: sampling and size.
         augment: what else is random.
-        num_clips: to read, if the manifest has so many.
-        batch_size: clips that are put together.
-        on_clip: told how many of how many clips are done.
+        num_clips: number of clips to read, if the manifest has so many.
+        batch_size: clips of a batch.
+        on_clip: called with how many clips are done, and how many there are.
 
     Returns:
-        The stages, and the clips that could not be read, each with one line.
+        The stages, and for each clip that could not be read the reason in one line.
 
     Raises:
         DataError: no row can be read.
     """
     rows = np.random.default_rng(0).permutation(len(manifest))[:num_clips].tolist()
     dataset = ClipDataset(manifest, protocol, augment=augment)
-    # The memory of a batch is used again and again: pages are handed out by the system before the first clip.
+    # One batch is reused. Filling it makes the system hand out its pages before the first clip is timed.
     batch = torch.empty((batch_size, *dataset.item_shape), dtype=torch.uint8).fill_(0)
     found, failures, touched = list[Stages](), dict[str, str](), set[tuple[Path, str | None]]()
     for number, row in enumerate(rows):
@@ -95,7 +95,7 @@ def measure_stages(
             with naming_file(path, dataset.name(row)):
                 _touch(path, sample, touched)
                 if not found:
-                    _stages(dataset, row, slot)  # what is slow the first time only
+                    _stages(dataset, row, slot)  # warm-up
                 found.append(_stages(dataset, row, slot))
         except DataError as error:
             failures[dataset.name(row)] = str(error)
@@ -107,13 +107,13 @@ def measure_stages(
 
 
 def _stages(dataset: ClipDataset, row: int, slot: UInt8[Tensor, "C T H W"]) -> Stages:
-    """Seconds of one clip, the one that ``ClipDataset.read`` reads; it is written into ``slot``."""
+    """Seconds of one clip, as ``ClipDataset.read`` reads it. Writes the clip into ``slot``."""
     reader, seconds_to_open = _timed(partial(dataset.open, row))
     with reader:
         _, seconds_to_decode = _timed(partial(_decode, dataset, reader, row))
     with dataset.open(row) as reader:
-        (drawn, frames, places), seconds_to_read = _timed(partial(_read, dataset, reader, row))
-    clip, seconds_to_repeat = _timed(lambda: frames[places])
+        (drawn, frames, order), seconds_to_read = _timed(partial(_read, dataset, reader, row))
+    clip, seconds_to_repeat = _timed(lambda: frames[order])
     clip, seconds_to_augment = _timed(lambda: augment_pixels(clip, drawn.augmentation))
     pixels, seconds_to_order = _timed(lambda: clip.transpose(0, 1).contiguous())
     _, seconds_to_collate = _timed(lambda: slot.copy_(pixels))
@@ -128,7 +128,7 @@ def _stages(dataset: ClipDataset, row: int, slot: UInt8[Tensor, "C T H W"]) -> S
 
 
 def _decode(dataset: ClipDataset, reader: Reader, row: int) -> None:
-    """The frames of the clip as they are; those of a video without their conversion to RGB."""
+    """Decode the frames of the clip, without converting those of a video to RGB."""
     drawn = dataset.draw(reader, row)
     indices = sorted(set(drawn.plan.indices))
     if isinstance(drawn.reader, VideoReader):
@@ -138,18 +138,18 @@ def _decode(dataset: ClipDataset, reader: Reader, row: int) -> None:
 
 
 def _read(dataset: ClipDataset, reader: Reader, row: int) -> tuple[DrawnClip, Tensor, Tensor]:
-    """What is drawn, the distinct frames of the clip in its size, and the places in it where they are shown."""
+    """The draws, the distinct frames of the clip in its size, and the row of each of its frames among them."""
     drawn = dataset.draw(reader, row)
-    (frames,), (places,) = read_crops(drawn.reader, [drawn.plan], drawn.geometry, may_round=dataset.may_round)
-    return drawn, frames, places
+    (frames,), (order,) = read_crops(drawn.reader, [drawn.plan], drawn.geometry, may_round=dataset.may_round)
+    return drawn, frames, order
 
 
 def _touch(path: Path, sample: Sample, touched: set[tuple[Path, str | None]]) -> None:
-    """Reads a file once, so that the disk is not measured for the stage that comes first."""
-    place = (path, sample.entry if is_shard(path) else None)
-    if place in touched:
+    """Read a file once, so that the first stage does not include the disk."""
+    key = (path, sample.entry if is_shard(path) else None)
+    if key in touched:
         return
-    touched.add(place)
+    touched.add(key)
     if is_shard(path):
         read_member(path, sample.entry)
         return

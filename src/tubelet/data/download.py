@@ -1,7 +1,7 @@
-"""Downloads that arrive whole: resumed where they broke off, checked by their checksum, then moved into place.
+"""Downloads files completely: resumes after a break, checks the checksum, then moves the file to its name.
 
-What has come so far lies beside the target as ``NAME.part``. No redirect or answer is trusted: a file that does not
-have the published checksum is never moved to its name.
+The part that has arrived lies beside the target as ``NAME.part``. No redirect or response is trusted: a file that does
+not have the published checksum is never moved to its name.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from pathlib import Path
 
 from tubelet.errors import DataError
 
-TIMEOUT_SECONDS = 10.0  # without an answer or any byte for so long, the source counts as out of reach
+TIMEOUT_SECONDS = 10.0  # after so long without a byte the source counts as out of reach
 _CHUNK_BYTES = 2**20
 
-OnBytes = Callable[[int, int], None]  # (bytes here, bytes in all; 0 where the source does not say)
+OnBytes = Callable[[int, int], None]  # (bytes that have arrived, bytes in all; 0 if unknown)
 
 
 def file_md5(path: Path) -> str:
-    """The MD5 of a file in hexadecimal: what the sources publish; it finds damage, not forgery."""
+    """The MD5 of a file in hexadecimal, which the sources publish. It finds damage, not forgery."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def download(url: str, target: Path, md5: str, on_bytes: OnBytes = lambda done, total: None) -> bool:
-    """Put the file at ``url`` to ``target``; False if it was there already, with the right checksum.
+    """Download ``url`` to ``target``. Returns False if the target exists already and has the right checksum.
 
     Raises:
         DataError: the source is out of reach (then the message says how to do it by hand), or what came, or what lies
@@ -58,13 +58,13 @@ def download(url: str, target: Path, md5: str, on_bytes: OnBytes = lambda done, 
 
 
 def _fetch(url: str, part: Path, on_bytes: OnBytes) -> None:
-    """Append to ``part`` what is missing of it; start anew where the source cannot go on in the middle."""
+    """Append the missing bytes to ``part``. Starts from the beginning if the source cannot resume."""
     done = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"Range": f"bytes={done}-"} if done else {})
     try:
         response = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
     except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is missing; whether it is right, the checksum tells
+        if error.code == 416:  # nothing is missing; the checksum is compared later
             return
         raise
     with response:

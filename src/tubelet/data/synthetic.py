@@ -1,14 +1,14 @@
 """The motion set: small H.264 clips in eight classes that differ only in motion, for the demo and for tests.
 
-Classes come in four opposite pairs. A clip is drawn as its state at mid time (shape, color, background, place,
-angle, size) and a speed, none of which depends on the class; the class only says how the state moves away from
-mid time, forward and backward. Reversing a clip in time therefore gives, pixel by pixel, the clip that the
+Classes come in four opposite pairs. A clip is drawn as its state at mid time (shape, color, background, position,
+angle, size) and a speed, none of which depends on the class. The class decides only how the state changes from mid
+time, forward and backward. Reversing a clip in time therefore gives, pixel by pixel, the clip that the
 opposite class has for the same draws. So a model that sees frames without their order cannot tell a class from
 its opposite: its accuracy cannot exceed 50 %. Files hold key frames only, at a constant quantizer: each frame is
 coded alone, and the symmetry survives compression.
 
-The shape set shows the same clips under other labels: which shape moves, whichever way. A single frame tells that: an
-image model can learn it, for video models of the motion set to begin with.
+The shape set shows the same clips under other labels: which shape moves, in any direction. A single frame shows
+that, so an image model can learn it, and video models of the motion set can start from its weights.
 
 T frames, H = W = size_pixels. Lengths are in frame widths, angles in radians with y pointing down.
 """
@@ -36,7 +36,7 @@ from tubelet.files import write_atomically
 CLASSES = ("left", "right", "up", "down", "clockwise", "counter_clockwise", "growing", "shrinking")
 SHAPES = ("bar", "triangle", "cross", "letter_l", "arrow")
 PARAMETERS_FILE = "motion_set.json"
-VERSION = 1  # goes up when the same parameters give other clips
+VERSION = 1  # goes up if the same parameters give other clips
 
 # Change over a whole clip, slowest and fastest. With at least MIN_FRAMES frames a clip turns by at most 38 degrees
 # per frame, below half of the smallest angle (180 degrees) that maps a shape onto itself: turning is never ambiguous.
@@ -152,7 +152,7 @@ def write_motion_set(
     Args:
         root: folder of the set; made if missing.
         counts: clips per split, each a positive multiple of the classes: eight motions, or five shapes.
-        labels: what the labels tell; ``shapes`` makes it the shape set.
+        labels: the meaning of the labels. ``shapes`` makes the shape set.
         size_pixels: height and width, even, at least 32.
         num_frames: frames of every file, at least 8.
         fps: frames per second of every file.
@@ -209,7 +209,7 @@ def encode_h264(clip: UInt8[np.ndarray, "T H W 3"], fps: int) -> bytes:
 
 def _draw(rng: np.random.Generator, size_pixels: int) -> _Draws:
     radius, speed = float(rng.uniform(*RADIUS)), float(rng.uniform())
-    # Room for the widest move of any class, so that the place says nothing about the class, and for soft edges.
+    # Room for the widest move of any class, so that the position does not reveal the class, and for soft edges.
     reach = max(radius + _between(SHIFT, speed) / 2, radius * math.exp(_between(GROWTH, speed) / 2)) + 2 / size_pixels
     x, y = rng.uniform(reach, 1 - reach, size=2).tolist()
     return _Draws(
@@ -229,8 +229,8 @@ def _background(rng: np.random.Generator, size_pixels: int) -> Float[np.ndarray,
     cells = 5
     base = rng.uniform(*DARK, size=3)
     grid = base + rng.uniform(-TEXTURE, TEXTURE, size=(cells, cells, 3))
-    place = np.linspace(0, cells - 1, size_pixels)
-    weights = np.maximum(0, 1 - np.abs(place[:, None] - np.arange(cells)))  # bilinear, pixels by cells
+    position = np.linspace(0, cells - 1, size_pixels)
+    weights = np.maximum(0, 1 - np.abs(position[:, None] - np.arange(cells)))  # bilinear, pixels by cells
     smooth = np.einsum("hi,wj,ijc->hwc", weights, weights, grid, optimize=True)
     grain = rng.uniform(-4, 4, size=(size_pixels, size_pixels, 1))
     return (smooth + grain).clip(0, 255).astype(np.float32)
@@ -239,7 +239,7 @@ def _background(rng: np.random.Generator, size_pixels: int) -> Float[np.ndarray,
 def _pose(draws: _Draws, pair: int, time: float) -> tuple[float, float, float, float, float]:
     """x, y, cosine and sine of the angle, and radius, at -0.5 < time < 0.5 of a clip.
 
-    In Python's scalar floats: numpy's vector functions may round an element by its place in the array.
+    Uses Python's scalar floats, because numpy's vector functions may round an element by its position in the array.
     """
     x, y, angle, radius = draws.x, draws.y, draws.angle, draws.radius
     if pair == 0:
@@ -293,7 +293,7 @@ def _check_size(size_pixels: int, num_frames: int) -> None:
 
 
 def _claim(root: Path, parameters: Mapping[str, Any]) -> None:
-    """Note the parameters in ``root``, or check them against those of the set that is there."""
+    """Write the parameters to ``root``, or compare them with those of the set that it holds."""
     path = root / PARAMETERS_FILE
     if path.exists():
         try:

@@ -1,4 +1,4 @@
-"""Augmentation left by the reading processes and done on the device: the same clips, whoever does it."""
+"""Augmentation that the readers leave to the device gives the same clips as augmentation by the readers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The grid of sampled frames: nearest in time, the same whether the video is known or comes frame by frame."""
+"""Sampling at a fixed rate: the nearest frame in time, the same for a known video and for a stream of frames."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Looks: one per clip, drawn from the given generator alone, neutral where nothing is on."""
+"""Pixel augmentation: drawn once per clip from the given generator alone, and neutral where nothing is on."""
 
 from __future__ import annotations
 

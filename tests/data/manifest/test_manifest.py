@@ -57,7 +57,7 @@ def test_class_folders_are_split_by_class_and_seed(tmp_path: Path) -> None:
     assert manifest.split("train").class_counts() == {"a": 14, "b": 28, "c": 1}
     assert manifest.split("val").class_counts() == {"a": 2, "b": 4, "c": 0}
     assert manifest.split("test").class_counts() == {"a": 4, "b": 8, "c": 0}
-    assert any("6 of 61 rows set aside for 'val'" in note for note in manifest.notes)
+    assert any("6 of 61 rows split off for 'val'" in note for note in manifest.notes)
     assert read_manifest(tmp_path, config) == manifest
     other = read_manifest(tmp_path, ManifestConfig(val_fraction=0.1, test_fraction=0.2, split_seed=1))
     assert paths(other, "test") != paths(manifest, "test")
@@ -76,7 +76,7 @@ def test_a_missing_validation_split_is_taken_from_training_only(tmp_path: Path) 
     assert len(manifest.split("test")) == 20
     assert manifest.split("val").class_counts() == {"a": 2, "b": 2}
     assert all(path.startswith("train/") for path in paths(manifest, "val"))
-    assert any("set aside for 'val'" in note for note in manifest.notes)
+    assert any("split off for 'val'" in note for note in manifest.notes)
 
 
 def test_volumes_are_rows_and_other_files_are_noted(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from tubelet.data.prepare.pack_shards import pack
 from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
 from tubelet.data.prepare.transcode import Encoding, transcode
 from tubelet.data.prepare.transcode_pool import VideoTranscoder
-from tubelet.data.sources.shards import member_place, read_member
+from tubelet.data.sources.shards import member_range, read_member
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError, DataError, VideoError
@@ -170,7 +170,7 @@ def test_members_of_shards_are_read_in_place_with_their_index(
         assert row.entry is not None
         index = store.get((packed.path_of(row), row.entry))
         assert index is not None
-        offset, size = member_place(packed.path_of(row), row.entry)
+        offset, size = member_range(packed.path_of(row), row.entry)
         assert offset < index.packets["position"].min() < index.packets["position"].max() < offset + size
     for name in ("packet_index", "reader"):
         monkeypatch.setattr(f"tubelet.data.video.{name}.VideoContainer", lambda *_: pytest.fail("opened the container"))

@@ -17,7 +17,7 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
 from tubelet.data.scan.scan_dataset import Scan, ScanConfig, scan
 from tubelet.data.scan.scan_file import FileFacts, ScanFile, scan_file
-from tubelet.data.sources.shards import member_place
+from tubelet.data.sources.shards import member_range
 from tubelet.data.video.truncation import missing_bytes
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
@@ -56,7 +56,7 @@ def test_members_whole_cut_and_damaged_are_called_what_their_files_are_called(tm
     for file, entry in zip(loose, entries(shard), strict=True):
         expected = scan_file(ScanFile(path="", file=Path(file), entry=None))
         assert told(look_at_member(shard, entry)) == told(expected)
-        assert missing_bytes(shard, member_place(shard, entry)) == missing_bytes(Path(file))
+        assert missing_bytes(shard, member_range(shard, entry)) == missing_bytes(Path(file))
         kinds.append(expected.kind)
     assert kinds[:5] == ["ok"] * 4 + ["damaged"]
     assert kinds[5:].count("truncated") == 3  # the WebM does not say how long it is

@@ -19,7 +19,7 @@ from torchvision.transforms.v2 import functional
 from tubelet.data.video.formats import VIDEO_SUFFIXES, is_video_path
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.reader import VideoReader
-from tubelet.data.video.scaling import Window
+from tubelet.data.video.scaling import CropWindow
 from tubelet.errors import VideoError
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
@@ -226,7 +226,7 @@ def test_a_window_at_its_own_size_is_that_part_of_the_frame(name: str, tmp_path:
             h, w = int(rng.integers(1, height + 1)), int(rng.integers(1, width + 1))
             boxes.append((int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w))
         for top, left, h, w in boxes:
-            window = Window(box=(top, left, h, w), size=(h, w))
+            window = CropWindow(box=(top, left, h, w), size=(h, w))
             part = reader.frames_at([1], window).pixels
             assert part.is_contiguous()
             assert part.equal(whole[..., top : top + h, left : left + w]), window
@@ -243,7 +243,7 @@ def test_a_scaled_window_is_near_an_antialiased_resize(name: str) -> None:
         top, left, height, width = reader.height // 5 + 1, reader.width // 7, reader.height // 2, reader.width // 2
         whole = reader.frames_at([2]).pixels
         size = (height // 2, width // 3)
-        got = reader.frames_at([2], Window(box=(top, left, height, width), size=size)).pixels
+        got = reader.frames_at([2], CropWindow(box=(top, left, height, width), size=size)).pixels
     part = whole[..., top : top + height, left : left + width]
     assert psnr(got, functional.resize(part, list(size), antialias=True)) > 38
 
@@ -251,7 +251,7 @@ def test_a_scaled_window_is_near_an_antialiased_resize(name: str) -> None:
 @pytest.mark.parametrize("box", [(0, 0, 49, 64), (-1, 0, 5, 5), (0, 60, 5, 5), (3, 3, 0, 5)])
 def test_a_window_outside_the_frame_is_refused(box: tuple[int, int, int, int], coded: Callable[[str], Path]) -> None:
     with VideoReader(coded("b_frames.mp4")) as reader, pytest.raises(ValueError, match="not inside a frame"):
-        reader.frames_at([0], Window(box=box, size=(4, 4)))
+        reader.frames_at([0], CropWindow(box=box, size=(4, 4)))
 
 
 def test_the_size_is_known_without_decoding(coded: Callable[[str], Path]) -> None:

@@ -62,9 +62,9 @@ class Options:
     official_split: int = 1  # ucf101 and hmdb51: which of the three splits
     skip_missing: bool = False  # leave out rows whose file is missing, and say so
     skip_malformed: bool = False  # leave out malformed rows, and say so
-    val_fraction: float = 0.15  # share of each class set aside for validation where the data has no such split
-    test_fraction: float = 0.15  # share of each class set aside for test where the data has no split at all
-    split_seed: int = 0  # which files are set aside
+    val_fraction: float = 0.15  # share of each class split off for validation where the data has no such split
+    test_fraction: float = 0.15  # share of each class split off for test where the data has no split at all
+    split_seed: int = 0  # which files are split off
     test_whole_video: bool = False  # outside train a row per video, whole, in place of its annotated segments
     missing: Path | None = None  # text file to write with the name of every missing video
     no_durations: bool = False  # do not open the videos to see how long they are

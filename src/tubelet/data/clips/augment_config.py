@@ -7,7 +7,7 @@ Draws are made once per clip and are the same for all its frames (modules of ``t
     pixel_augmentation  ``draw_pixel_augmentation``: flip, turn, shift, colors, erasing
     mixing              ``draw_mixture``: mixup and cutmix of a batch, after normalization
 
-Every draw comes from the generator it is given, keyed by (seed, epoch, row) or (seed, step).
+Each draw takes its generator as an argument; the generator is keyed by (seed, epoch, row) or (seed, step).
 
 Facts: torchvision's v2 transforms; SlowFast for short-side jitter, random erasing and repeated augmentation; TSN for
 multi-scale crops; scenic's ViViT input for scale jitter and additive brightness.
@@ -48,13 +48,13 @@ class ErasingConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentConfig:
-    """What varies at random between epochs, beside the temporal position and the spatial position of the crop.
+    """What varies at random between epochs, in addition to the positions of the clip and of the crop.
 
-    A field that could not act (on a video, under another field, in one channel) is an error, never ignored.
+    A field that cannot act (on a video, under another field, in one channel) is an error and never ignored.
     """
 
     snap_start: bool = True  # videos, even frame_stride: clips start at even frames, which prepared files decode faster
-    crop: Literal["random", "center"] = "random"  # where in the resized frame; center: where validation looks
+    crop: Literal["random", "center"] = "random"  # where in the resized frame; center: as in validation
     stride_jitter: tuple[float, float] | None = None  # (min, max) factors on the time between frames; dense sampling
     short_side_jitter: tuple[int, int] | None = None  # (min, max) pixels the short side is resized to before the crop
     scale_jitter: tuple[float, float] | None = None  # (min, max) factors, drawn apart for height and width
@@ -153,10 +153,10 @@ class AugmentConfig:
         return tuple(name for name in names if getattr(self, name) not in (False, 0, "fixed"))
 
     def check_protocol(self, protocol: Protocol) -> None:
-        """Whether every field can act on the clips of a protocol.
+        """Check that every field can act on the clips of a protocol.
 
         Raises:
-            ConfigError: one cannot.
+            ConfigError: a field cannot act.
         """
         if self.stride_jitter and protocol.sampling != "dense":
             raise ConfigError(f"stride_jitter has no effect on {protocol.sampling} sampling; sample dense, or drop it")

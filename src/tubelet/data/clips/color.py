@@ -60,7 +60,7 @@ def change_colors(clip: UInt8[Tensor, "T C H W"], steps: Sequence[ColorStep]) ->
         return clip
     at_once = num_frames if clip.is_cuda else min(num_frames, max(1, _PIXELS_AT_ONCE // (height * width)))
     buffers = _Buffers(at_once, channels, height, width, clip.device)
-    # Channels outside frames: what the model wants, so that nobody has to turn the clip around afterwards.
+    # Memory in the order of channels, then frames, as the model takes it: no copy is needed later.
     out = torch.empty(channels, num_frames, height, width, dtype=torch.uint8, device=clip.device).transpose(0, 1)
     for start in range(0, num_frames, at_once):
         frames = clip[start : start + at_once]
@@ -76,7 +76,7 @@ def change_colors(clip: UInt8[Tensor, "T C H W"], steps: Sequence[ColorStep]) ->
 
 
 class _Buffers:
-    """What a chain works in. ``values`` lie from 0 to 255; a step finds whole levels and need not leave them."""
+    """Working memory of a chain. ``values`` lie from 0 to 255. A step gets whole levels and may leave fractions."""
 
     def __init__(self, n: int, channels: int, height: int, width: int, device: torch.device) -> None:
         self.values = torch.empty(n, channels, height, width, device=device)
@@ -162,8 +162,8 @@ def _hue(buffers: _Buffers, turn: float) -> None:
     at.bitwise_xor_(sign).sub_(sign)
     turned = torch.mul(chroma, 6 * turn, out=buffers.gray).round_()
     at.add_(sign.copy_(turned))
-    for channel, place in enumerate((0, 2, -2)):
-        offset = -place
+    for channel, position in enumerate((0, 2, -2)):
+        offset = -position
         if abs(6 * turn + offset) > 3:  # the other way around the circle
             offset -= 6 if 6 * turn + offset > 0 else -6
         torch.add(at, chroma, alpha=offset, out=whole[:, channel : channel + 1])

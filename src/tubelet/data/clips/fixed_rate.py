@@ -1,8 +1,8 @@
-"""Sampling that needs no end: an evenly spaced grid of times laid over frames as they arrive.
+"""Sampling at a fixed rate, for long videos and for streams whose end is unknown.
 
-Windows over a film or a stream take their frames from one grid that begins at the first frame, so that overlapping
-windows share them, whatever the rate of the source. Each point of the grid takes the shown frame nearest to it (of
-two equally near, the earlier), as the sampling by seconds of ``tubelet.data.clips.frame_sampling`` does.
+Sample times are evenly spaced and begin at the first frame. Windows take their frames from these samples, so that
+overlapping windows share frames, whatever the rate of the source. Each sample takes the shown frame nearest to its time
+(of two equally near, the earlier), as sampling by seconds in ``tubelet.data.clips.frame_sampling`` does.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 Frame = TypeVar("Frame")
-_ROUNDING = 1e-6  # seconds: exact halves come out the same for every rate
+_ROUNDING = 1e-6  # seconds; with it exact halves round the same way at every rate
 
 
 def fixed_rate_indices(timestamps: NDArray[np.float64], seconds_per_sample: float) -> NDArray[np.int64]:
-    """The frame at every point of the grid, from the first frame until the last one leaves the screen.
+    """The frame of every sample, from the first frame until the last one leaves the screen.
 
-    The rule that :class:`FixedRateSampler` follows without knowing what comes, for a video whose times are all known.
+    ``FixedRateSampler`` gives the same frames without knowing the times that follow.
     """
     times = timestamps - timestamps[0]
-    count = _points(_end_of(len(times), float(times[-1])), seconds_per_sample)
+    count = _num_samples(_end_of(len(times), float(times[-1])), seconds_per_sample)
     between = (times[1:] + times[:-1]) / 2 + _ROUNDING
     return np.searchsorted(between, np.arange(count) * seconds_per_sample, side="left")
 
 
 @dataclass
 class FixedRateSampler(Generic[Frame]):
-    """Takes frames in the order of their times and yields one for every point of the grid, as soon as it is known.
+    """Takes frames in the order of their times and yields one for every sample, as soon as it is known.
 
     Attributes:
-        seconds_per_sample: distance of the points.
-        first_seconds: time of the first frame, where the grid begins; none before it came.
-        num_samples: points that have got their frame so far.
+        seconds_per_sample: time between two samples.
+        first_seconds: time of the first frame and of the first sample. None before the first frame.
+        num_samples: samples that have their frame so far.
     """
 
     seconds_per_sample: float
@@ -46,10 +46,10 @@ class FixedRateSampler(Generic[Frame]):
     _num_frames: int = field(default=0)
 
     def push(self, seconds: float, frame: Frame) -> Iterator[Frame]:
-        """The frames of the points that ``frame`` decides; its time must be later than that of the one before.
+        """Add a frame. Yields the frames of the samples that it decides.
 
         Raises:
-            ValueError: it is not.
+            ValueError: its time is not later than that of the frame before.
         """
         if self._held is None or self.first_seconds is None:
             self.first_seconds, self._held, self._num_frames = seconds, (0.0, frame), 1
@@ -65,10 +65,10 @@ class FixedRateSampler(Generic[Frame]):
         self._held, self._num_frames = (now, frame), self._num_frames + 1
 
     def close(self) -> Iterator[Frame]:
-        """The last frame, for the points until it leaves the screen."""
+        """Yield the last frame for the samples until it leaves the screen."""
         if self._held is None:
             return
-        count = _points(self.end_seconds, self.seconds_per_sample)
+        count = _num_samples(self.end_seconds, self.seconds_per_sample)
         while self.num_samples < count:
             self.num_samples += 1
             yield self._held[1]
@@ -80,10 +80,10 @@ class FixedRateSampler(Generic[Frame]):
 
 
 def _end_of(count: int, last_seconds: float) -> float:
-    """The last frame stays as long as frames do on average; 0 for a single one, for nothing tells."""
+    """The last frame stays as long as frames do on average. 0 for a single frame, whose time is unknown."""
     return last_seconds * count / (count - 1) if count > 1 else 0.0
 
 
-def _points(end_seconds: float, seconds_per_sample: float) -> int:
-    """Points of the grid before the end; always the one at 0."""
+def _num_samples(end_seconds: float, seconds_per_sample: float) -> int:
+    """Number of samples before the end; the one at 0 always counts."""
     return max(1, int(np.ceil((end_seconds - _ROUNDING) / seconds_per_sample)))

@@ -1,4 +1,4 @@
-"""Mirror images of a clip: which axes are flipped, the flip itself, and the labels of a mirrored clip."""
+"""Flips of a clip: the draw, the flip itself, and the labels of a clip that is flipped left to right."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Flip = tuple[bool, bool, bool]  # which of T, H, W are reversed
 
 
 def draw_flip(augment: AugmentConfig, rng: np.random.Generator) -> Flip:
-    """The flip of one training clip."""
+    """Draw the flip of one training clip."""
     # One draw even where the probability is 0: switching the flip on changes no later draw of the clip.
     flip = (False, False, bool(rng.random() < augment.flip_probability))
     if augment.volume_flips:
@@ -26,7 +26,7 @@ def draw_flip(augment: AugmentConfig, rng: np.random.Generator) -> Flip:
 
 
 def flip_clip(clip: UInt8[Tensor, "T C H W"], flip: Flip) -> UInt8[Tensor, "T C H W"]:
-    """The clip with these axes reversed."""
+    """Reverse these axes of a clip."""
     axes = [axis for axis, is_reversed in zip((0, 2, 3), flip, strict=True) if is_reversed]
     return clip.flip(axes) if axes else clip
 
@@ -44,6 +44,6 @@ def flip_label_maps(manifest: Manifest, augment: AugmentConfig) -> tuple[dict[in
 
 
 def flipped_labels(labels: tuple[int, ...], other: Sequence[Mapping[int, int]], multi_label: bool) -> tuple[int, ...]:
-    """The class indices of a mirrored clip, where ``other`` says for each head which classes change places."""
+    """The class indices of a flipped clip. ``other`` maps the classes of each head that change."""
     heads = list(other) * (len(labels) if multi_label else 1)
     return tuple(of_head.get(label, label) for of_head, label in zip(heads, labels, strict=True))

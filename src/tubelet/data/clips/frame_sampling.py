@@ -1,4 +1,4 @@
-"""Which frames make a clip: pure index plans from presentation times and a ``Protocol``. No file is opened here.
+"""Frame sampling: which frames make a clip, computed from presentation times and a ``Protocol``. Opens no file.
 
 Dense clips follow scenic's ViViT input (dmvr's samplers): a training clip starts anywhere the clip fits; test clips
 start at evenly spread offsets ``linspace(0, N - num_frames * stride)`` truncated to whole frames, one test clip is
@@ -28,16 +28,16 @@ from tubelet.protocol import Protocol
 Timestamps = NDArray[np.float64]
 Indices = NDArray[np.int64]
 
-_ROUNDING = 1e-6  # of seconds, or of a frame: makes exact halves and thirds come out the same for every rate
+_ROUNDING = 1e-6  # of seconds, or of a frame; with it exact halves and thirds round the same way at every rate
 _DONE = {"loop": "looped", "hold": "last frame held", "error": ""}
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipPlan:
-    """The frames of one clip, in the order they enter the model.
+    """The frames of one clip, in the order in which they enter the model.
 
-    ``seconds_covered`` is the time from the moment the earliest of them appears until the latest one leaves the
-    screen. ``notes`` says what the user should know, for example that a short video was looped.
+    ``seconds_covered`` is the time from the moment the earliest frame appears until the latest one leaves the screen.
+    ``notes`` are lines for the user, for example that a short video was looped.
     """
 
     indices: tuple[int, ...]
@@ -46,10 +46,11 @@ class ClipPlan:
 
     @property
     def frame_numbers(self) -> tuple[int, ...]:
-        """The indices counted from the earliest frame of the clip; frames that repeat repeat their number.
+        """The indices, counted from the earliest frame of the clip. Repeated frames repeat their number.
 
-        So VTN's original counts them, which decodes the clip's part of the video alone: the same clip has the same
-        numbers wherever in the video it lies (bomri/SlowFast, commit 00a68201, ``slowfast/datasets/decoder.py``).
+        VTN's original counts in this way, because it decodes only the clip's part of the video: the same clip has the
+        same numbers wherever in the video it lies (bomri/SlowFast, commit 00a68201,
+        ``slowfast/datasets/decoder.py``).
         """
         first = min(self.indices)
         return tuple(index - first for index in self.indices)
@@ -77,18 +78,18 @@ def segment(
 def random_clip(
     timestamps: Timestamps, protocol: Protocol, rng: np.random.Generator, *, first: int = 0, snap: bool = False
 ) -> ClipPlan:
-    """A training clip: a random start (dense), or a random frame of each segment (uniform, sparse).
+    """Draw a training clip: a random start (dense), or a random frame of each segment (uniform, sparse).
 
     A short video that loops starts at a random frame of the loop.
 
     Args:
         timestamps: of the video, or of its segment.
-        protocol: how it is sampled.
-        rng: what the choice depends on.
-        first: the segment's first frame, counted from that of the file.
-        snap: an even ``frame_stride`` starts at even frames of the file, at most one from the frame that was drawn,
-            where the clip fits there. In files of ``tubelet data prepare`` nothing depends on the odd frames, so
-            that half of all frames need not be decoded; nothing else changes.
+        protocol: how the clip is sampled.
+        rng: where the draws come from.
+        first: index of the segment's first frame in the file.
+        snap: a clip of even ``frame_stride`` starts at an even frame of the file, at most one from the drawn frame, if
+            it fits there. In files of ``tubelet data prepare`` no other frame depends on the odd ones, so the decoder
+            can skip half of all frames. Nothing else changes.
 
     Raises:
         DataError: there is no frame, or the video is short and the protocol says ``short_video="error"``.
@@ -113,7 +114,7 @@ def random_clip(
 
 
 def jittered_sampling(protocol: Protocol, augment: AugmentConfig, rng: np.random.Generator) -> Protocol:
-    """The protocol with the time between the frames of one training clip.
+    """Draw the time between the frames of one training clip and return the protocol with it.
 
     A ``target_fps`` is divided by the drawn factor; a ``frame_stride`` becomes the nearest whole stride, at least 1.
     """
@@ -127,7 +128,7 @@ def jittered_sampling(protocol: Protocol, augment: AugmentConfig, rng: np.random
 
 
 def view_clips(timestamps: Timestamps, protocol: Protocol, num_views: int | None = None) -> list[ClipPlan]:
-    """The temporal views of one video, ``protocol.num_temporal_views`` of them unless told otherwise.
+    """The temporal views of one video. ``num_views`` replaces ``protocol.num_temporal_views`` unless it is None.
 
     Dense views are spread evenly from the first frame to the last; uniform and sparse views take shifted frames of
     the same segments. One view is the middle clip, or the middle frames of the segments. A video no longer than one
@@ -232,7 +233,7 @@ def _plan(timestamps: Timestamps, indices: Indices, note: str) -> ClipPlan:
 
 
 def _short_note(timestamps: Timestamps, protocol: Protocol) -> str:
-    """What to tell of a video shorter than the clip, empty when it is not; raises where the protocol refuses it."""
+    """A note about a video that is shorter than the clip, else an empty text. Raises if the protocol refuses it."""
     count, num_frames = len(timestamps), protocol.num_frames
     if protocol.sampling in ("uniform", "sparse"):
         short, have, need = count < num_frames, f"{count} frames", f"takes {num_frames}"
@@ -262,7 +263,7 @@ def _count(timestamps: Timestamps) -> int:
 def _duration(timestamps: Timestamps) -> float:
     """Seconds from the first frame until the last leaves the screen, which stays as long as frames do on average.
 
-    0 for a single frame, for nothing tells how long it stays.
+    0 for a single frame, whose time on screen is unknown.
     """
     count = len(timestamps)
     return float(timestamps[-1] - timestamps[0]) * count / (count - 1) if count > 1 else 0.0

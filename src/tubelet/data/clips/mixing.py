@@ -3,11 +3,11 @@
 * mixup (Zhang et al., arXiv:1710.09412): share x clip + (1 - share) x partner, after normalization.
 * cutmix (Yun et al., arXiv:1905.04899): a box of all frames comes from the partner; the share is the area that is left.
 
-One share per batch, drawn from Beta(alpha, alpha). The partner is the video before (torchvision's ``MixUp`` and
-``CutMix``) or the one at the same place from the other end (scenic's ViViT). The loss is that of the clip's label times
-the share plus that of the partner's label times the rest, which for cross entropy, smoothed or not, is the cross
-entropy against the mixed label. A video that could not be read is nobody's partner: partners are found among the
-others, so that no clip fades into black under the label of a video nobody saw.
+One share per batch, drawn from Beta(alpha, alpha). The partner is the previous video of the batch (torchvision's
+``MixUp`` and ``CutMix``) or the one at the same position from the other end (scenic's ViViT). The loss is that of the
+clip's label times the share plus that of the partner's label times the rest. For cross entropy, smoothed or not, this
+equals the cross entropy against the mixed label. A video that could not be read is never a partner, because a clip
+mixed with it would fade into black under the label of a video that is not shown.
 
     B  videos in a batch        C T H W  channels, frames, pixels
 """
@@ -102,11 +102,11 @@ class Mixture:
 def draw_mixture(
     config: MixConfig, weight: Float[Tensor, " B"], size: tuple[int, int], rng: np.random.Generator
 ) -> Mixture:
-    """What happens to one batch; where it stays as it is, every clip has the share 1 in itself.
+    """Draw how one batch is mixed. A batch that is not mixed has share 1.
 
     Args:
-        config: what is on.
-        weight: of each video; 0 where it could not be read.
+        config: which kinds of mixing are on.
+        weight: of each video; 0 if it could not be read.
         size: height and width of the clips in pixels.
         rng: where the draws come from.
     """

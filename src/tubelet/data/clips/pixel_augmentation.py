@@ -1,7 +1,8 @@
-"""What happens to the cropped pixels of a training clip: drawn once, applied to all its frames, uint8 throughout.
+"""Pixel augmentation of a cropped training clip: flip, turn, shift, colors, RandAugment and erasing, all in uint8.
 
-Crop first, color after, normalization on the device: the cheap order, and with ``tubelet.data.clips.color`` the fast
-one. The reading processes do it, or the device that trains (``augment_batch``).
+Everything is drawn once per clip and applied to all its frames. Cropping comes first, then colors, then normalization
+on the device, because this order touches the fewest pixels. The reading processes augment, or the device that trains
+does (``augment_batch``).
 
 Deviation: SlowFast and UniFormerV2 apply RandAugment to the whole frame and crop after; here it sees the crop.
 
@@ -29,17 +30,17 @@ from tubelet.types import Batch
 
 @dataclass(frozen=True, kw_only=True)
 class Erasure:
-    """One box of all frames and what fills it."""
+    """One box, the same in all frames, and the noise that fills it."""
 
     box: tuple[int, int, int, int]  # top, left, height, width in pixels
     mean: tuple[float, ...]  # of each channel, 0 to 255
-    std: tuple[float, ...]  # of the noise of each channel; zeros: no noise
+    std: tuple[float, ...]  # of the noise of each channel; 0 means no noise
     noise_seed: int = 0  # of the noise
 
 
 @dataclass(frozen=True, kw_only=True)
 class PixelAugmentation:
-    """What happens to the cropped clip, drawn once per clip, in the order of the fields."""
+    """The augmentation drawn for one clip. It is applied in the order of the fields."""
 
     flip: Flip = (False, False, False)
     quarter_turns: int = 0  # in the plane of H and W, from H toward W
@@ -51,13 +52,13 @@ class PixelAugmentation:
 
 @dataclass(frozen=True, kw_only=True)
 class UnaugmentedBatch(Batch):
-    """A training batch whose clips were cropped and no more."""
+    """A training batch whose clips are cropped and not augmented yet."""
 
-    augmentations: tuple[PixelAugmentation | None, ...]  # what is left to do to each clip; None: it could not be read
+    augmentations: tuple[PixelAugmentation | None, ...]  # to apply to each clip; None means that it could not be read
 
 
 def draw_pixel_augmentation(augment: AugmentConfig, protocol: Protocol, rng: np.random.Generator) -> PixelAugmentation:
-    """What happens to the cropped pixels of one training clip. A field that is off draws nothing, but for the flip."""
+    """Draw the pixel augmentation of one training clip. A field that is off draws nothing, except for the flip."""
     flip = draw_flip(augment, rng)
     turns, shift = 0, (0, 0, 0)
     if augment.volume_turns:
@@ -78,7 +79,7 @@ def draw_pixel_augmentation(augment: AugmentConfig, protocol: Protocol, rng: np.
 
 
 def augment_pixels(clip: UInt8[Tensor, "T C H W"], augmentation: PixelAugmentation) -> UInt8[Tensor, "T C H W"]:
-    """The clip mirrored, turned, shifted, recolored and erased as drawn; on the device it is on."""
+    """Apply a drawn augmentation to a clip, on the device of the clip."""
     clip = flip_clip(clip, augmentation.flip)
     if augmentation.quarter_turns:
         clip = clip.rot90(augmentation.quarter_turns, (2, 3))
@@ -90,10 +91,10 @@ def augment_pixels(clip: UInt8[Tensor, "T C H W"], augmentation: PixelAugmentati
 
 
 def augment_batch(batch: Batch, device: torch.device) -> Batch:
-    """The clips of a training batch on the device, with all that was left to do to them done there.
+    """Move the clips of a training batch to the device and augment them there.
 
-    On a CPU these are the bits that the reading processes give; a GPU may round a value to the other side. A batch to
-    which nothing is left to do stays where it is.
+    A CPU gives the same bits as the reading processes; a GPU may round a value to the other side. A batch that is
+    augmented already is returned as it is.
     """
     if not isinstance(batch, UnaugmentedBatch):
         return batch
@@ -105,21 +106,21 @@ def augment_batch(batch: Batch, device: torch.device) -> Batch:
 
 
 def _draw_colors(augment: AugmentConfig, rng: np.random.Generator) -> tuple[ColorStep, ...]:
-    """Color changes in random order, as torchvision's ColorJitter, then grayscale."""
+    """Draw color changes in random order, as torchvision's ColorJitter does, then grayscale."""
     steps: list[ColorStep] = []
     amounts = augment.color_amounts
     if amounts and rng.random() < augment.color_probability:
         for name, largest in amounts.items():
             neutral = 0.0 if name in ("shift", "hue") else 1.0
             steps.append(ColorStep(name=name, amount=neutral + float(rng.uniform(-largest, largest))))
-        steps = [steps[place] for place in rng.permutation(len(steps))]
+        steps = [steps[number] for number in rng.permutation(len(steps))]
     if augment.grayscale_probability and rng.random() < augment.grayscale_probability:
         steps.append(ColorStep(name="grayscale"))
     return tuple(steps)
 
 
 def _draw_erasure(erasing: ErasingConfig, protocol: Protocol, rng: np.random.Generator) -> Erasure | None:
-    """torchvision's RandomErasing: ten tries for a box that fits, else none."""
+    """Draw the box of torchvision's RandomErasing: ten tries for one that fits, else None."""
     if rng.random() >= erasing.probability:
         return None
     height, width = protocol.crop_size
@@ -141,7 +142,7 @@ def _draw_erasure(erasing: ErasingConfig, protocol: Protocol, rng: np.random.Gen
 
 
 def _shift(clip: Tensor, shift: tuple[int, int, int]) -> Tensor:
-    """The clip moved along T, H and W; black enters at the borders."""
+    """Move the clip along T, H and W. Black enters at the borders."""
     for axis, by in zip((0, 2, 3), shift, strict=True):
         by = max(-clip.shape[axis], min(by, clip.shape[axis]))
         kept = clip.narrow(axis, max(0, -by), clip.shape[axis] - abs(by))

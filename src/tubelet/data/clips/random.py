@@ -1,4 +1,4 @@
-"""Random generators that depend on nothing but a key, so that a draw does not depend on workers, order or resuming."""
+"""Random generators that depend on a key alone, so that draws do not depend on workers, order or resuming."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
-"""Pixels of decoded frames -> pixels of a clip: resize, crop, and normalization.
+"""From the pixels of decoded frames to those of a clip: resize and crop.
 
-Where the pixels of a clip come from is decided once, before any frame is touched, as a ``Geometry`` for all its frames.
-The facts are those of reference pipelines: sizes and the three crops of scenic's ViViT (dmvr), random resized crops of
-torchvision, short-side jitter of SlowFast, multi-scale crops of TSN. Pixels stay uint8 until ``normalize`` on the
-device; what else happens to them in training is in ``tubelet.data.clips.pixel_augmentation``.
+A ``Geometry`` holds for all frames of a clip and is chosen before any frame is read. Sizes and the three crops follow
+scenic's ViViT (dmvr), random resized crops torchvision, short-side jitter SlowFast, and multi-scale crops TSN. Then
+follow ``tubelet.data.clips.pixel_augmentation`` and, on the device, ``tubelet.data.clips.normalize``.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from tubelet.data.clips.augment_config import AugmentConfig
-from tubelet.data.video.scaling import Window
+from tubelet.data.video.scaling import CropWindow
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
 
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
-    """Where the pixels of a clip come from: cut a box of the frame, resize it, crop. The same for all its frames.
+    """Where the pixels of a clip come from: cut a box out of the frame, resize it, crop. The same for all frames.
 
     Boxes are (top, left, height, width) and sizes (height, width), in pixels.
     """
@@ -98,10 +97,10 @@ def random_geometry(
     return Geometry(box=box, resized=resized, crops=(crop,), crop_size=protocol.crop_size)
 
 
-def reading_window(geometry: Geometry, *, may_round: bool) -> tuple[Window, Geometry]:
-    """What a video reader cuts out of every frame and at what size it gives it, and what is left to do with that.
+def reading_window(geometry: Geometry, *, may_round: bool) -> tuple[CropWindow, Geometry]:
+    """The window that a video reader cuts out of every frame and scales, and the geometry that is left to apply.
 
-    Only what the crops show is read, where that changes no pixel, which is where nothing is scaled.
+    The window holds only what the crops show if that changes no pixel, that is, if nothing is scaled.
 
     Deviation: swscale resizes video, not torchvision, for training and evaluation alike; on eight 720p clips it is
     54.7 dB (PSNR) from ``resize_frames`` on accurate colors and 45.2 dB on the reader's unscaled ones, and a crop cut
@@ -109,8 +108,8 @@ def reading_window(geometry: Geometry, *, may_round: bool) -> tuple[Window, Geom
 
     Args:
         geometry: where the pixels of the clip come from.
-        may_round: a crop of a reduced frame may be cut before it is scaled. Its corners are then rounded to pixels of
-            the source, less than half a pixel of the clip away; for training, where they are random.
+        may_round: whether a crop of a reduced frame may be cut before it is scaled. Its corners are then rounded to
+            pixels of the source, less than half a pixel of the clip away. For training, where corners are random.
     """
     top, left, height, width = geometry.box
     (resized_height, resized_width), (crop_height, crop_width) = geometry.resized, geometry.crop_size
@@ -119,10 +118,10 @@ def reading_window(geometry: Geometry, *, may_round: bool) -> tuple[Window, Geom
     w = max(crop[1] for crop in geometry.crops) - x + crop_width
     is_scaled = (height, width) != geometry.resized
     if is_scaled and not (may_round and resized_height <= height and resized_width <= width):
-        return Window(box=geometry.box, size=geometry.resized), geometry
+        return CropWindow(box=geometry.box, size=geometry.resized), geometry
     y0, y1 = round(y * height / resized_height), round((y + h) * height / resized_height)
     x0, x1 = round(x * width / resized_width), round((x + w) * width / resized_width)
-    window = Window(box=(top + y0, left + x0, y1 - y0, x1 - x0), size=(h, w))
+    window = CropWindow(box=(top + y0, left + x0, y1 - y0, x1 - x0), size=(h, w))
     crops = tuple((crop[0] - y, crop[1] - x) for crop in geometry.crops)
     return window, replace(geometry, box=(0, 0, h, w), resized=(h, w), crops=crops)
 
@@ -176,7 +175,7 @@ def _multi_scale_box(
 
     Deviation: TSN chooses among thirteen fixed positions; here every position is equally likely.
     """
-    places = range(len(scales))
-    pairs = [(i, j) for i in places for j in places if abs(i - j) <= 1]
-    h, w = (max(1, int(min(height, width) * scales[place])) for place in pairs[rng.integers(len(pairs))])
+    steps = range(len(scales))
+    pairs = [(i, j) for i in steps for j in steps if abs(i - j) <= 1]
+    h, w = (max(1, int(min(height, width) * scales[step])) for step in pairs[rng.integers(len(pairs))])
     return int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1)), h, w

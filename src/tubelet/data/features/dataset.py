@@ -1,4 +1,4 @@
-"""The rows of a feature store as a dataset: the clips that ``ClipDataset`` draws of the videos, as vectors of frames.
+"""A dataset over a feature store. Its clips are those that ``ClipDataset`` draws of the videos, as vectors of frames.
 
 T  frames of a clip   V  views   D  width of a vector
 """
@@ -12,16 +12,16 @@ from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.clips.frame_sampling import jittered_sampling, row_clip, row_views, seconds_covered
 from tubelet.data.clips.random import keyed_generator
 from tubelet.data.features.store import FeatureFile, check_augment, check_pixels, read_store
-from tubelet.data.loading.dataset import Item, Mode, check_mode
+from tubelet.data.loading.dataset import DatasetMode, Item, check_mode
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
 
 class FeatureDataset:
-    """Map-style dataset over the rows of a feature store's manifest; arguments are those of ``ClipDataset``.
+    """A map-style dataset over the rows of a feature store. Arguments are those of ``ClipDataset``.
 
-    The same seed, epoch and row give the frames that ``ClipDataset`` gives for the row of the videos.
+    For the same seed, epoch and row it gives the frames that ``ClipDataset`` gives for the videos.
 
     Raises:
         ConfigError: ``augment`` changes pixels.
@@ -34,7 +34,7 @@ class FeatureDataset:
         self,
         manifest: Manifest,
         protocol: Protocol,
-        mode: Mode = "train",
+        mode: DatasetMode = "train",
         augment: AugmentConfig | None = None,
         seed: int = 0,
     ) -> None:
@@ -62,14 +62,14 @@ class FeatureDataset:
         return (frames,) if self.mode == "train" else (self.protocol.num_views, frames)
 
     def name(self, index: int) -> str:
-        """The file of a row as messages name it."""
+        """The name of a row in messages."""
         return str(self.manifest.path_of(self.manifest.samples[index % len(self)]))
 
     def read(self, index: int, epoch: int = 0) -> Item:
-        """The vectors and labels of one row; ``index`` is as that of ``ClipDataset.read``.
+        """The vectors and labels of one row. ``index`` is that of ``ClipDataset.read``.
 
         Raises:
-            DataError: the file cannot be read, or its video could not be.
+            DataError: the file cannot be read, or its video could not be read when the store was written.
         """
         repeat, row = divmod(index, len(self))
         sample = self.manifest.samples[row]

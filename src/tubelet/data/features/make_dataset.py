@@ -6,7 +6,7 @@ from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.features.dataset import FeatureDataset
 from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.loading.clip_dataset import ClipDataset
-from tubelet.data.loading.dataset import Mode
+from tubelet.data.loading.dataset import DatasetMode
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.protocol import Protocol
 
@@ -14,12 +14,12 @@ from tubelet.protocol import Protocol
 def make_dataset(
     manifest: Manifest,
     protocol: Protocol,
-    mode: Mode = "train",
+    mode: DatasetMode = "train",
     augment: AugmentConfig | None = None,
     seed: int = 0,
     augment_later: bool = False,
 ) -> ClipDataset | FeatureDataset:
-    """The dataset of a manifest, of videos or of a feature store; arguments and errors are those of ``ClipDataset``."""
+    """Make a ``FeatureDataset`` for a feature store, else a ``ClipDataset``, whose arguments and errors these are."""
     if manifest.layout == LAYOUT:
         return FeatureDataset(manifest, protocol, mode, augment, seed)
     return ClipDataset(manifest, protocol, mode, augment, seed, augment_later)

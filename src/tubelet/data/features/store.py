@@ -1,12 +1,12 @@
-"""A feature store: what a model's per-frame stage says of every frame of a dataset, in place of the pixels.
+"""A feature store: the vectors that a model's per-frame stage gives for every frame of a dataset, in place of pixels.
 
-    store.json        which model, weights, pixels and data the features are of
+    store.json        the model, weights, pixels and data of the features
     manifest.csv      the rows of the data, as ``tubelet.data.manifest.csv_file`` writes them, with these files as paths
     features-...      one safetensors file per video: vectors [n, D], frame_numbers [n], timestamps [N]
-    unreadable.csv    what could not be read, if anything; such a video keeps its row, whose file says why
+    unreadable.csv    the videos that could not be read, if any; each keeps its row, and its file holds the reason
 
-Every frame that a clip could begin with is there, taken at the place and size of the centered view: which frames make
-a clip is decided when it is drawn, from the times of the whole video, exactly as it is for the video itself.
+A store holds every frame that a clip could contain, with the crop and size of the centered view. The frames of a clip
+are chosen when it is drawn, from the times of the whole video, exactly as for the video itself.
 
     N  frames of the video   n  frames with a vector: those of the rows' segments   D  width of a vector
 """
@@ -36,18 +36,18 @@ from tubelet.files import written_atomically
 from tubelet.protocol import Protocol
 
 FORMAT = 1
-# What decides the pixels of a frame; all else of a protocol decides which frames make a clip and what becomes of it.
+# The fields of a protocol that decide the pixels of a frame. The others decide the frames of a clip and later steps.
 PIXEL_FIELDS = (
     *("resize_short_side", "crop_size", "num_channels", "channel_order", "mean", "std"),
     *("slicing_axis", "slicing_backward", "volume_window"),
 )
-# Augmentation of time alone: the frames it chooses are in the store.
+# Augmentation of time alone, which a store supports because it holds all frames.
 _TIME_FIELDS = ("snap_start", "stride_jitter", "repeats")
 
 
 @dataclass(frozen=True, kw_only=True)
 class StoreRecord:
-    """What stands in ``store.json``."""
+    """The content of ``store.json``."""
 
     model_name: str
     model_config: dict[str, Any]
@@ -70,10 +70,10 @@ class VideoFeatures:
 
 
 def read_store(path: Path) -> StoreRecord:
-    """The record of a store.
+    """Read the record of a store.
 
     Raises:
-        DataError: there is none, or it cannot be read.
+        DataError: it is missing or cannot be read.
     """
     file = path / RECORD
     try:
@@ -86,9 +86,10 @@ def read_store(path: Path) -> StoreRecord:
 
 
 def file_name(record: StoreRecord, path: str, entry: str | None, fps: float | None) -> str:
-    """The features' file of a source, relative to the store: readable, and distinct for every source.
+    """The name of the file of a source's features, relative to the store: readable, and distinct for every source.
 
-    It also tells other weights or pixels apart, so that a run cannot go on with a store that was made anew from them.
+    It also differs for other weights or pixels, so that a run cannot resume with a store that was written again from
+    others.
     """
     pixels = [getattr(record.protocol, name) for name in PIXEL_FIELDS]
     of_what = hashlib.sha256(repr((record.stage_sha256, pixels)).encode()).hexdigest()[:8]
@@ -98,7 +99,7 @@ def file_name(record: StoreRecord, path: str, entry: str | None, fps: float | No
 
 
 def write_features(path: Path, features: VideoFeatures) -> None:
-    """Write one file, whole or not at all."""
+    """Write one file atomically."""
     _write(
         path,
         {
@@ -111,7 +112,7 @@ def write_features(path: Path, features: VideoFeatures) -> None:
 
 
 def write_failure(path: Path, line: str) -> None:
-    """Write the file of a video that could not be read: whoever reads it gets ``line``."""
+    """Write the file of a video that could not be read. Reading it later gives ``line``."""
     _write(path, {"vectors": torch.zeros(0, 0)}, {"failure": line})
 
 
@@ -122,9 +123,9 @@ def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> 
 
 
 class FeatureFile:
-    """One file, opened: times and numbers are read, vectors when they are asked for. A context manager.
+    """One open file of a store. Reads times and numbers at once, vectors on demand. Use it as a context manager.
 
-    Of a video that could not be read, ``failure`` says why, and there is nothing else.
+    If the video could not be read, ``failure`` is the reason and the file holds nothing else.
 
     Raises:
         DataError: it is missing or damaged.
@@ -156,10 +157,10 @@ class FeatureFile:
         self._file.__exit__(None, None, None)
 
     def vectors_of(self, frames: NDArray[np.int64]) -> Float[Tensor, "T D"]:
-        """The vectors of these frames of the source, in their order; they may repeat.
+        """The vectors of these frames of the source, in this order. Frames may repeat.
 
         Raises:
-            DataError: a frame has none.
+            DataError: a frame has no vector.
         """
         rows = np.minimum(np.searchsorted(self.frame_numbers, frames), len(self.frame_numbers) - 1)
         if not np.array_equal(self.frame_numbers[rows], frames):
@@ -170,10 +171,10 @@ class FeatureFile:
 
 
 def check_pixels(record: StoreRecord, protocol: Protocol, store: Path) -> None:
-    """Whether a protocol sees frames as those of the store were seen.
+    """Check that a protocol gives frames the pixels that those of the store had.
 
     Raises:
-        DataError: it does not; the fields that differ are named.
+        DataError: it does not. The message names the fields that differ.
     """
     wrong = [name for name in PIXEL_FIELDS if getattr(protocol, name) != getattr(record.protocol, name)]
     if protocol.num_spatial_crops != 1:
@@ -187,10 +188,10 @@ def check_pixels(record: StoreRecord, protocol: Protocol, store: Path) -> None:
 
 
 def check_augment(augment: AugmentConfig, store: Path) -> None:
-    """Whether augmentation leaves the pixels of a clip alone: a store has one vector per frame.
+    """Check that augmentation does not change pixels, because a store has one vector per frame.
 
     Raises:
-        ConfigError: it does not; the fields are named with the values that do.
+        ConfigError: it does. The message names the fields and the values to set.
     """
     neutral = AugmentConfig(crop="center")
     wrong = [n for n in vars(neutral) if n not in _TIME_FIELDS and getattr(augment, n) != getattr(neutral, n)]

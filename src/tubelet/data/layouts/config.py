@@ -1,4 +1,4 @@
-"""How a data set on disk is read: the options of every layout, and where its annotation files are."""
+"""The options of every layout, and the search for annotation files."""
 
 from __future__ import annotations
 
@@ -33,23 +33,23 @@ LayoutName = Literal[
 class ManifestConfig:
     """How a dataset on disk is read."""
 
-    layout: LayoutName | None = None  # `tubelet data manifest --help` explains them; none: seen from the source
-    annotations: tuple[str, ...] = ()  # annotation files, FILE or SPLIT=FILE; none: found by their official names
+    layout: LayoutName | None = None  # `tubelet data manifest --help` lists them; None means that the source shows it
+    annotations: tuple[str, ...] = ()  # annotation files, FILE or SPLIT=FILE; empty means those with official names
     label_columns: tuple[str, ...] = ("label",)  # CSV columns with labels, one per head of the model
     label_separator: str | None = None  # several labels per video: what joins them in one cell, as | in walk|talk
-    separator: str | None = None  # between the cells of a csv or a list; none: by the file's ending and first line
+    separator: str | None = None  # between cells of a csv or list; None means by the file's suffix and first line
     class_file: Path | None = None  # text file with one class name per line in logit order, for labels as numbers
-    root: Path | None = None  # folder that CSV paths are relative to; none: the folder of the CSV
-    frame_fps: float | None = None  # frames per second of frame folders, where the data set does not say it
+    root: Path | None = None  # folder that CSV paths are relative to; None means the folder of the CSV
+    frame_fps: float | None = None  # frames per second of frame folders, if the data set does not state it
     official_split: int = 1  # which of the three splits of ucf101 and hmdb51
-    skip_missing: bool = False  # leave out rows whose file is missing, and say so, instead of refusing
-    skip_malformed: bool = False  # leave out malformed rows, and say so, instead of refusing
-    val_fraction: float = 0.15  # share of each class set aside for validation where the data has no such split
-    test_fraction: float = 0.15  # share of each class set aside for test where the data has no split at all
-    split_seed: int = 0  # which files are set aside
-    test_whole_video: bool = False  # outside train a row per video, whole, in place of its annotated segments
+    skip_missing: bool = False  # leave out rows whose file is missing, with a note, instead of refusing
+    skip_malformed: bool = False  # leave out malformed rows, with a note, instead of refusing
+    val_fraction: float = 0.15  # share of each class split off for validation if the data has no such split
+    test_fraction: float = 0.15  # share of each class split off for test if the data has no split at all
+    split_seed: int = 0  # which files are split off
+    test_whole_video: bool = False  # outside train, one row per whole video in place of its annotated segments
     class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # head: names in logit order; else sorted
-    quarantine: Path | None = None  # CSV list of rows to leave out, as `tubelet data scan` writes it; none: nothing
+    quarantine: Path | None = None  # CSV list of rows to leave out, as `tubelet data scan` writes it
 
     def __post_init__(self) -> None:
         if min(self.val_fraction, self.test_fraction) < 0 or self.val_fraction + self.test_fraction >= 1:
@@ -79,7 +79,7 @@ class ManifestConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class AnnotationFile:
-    """One annotation file, and the split its rows belong to unless they say one themselves."""
+    """One annotation file, and the split of its rows unless they name one themselves."""
 
     path: Path
     split: str | None
@@ -96,9 +96,9 @@ def annotation_files(root: Path, config: ManifestConfig, *patterns: str) -> list
         return [_named(text) for text in config.annotations]
     if not root.is_dir():
         raise DataError(f"{root}: no such folder; expected the folder of the data set")
-    places = [root, *sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))]
-    for place in places:
-        found = sorted({path for pattern in patterns for path in place.glob(pattern) if path.is_file()})
+    folders = [root, *sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))]
+    for folder in folders:
+        found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
         if found:
             return [AnnotationFile(path=path, split=split_of_file(path.name)) for path in found]
     raise DataError(

@@ -38,7 +38,7 @@ def read_epic(root: Path, config: ManifestConfig) -> LayoutRows:
     """One row per action; the segment is in seconds of its video.
 
     Raises:
-        DataError: no CSV file, a missing column, malformed rows, or frame folders whose rate nothing tells.
+        DataError: no CSV file, a missing column, malformed rows, or frame folders of unknown rate.
     """
     files = annotation_files(
         root,

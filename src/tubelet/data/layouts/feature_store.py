@@ -1,6 +1,6 @@
-"""The folder of a feature store (``tubelet features``): how it is recognized, and where its rows are.
+"""The folder of a feature store (``tubelet features``): how to recognize it, and the file of its rows.
 
-``tubelet.data.features.store`` says what else lies in it.
+``tubelet.data.features.store`` describes its other files.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where the file of a row is: annotation lists name videos by an id, by a name without suffix, or by a path.
+"""Finds the files of rows: annotation lists name videos by an id, by a name without suffix, or by a path.
 
-A *frame folder* is a folder with pictures, one per frame of a video. Everything is found by one walk over the root.
+A *frame folder* is a folder with one picture per frame of a video. One walk over the root finds everything.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def is_frame_folder(folder: Path) -> bool:
 
 
 class FileIndex:
-    """Videos and frame folders below ``root`` by their name without suffix; the first by path where several fit."""
+    """Videos and frame folders below ``root`` by their name without suffix. If several match, the first by path."""
 
     def __init__(self, root: Path) -> None:
         if not root.is_dir():
@@ -44,7 +44,7 @@ class FileIndex:
         self.ambiguous: dict[str, None] = {}
 
     def find(self, *names: str, parent: str | None = None) -> str | None:
-        """The path relative to the root; None, and remembered as missing, where there is none.
+        """The path relative to the root. None if there is no such file, which is then remembered as missing.
 
         Args:
             names: a file name without suffix or the name of a frame folder; the first that exists counts.
@@ -67,7 +67,7 @@ class FileIndex:
 
     @property
     def notes(self) -> list[str]:
-        """What the user should know about the names that were looked for."""
+        """Notes for the user about the names that were looked up."""
         if not self.ambiguous:
             return []
         names = list(self.ambiguous)
@@ -87,22 +87,22 @@ class FileIndex:
                 continue
             seen.add((status.st_dev, status.st_ino))
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            place = Path(folder).relative_to(self.root).as_posix()
-            prefix = "" if place == "." else f"{place}/"
+            relative = Path(folder).relative_to(self.root).as_posix()
+            prefix = "" if relative == "." else f"{relative}/"
             for name in sorted(files):
                 stem, suffix = os.path.splitext(name)
                 if suffix.lower() in VIDEO_SUFFIXES:
                     found[stem].append(prefix + name)
             if prefix and any(name.lower().endswith(_PICTURES) for name in files):
-                found[Path(folder).name].append(place)
-                self._frame_folders.add(place)
+                found[Path(folder).name].append(relative)
+                self._frame_folders.add(relative)
         return {name: sorted(paths) for name, paths in found.items()}
 
 
 def existing_rows(source: Path, reading: LayoutRows, rows: list[Row], skip: bool) -> tuple[list[Row], tuple[str, ...]]:
-    """The rows whose file, or frame folder, exists, and the names of all files that do not.
+    """The rows whose file or frame folder exists, and the names of all missing files.
 
-    ``skip`` leaves the others out with a note.
+    With ``skip``, rows of missing files are left out with a note.
 
     Raises:
         DataError: with the number of missing files and the first few names; always if no row is left.

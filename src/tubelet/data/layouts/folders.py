@@ -1,10 +1,9 @@
-"""Folders that name the classes.
+"""Folders whose names are the classes.
 
     split folders    DIR/train/<class>/clip.mp4, DIR/val/<class>/..., DIR/test/<class>/...
     class folders    DIR/<class>/clip.mp4
 
-In place of a video file there may be a volume (``.npy``, ``.nii``, ``.nii.gz``) or a frame folder
-(DIR/<class>/clip/00001.jpg).
+A sample may also be a volume (``.npy``, ``.nii``, ``.nii.gz``) or a frame folder (DIR/<class>/clip/00001.jpg).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from tubelet.errors import DataError
 
 
 def has_split_folders(folder: Path) -> bool:
-    """Whether classes lie below split folders. A folder ``train`` full of samples is a class, of trains."""
+    """Whether classes lie below split folders. A folder ``train`` that holds samples itself is a class."""
     return any(
         any(not is_frame_folder(child) for child in _folders(split))
         for split in _folders(folder)
@@ -27,7 +26,7 @@ def has_split_folders(folder: Path) -> bool:
 
 
 def read_folders(folder: Path, config: ManifestConfig) -> LayoutRows:
-    """Rows of split folders or class folders, sorted by path; what is ignored is noted.
+    """Rows of split folders or class folders, sorted by path. A note lists ignored files.
 
     Raises:
         DataError: there is no class folder with a video, a volume or a frame folder.

@@ -3,7 +3,7 @@
 Columns label, youtube_id, time_start, time_end, split (more are ignored), one file per split, as DeepMind publishes
 them. A video is ``<youtube_id>_<time_start>_<time_end>.mp4`` with times of six digits (the ActivityNet downloader,
 Crawler/Kinetics, and the CVDF copies), in whatever folder below the root; the file is the segment, so rows carry no
-times. Many videos are gone from YouTube: what is missing is counted, named and left out.
+times. Many videos are gone from YouTube; missing videos are counted, named and left out.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _COLUMNS = ("youtube_id", "time_start", "time_end")
 
 
 def read_kinetics(root: Path, config: ManifestConfig) -> LayoutRows:
-    """Rows of the videos that are there; classes are those of the CSV files, sorted, as the usual label maps are.
+    """Rows of the videos that exist. Classes are those of the CSV files, sorted, as in the usual label maps.
 
     Raises:
         DataError: no CSV file, a missing column or malformed rows.

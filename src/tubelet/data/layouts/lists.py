@@ -4,8 +4,9 @@
     some/frames 163 3               mmaction2's RawframeDataset: frame folder, number of frames, label
     some/frames 12 163 3            the same with_offset: first frame, counted from 0, before the number of frames
 
-Spaces, or the separator the file shows or the user names (PySlowFast: DATA.PATH_LABEL_SEPARATOR). With spaces, what
-stands before the numbers is the path, so that it may hold spaces itself. Labels are numbers, or names without spaces.
+The separator is a space, or the one that the file shows or the user names (PySlowFast: DATA.PATH_LABEL_SEPARATOR).
+With spaces, all text before the numbers is the path, so that a path may hold spaces. Labels are numbers, or names
+without spaces.
 
 Deviation: mmaction2's lists with several labels per video are refused; a row has one label per head.
 """
@@ -34,7 +35,7 @@ from tubelet.errors import DataError
 
 
 def read_lists(source: Path, config: ManifestConfig) -> LayoutRows:
-    """Rows of one list, or of the lists among the annotations of a folder; its name tells the split.
+    """Rows of one list, or of the lists among the annotations of a folder. The name of a list gives the split.
 
     Raises:
         DataError: no list, or malformed lines.

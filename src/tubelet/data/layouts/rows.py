@@ -1,8 +1,8 @@
-"""What every layout gives: rows, and what its reader found out on the way.
+"""The rows that every layout gives, and helpers to parse tables, times and splits.
 
 A row's path is relative to the root of the data set or absolute. Labels are still names here, and a split may still
-be missing; ``tubelet.data.manifest.manifest`` turns rows into a manifest. Malformed rows are collected, so that one
-message counts all of them and names the first by their line.
+be missing; ``tubelet.data.manifest.read`` turns rows into a manifest. Malformed rows are collected, so that one message
+counts all of them and names the first by their line.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import TypeVar
 from tubelet.errors import DataError
 
 SPLITS = ("train", "val", "test")
-# The words that data sets use, for folders, for cells and inside file names.
+# The words for splits that data sets use in folder names, cells and file names.
 SPLIT_NAMES = {
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-_MAX_NAMED = 3  # bad rows or files that one message names
+_MAX_NAMED = 3  # number of bad rows or files that one message names
 
 T = TypeVar("T")
 
@@ -34,28 +34,28 @@ class Row:
     """One video, segment or volume as its layout states it."""
 
     path: str  # a file or a frame folder, relative to the root of the dataset, or absolute
-    labels: tuple[str, ...]  # one class name per head, empty where it is not known; or all that a video has
-    split: str | None  # none where the layout has no splits
+    labels: tuple[str, ...]  # one class name per head, empty if unknown; or all labels of a video
+    split: str | None  # None if the layout has no splits
     start_seconds: float | None = None
     end_seconds: float | None = None
-    fps: float | None = None  # frames per second of a frame folder, where known
+    fps: float | None = None  # frames per second of a frame folder, if known
     entry: str | None = None  # address inside an .npz file or a tar shard
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayoutRows:
-    """What a layout holds."""
+    """The rows of a dataset as its layout states them."""
 
     root: Path  # folder that paths are relative to
     rows: list[Row]
-    # Class names of each head in logit order; none: those that occur, sorted.
+    # Class names of each head in logit order. None means the names that occur, sorted.
     classes: dict[str, tuple[str, ...] | None] = field(default_factory=lambda: {"label": None})
     label_separator: str | None = None  # of the cells of a written manifest with several labels per video
     all_classes_known: bool = False  # the source lists its classes: validation may show one that training does not
-    splits_decided: bool = False  # a written manifest: nothing is set aside again
-    layout: str | None = None  # where the reader knows better than the name it was called by
-    missing: tuple[str, ...] = ()  # files that the lists name and that are not there; they have no row
-    notes: list[str] = field(default_factory=list)  # what the user should know, one line each
+    splits_decided: bool = False  # of a written manifest: nothing is split off again
+    layout: str | None = None  # if the reader knows more than the name of the layout says
+    missing: tuple[str, ...] = ()  # files that the lists name and that do not exist; they have no row
+    notes: list[str] = field(default_factory=list)  # for the user, one line each
 
 
 def parse_each(
@@ -64,13 +64,13 @@ def parse_each(
     parse: Callable[[T], Row | None],
     skipped: list[str] | None = None,
 ) -> list[Row]:
-    """The rows that ``parse`` makes of (line number, item); None stands for an item without a row.
+    """Parse (line number, item) pairs into rows. ``parse`` returns None for an item without a row.
 
     Args:
         path: the file, for messages.
         items: what to parse.
-        parse: raises ValueError with what is wrong with its item.
-        skipped: if given, a note about malformed rows is added here instead of an error.
+        parse: makes a row of an item, or raises ValueError with the reason.
+        skipped: notes. If given, malformed rows add a note here instead of raising.
 
     Raises:
         DataError: rows are malformed; the message counts them and names the first few by line.
@@ -92,7 +92,7 @@ def parse_each(
 
 
 def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(Number, line) of the lines of a text file that are not blank.
+    """Yield (number, line) for the lines of a text file that are not blank.
 
     Raises:
         DataError: the file cannot be read as UTF-8 text.
@@ -107,7 +107,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def table_lines(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """(Line number, stripped cells) of the rows of a table, quotes understood; blank lines are left out.
+    """Yield (line number, stripped cells) for the rows of a table. Handles quotes and leaves out blank lines.
 
     Raises:
         DataError: the file cannot be read as such a table.
@@ -126,10 +126,10 @@ def table_lines(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
 def records(
     path: Path, separator: str, required: tuple[str, ...], hint: str = ""
 ) -> Iterator[tuple[int, dict[str, str]]]:
-    """(Line number, cells by column) of a table whose first line names its columns.
+    """Yield (line number, cells by column) for a table whose first line names its columns.
 
-    A row of another length comes with the key ``""``, which ``cell`` refuses; ``hint`` ends the message about a
-    column that is missing.
+    A row with another number of cells gets the key ``""``, which ``cell`` refuses. ``hint`` ends the message about a
+    missing column.
 
     Raises:
         DataError: no such table, or a column is missing.
@@ -149,7 +149,7 @@ def records(
 
 
 def cell(record: dict[str, str], column: str) -> str:
-    """The filled cell of a record; ValueError if it is empty or the row has another length."""
+    """The cell of a record. Raises ValueError if it is empty or the row has another number of cells."""
     if "" in record:
         raise ValueError(record[""])
     if not record[column]:
@@ -158,7 +158,7 @@ def cell(record: dict[str, str], column: str) -> str:
 
 
 def seconds_of(text: str) -> float:
-    """A time in seconds, or ValueError."""
+    """A time in seconds. Raises ValueError if the text is none."""
     try:
         seconds = float(text)
     except ValueError:
@@ -169,20 +169,20 @@ def seconds_of(text: str) -> float:
 
 
 def whole_number(text: str, what: str) -> int:
-    """A whole number from 0 on, or ValueError."""
+    """A whole number from 0 on. Raises ValueError if the text is none."""
     if not re.fullmatch(r"\d+", text):
         raise ValueError(f"{what} '{text}' is not a whole number")
     return int(text)
 
 
 def check_segment(start: float | None, end: float | None) -> None:
-    """ValueError unless the segment ends after it starts."""
+    """Raise ValueError unless the segment ends after it starts."""
     if end is not None and end <= (start or 0.0):
         raise ValueError(f"the segment ends at {end} s, not after its start at {start or 0.0} s")
 
 
 def split_of(text: str) -> str:
-    """train, val or test for the word a data set uses, or ValueError."""
+    """train, val or test for the word of a data set. Raises ValueError for any other word."""
     split = SPLIT_NAMES.get(text.lower())
     if split is None:
         raise ValueError(f"split '{text}' is not one of {', '.join(SPLIT_NAMES)}")
@@ -190,7 +190,7 @@ def split_of(text: str) -> str:
 
 
 def split_of_file(name: str) -> str | None:
-    """The split that a file name tells (``trainlist01.txt``, ``EPIC_100_validation.csv``, ``valSet.csv``), if any."""
+    """The split in a file name (``trainlist01.txt``, ``EPIC_100_validation.csv``, ``valSet.csv``), or None."""
     found = set(re.findall(r"train|val|test", name.lower()))
     return found.pop() if len(found) == 1 else None
 

@@ -2,13 +2,13 @@
 
     v2  something-something-v2-{train,validation,test}.json: list of {id, label, template, placeholders}
         something-something-v2-labels.json: {template without brackets: class index}
-        something-something-v2-test-answers.csv, where it is there: id;template
+        something-something-v2-test-answers.csv, if it exists: id;template
         videos <id>.webm, or frame folders <id>/
     v1  something-something-v1-{train,validation,test}.csv: id;template    -labels.csv: one template per line
         frame folders <id>/00001.jpg, at 12 frames per second
 
 The class of a video is its template without brackets ("Putting [something] on [something]"). Test lists come
-without labels; their rows are left out unless the answers are there.
+without labels; their rows are left out unless the answers exist.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tables with a header: columns ``path`` and one or several label columns; optional ``split``, ``start_seconds``,
 ``end_seconds`` (or ``start``, ``end``), ``fps`` of a frame folder and ``entry`` inside an archive.
 
-Commas, or the separator the file shows: tabs in ``.tsv``, else what the header line holds.
+The separator is a comma, or the one that the file shows: a tab in ``.tsv``, else the one in the header line.
 """
 
 from __future__ import annotations
@@ -58,8 +58,11 @@ def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
 
 
 def separator_of(path: Path, given: str | None) -> str:
-    """What stands between the cells: as given, a tab in ``.tsv``, else the first of tab, semicolon and comma that the
-    first line holds, else a space where it is not a ``.csv``."""
+    """The separator between cells.
+
+    It is the given one; a tab in ``.tsv``; else the first of tab, semicolon and comma in the first line; else a comma
+    in ``.csv`` and a space in other files.
+    """
     if given is not None:
         return given
     if path.suffix.lower() == ".tsv":
@@ -77,7 +80,7 @@ def _row(
     root: Path,
     fps: float | None,
 ) -> Row:
-    """One row; ValueError says what is wrong with it."""
+    """Make one row. Raises ValueError with the reason if it is malformed."""
     path = cell(record, "path")
     labels = tuple(record[column] for column in columns)
     if not any(labels) and not may_have_none:

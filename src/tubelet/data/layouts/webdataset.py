@@ -4,8 +4,8 @@
     000017.cls   its class: an index or a name          000017.json   or an object with the label columns
 
 The split is that of the shard's name or of its folder (``train-000000.tar``, ``train/000000.tar``). A row addresses
-shard, member and the place of its bytes, so that nothing is unpacked and any row is read at once. Tar files that
-are compressed as a whole have no such places and are refused; the format is that of the webdataset documentation.
+shard, member and the position of its bytes, so that any row can be read without unpacking. Tar files that are
+compressed as a whole have no such positions and are refused. The format is that of the webdataset documentation.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tubelet.data.layouts.rows import LayoutRows, Row, check_segment, parse_each
 from tubelet.data.sources.shards import address
 from tubelet.errors import DataError
 
-Members = dict[str, tarfile.TarInfo]  # of one sample, by what stands behind the first dot
+Members = dict[str, tarfile.TarInfo]  # of one sample, by the part of the name after the first dot
 
 
 def read_webdataset(source: Path, config: ManifestConfig) -> LayoutRows:

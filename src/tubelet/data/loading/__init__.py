@@ -1,1 +1,1 @@
-"""Datasets, worker processes with a watchdog, and the loader of batches."""
+"""Datasets of clips, worker processes with a watchdog, and the loader of batches."""

@@ -1,4 +1,4 @@
-"""The order in which an epoch of training goes through the rows; it depends on nothing but (seed, epoch)."""
+"""Class-balanced sampling: an epoch that draws every class equally often."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ Sampling = Literal["natural", "balanced"]
 
 
 def balanced_shares(manifest: Manifest) -> NDArray[np.float64]:
-    """The probability of each row to be drawn, with which every class of a head is drawn equally often.
+    """The probability of each row, such that every class of a head is drawn equally often.
 
-    A row of several heads has the mean of the probabilities that its classes give it, a row with several labels that
-    of its labels; a row without a label counts as one of a class of its own.
+    A row of several heads gets the mean over its heads, a row with several labels the mean over its labels. Rows
+    without a label form a class of their own.
     """
     heads, total = range(len(manifest.class_names)), np.zeros(len(manifest))
     for head in heads:
@@ -32,10 +32,10 @@ def balanced_shares(manifest: Manifest) -> NDArray[np.float64]:
 
 
 def draw_balanced(shares: NDArray[np.float64], rng: np.random.Generator, num_repeats: int = 1) -> list[int]:
-    """As many rows as there are, drawn with replacement.
+    """Draw as many rows as the dataset has, with replacement.
 
-    Drawn again in the same epoch, a row is named ``row + k * rows``, which ``ClipDataset.read`` takes for another clip
-    of it; every ``num_repeats``-th of these, for the numbers between are the loader's own repeats.
+    A row that is drawn again in the same epoch gets the index ``row + k * num_rows``, for which ``ClipDataset.read``
+    draws another clip. k goes up in steps of ``num_repeats``: the loader uses the numbers between for its own repeats.
     """
     seen = Counter[int]()
     order = []

@@ -1,8 +1,8 @@
-"""From a row of a manifest, a file or an array to the uint8 pixels that enter a model.
+"""From a row of a manifest to the uint8 pixels that enter a model.
 
-Training reads one random clip per row; evaluation and deployment read all views of a source, through the same
-``read_views``. Each frame is decoded once, however many views show it. Every random choice is keyed by
-(seed, epoch, index), so that it does not depend on workers, order, or where a run was resumed.
+Training reads one random clip per row. Evaluation reads all views of a row, with the functions of
+``tubelet.data.loading.views``. Every random choice is keyed by (seed, epoch, index), so it does not depend on the
+workers, on the order of reading, or on where a run was resumed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tubelet.data.clips.resize_crop import (
     Geometry,
     random_geometry,
 )
-from tubelet.data.loading.dataset import Item, Mode, check_mode
+from tubelet.data.loading.dataset import DatasetMode, Item, check_mode
 from tubelet.data.loading.views import read_crops, views_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.sources.open import Reader, naming_file, open_source
@@ -35,9 +35,9 @@ from tubelet.protocol import Protocol
 
 @dataclass(frozen=True, kw_only=True)
 class DrawnClip:
-    """A training clip before it is read: everything random in it."""
+    """A training clip before its frames are read: every random choice has been made."""
 
-    reader: Reader  # volumes may be read along another axis
+    reader: Reader  # of a volume, along the axis that was drawn
     plan: ClipPlan
     geometry: Geometry
     augmentation: PixelAugmentation
@@ -47,23 +47,23 @@ class ClipDataset:
     """Map-style dataset over the rows of a manifest.
 
     Args:
-        manifest: usually one split of a manifest.
+        manifest: the rows, usually those of one split.
         protocol: sampling, size and views.
         mode: "train" reads one random clip per row, "views" reads all views of the protocol.
-        augment: what else is random in training; none: only the position of the clip and of the crop.
-        seed: with epoch and row it keys every random choice.
+        augment: what else is random in training. None means that only the position of the clip and the crop are random.
+        seed: keys every random choice, together with epoch and row.
         augment_later: the dataset crops training clips and puts the pixel augmentation it has drawn beside them
             (``Item.augmentation``); ``tubelet.data.clips.pixel_augmentation.augment_batch`` applies it on the device.
 
     Raises:
-        ConfigError: ``augment`` does not fit the mode or the data.
+        ConfigError: ``augment`` does not fit the mode, the protocol or the data.
     """
 
     def __init__(
         self,
         manifest: Manifest,
         protocol: Protocol,
-        mode: Mode = "train",
+        mode: DatasetMode = "train",
         augment: AugmentConfig | None = None,
         seed: int = 0,
         augment_later: bool = False,
@@ -104,7 +104,7 @@ class ClipDataset:
         return (frames,) if self.mode == "train" else (self.protocol.num_views, frames)
 
     def name(self, index: int) -> str:
-        """The file of a row as messages name it, with its address or segment."""
+        """The name of a row in messages: its file, with address or segment."""
         sample = self.manifest.samples[index % len(self)]
         name = str(self.manifest.path_of(sample))
         if sample.entry:
@@ -117,7 +117,8 @@ class ClipDataset:
     def read(self, index: int, epoch: int = 0) -> Item:
         """The pixels and labels of one row.
 
-        In training, ``index + k * len(self)`` is the same row once more, drawn for the k-th time (``augment.repeats``).
+        In training, ``index + k * len(self)`` is the k-th repeat of the same row, with draws of its own
+        (``augment.repeats``).
 
         Raises:
             DataError: the file cannot be read as the protocol asks.
@@ -147,13 +148,16 @@ class ClipDataset:
         )
 
     def open(self, index: int) -> Reader:
-        """The frames of a row. Raises DataError."""
+        """Open the reader of a row. Raises DataError."""
         sample = self.manifest.samples[index % len(self)]
         path = self.manifest.path_of(sample)
         return open_source(path, sample.entry, self.protocol, sample.fps, self._indices)
 
     def draw(self, reader: Reader, index: int, epoch: int = 0) -> DrawnClip:
-        """What is random in one training clip, from the opened frames of its row. Raises DataError."""
+        """Draw everything that is random in one training clip. Raises DataError.
+
+        The order of the draws is part of the result: another order gives other clips for the same seed.
+        """
         repeat, index = divmod(index, len(self))
         sample = self.manifest.samples[index]
         rng = keyed_generator(self.seed, epoch, index, *((repeat,) if repeat else ()))
@@ -168,5 +172,5 @@ class ClipDataset:
 
     @property
     def may_round(self) -> bool:
-        """Whether a crop may be cut before it is scaled, as in ``reading_window``."""
+        """Whether a crop may be cut before it is scaled (see ``reading_window``)."""
         return self.augment.crop == "random"

@@ -1,4 +1,4 @@
-"""What a dataset of clips gives: its items, and what the loader needs to know of it.
+"""The items of a dataset of clips, and the protocol that the loader expects of a dataset.
 
 ``tubelet.data.loading.clip_dataset`` reads videos and volumes, ``tubelet.data.features.dataset`` reads feature stores.
 """
@@ -18,24 +18,24 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol as ClipProtocol
 
-Mode = Literal["train", "views"]  # one random clip per row, or all views of the protocol
+DatasetMode = Literal["train", "views"]  # one random clip per row, or all views of the protocol
 
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """The pixels of one source, or in their place the vectors of a feature store. In training V is absent."""
+    """The pixels of one row, or its vectors from a feature store. In training the V axis is absent."""
 
     pixels: UInt8[Tensor, "C T H W"] | UInt8[Tensor, "V C T H W"] | Float[Tensor, "T D"] | Float[Tensor, "V T D"]
-    labels: tuple[int, ...]  # as ``Sample.labels``; empty where none are known
-    seconds_covered: float  # of the source, by all clips together
+    labels: tuple[int, ...]  # as ``Sample.labels``; empty where they are unknown
+    seconds_covered: float  # of the source, all clips together
     frame_numbers: Int[Tensor, " T"] | Int[Tensor, "V T"]  # as ``ClipPlan.frame_numbers``
     notes: tuple[str, ...] = ()  # what the user should know, for example that a short video was looped
-    augmentation: PixelAugmentation | None = None  # what is left to do to the pixels (``ClipDataset.augment_later``)
+    augmentation: PixelAugmentation | None = None  # still to be applied (``ClipDataset.augment_later``)
 
 
-@runtime_checkable  # the shape checks of the tests ask
+@runtime_checkable  # the type checks that run under pytest call isinstance
 class Dataset(Protocol):
-    """Map-style dataset over the rows of a manifest, as the loader sees it."""
+    """A map-style dataset over the rows of a manifest. ``ClipDataset`` and ``FeatureDataset`` follow this protocol."""
 
     @property
     def manifest(self) -> Manifest:
@@ -48,7 +48,7 @@ class Dataset(Protocol):
         ...
 
     @property
-    def mode(self) -> Mode:
+    def mode(self) -> DatasetMode:
         """Whether a row gives one random clip or all its views."""
         ...
 
@@ -83,7 +83,7 @@ class Dataset(Protocol):
         ...
 
 
-def check_mode(mode: Mode, augment: AugmentConfig | None) -> None:
-    """Raises ConfigError where views are to be augmented."""
+def check_mode(mode: DatasetMode, augment: AugmentConfig | None) -> None:
+    """Raises ConfigError if views would be augmented."""
     if mode == "views" and augment is not None:
         raise ConfigError("augmentation is for training; leave it out where views are read")

@@ -1,7 +1,7 @@
-"""All frames of the sources of a manifest, in order and a chunk at a time, read ahead by worker processes.
+"""All frames of the sources of a manifest, in order, in chunks that worker processes read ahead.
 
-Frames are those of the centered view, bit by bit what ``ClipDataset`` reads of them, so that what is computed from them
-stands for any clip. Each source is read once, however many rows are segments of it.
+Frames are those of the centered view and equal those of ``ClipDataset`` bit by bit, so that features computed from them
+are right for any clip. Each source is read once, however many rows are segments of it.
 
     n  frames of a chunk   N  frames of a source
 """
@@ -36,12 +36,12 @@ FRAMES_PER_CHUNK = 64  # 10 MB at 224 x 224
 
 @dataclass(frozen=True)
 class SourceSegments:
-    """A video or volume with the segments that rows take of it."""
+    """A video or volume, and the segments of it that rows use."""
 
     path: str  # as in the manifest
     entry: str | None
     fps: float | None
-    segments: tuple[tuple[float | None, float | None], ...]  # start and end in seconds, none: open
+    segments: tuple[tuple[float | None, float | None], ...]  # start and end in seconds; None leaves a side open
     rows: tuple[int, ...]  # of the manifest
 
 
@@ -75,7 +75,7 @@ def sources_of(manifest: Manifest) -> tuple[SourceSegments, ...]:
 
 @dataclass(frozen=True)
 class FrameChunkReader:
-    """The chunks of sources as the job of a worker pool, which is given a source and, for its epoch, a chunk."""
+    """Reads chunks of frames in a worker pool. The index is that of a source; the number of the chunk is the epoch."""
 
     root: Path
     sources: tuple[SourceSegments, ...]
@@ -83,7 +83,7 @@ class FrameChunkReader:
     indices: IndexStore  # of the videos' packets
 
     def name(self, index: int) -> str:
-        """The source as messages name it."""
+        """The name of the source in messages."""
         source = self.sources[index]
         return str(self.root / source.path) + (f":{source.entry}" if source.entry else "")
 
@@ -116,9 +116,10 @@ def read_chunks(
     """SourceSegments and chunk, source by source and chunk by chunk; of a source that fails, nothing after its failure.
 
     Args:
-        sources: places in ``chunk_reader.sources``.
-        num_workers: processes that decode; 0 decodes in this one.
-        timeout_seconds: a worker that reads one chunk for longer is killed, and the source has failed.
+        chunk_reader: what reads a chunk.
+        sources: indices in ``chunk_reader.sources``.
+        num_workers: processes that decode. 0 decodes in this process.
+        timeout_seconds: a worker that reads one chunk for longer is killed, and its source counts as failed.
     """
     if num_workers == 0:
         for source in sources:
@@ -126,10 +127,10 @@ def read_chunks(
         return
     with closing(WorkerPool(chunk_reader, num_workers, timeout_seconds)) as pool:
         begun: deque[Future[FrameChunk | Failure]] = deque(pool.submit(s, 0) for s in sources[:num_workers])
-        for place, source in enumerate(sources):
+        for number, source in enumerate(sources):
             first = begun.popleft().result()
-            if place + num_workers < len(sources):
-                begun.append(pool.submit(sources[place + num_workers], 0))
+            if number + num_workers < len(sources):
+                begun.append(pool.submit(sources[number + num_workers], 0))
             yield source, first
             if isinstance(first, FrameChunk):
                 yield from _rest_of_source(pool, source, first.num_chunks, num_workers)

@@ -1,4 +1,4 @@
-"""Packet indices of all videos of a manifest, made in parallel by processes that may hang or die."""
+"""Index the packets of all videos of a manifest in parallel, in processes that may hang or crash."""
 
 from __future__ import annotations
 
@@ -12,44 +12,44 @@ from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.loading.worker_pool import in_order
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.sources.shards import is_shard, is_volume_row, member_place
+from tubelet.data.sources.shards import is_shard, is_volume_row, member_range
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.packet_index_store import IndexStore, Video
 from tubelet.errors import DataError
 from tubelet.session.session import Session
 
-_WRITE_SECONDS = 5.0  # between two times that the store is written: what a kill can cost
+_WRITE_SECONDS = 5.0  # between two writes of the store: a kill loses the work of so many seconds
 
 
 @dataclass(frozen=True, kw_only=True)
 class Indexed:
-    """What ``index_files`` did."""
+    """The result of ``index_files``."""
 
     num_files: int
-    num_made: int  # the others were there
-    failures: dict[Video, str]  # videos without an index, each with one line that says why
+    num_made: int  # the store had the others
+    failures: dict[Video, str]  # videos without an index, and the reason in one line
 
 
 @dataclass(frozen=True)
 class PacketIndexer:
-    """Videos to index, for a ``WorkerPool``."""
+    """Indexes videos in a worker pool."""
 
     videos: tuple[Video, ...]
 
     def name(self, index: int) -> str:
-        """The video as messages name it."""
+        """The name of the video in messages."""
         video = self.videos[index]
         return str(video) if isinstance(video, Path) else f"{video[0]}:{video[1]}"
 
     def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> PacketIndex:
         """The index of one video."""
         video = self.videos[index]
-        return PacketIndex.of(video) if isinstance(video, Path) else PacketIndex.of(video[0], member_place(*video))
+        return PacketIndex.of(video) if isinstance(video, Path) else PacketIndex.of(video[0], member_range(*video))
 
 
 def video_files(manifest: Manifest) -> list[Video]:
-    """The videos of a manifest whose files exist, each once, in its order; those inside shards by their address."""
+    """The videos of a manifest whose files exist, each once, in order. Videos in shards come with their address."""
     videos: dict[Video, None] = {}
     for sample in manifest.samples:
         path = manifest.path_of(sample)
@@ -68,14 +68,14 @@ def index_files(
     on_file: Callable[[int, int], None] = lambda done, total: None,
     timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
 ) -> Indexed:
-    """Makes the indices that a store lacks; those that fit their files stay.
+    """Index the videos whose index the store lacks or whose file has changed.
 
     Args:
-        store: where they are kept; written every few seconds, so that an interrupted call goes on where it was.
+        store: where indices are kept. It is written every few seconds, so that an interrupted call can go on.
         files: videos, in files of their own or in shards.
-        num_workers: processes, at least 1.
-        on_file: told how many of how many files are done.
-        timeout_seconds: after which the process of a file that hangs is killed.
+        num_workers: number of processes, at least 1.
+        on_file: called with how many files are done, and how many there are.
+        timeout_seconds: the process of a file that takes longer is killed.
 
     Raises:
         DataError: the store cannot be written.
@@ -98,7 +98,7 @@ def index_files(
                 store.put(made)
                 written, made, due = written + len(made), {}, time.monotonic() + _WRITE_SECONDS
             on_file(done, len(files))
-    finally:  # what is done stays done where ``on_file`` raises, for it is asked to stop
+    finally:  # ``on_file`` raises when the run is asked to stop; finished work is kept
         if made:
             store.put(made)
     return Indexed(num_files=len(files), num_made=written + len(made), failures=failures)
@@ -110,17 +110,17 @@ def index_manifest(
     session: Session,
     timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
 ) -> None:
-    """Indexes the videos of a manifest in parallel before they are read many times.
+    """Index the videos of a manifest in parallel before they are read many times.
 
-    Reading works without: where nothing can be kept beside the data nor beside the manifest, one note says so,
-    and every process that reads finds the packets of its files for itself. Files that cannot be indexed are left to
-    the reader, which counts and names them.
+    Reading works without this. If neither the folder of the data nor that of the manifest can be written, the
+    session notes it once, and each reading process indexes its files for itself. A file that cannot be indexed is left to the
+    reader, which counts and names it.
 
     Args:
-        manifest: the rows that will be read; those that are no videos need no index.
-        num_workers: processes; for 0 one is used, for a file may hang.
+        manifest: the rows that will be read. Rows that are no videos need no index.
+        num_workers: number of processes. 0 still uses one process, because a file may hang.
         session: notes what the user should know, and reports how many files are indexed.
-        timeout_seconds: after which the process of a file that hangs is killed.
+        timeout_seconds: the process of a file that takes longer is killed.
     """
     files = video_files(manifest)
     if not files:

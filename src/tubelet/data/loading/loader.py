@@ -1,4 +1,4 @@
-"""Batches of a dataset, read by worker processes, in an order that depends on nothing but (seed, epoch)."""
+"""Batches of a dataset, read by worker processes. Their order depends on (seed, epoch) alone."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Targets = Callable[[Sequence[tuple[int, ...]]], Tensor]  # from the labels of th
 
 @dataclass(frozen=True)
 class _ClipReader:
-    """The rows of a dataset as the job of a worker pool."""
+    """Reads the rows of a dataset in a worker pool."""
 
     dataset: Dataset
 
@@ -43,21 +43,22 @@ class _ClipReader:
 
 
 class Loader:
-    """Reads batches; with the same dataset and seed they are bit-equal for any number of workers.
+    """Reads batches. For the same dataset and seed they are equal bit by bit, whatever the number of workers.
 
     Args:
-        dataset: what to read.
-        batch_size: videos of one batch; in training it holds each of them ``augment.repeats`` times, first all of
-            them once, then all of them again.
-        num_workers: reader processes; 0 reads in this process. One batch is read ahead.
-        seed: with the epoch it keys the order of training.
-        sampling: "natural" goes through every row once an epoch; "balanced" draws as many rows, so that each class
-            comes equally often.
-        timeout_seconds: a worker that reads a row for longer is killed and replaced, and the row has failed. Without
-            workers nothing can end a decoder that hangs.
-        rank: of this process, where several read one dataset together: each its own rows of every training batch, and
-            every ``num_processes``-th row in ``eval_batches``. What is read of a row depends on none of this.
-        num_processes: how many there are.
+        dataset: the rows to read.
+        batch_size: videos of one batch. A training batch holds each of them ``augment.repeats`` times: all of them
+            once, then all of them again.
+        num_workers: reader processes. 0 reads in this process. The loader reads one batch ahead.
+        seed: keys the order of training, together with the epoch.
+        sampling: "natural" reads every row once per epoch. "balanced" draws as many rows, so that each class comes
+            equally often.
+        timeout_seconds: a worker that reads one row for longer is killed and replaced, and the row counts as failed.
+            Without workers nothing can end a decoder that hangs.
+        rank: number of this process, where several read one dataset together. Each reads its own rows of every
+            training batch, and every ``num_processes``-th row in ``eval_batches``. The clip of a row does not depend
+            on it.
+        num_processes: number of processes that read together.
         targets: those of the task (``tubelet.tasks.task``). None means class indices.
 
     Use as a context manager, or call ``close``. A row that cannot be read keeps its place in the batch with zero
@@ -84,8 +85,9 @@ class Loader:
         self._rank, self._num_processes = rank, num_processes
         self.dataset, self.batch_size, self.num_workers, self.seed = dataset, batch_size, num_workers, seed
         self._shares = balanced_shares(dataset.manifest) if sampling == "balanced" else None
-        self.wait_seconds = 0.0  # spent so far until batches were ready, all iterators together
+        self.wait_seconds = 0.0  # spent waiting for batches so far, all iterators together
         self._pool = WorkerPool(_ClipReader(dataset), num_workers, timeout_seconds) if num_workers else None
+        # Ends the processes even if the loader is garbage-collected without ``close``.
         self._close = weakref.finalize(self, self._pool.close) if self._pool else None
 
     def __enter__(self) -> Loader:
@@ -97,7 +99,7 @@ class Loader:
         self.close()
 
     def close(self) -> None:
-        """Ends the worker processes. Calling it again does nothing."""
+        """End the worker processes. A second call does nothing."""
         if self._close is not None:
             self._close()
 
@@ -113,21 +115,23 @@ class Loader:
 
     @property
     def clips_per_step(self) -> int:
-        """Clips of one training batch, those of all processes together."""
+        """Clips of one training batch, all processes together."""
         return min(self.batch_size, len(self.dataset)) * self.dataset.augment.repeats
 
     @property
     def steps_per_epoch(self) -> int:
-        """Training batches of one epoch: full ones only, unless all rows together do not fill one."""
+        """Training batches of one epoch. A batch that is not full is left out, unless it is the only one."""
         return max(1, len(self.dataset) // self.batch_size)
 
     def train_batches(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of one epoch in their random order, of several processes the rows of this one.
+        """The batches of one epoch in random order, with the rows of this process.
 
         Args:
-            epoch: counted from 0; another epoch has another order, other clips and other crops.
-            start: batches to leave out at the beginning, without reading them.
+            epoch: counted from 0. Each epoch has its own order, clips and crops.
+            start: number of batches to skip at the beginning without reading them, for a run that resumes.
         """
+        # Every process draws the same order and reads its slice of each batch, so that the clips of a step do not
+        # depend on the number of processes.
         rng = keyed_generator(self.seed, epoch)
         if self._shares is None:
             order = rng.permutation(len(self.dataset)).tolist()
@@ -140,17 +144,20 @@ class Loader:
         return self._batches([group[own] for group in repeated], epoch)
 
     def eval_batches(self) -> Iterator[Batch]:
-        """All rows in order, of several processes those of this one; the last batch may be smaller."""
+        """All rows of this process in order. The last batch may be smaller."""
         rows = list(range(self._rank, len(self.dataset), self._num_processes))
         return self._batches(_grouped(rows, self.batch_size), epoch=0)
 
     def rows_in_progress(self) -> list[RowInProgress]:
-        """What each busy worker reads, and for how long."""
+        """The row of each busy worker, and how long it has taken."""
         return self._pool.rows_in_progress() if self._pool else []
 
     def kill(self, row: RowInProgress) -> bool:
-        """Kills the process that reads this row: the row becomes a failure and another process takes over. False, and
-        nothing is killed, where the row was done in the meantime."""
+        """Kill the process that reads this row. The row becomes a failure and a new process takes over.
+
+        Returns:
+            False if the row was done in the meantime; then nothing is killed.
+        """
         return self._pool.kill(row) if self._pool else False
 
     def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
@@ -162,7 +169,10 @@ class Loader:
                 yield batch
 
     def _results(self, indices: Sequence[int], epoch: int) -> Generator[ItemOrFailure, None, None]:
-        """Rows in the order asked for; with workers, one batch and one row per worker ahead."""
+        """Rows in the order of ``indices``; workers read one batch and one row per worker ahead.
+
+        Taking the results in the order of submission makes batches independent of which worker is faster.
+        """
         if self._pool is None:
             yield from (_read_or_fail(self.dataset, index, epoch) for index in indices)
             return
@@ -174,7 +184,7 @@ class Loader:
                     yield ahead.popleft().result()
             while ahead:
                 yield ahead.popleft().result()
-        finally:
+        finally:  # the caller may stop early: rows that it does not take need not be read
             for future in ahead:
                 future.cancel()
 
@@ -216,7 +226,7 @@ def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
 
 
 def _read_or_fail(dataset: Dataset, index: int, epoch: int) -> ItemOrFailure:
-    """One row in this process, or why it cannot be read."""
+    """Read one row in this process."""
     try:
         return dataset.read(index, epoch)
     except DataError as error:
@@ -224,7 +234,7 @@ def _read_or_fail(dataset: Dataset, index: int, epoch: int) -> ItemOrFailure:
 
 
 def rows_of_process(num_rows: int, rank: int, num_processes: int) -> slice:
-    """Which of the rows of a batch a process has: as many as every other, or one more."""
+    """The rows of a batch that belong to one process. Shares differ by one row at most."""
     share, rest = divmod(num_rows, num_processes)
     start = rank * share + min(rank, rest)
     return slice(start, start + share + (rank < rest))

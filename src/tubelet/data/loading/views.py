@@ -1,4 +1,7 @@
-"""All views of one source, as evaluation and deployment read them, and the crops of the frames of any clip."""
+"""All views of one source, for evaluation and deployment, and the crops of a clip's frames, for training too.
+
+Each frame is decoded once, however many views show it.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
-_SOURCE_BYTES = 256 * 2**20  # decoded frames held at once before they are resized; 97 frames of 720p
+_SOURCE_BYTES = 256 * 2**20  # of decoded frames held at once before they are resized; 97 frames of 720p
 
 
 def read_views(
@@ -29,15 +32,15 @@ def read_views(
     end_seconds: float | None = None,
     fps: float | None = None,
 ) -> Item:
-    """All views of one source: spatial crop is the outer index, temporal clip the inner.
+    """Read all views of one source. The spatial crop is the outer index, the temporal clip the inner one.
 
     Args:
         source: a video file, an ``.npy`` volume, a uint8 array [T, H, W, C] or [T, H, W] with values 0 to 255,
             or a uint8 tensor [C, T, H, W], both RGB.
         protocol: sampling, size and views.
-        start_seconds: start of the segment to augmentation at; none: from the start.
-        end_seconds: its end; none: to the end.
-        fps: frames per second of an array or tensor; none: frame numbers stand for seconds.
+        start_seconds: start of the segment. None means the start of the source.
+        end_seconds: end of the segment. None means the end of the source.
+        fps: frames per second of an array or tensor. None means that frame numbers stand for seconds.
 
     Raises:
         DataError: the source cannot be read as the protocol asks.
@@ -59,6 +62,7 @@ def read_views(
 
 
 def views_of(reader: Reader, protocol: Protocol, start_seconds: float | None, end_seconds: float | None) -> Item:
+    """All views of an opened source, as ``read_views``."""
     plans = row_views(reader.timestamps, start_seconds, end_seconds, protocol)
     geometry = view_geometry(reader.height, reader.width, protocol)
     crops, rows = read_crops(reader, plans, geometry, may_round=False)
@@ -77,7 +81,11 @@ def views_of(reader: Reader, protocol: Protocol, start_seconds: float | None, en
 def read_crops(
     reader: Reader, plans: Sequence[ClipPlan], geometry: Geometry, *, may_round: bool
 ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
-    """The spatial crops of the distinct frames of all plans, each decoded once, and each plan's rows among them."""
+    """Read the distinct frames of all plans, each once.
+
+    Returns:
+        The frames of each spatial crop, and for each plan the rows of its frames among them.
+    """
     wanted = sorted({index for plan in plans for index in plan.indices})
     row_of = {index: row for row, index in enumerate(wanted)}
     rows = [torch.tensor([row_of[index] for index in plan.indices]) for plan in plans]

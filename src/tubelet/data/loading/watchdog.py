@@ -1,8 +1,8 @@
-"""A watchdog: what takes longer than it may is ended from outside, and only that.
+"""The decode timeout: a watchdog thread of the parent ends work that passes its time limit.
 
-Nothing inside a process can be trusted to end a decoder that hangs, so the limit is held by a thread of the parent,
-which kills. What is killed is bound to the guard it was made with: once a guard is left, its limit can no longer
-strike, so that the work that follows is never hit in its place.
+A decoder that hangs in C code never returns to Python, so no timeout inside its process could end it. The parent kills
+the process instead. Each limit belongs to one guard: after the guard is left, its limit can no longer end anything, so
+a late timeout never hits the work that follows.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 DECODE_TIMEOUT_SECONDS = 60.0  # for one row of a dataset, unless the caller says otherwise
-_IDLE_SECONDS = 3600.0  # between two looks when nothing is guarded; a new guard wakes the thread earlier
+_IDLE_SECONDS = 3600.0  # between two checks while nothing is guarded; a new guard wakes the thread earlier
 
 
 class Guard:
-    """One piece of work under a limit, counted from when it began."""
+    """One piece of work with a time limit that counts from its beginning."""
 
     def __init__(self, seconds: float, end: Callable[[], object]) -> None:
         self.began = time.monotonic()
         self.limit_seconds = seconds
-        self.expired = False  # the limit, or ``end_now``, has struck
+        self.expired = False  # True once the limit or ``end_now`` has ended the work
         self._end = end
         self._lock = threading.Lock()
         self._is_open = True
@@ -34,15 +34,15 @@ class Guard:
 
     @property
     def seconds_left(self) -> float:
-        """Until the limit; negative after it."""
+        """Seconds until the limit; negative after it."""
         return self.limit_seconds - self.seconds
 
     def allow(self, seconds: float) -> None:
-        """Sets the limit to ``seconds`` from the beginning, if that is later than the present one."""
+        """Move the limit to ``seconds`` after the beginning. An earlier limit than the present one changes nothing."""
         self.limit_seconds = max(self.limit_seconds, seconds)
 
     def end_now(self) -> bool:
-        """Ends the work; False where it is over and nothing was done."""
+        """End the work. Returns False if it is already over; then nothing is ended."""
         with self._lock:
             if self._is_open:
                 self.expired = True
@@ -50,13 +50,13 @@ class Guard:
             return self._is_open
 
     def leave(self) -> None:
-        """The work is over: from now on nothing is ended."""
+        """Mark the work as over. From now on the guard ends nothing."""
         with self._lock:
             self._is_open = False
 
 
 class Watchdog:
-    """Ends guarded work that passes its limit. Its thread starts with the first guard and never keeps Python alive."""
+    """Ends guarded work that passes its limit. Its thread starts with the first guard and is a daemon."""
 
     def __init__(self) -> None:
         self._guards: set[Guard] = set()
@@ -67,9 +67,9 @@ class Watchdog:
 
     @contextmanager
     def guard(self, seconds: float, end: Callable[[], object]) -> Iterator[Guard]:
-        """A context whose work is ended by ``end()`` when it takes longer than ``seconds``.
+        """A context that calls ``end()`` if its work takes longer than ``seconds``.
 
-        ``end`` is called at most once by the limit, from another thread, and must not block.
+        The watchdog thread calls ``end`` at most once; ``end`` must not block.
         """
         guard = Guard(seconds, end)
         with self._changed:
@@ -87,7 +87,7 @@ class Watchdog:
                 self._guards.discard(guard)
 
     def close(self) -> None:
-        """Ends the thread; guards that are still open lose their limit."""
+        """End the thread. Guards that are still open lose their limit."""
         with self._changed:
             self._closed = True
             self._changed.notify()

@@ -1,9 +1,9 @@
-"""Reader processes that may die or hang one by one.
+"""A pool of reader processes in which each process may crash or hang without ending the others.
 
-A decoder can crash or hang on real footage, and a torch DataLoader ends with its first dead worker. Here every
-process belongs to one thread of the parent, which sends it one row at a time over a pipe and waits. A process that
-crashes, or that a watchdog kills because a row took too long, costs the row it was reading, which becomes a
-``Failure``; the next row starts a fresh process. ``tubelet.data.loading.worker_process`` is the other end of the pipe.
+A decoder can crash or hang on real footage, and torch's DataLoader ends with its first dead worker. Here each process
+belongs to one thread of the parent. The thread sends one row at a time over a pipe and waits for the answer. If the
+process crashes, or the watchdog kills it because the row took too long, only that row is lost: it becomes a
+``Failure``, and the next row starts a new process. ``tubelet.data.loading.worker_process`` is the pipe's other end.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from tubelet.errors import ConfigError, TubeletError
 
 T = TypeVar("T")
 
-_START_SECONDS = 300.0  # for a process to import what it needs, on however slow a disk
+_START_SECONDS = 300.0  # for a process to start and import, even from a slow disk
 _BEGIN_SECONDS = 30.0  # for an idle process to take a row
 _EXIT_WAIT_SECONDS = 5.0  # for a closed pipe to be followed by the exit of its process
 
 
 @dataclass(frozen=True)
 class RowInProgress:
-    """A row that a worker is busy with. Given to ``WorkerPool.kill`` it means this row and no later one."""
+    """A row that a worker reads now. ``WorkerPool.kill`` ends this row and never a later one."""
 
     worker: int
     name: str
@@ -52,21 +52,21 @@ class RowInProgress:
 
     @property
     def seconds(self) -> float:
-        """How long it has taken so far."""
+        """Seconds since the worker began the row."""
         return self.guard.seconds
 
 
 class WorkerPool(Generic[T]):
-    """``num_workers`` processes that work on the rows of one processor.
+    """``num_workers`` processes that run one processor on its rows.
 
-    Processes start with the first rows. They end with ``close``, when the pool's owner is garbage, and when the
-    parent dies in any way. They are started by a fork server where there is one, and by ``spawn`` elsewhere or where
-    ``multiprocessing.set_start_method("spawn")`` was called.
+    Processes start with the first rows. They end with ``close``, when the pool is garbage-collected, and when the
+    parent dies in any way. A fork server starts them where the system has one; elsewhere, and after
+    ``multiprocessing.set_start_method("spawn")``, they are spawned.
 
     Args:
-        processor: what is done with a row.
-        num_workers: processes.
-        timeout_seconds: a row that takes longer has its process killed, unless the job allows it more.
+        processor: what the processes do with a row.
+        num_workers: number of processes.
+        timeout_seconds: the process of a row that takes longer is killed, unless the processor allows the row more.
     """
 
     def __init__(
@@ -83,22 +83,25 @@ class WorkerPool(Generic[T]):
         ]
 
     def submit(self, index: int, epoch: int = 0) -> Future[T | Failure]:
-        """Queues one row. A future that is canceled before its turn is never read."""
+        """Queue one row. If its future is canceled before its turn, the row is not read."""
         future: Future[T | Failure] = Future()
         self._tasks.put(_Task(index, epoch, future))
         return future
 
     def rows_in_progress(self) -> list[RowInProgress]:
-        """What each busy worker reads."""
+        """The row of each busy worker."""
         return [row for worker in self._workers if (row := worker.in_progress) is not None]
 
     def kill(self, row: RowInProgress) -> bool:
-        """Kills the process that reads this row, which becomes a failure. False, and nothing is killed, where the row
-        was done in the meantime."""
+        """Kill the process that reads this row; the row becomes a failure.
+
+        Returns:
+            False if the row was done in the meantime; then nothing is killed.
+        """
         return row.guard.end_now()
 
     def close(self) -> None:
-        """Ends all processes and threads. Rows not read yet are canceled."""
+        """End all processes and threads. Rows that are not read yet are canceled."""
         for worker in self._workers:
             worker.closing.set()
             self._tasks.put(None)
@@ -110,12 +113,13 @@ class WorkerPool(Generic[T]):
 def in_order(
     processor: RowProcessor[T], num_rows: int, num_workers: int, timeout_seconds: float
 ) -> Iterator[T | Failure]:
-    """What a pool of its own makes of the rows of a processor, in their order, a few rows ahead of who takes them.
+    """Run a processor on all its rows in a pool of its own. Yields results in order, a few rows ahead of the caller.
 
     Args:
-        num_rows: of the job; there are no more processes than that.
-        num_workers: processes.
-        timeout_seconds: as for ``WorkerPool``.
+        processor: what is done with a row.
+        num_rows: number of rows; the pool has no more processes than that.
+        num_workers: number of processes.
+        timeout_seconds: as in ``WorkerPool``.
     """
     if not num_rows:
         return
@@ -129,10 +133,10 @@ def in_order(
 
 
 def _start_context() -> BaseContext:
-    """Never ``fork``: this process has threads, and a fork copies the locks they hold."""
+    """The fork server or ``spawn``, never ``fork``: this process has threads, and a fork copies the locks they hold."""
     chosen, known = multiprocessing.get_start_method(allow_none=True), multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("spawn" if chosen == "spawn" or "forkserver" not in known else "forkserver")
-    # So that replacing a worker takes milliseconds.
+    # With these imports done once in the fork server, replacing a worker takes milliseconds.
     context.set_forkserver_preload([ClipDataset.__module__])
     return context
 
@@ -167,10 +171,10 @@ class _Worker(Generic[T]):
 
     def join(self) -> None:
         if self._thread is threading.current_thread():
-            return  # garbage collection closes the pool wherever it happens to run; the thread ends by itself
+            return  # garbage collection may close the pool in this very thread, which then ends by itself
         while self._thread.is_alive():
             if (process := self._process) is not None:
-                _kill(process)  # again and again: the thread may have been starting a process
+                _kill(process)  # in a loop, because the thread may have been starting a process
             self._thread.join(timeout=0.05)
 
     def _run(self) -> None:
@@ -180,7 +184,7 @@ class _Worker(Generic[T]):
                 continue
             try:
                 task.future.set_result(self._read(task))
-            except BaseException as error:  # it belongs to whoever waits for the row
+            except BaseException as error:  # the caller that waits for the row gets it
                 task.future.set_exception(error)
         self._stop()
 
@@ -205,7 +209,7 @@ class _Worker(Generic[T]):
         return cast("T | Failure", answer)
 
     def _failure(self, name: str, guard: Guard) -> Failure:
-        """What to say of a row whose process has ended."""
+        """The failure of a row whose process has ended."""
         ended = self._stop()
         if guard.seconds_left <= 0:
             return Failure(
@@ -218,7 +222,7 @@ class _Worker(Generic[T]):
         )
 
     def _begin(self, task: _Task[T]) -> tuple[Connection, BaseProcess]:
-        """Hands over a row. A process that does not take it is replaced: the row is not to blame."""
+        """Send a row to the process. If the process does not take it, a new process gets the row."""
         while True:
             connection, process = self._running()
             try:
@@ -231,7 +235,7 @@ class _Worker(Generic[T]):
                 self._stop()
 
     def _running(self) -> tuple[Connection, BaseProcess]:
-        """The process and its pipe; a new one where there is none."""
+        """The pipe and the process. Starts a process if there is none."""
         if self._connection is not None and self._process is not None:
             return self._connection, self._process
         ours, theirs = self._context.Pipe()
@@ -239,7 +243,7 @@ class _Worker(Generic[T]):
             target=serve, args=(theirs, self._processor), name="tubelet-reader", daemon=True
         )
         process.start()
-        theirs.close()  # else the end of the process would not show
+        theirs.close()  # with this copy open, the pipe would not report the end of the process
         self._connection, self._process = ours, process
         try:
             with self._watchdog.guard(_START_SECONDS, lambda: _kill(process)):
@@ -252,7 +256,7 @@ class _Worker(Generic[T]):
         return ours, process
 
     def _stop(self) -> str:
-        """Ends the process and says how it ended."""
+        """End the process. Returns how it ended."""
         connection, process = self._connection, self._process
         self._connection = self._process = None
         if connection is None or process is None:
@@ -263,12 +267,12 @@ class _Worker(Generic[T]):
             process.kill()
             process.join(_EXIT_WAIT_SECONDS)
         if process.exitcode is None:
-            return "not even killing ended it"  # it waits for a disk or network that is gone; nobody waits for it
+            return "not even killing ended it"  # it waits in the kernel for a disk or network that is gone
         code = process.exitcode or 0
         process.close()
         return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 def _kill(process: BaseProcess) -> None:
-    with suppress(ValueError):  # its thread has just closed it
+    with suppress(ValueError):  # its thread may have just closed it
         process.kill()

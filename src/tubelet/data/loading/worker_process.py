@@ -1,8 +1,8 @@
-"""The inside of a reader process: it does one row of a job at a time and sends what came of it over its pipe.
+"""The code of a reader process: it processes one row at a time and sends the result over its pipe.
 
-On the pipe, for one row: the parent sends (index, epoch); the process answers True (it has begun), then any number of
-``MoreTime``, then a ``Failure``, an ``Unexpected``, any other result, or an ``ItemHeader`` followed by the pixels as
-raw bytes. Pixels do not go through shared memory, so that a killed process leaves nothing behind.
+The exchange for one row: the parent sends (index, epoch). The process answers True (it has begun), then any number of
+``MoreTime``, then a ``Failure``, an ``Unexpected``, any other result, or an ``ItemHeader`` and after it the pixels as
+raw bytes. Pixels do not go through shared memory, because a killed process would leave it behind.
 """
 
 from __future__ import annotations
@@ -26,51 +26,53 @@ from tubelet.data.clips.pixel_augmentation import PixelAugmentation
 from tubelet.data.loading.dataset import Item
 from tubelet.errors import DataError
 
-_LAST_SECONDS = 60  # of a process that was asked to end, unless its parent ends first
+_LAST_SECONDS = 60  # a process that was asked to end lives on for so long, unless its parent ends first
 
 T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
 class Failure:
-    """A row that could not be read, as one line that names its file, and how it showed."""
+    """A row that could not be read: one line that names its file, and how it failed."""
 
     line: str
-    kind: Literal["refused", "died", "hung"] = "refused"  # by the reader; its process died; it passed its time limit
+    kind: Literal["refused", "died", "hung"] = "refused"  # the reader raised; its process died; its time limit passed
 
 
 @runtime_checkable
 class RowProcessor(Protocol[T_co]):
-    """What the processes of a pool do, row by row. It travels to them by pickle."""
+    """What the processes of a pool do with each row. It is pickled and sent to them."""
 
     def name(self, index: int) -> str:
-        """The row as messages name it. Called in the parent."""
+        """The name of a row in messages. The parent calls it."""
         ...
 
     def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> T_co:
-        """The result of one row; ``allow(seconds)`` sets the row's time limit, counted from its beginning, if that is
-        later than the present one. A ``DataError`` becomes a ``Failure``; any other exception is raised in the parent.
+        """The result of one row. A process calls it.
+
+        ``allow(seconds)`` raises the row's time limit to so many seconds after its beginning. A ``DataError`` becomes a
+        ``Failure``. Any other exception is raised in the parent.
         """
         ...
 
 
 @dataclass(frozen=True)
 class MoreTime:
-    """The row may take so many seconds, counted from its beginning."""
+    """Raises the time limit of the row to so many seconds after its beginning."""
 
     seconds: float
 
 
 @dataclass(frozen=True)
 class Unexpected:
-    """A mistake in the code or the configuration, as the text of its traceback: the parent raises it."""
+    """An error in the code or the configuration, as the text of its traceback. The parent raises it."""
 
     trace: str
 
 
 @dataclass(frozen=True)
 class ItemHeader:
-    """The fields of an ``Item`` beside its pixels, which follow as bytes."""
+    """The fields of an ``Item`` without its pixels, which follow as bytes."""
 
     shape: tuple[int, ...]
     dtype: torch.dtype
@@ -82,7 +84,7 @@ class ItemHeader:
 
 
 def receive_item(connection: Connection, header: ItemHeader) -> Item:
-    """The item whose header has come."""
+    """Receive the pixels of an item whose header has arrived."""
     pixels = torch.empty(header.shape, dtype=header.dtype)
     connection.recv_bytes_into(pixels.numpy().reshape(-1).view(np.uint8))
     return Item(
@@ -96,22 +98,22 @@ def receive_item(connection: Connection, header: ItemHeader) -> Item:
 
 
 def serve(connection: Connection, processor: RowProcessor[object]) -> None:
-    """The life of a reader process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
-    # So may SIGTERM; time for the parent to end in its own way, before the row it waits for counts as unreadable.
+    """The main loop of a reader process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
+    # So may SIGTERM. Without the delay, the row that the parent waits for would count as failed while it stops.
     signal.signal(signal.SIGTERM, lambda number, frame: signal.alarm(_LAST_SECONDS))
     threading.Thread(target=_exit_with_parent, daemon=True).start()
     torch.set_num_threads(1)
-    gc.freeze()  # what is there stays: collecting after each row then takes a fraction of a millisecond
+    gc.freeze()  # modules stay anyway; without them, collecting after each row takes a fraction of a millisecond
     try:
         connection.send(True)
         while True:
             index, epoch = connection.recv()
             connection.send(True)
             _answer(connection, processor, index, epoch)
-            gc.collect()  # a decoder in a reference cycle would keep its pictures for hundreds of rows
+            gc.collect()  # else a decoder in a reference cycle would keep its frames for hundreds of rows
     except (EOFError, ConnectionError):
-        return  # the pool has closed
+        return  # the pool has closed the pipe
 
 
 def _answer(connection: Connection, processor: RowProcessor[object], index: int, epoch: int) -> None:
@@ -136,7 +138,7 @@ def _answer(connection: Connection, processor: RowProcessor[object], index: int,
 
 
 def _exit_with_parent() -> None:
-    """Even a read that hangs ends when the parent is killed."""
+    """End this process when the parent ends, even if a read hangs."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()

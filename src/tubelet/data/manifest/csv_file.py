@@ -11,7 +11,7 @@
     abseiling/0347ZoDXyP0_000095_000105.mp4,train,,,,,abseiling
 
 The lines that start with # are YAML (read by the safe loader); other programs skip them as comments. Labels are
-names. Splits are decided: nothing is set aside again when the file is read.
+names. Splits are final: reading the file splits nothing off.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _COLUMNS = ("path", "split", "start_seconds", "end_seconds", "fps", "entry")
 
 
 def is_manifest_file(path: Path) -> bool:
-    """Whether a file begins as a written manifest does, of whatever version."""
+    """Whether a file begins as a written manifest does, of any version."""
     try:
         with path.open("rb") as file:
             return file.read(18) == b"# tubelet manifest"
@@ -46,10 +46,10 @@ def is_manifest_file(path: Path) -> bool:
 
 
 def write_manifest(manifest: Manifest, path: Path) -> None:
-    """Write a manifest; ``read_manifest(path)`` gives an equal one.
+    """Write a manifest. ``read_manifest(path)`` reads an equal one.
 
     Raises:
-        DataError: a head is called like a column, or a row has no label.
+        DataError: a head has the name of a column, or a row has no label.
     """
     heads = tuple(manifest.class_names)
     if clash := set(heads) & set(_COLUMNS):
@@ -74,13 +74,13 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
 
 
 def _separator(manifest: Manifest) -> str:
-    """A sign that is in no class name."""
+    """A separator that occurs in no class name."""
     names = "".join(name for of_head in manifest.class_names.values() for name in of_head)
     return next(sign for sign in ("|", ";", "#", " && ", " &&& ") if sign not in names)
 
 
 def _label_cells(manifest: Manifest, sample: Sample) -> list[str]:
-    """The label of each head, empty where it is not known; or all labels in one cell."""
+    """The label of each head, empty if unknown; or all labels in one cell."""
     heads = list(manifest.class_names.values())
     if manifest.multi_label:
         return [_separator(manifest).join(heads[0][label] for label in sample.labels)]
@@ -88,12 +88,12 @@ def _label_cells(manifest: Manifest, sample: Sample) -> list[str]:
 
 
 def read_manifest_file(path: Path, config: ManifestConfig) -> LayoutRows:
-    """The rows of a written manifest, with its classes.
+    """Read the rows and classes of a written manifest.
 
-    ``config.root`` replaces the root, ``config.label_columns`` (other than the default) chooses heads.
+    ``config.root`` replaces the root. ``config.label_columns``, unless it is the default, chooses heads.
 
     Raises:
-        DataError: the file was damaged or edited to something else; rows are named by line.
+        DataError: the file is damaged or malformed; the message names lines.
         ConfigError: a label column that the manifest does not have.
     """
     try:

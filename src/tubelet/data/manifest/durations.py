@@ -1,7 +1,7 @@
-"""How long the rows of a manifest are, in seconds, at the price of opening each file once: headers only.
+"""How long the rows of a manifest are, in seconds. Each file is opened once, and only its header is read.
 
-What the list says is taken (segments with both ends); else the container's header counts, the pictures of a frame
-folder over its rate, or nothing: volumes have slices, not seconds.
+A segment with both ends has its own length. Else the length comes from the container's header, or from the number of
+pictures of a frame folder and its rate. Volumes have slices and no seconds.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ OnFile = Callable[[int, int], None]  # (files opened, files to open)
 
 @dataclass(frozen=True, kw_only=True)
 class Durations:
-    """Over the rows whose length is known."""
+    """Statistics over the rows whose length is known."""
 
     num_known: int
     num_rows: int
@@ -38,7 +38,7 @@ class Durations:
 def measure_durations(
     manifest: Manifest, num_threads: int = 4, on_file: OnFile = lambda done, total: None
 ) -> Durations:
-    """The lengths of all rows; every file is opened once, ``num_threads`` at a time."""
+    """Measure the lengths of all rows. Every file is opened once, ``num_threads`` at a time."""
     fps = {row.path: row.fps for row in manifest.samples if row.end_seconds is None and not is_shard(row.path)}
     lengths: dict[str, float | None] = {}
     unreadable: list[str] = []
@@ -69,13 +69,13 @@ def _row_seconds(row: Sample, lengths: dict[str, float | None]) -> float | None:
 
 
 def _untimed(manifest: Manifest) -> set[str]:
-    """Frame folders of unknown rate: their times are frame numbers."""
+    """The frame folders of unknown rate, whose times are frame numbers."""
     paths = {row.path for row in manifest.samples if row.fps is None and row.end_seconds is not None}
     return {path for path in paths if (manifest.root / path).is_dir()}
 
 
 def _file_seconds(path: Path, fps: float | None) -> float | DataError | None:
-    """Seconds of a file, None where nothing says; an error is a value here, for it shall not stop the others."""
+    """Seconds of a file, or None if unknown. An error is returned, so that it does not stop the other files."""
     try:
         if is_volume(path):
             return None

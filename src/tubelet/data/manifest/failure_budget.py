@@ -1,7 +1,8 @@
-"""The failure budget: some videos of real footage cannot be read; more than a few, and a run is not what it says.
+"""The failure budget: how many videos may be unreadable before a run stops.
 
-A video that fails keeps its place with weight 0 and counts once, however often it is read. One failed video is always
-allowed, unless the budget is 0: a share of a small dataset would otherwise stop every run at its first bad file.
+A video that fails keeps its place in the batch with weight 0 and counts once, however often it is read. One failed
+video is always allowed, unless the budget is 0. Otherwise a share of a small dataset would stop every run at its first
+bad file.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ class FailureBudget:
 
     Args:
         manifest: the rows that batches index.
-        share: of its rows that may fail; 0: none, else at least one.
-        what: the rows as messages name them, for example "training videos".
-        file: where the whole list is written, in the format of a quarantine list, when it grows; none: nowhere.
-        failed: row and reason of what has failed so far, in a run that goes on.
+        share: share of its rows that may fail. 0 allows none; any other share allows at least one.
+        what: the name of the rows in messages, for example "training videos".
+        file: where the list of failed rows is written, as a quarantine list, whenever it grows. None means nowhere.
+        failed: rows that have failed so far, with their reasons, in a run that resumes.
     """
 
     def __init__(
@@ -42,12 +43,12 @@ class FailureBudget:
             raise ConfigError(f"failure_budget must lie in [0, 1], got {share:g}")
         self.manifest, self.share, self.what, self.file = manifest, share, what, file
         self.failed = dict(failed or {})
-        if file is not None and file.exists():  # of an earlier attempt: videos may be back
+        if file is not None and file.exists():  # of an earlier attempt, whose bad videos may be repaired
             self._write(file)
 
     @property
     def allowed(self) -> float:
-        """How many may fail."""
+        """How many rows may fail."""
         return max(1.0, self.share * len(self.manifest)) if self.share else 0.0
 
     @property
@@ -55,12 +56,12 @@ class FailureBudget:
         return len(self.failed) > self.allowed
 
     def count(self, batch: Batch) -> dict[int, str]:
-        """What failed in this batch for the first time, row and line; ``check`` says whether it was too much."""
+        """Count the failures of a batch. Returns new rows with their lines. ``check`` raises if there are too many."""
         unread = [row for row, weight in zip(batch.index, batch.weight.tolist(), strict=True) if weight == 0]
         return self.add(dict(zip(unread, batch.failures, strict=True)))
 
     def add(self, lines: dict[int, str]) -> dict[int, str]:
-        """The same for rows and lines from elsewhere, for example from another process."""
+        """Count rows and lines from elsewhere, for example from another process. Returns those that are new."""
         new = {row: lines[row] for row in sorted(lines.keys() - self.failed.keys())}
         self.failed |= new
         if new and self.file is not None:
@@ -68,10 +69,10 @@ class FailureBudget:
         return new
 
     def check(self, with_file: bool = True) -> None:
-        """Raises DataError, with the first of the list and where all of it is, when more has failed than is allowed.
+        """Raise DataError if more rows failed than are allowed. The message names the first of them and the list.
 
         Args:
-            with_file: whether the file stays, so that it can be named.
+            with_file: whether the message names the file of the list, because it stays.
         """
         if not self.is_exceeded:
             return
@@ -85,7 +86,7 @@ class FailureBudget:
         )
 
     def _write(self, file: Path) -> None:
-        """The list; no file where there is nothing to list."""
+        """Write the list, or remove the file if no row has failed."""
         if not self.failed:
             file.unlink(missing_ok=True)
             return

@@ -18,10 +18,10 @@ T = TypeVar("T", int, str)
 
 
 def split_cells(rows: Sequence[Row], heads: Sequence[str], separator: str) -> list[Row]:
-    """The rows with all the labels that their one cell holds, each once.
+    """Split the one label cell of each row into its labels, each once.
 
     Raises:
-        ConfigError: there are several heads.
+        ConfigError: the rows have several heads.
     """
     if len(heads) != 1:
         raise ConfigError(f"label_separator: several labels per video are for one label column, got {', '.join(heads)}")
@@ -33,6 +33,6 @@ def split_cells(rows: Sequence[Row], heads: Sequence[str], separator: str) -> li
 
 
 def labels_of(labels: Sequence[T], head: int, *, multi_label: bool) -> list[T]:
-    """What a row says of a head, by names or by class indices: one label, none where it is not known, or all."""
+    """The labels of a row for one head, as names or class indices: one, none if unknown, or several."""
     of_head = labels if multi_label else labels[head : head + 1]
     return [label for label in of_head if label not in ("", -1)]

@@ -1,6 +1,6 @@
 """The manifest: one row per video, segment or volume, whatever the layout of the dataset on disk.
 
-``tubelet.data.manifest.read`` makes it. Everything after it knows these rows only.
+``tubelet.data.manifest.read`` makes it from the files of a dataset. All later code knows these rows only.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ class Sample:
     """One video, one segment of a video, or one volume."""
 
     path: str  # relative to the manifest's root, or absolute
-    labels: tuple[int, ...]  # class index of each head, -1 where it is not known; or all classes (Manifest.multi_label)
+    labels: tuple[int, ...]  # class index of each head, -1 if unknown; or all classes (Manifest.multi_label)
     split: str  # train, val or test
-    start_seconds: float | None = None  # segment of the video; none: from its start
-    end_seconds: float | None = None  # none: to its end
-    fps: float | None = None  # frames per second of a frame folder; none: not known, or the file's own
+    start_seconds: float | None = None  # start of the segment; None means the start of the video
+    end_seconds: float | None = None  # end of the segment; None means the end of the video
+    fps: float | None = None  # frames per second of a frame folder; None means not known, or the file's own
     entry: str | None = None  # address inside an .npz file ("train_images[17]") or a tar shard ("a.mp4@512+9000")
 
 
@@ -37,10 +37,14 @@ class Manifest:
     samples: tuple[Sample, ...]
     class_names: dict[str, tuple[str, ...]]  # names of each head, in logit order
     layout: str  # a name of LAYOUTS, "split folders", "class folders", or "files" (a plain list, without labels)
-    notes: tuple[str, ...] = ()  # what the reader decided and the user should know, one line each
-    missing: tuple[str, ...] = field(default=(), compare=False)  # what annotations name and is not there: no row
+    notes: tuple[str, ...] = ()  # what was decided while reading, for the user, one line each
+    missing: tuple[str, ...] = field(
+        default=(), compare=False
+    )  # files that annotations name and that do not exist; they have no row
     multi_label: bool = False  # one head, and a video may have several of its classes, or none
-    folder: Path | None = field(default=None, compare=False)  # of the file it was read from; none: from no file
+    folder: Path | None = field(
+        default=None, compare=False
+    )  # of the file it was read from; None means that it comes from no file
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -59,7 +63,7 @@ class Manifest:
         return replace(self, samples=samples)
 
     def path_of(self, sample: Sample) -> Path:
-        """Where the file of a row is."""
+        """The file of a row."""
         return self.root / sample.path
 
     def class_counts(self, head: str | None = None) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 Columns: path (relative to the root of the dataset, or absolute; what lies in an .npz file or a tar shard as
 ``file.npz:entry``, ``file.tar:entry``), reason, and optionally split, start_seconds and end_seconds. An empty cell
-stands for any: a line with a path and nothing else leaves out every row of that file. ``tubelet data scan`` writes
+matches anything: a line with a path and nothing else leaves out every row of that file. ``tubelet data scan`` writes
 the list, ``ManifestConfig.quarantine`` names it.
 """
 
@@ -20,7 +20,7 @@ from tubelet.errors import DataError
 from tubelet.files import write_atomically
 
 COLUMNS = ("path", "reason", "split", "start_seconds", "end_seconds")
-_MAX_NAMED = 3  # files that one note names
+_MAX_NAMED = 3  # number of files that one note names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Quarantined:
 
 @runtime_checkable
 class ManifestRow(Protocol):
-    """What a row of a manifest has, whether its labels are names or numbers yet."""
+    """The fields that rows of a layout and of a manifest share."""
 
     @property
     def path(self) -> str: ...
@@ -51,12 +51,12 @@ class ManifestRow(Protocol):
 
 
 def row_path(row: ManifestRow) -> str:
-    """A row's file as lists name it, with its address inside an .npz file or a tar shard."""
+    """The file of a row as lists name it, with the address inside an .npz file or a tar shard."""
     return row.path if row.entry is None else f"{row.path}:{row.entry}"
 
 
 def write_quarantine(path: Path, lines: Iterable[Quarantined]) -> None:
-    """Writes the list, or an empty one (the header alone)."""
+    """Write the list. An empty list is the header alone."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
@@ -65,10 +65,10 @@ def write_quarantine(path: Path, lines: Iterable[Quarantined]) -> None:
 
 
 def read_quarantine(path: Path) -> tuple[Quarantined, ...]:
-    """The lines of a list.
+    """Read the lines of a list.
 
     Raises:
-        DataError: it cannot be read, or has no column ``path``, or a malformed line.
+        DataError: the file cannot be read, has no column ``path``, or has a malformed line.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -86,7 +86,7 @@ def read_quarantine(path: Path) -> tuple[Quarantined, ...]:
 
 
 class Quarantine:
-    """A list, and which of its lines have met a row."""
+    """A quarantine list that remembers which of its lines matched a row."""
 
     def __init__(self, lines: Sequence[Quarantined], root: Path, source: Path) -> None:
         self._root, self._source = root, source
@@ -115,7 +115,7 @@ class Quarantine:
         return False
 
     def notes(self, num_rows: int) -> list[str]:
-        """What was left out of ``num_rows`` rows, by name, and how many lines met no row."""
+        """Notes about the rows that were left out of ``num_rows``, and about lines that matched no row."""
         named = ", ".join(f"{path}{f' ({reason})' if reason else ''}" for path, reason in self._left_out[:_MAX_NAMED])
         more = len(self._left_out) - _MAX_NAMED
         notes = []

@@ -1,6 +1,6 @@
 """From a dataset on disk to its manifest: a layout reads rows; here they get splits and class indices and are checked.
 
-``read_manifest`` is the way in for every command. ``read_rows`` and ``manifest_of`` are its two steps.
+Every command calls ``read_manifest``. Its two steps are ``read_rows`` and ``manifest_of``.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ from tubelet.errors import ConfigError, DataError, nearest
 
 
 def read_manifest(source: str | Path, config: ManifestConfig | None = None, *, is_checked: bool = True) -> Manifest:
-    """The manifest of a dataset: a written manifest, or whatever a layout reads (``tubelet.data.layouts``).
+    """Read the manifest of a dataset: a written manifest, or any layout of ``tubelet.data.layouts``.
 
-    Without ``config.layout``, folders, a CSV file, a MedMNIST ``.npz`` file and a tar shard are told apart. Where the
-    data has a training but no validation split, a seeded part of each class of the training rows is set aside; where
-    it has no splits at all, for validation and for test. Rows on the quarantine list are left out after that, so
-    that all others stay in the split they are in without it.
+    Without ``config.layout``, the source itself shows whether it is a folder, a CSV file, a MedMNIST ``.npz`` file or a
+    tar shard. If the data has a training but no validation split, a seeded share of each class of the training rows
+    becomes the validation split; if it has no splits, shares become the validation and the test split. Rows on the
+    quarantine list are left out afterwards, so that the list moves no other row to another split.
 
     Args:
         source: the dataset.
         config: how it is read.
-        is_checked: False accepts missing files and classes without training rows, for who looks for such faults.
+        is_checked: whether missing files and classes without training rows are errors. The scan sets False.
 
     Raises:
-        DataError: nothing usable there, missing files, malformed rows, or classes that are missing; named.
+        DataError: the source is unusable, files are missing, rows are malformed, or classes are missing.
         ConfigError: ``config.class_names`` names a head that does not exist.
     """
     source, config = Path(source), config or ManifestConfig()
@@ -49,7 +49,7 @@ def read_manifest(source: str | Path, config: ManifestConfig | None = None, *, i
 
 
 def read_rows(source: Path, config: ManifestConfig) -> LayoutRows:
-    """What the layout of a dataset holds, before splits are set aside and classes numbered. Raises DataError."""
+    """The rows of a dataset as its layout states them, without further splits and class indices. Raises DataError."""
     suffix = source.suffix.lower()
     if source.is_file() and suffix == ".csv" and is_manifest_file(source):  # whatever layout it was made from
         return read_manifest_file(source, config)
@@ -74,7 +74,7 @@ def read_rows(source: Path, config: ManifestConfig) -> LayoutRows:
 
 
 def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is_checked: bool = True) -> Manifest:
-    """The manifest of what a layout holds; arguments and errors are those of ``read_manifest``."""
+    """Make the manifest of the rows of a layout. Arguments and errors are those of ``read_manifest``."""
     heads = tuple(reading.classes)
     if unknown := set(config.class_names) - set(heads):
         raise ConfigError(f"class_names has no use for '{min(unknown)}'{nearest(min(unknown), heads)}")
@@ -115,10 +115,10 @@ def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is
 
 
 def _compared_with_written(source: Path, manifest: Manifest, config: ManifestConfig) -> Manifest:
-    """The manifest, with a note where the files are not those that its file was written for."""
+    """The manifest, with a note if the files have changed since its file was written."""
     asked = config.class_names or config.quarantine or config.test_whole_video
     if asked or config.label_columns != ManifestConfig().label_columns:
-        return manifest  # then it differs because the user asked for other rows or classes
+        return manifest  # the user asked for other rows or classes, so the fingerprints differ anyway
     if (written := written_fingerprint(source)) == manifest.fingerprint:
         return manifest
     note = f"the files changed since {source} was written (fingerprint {written}, now {manifest.fingerprint})"
@@ -126,7 +126,7 @@ def _compared_with_written(source: Path, manifest: Manifest, config: ManifestCon
 
 
 def _not_quarantined(rows: list[Row], root: Path, file: Path | None, notes: list[str]) -> list[Row]:
-    """The rows that are not on the list, and a note of the others."""
+    """The rows that are not on the quarantine list. ``notes`` gets a line about the others."""
     if file is None:
         return rows
     quarantine = Quarantine(read_quarantine(file), root, file)
@@ -138,13 +138,13 @@ def _not_quarantined(rows: list[Row], root: Path, file: Path | None, notes: list
 
 
 def _class_names(rows: list[Row], head: int, multi_label: bool) -> tuple[str, ...]:
-    """The names that occur, sorted; numbers are sorted as numbers."""
+    """The class names that occur, sorted. Names that are numbers are sorted as numbers."""
     found = {name for row in rows for name in labels_of(row.labels, head, multi_label=multi_label)}
     return tuple(sorted(found, key=int if all(name.isdecimal() for name in found) else str))
 
 
 def _numbered(rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: bool) -> list[str]:
-    """A note for each head whose labels are numbers that stand for given names: nothing shows that they fit."""
+    """A note for each head whose labels are numbers that index given names, because nothing shows that they fit."""
     notes = []
     for i, (head, known) in enumerate(names.items()):
         present = {name for row in rows for name in labels_of(row.labels, i, multi_label=multi_label)}
@@ -156,10 +156,10 @@ def _numbered(rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: b
 
 
 def _samples(source: Path, rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: bool) -> tuple[Sample, ...]:
-    places = {head: {name: place for place, name in enumerate(known)} for head, known in names.items()}
+    indices = {head: {name: index for index, name in enumerate(known)} for head, known in names.items()}
 
     def heads_of(row: Row) -> list[tuple[str, dict[str, int]]]:
-        return list(places.items()) * (len(row.labels) if multi_label else 1)
+        return list(indices.items()) * (len(row.labels) if multi_label else 1)
 
     return tuple(
         Sample(
@@ -196,8 +196,11 @@ def _check_classes(
     all_classes_known: bool,
     multi_label: bool,
 ) -> list[str]:
-    """Two classes at least, and nothing to validate or test on that training never shows; where the source lists its
-    classes itself, the latter is a note, because official splits are as they are."""
+    """Check that each head has two classes, and that each class of validation and test has training rows.
+
+    If the source lists its classes itself, a class without training rows is a note and no error, because official
+    splits cannot be changed.
+    """
     notes = []
     for head, (name, known) in enumerate(names.items()):
         if len(known) < 2:

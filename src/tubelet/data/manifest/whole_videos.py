@@ -20,8 +20,8 @@ def with_whole_videos(rows: Sequence[Row], notes: list[str], *, multi_label: boo
     """One row per video outside train, from its beginning to its end; the rows of train stay as they are.
 
     Args:
-        notes: gets a line that says how many segments became how many videos, and how many of these had several labels.
-        multi_label: a video has the labels of all its segments; else that of the label with the most seconds.
+        notes: gets a line with the number of segments, of videos, and of videos that had several labels.
+        multi_label: whether a video gets the labels of all its segments, or only the label with the most seconds.
     """
     segments: dict[_Video, list[Row]] = defaultdict(list)
     for row in rows:
@@ -48,7 +48,7 @@ def _video(row: Row) -> _Video:
 
 
 def _trains(row: Row) -> bool:
-    return row.split in (None, "train")  # what has no split is trained on
+    return row.split in (None, "train")  # rows without a split are trained on
 
 
 def _is_segment(row: Row) -> bool:

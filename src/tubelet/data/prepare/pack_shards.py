@@ -1,12 +1,11 @@
-"""Files packed into tar shards of a bounded size, one after the other: WebDataset's form, for file systems that are
-slow with many small files.
+"""Packs files into tar shards of bounded size in WebDataset's form, for file systems that are slow with small files.
 
     shards/train-000000.tar    a/one.mp4    the video
                                a/one.json   its label by head and its segment; only where one row shows the video
 
-Readers that stream such shards take samples in the order they lie in, so that files are packed in an order that mixes
-the classes: that of a hash of their paths. tubelet itself reads any member by its place. A shard is there whole or
-not at all; only then are the loose files that it holds removed, so that at no time is more than one shard there twice.
+Other readers stream the samples of a shard in their order, so files are packed in the order of a hash of their paths,
+which mixes the classes. tubelet itself reads any member by its position. A shard is written atomically, and only then
+are its loose files removed, so that at most one shard's content exists twice at any time.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ FOLDER = "shards"
 
 @dataclass(frozen=True, kw_only=True)
 class Packed:
-    """Where a file went."""
+    """The new location of a file."""
 
     shard: str  # relative to the folder that is packed
     entry: str  # the address of the member (``tubelet.data.sources.shards``)
@@ -39,14 +38,14 @@ class Packed:
 def pack(
     manifest: Manifest, out: Path, targets: Mapping[str, Path], shard_bytes: int, used: Set[str]
 ) -> Iterator[dict[str, Packed]]:
-    """Moves loose files into new shards of ``out``, and gives for each shard where its files are.
+    """Move loose files into new shards of ``out``. Yields the locations of the files of each shard.
 
     Args:
-        manifest: whose rows say splits and labels.
-        out: the folder that holds the files; ``out/shards`` is made.
+        manifest: the rows, with splits and labels.
+        out: the folder that holds the files. ``out/shards`` is made.
         targets: path in the manifest: the loose file below ``out``.
-        used: shards that hold files already; any other is an interrupted call's and written over.
-        shard_bytes: a shard is closed before the file that would make it larger; a larger file has its own.
+        shard_bytes: a shard ends before the file that would make it larger. A larger file gets a shard of its own.
+        used: shards that hold files already. Any other shard is left from an interrupted call and overwritten.
     """
     rows: dict[str, list[Sample]] = {}
     for sample in manifest.samples:
@@ -89,7 +88,7 @@ def _mixed(path: str) -> str:
 
 
 def _member(path: PurePath) -> str:
-    """A name with no dot but that of ``.mp4``, for a sample's name ends at the first one; unlike any other file's."""
+    """The name of a member: unique, and with no dot before ``.mp4``, because a sample's name ends at its first dot."""
     stem = path.stem
     if "." in stem:
         stem = f"{stem.replace('.', '_')}-{_mixed(path.as_posix())[:12]}"
@@ -97,7 +96,7 @@ def _member(path: PurePath) -> str:
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes) -> str:
-    """Appends a member; the same content under the same name gives the same bytes."""
+    """Append a member. The same content under the same name gives the same bytes."""
     member = tarfile.TarInfo(name)
     member.size, member.mode = len(content), 0o644
     archive.addfile(member, io.BytesIO(content))
@@ -108,9 +107,9 @@ def _add(archive: tarfile.TarFile, name: str, content: bytes) -> str:
 
 def _record(manifest: Manifest, sample: Sample) -> dict[str, object]:
     record: dict[str, object] = {}
-    for place, (head, names) in enumerate(manifest.class_names.items()):
-        labels = [names[label] for label in labels_of(sample.labels, place, multi_label=manifest.multi_label)]
-        record[head] = "|".join(labels)  # of one head several only where the manifest is multi-label
+    for head_number, (head, names) in enumerate(manifest.class_names.items()):
+        labels = [names[label] for label in labels_of(sample.labels, head_number, multi_label=manifest.multi_label)]
+        record[head] = "|".join(labels)  # several only if the manifest is multi-label
     for name in ("start_seconds", "end_seconds"):
         if getattr(sample, name) is not None:
             record[name] = getattr(sample, name)

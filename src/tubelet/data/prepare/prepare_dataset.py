@@ -1,12 +1,12 @@
-"""Videos transcoded once, so that training decodes them many times faster, and a manifest of the results.
+"""Transcodes the videos of a manifest once, so that training decodes them many times faster, and writes a manifest.
 
-Small pictures in H.264 without what makes decoding slow (CABAC, the deblocking filter), a key frame every 16 frames,
-and one B-frame that nothing depends on between any two others, which a reader that takes every second frame skips.
-Measured on eight 720p clips of ten seconds: ``benchmarks/decode.py``. Every shown frame is kept, upright, at its time;
-sound is left out. A file is done when its line in ``prepared.jsonl`` names the same source and settings; an
-interrupted call goes on where it was. With ``shards``, files are then packed into tar files
-(``tubelet.data.prepare.pack_shards``); one that is transcoded again later goes into another shard, and its old bytes
-stay unused where they are.
+The results are small pictures in H.264 without its slow parts (CABAC, the deblocking filter), with a key frame every
+16 frames and, between any two other frames, one B-frame on which nothing depends: a reader of every second frame
+skips it. ``benchmarks/decode.py`` measures the gain on eight 720p clips of ten seconds. Every shown frame is kept,
+upright, at its time. Sound is left out. A file is done when its line in ``prepared.jsonl`` names the same source and
+settings, so an interrupted call can go on. With ``shards``, files are then packed into tar files
+(``tubelet.data.prepare.pack_shards``). A file that is transcoded again later goes into another shard, and its old
+bytes stay there unused.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tubelet.data.prepare.pack_shards import pack
 from tubelet.data.prepare.transcode import Encoding
 from tubelet.data.prepare.transcode_pool import SourceFile, line_of, transcoded
 from tubelet.data.scan.scan_file import fingerprint
-from tubelet.data.sources.shards import is_shard, is_volume_row, member_place
+from tubelet.data.sources.shards import is_shard, is_volume_row, member_range
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.errors import ConfigError, DataError
@@ -46,7 +46,7 @@ class PrepareConfig:
 
     short_side: int = 256  # pixels; smaller videos keep their size; odd sizes become even
     quality: Literal["standard", "high"] = "standard"  # x264's crf 23 or 20; high takes about 40 % more space
-    shards: int | None = None  # megabytes of a tar shard that files are packed into; none: every file stays loose
+    shards: int | None = None  # megabytes of a tar shard; None means that no shards are made
     num_workers: int = 2  # processes, each with one thread
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class PrepareConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """What ``prepare`` did."""
+    """The result of ``prepare``."""
 
     manifest: Path
     num_files: int
@@ -81,13 +81,13 @@ def prepare(
     config: PrepareConfig,
     on_file: Callable[[int, int], None] = lambda done, total: None,
 ) -> Prepared:
-    """Transcodes every video of a manifest into ``out`` and writes ``out/manifest.csv`` with the same rows.
+    """Transcode every video of a manifest into ``out`` and write ``out/manifest.csv`` with the same rows.
 
     Args:
-        manifest: its videos; a file with several segments is transcoded once.
-        out: the folder; made if missing.
-        config: how.
-        on_file: told how many of how many files are done.
+        manifest: the rows. A file with several segments is transcoded once.
+        out: the folder. It is made if missing.
+        config: size, quality, shards and processes.
+        on_file: called with how many files are done, and how many there are.
 
     Raises:
         DataError: rows are no video files, no video could be prepared, or ``out`` cannot be written.
@@ -110,11 +110,11 @@ def prepare(
             _pack(manifest, out, files, done, ledger, config.shards * 10**6)
     if not done:
         raise DataError(f"{manifest.root}: no video could be prepared; the first: {next(iter(failures.values()))}")
-    places = {path: _place(out, files[path], line) for path, line in done.items()}
-    videos = [(out / place, entry) if entry else out / place for place, entry in places.values()]
+    locations = {path: _location(out, files[path], line) for path, line in done.items()}
+    videos = [(out / location, entry) if entry else out / location for location, entry in locations.values()]
     index_files(IndexStore.beside(out), videos, config.num_workers)
     write_atomically(out / LEDGER, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in done.values()))
-    _write_manifest(manifest, out, places, len(failures))
+    _write_manifest(manifest, out, locations, len(failures))
     return Prepared(
         manifest=out / MANIFEST,
         num_files=len(files),
@@ -126,7 +126,7 @@ def prepare(
 
 
 def is_prepared(manifest: Manifest) -> bool:
-    """Whether these are files that ``prepare`` made."""
+    """Whether ``prepare`` made the files of a manifest."""
     return any(note.startswith(_NOTE) for note in manifest.notes)
 
 
@@ -143,7 +143,7 @@ def _files(manifest: Manifest, out: Path, config: PrepareConfig) -> dict[str, So
 
 
 def other_kind(manifest: Manifest, sample: Sample) -> str | None:
-    """What a row is that cannot be prepared; None for a video file of its own."""
+    """The kind of a row that cannot be prepared. None for a video file."""
     source = manifest.path_of(sample)
     if is_volume_row(sample.path, sample.entry):
         return "volumes"
@@ -168,7 +168,7 @@ def _refuse_others(manifest: Manifest) -> None:
 
 
 def _target(path: str) -> PurePath:
-    """Where a file goes: its own path, so that people find it; what lies outside the dataset gets a folder."""
+    """The path of a prepared file: that of its source. Files from outside the dataset go to a folder of their own."""
     name = path if path.lower().endswith(".mp4") else f"{path}.mp4"
     pure = PurePath(name)
     if pure.is_absolute() or ".." in pure.parts:
@@ -177,7 +177,7 @@ def _target(path: str) -> PurePath:
 
 
 def _ledger(path: Path) -> dict[str, dict[str, Any]]:
-    """The lines of earlier calls; one that a kill left unfinished does not count."""
+    """The lines of earlier calls by path. A line that a kill cut short is ignored."""
     lines: dict[str, dict[str, Any]] = {}
     for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         try:
@@ -195,15 +195,15 @@ def _is_done(out: Path, file: SourceFile | None, line: dict[str, Any]) -> bool:
     if "shard" not in line:
         return file.target.is_file() and file.target.stat().st_size == line.get("bytes")
     try:
-        member_place(out / line["shard"], line["entry"])
+        member_range(out / line["shard"], line["entry"])
     except DataError:
         return False
     file.target.unlink(missing_ok=True)  # packed, and interrupted before it was removed
     return True
 
 
-def _place(out: Path, file: SourceFile, line: dict[str, Any]) -> tuple[str, str | None]:
-    """Path below the output folder, and the address there where it is a shard."""
+def _location(out: Path, file: SourceFile, line: dict[str, Any]) -> tuple[str, str | None]:
+    """The path below the output folder, and the address if the path is a shard."""
     return (line["shard"], line["entry"]) if "shard" in line else (file.target.relative_to(out).as_posix(), None)
 
 
@@ -220,21 +220,23 @@ def _pack(
     ledger: TextIO,
     shard_bytes: int,
 ) -> None:
-    """Moves what is loose into shards, and says so in ``done`` and in the ledger."""
+    """Move loose files into shards, and record that in ``done`` and in the ledger."""
     loose = {path: files[path].target for path, line in done.items() if "shard" not in line}
     used = {line["shard"] for line in done.values() if "shard" in line}
     for packed in pack(manifest, out, loose, shard_bytes, used):
-        for path, place in packed.items():
-            done[path] |= asdict(place)
+        for path, location in packed.items():
+            done[path] |= asdict(location)
         _append(ledger, (done[path] for path in packed))
 
 
-def _write_manifest(manifest: Manifest, out: Path, places: dict[str, tuple[str, str | None]], num_failed: int) -> None:
+def _write_manifest(
+    manifest: Manifest, out: Path, locations: dict[str, tuple[str, str | None]], num_failed: int
+) -> None:
     def moved(sample: Sample) -> Sample:
-        path, entry = places[sample.path]
+        path, entry = locations[sample.path]
         return dataclasses.replace(sample, path=path, entry=entry)
 
-    samples = tuple(moved(sample) for sample in manifest.samples if sample.path in places)
+    samples = tuple(moved(sample) for sample in manifest.samples if sample.path in locations)
     notes = [f"{_NOTE} {manifest.fingerprint}"]
     if num_failed:
         left_out = len(manifest) - len(samples)

@@ -1,4 +1,4 @@
-"""One video file into one that decodes fast: every shown frame, upright, small, at its time, without sound.
+"""Transcodes one video file into one that decodes fast: every shown frame, upright, small, at its time, without sound.
 
 Settings of x264: ``-preset medium -tune fastdecode -g 16 -bf 1 -x264-params b-adapt=0:b-pyramid=none:scenecut=0``.
 """
@@ -21,8 +21,8 @@ from tubelet.data.video.scaling import Orientation
 from tubelet.files import written_atomically
 
 _TICKS = Fraction(1, 90000)  # seconds; broadcast's clock, in which the usual frame rates are whole
-_UNSPECIFIED = 2  # FFmpeg's number for colors that nothing is said about
-_FINEST_TICKS = 1_000_000  # per second; a finer clock or an odd one is replaced by the one above
+_UNSPECIFIED = 2  # FFmpeg's number for unspecified colors
+_FINEST_TICKS = 1_000_000  # per second; a finer or odd clock is replaced by the one above
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +36,7 @@ class Encoding:
 
     @property
     def options(self) -> dict[str, str]:
-        """As x264 takes them. One thread, so that the same source gives the same file."""
+        """The options of x264. One thread, so that the same source gives the same file."""
         return {
             "preset": self.preset,
             "tune": "fastdecode",
@@ -51,13 +51,13 @@ class Encoding:
 def transcode(
     source: Path, target: Path, encoding: Encoding, on_index: Callable[[PacketIndex], None] = lambda index: None
 ) -> int:
-    """Writes ``target`` (MP4) whole or not at all; returns its number of frames.
+    """Write ``target`` (MP4) atomically. Returns its number of frames.
 
     Args:
         source: the video.
         target: the copy.
         encoding: settings.
-        on_index: told what the source holds, before its frames are decoded.
+        on_index: called with the index of the source before its frames are decoded.
 
     Raises:
         VideoError: the source cannot be read, or a frame of it is damaged.
@@ -83,7 +83,7 @@ def transcode(
 
 
 def _ticks(index: PacketIndex) -> tuple[np.ndarray, Fraction]:
-    """When each frame is shown, in whole ticks from 0, and the length of a tick."""
+    """The time of each frame in whole ticks from 0, and the length of a tick."""
     base, times = index.time_base, np.unique(index.pts)
     usual = base is not None and base.numerator == 1 and base.denominator <= _FINEST_TICKS
     if base is not None and usual and len(times) == index.num_frames:
@@ -92,7 +92,7 @@ def _ticks(index: PacketIndex) -> tuple[np.ndarray, Fraction]:
 
 
 def _frames(source: Path, index: PacketIndex) -> Iterator[av.VideoFrame]:
-    """All shown frames. Raises VideoError where one is damaged or missing."""
+    """Yield all shown frames. Raises VideoError if one is damaged or missing."""
     container, count = VideoContainer(source), 0
     try:
         with reporting(source, "decode"):
@@ -144,7 +144,7 @@ def _turned(picture: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
 
 
 def _tag_colors(context: VideoCodecContext, frame: av.VideoFrame) -> None:
-    """So that the copy is converted to RGB as the source is."""
+    """Copy the color tags, so that the copy is converted to RGB as the source is."""
     context.color_range, context.color_primaries = ColorRange.MPEG, frame.color_primaries
     context.color_trc = frame.color_trc
     context.colorspace = _UNSPECIFIED if frame.format.is_rgb else frame.colorspace

@@ -1,4 +1,4 @@
-"""Videos transcoded by processes that may hang or die; each is killed when it takes far too long for its file."""
+"""Transcodes videos in parallel. A process that takes far too long for its file is killed."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tubelet.data.loading.worker_process import Failure
 from tubelet.data.prepare.transcode import Encoding, transcode
 from tubelet.data.video.packet_index import PacketIndex
 
-# After so long a file's process is taken to hang, ten times what a slow core needs. First for opening and indexing:
+# Time limits of ten times what a slow core needs. First for opening and indexing:
 _START_SECONDS, _SECONDS_PER_MEGABYTE = 120.0, 1.0  # of the file
-_SECONDS_PER_FRAME, _SECONDS_PER_MEGAPIXEL = 0.05, 0.25  # then in addition, of all frames of the source
+_SECONDS_PER_FRAME, _SECONDS_PER_MEGAPIXEL = 0.05, 0.25  # then in addition, for all frames of the source
 
 
 @dataclass(frozen=True)
@@ -28,18 +28,18 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class VideoTranscoder:
-    """Files to transcode, for a ``WorkerPool``; the result of each is its line in the ledger."""
+    """Transcodes files in a worker pool. The result of each is its line in the ledger."""
 
     files: tuple[SourceFile, ...]
     encoding: Encoding
-    start_seconds: float  # for a file of no bytes, until it is known what it holds
+    start_seconds: float  # time limit of an empty file, until its number of frames is known
 
     def name(self, index: int) -> str:
-        """The file as messages name it."""
+        """The name of the file in messages."""
         return str(self.files[index].source)
 
     def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> dict[str, Any]:
-        """Transcodes one file."""
+        """Transcode one file."""
         file = self.files[index]
         seconds = self.start_seconds + _SECONDS_PER_MEGABYTE * file.source.stat().st_size / 1e6
         allow(seconds)
@@ -56,13 +56,13 @@ class VideoTranscoder:
 def transcoded(
     files: dict[str, SourceFile], encoding: Encoding, num_workers: int
 ) -> Iterator[tuple[str, dict[str, Any] | Failure]]:
-    """The ledger's line for each file, in order, a few files ahead."""
-    job = VideoTranscoder(tuple(files.values()), encoding, _START_SECONDS)
-    yield from zip(files, in_order(job, len(files), num_workers, _START_SECONDS), strict=True)
+    """Yield the ledger's line for each file, in order."""
+    transcoder = VideoTranscoder(tuple(files.values()), encoding, _START_SECONDS)
+    yield from zip(files, in_order(transcoder, len(files), num_workers, _START_SECONDS), strict=True)
 
 
 def line_of(failure: Failure) -> str:
-    """What went wrong with a file, and what can be done here, where nobody sets a time limit."""
+    """The line of a failure. It does not advise a longer time limit, because ``prepare`` has no such option."""
     if failure.kind != "hung":
         return failure.line
     return f"{failure.line.partition('; ')[0]}; check that the file plays, or leave it out"

@@ -1,5 +1,6 @@
-"""What the scanned files mean together: the same content in two splits, under two labels, or twice; and classes that
-a split lacks. Two rows show the same content where their files decode to the same frames and their segments overlap.
+"""The findings of a scan: the same content in two splits, under two labels, or twice; bad files; classes without rows.
+
+Two rows show the same content if their files decode to the same frames and their segments overlap.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.quarantine import Quarantined, row_path
 from tubelet.data.scan.scan_file import FileFacts
 
-# Of rows with the same content in several splits the one in the first of these stays: a test set that shrinks when
-# the training set changes could not be compared with anybody's.
+# Of rows with the same content in several splits, those of the first of these splits stay: a test set that shrinks when
+# the training set changes could not be compared with published results.
 _KEPT_FIRST = ("test", "val", "train")
 
 
@@ -35,7 +36,7 @@ class DuplicateGroup:
 
 @dataclass(frozen=True, kw_only=True)
 class Findings:
-    """Everything that is wrong; empty tuples are good news."""
+    """Everything that is wrong. Empty tuples mean that nothing was found."""
 
     leakage: tuple[DuplicateGroup, ...]  # the same content in several splits
     conflicts: tuple[DuplicateGroup, ...]  # the same content under different labels
@@ -47,12 +48,14 @@ class Findings:
 
     @property
     def is_clean(self) -> bool:
-        """Whether there is nothing but warnings."""
+        """Whether nothing but warnings was found."""
         return not (self.leakage or self.conflicts or self.bad_files or self.labels)
 
     def quarantine(self) -> Iterator[Quarantined]:
-        """What to leave out: files that cannot be trusted, and of leaked content all but the rows of one split.
-        Conflicting labels are not on it, for nothing shows which label is right."""
+        """Yield the rows to leave out: those of bad files, and of leaked content all rows but those of one split.
+
+        Rows with conflicting labels are not among them, because nothing shows which label is right.
+        """
         for facts in self.bad_files:
             yield Quarantined(path=facts.path, reason=f"{facts.kind}: {facts.reason}")
         for group in self.leakage:
@@ -70,7 +73,7 @@ class Findings:
 
 
 def findings(manifest: Manifest, facts: Mapping[str, FileFacts]) -> Findings:
-    """What the files of a manifest, by the path of ``row_path``, mean together."""
+    """Derive the findings from the facts about each file, by the path of ``row_path``."""
     leakage, conflicts, duplicates = [], [], []
     for group in _groups(manifest.samples, facts):
         if len(group.splits) > 1:
@@ -102,8 +105,8 @@ def _groups(samples: Sequence[Sample], facts: Mapping[str, FileFacts]) -> Iterat
 
 
 def _overlapping(rows: list[Sample]) -> list[list[Sample]]:
-    """Rows of one content, apart where their segments share no time; segments that touch do not overlap."""
-    order = {id(row): place for place, row in enumerate(rows)}
+    """Group rows of one content by overlapping segments. Segments that only touch do not overlap."""
+    order = {id(row): position for position, row in enumerate(rows)}
     groups: list[list[Sample]] = []
     reached = 0.0
     for row in sorted(rows, key=lambda row: row.start_seconds or 0.0):
@@ -116,7 +119,7 @@ def _overlapping(rows: list[Sample]) -> list[list[Sample]]:
 
 
 def _untrained(manifest: Manifest) -> Iterator[str]:
-    """Classes that are validated or tested and never trained."""
+    """Lines for classes that are validated or tested and never trained."""
     for head, names, by_split in _counts(manifest):
         for name, other in itertools.product(names, ("val", "test")):
             if "train" in by_split and not by_split["train"][name] and by_split.get(other, {}).get(name):
@@ -124,7 +127,7 @@ def _untrained(manifest: Manifest) -> Iterator[str]:
 
 
 def _only_trained(manifest: Manifest) -> Iterator[str]:
-    """Classes that no other split measures."""
+    """Lines for classes that only the training split holds."""
     for head, names, by_split in _counts(manifest):
         for name, other in itertools.product(names, ("val", "test")):
             if other in by_split and by_split.get("train", {}).get(name) and not by_split[other][name]:

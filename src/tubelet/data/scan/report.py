@@ -1,4 +1,4 @@
-"""A scan as text for people and as plain data for programs: what is worst comes first."""
+"""The report of a scan, as text for people and as plain data for programs. The worst findings come first."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.scan.findings import DuplicateGroup
 from tubelet.data.scan.scan_dataset import Scan
 
-_MAX_LISTED = 50  # of one section in the text; report.json has all
+_MAX_LISTED = 50  # lines of one section in the text; report.json has all
 
 
 def as_dict(scan: Scan) -> dict[str, Any]:

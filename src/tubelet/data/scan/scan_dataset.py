@@ -1,7 +1,7 @@
-"""The scan: every file of a dataset decoded once, in processes that may hang or die, and what is wrong with it.
+"""The scan of a dataset: decodes every file once, in processes that may hang or crash, and reports what is wrong.
 
-Results are kept in ``results.jsonl``, a line per file as it is done, with the file's fingerprint: a scan that was
-interrupted, or is run again after some files changed, decodes only what it has not seen.
+Each finished file adds a line to ``results.jsonl``, with the file's fingerprint. A scan that was interrupted, or that
+runs again after some files changed, decodes only the files without a valid line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tubelet.data.scan.scan_file import FileFacts, FileScanner, ScanFile, finger
 from tubelet.errors import ConfigError
 
 RESULTS = "results.jsonl"
-_VERSION = 2  # of what a line of the results means; others are not taken over
+_VERSION = 2  # of the lines of the results; lines of other versions are not reused
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class ScanConfig:
     """How files are decoded."""
 
     num_workers: int = 2  # processes that decode, one thread each
-    timeout_seconds: float = 60.0  # a file that takes longer is given up, its process killed
+    timeout_seconds: float = 60.0  # the process of a file that takes longer is killed
     timeout_factor: float = 2.0  # seconds more for long files: so many per second of footage (at 25 frames per second)
     num_channels: int = 3  # of volumes
 
@@ -46,24 +46,24 @@ class ScanConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Scan:
-    """All files of a manifest and what they mean together."""
+    """The facts about all files of a manifest, and the findings."""
 
     manifest: Manifest
     facts: dict[str, FileFacts]  # by path, in the order of the manifest
     findings: Findings
-    num_reused: int  # files whose result an earlier scan left
+    num_reused: int  # number of files whose result an earlier scan wrote
 
 
 def scan(
     manifest: Manifest, config: ScanConfig, folder: Path, on_file: Callable[[int, int], None] = lambda done, total: None
 ) -> Scan:
-    """Decodes every file of a manifest.
+    """Decode every file of a manifest.
 
     Args:
-        manifest: its rows; files may be missing, and classes without training rows.
-        config: how.
-        folder: where results are kept from scan to scan; made if missing.
-        on_file: told how many of how many files are done.
+        manifest: the rows. Files may be missing, and classes may have no training rows.
+        config: processes and time limits.
+        folder: where results are kept from scan to scan. It is made if missing.
+        on_file: called with how many files are done, and how many there are.
     """
     files = {
         row_path(row): ScanFile(path=row_path(row), file=manifest.path_of(row), entry=row.entry, fps=row.fps)
@@ -92,8 +92,10 @@ def scan(
 
 
 def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
-    """Results of files that have not changed since. A process that hung or died may have had another reason than its
-    file, so these are tried again."""
+    """The earlier results of files that have not changed since.
+
+    Files whose process hung or crashed are tried again, because the cause may not have been the file.
+    """
     if not results.exists():
         return
     marks: dict[Path, str] = {}  # one .npz file holds many volumes
@@ -109,13 +111,13 @@ def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
 
 
 def _ends_whole(results: Path) -> bool:
-    """Whether the last line is finished: what follows the part that a kill left would be lost with it."""
+    """Whether the last line is complete. A new line after one that a kill cut short would be lost with it."""
     content = results.read_bytes()
     return not content or content.endswith(b"\n")
 
 
 def _facts_of(line: str) -> FileFacts | None:
-    """None for a line of another version, or one that a kill left unfinished."""
+    """The facts in a line. None for a line of another version, or one that a kill cut short."""
     try:
         data: Any = json.loads(line)
     except ValueError:
@@ -127,9 +129,9 @@ def _facts_of(line: str) -> FileFacts | None:
 
 
 def _decoded(files: tuple[ScanFile, ...], config: ScanConfig) -> Iterator[FileFacts]:
-    """Facts of each file, in order, a few files ahead."""
-    job = FileScanner(files=files, timeout_factor=config.timeout_factor, num_channels=config.num_channels)
-    found = in_order(job, len(files), config.num_workers, config.timeout_seconds)
+    """Yield the facts of each file in order."""
+    scanner = FileScanner(files=files, timeout_factor=config.timeout_factor, num_channels=config.num_channels)
+    found = in_order(scanner, len(files), config.num_workers, config.timeout_seconds)
     yield from map(_result, files, found)
 
 
@@ -142,6 +144,6 @@ def _result(source: ScanFile, found: FileFacts | Failure) -> FileFacts:
 
 
 def _mark_or_none(file: Path) -> str:
-    """The file that hung its process may hang this one: it is not opened here."""
+    """Size and time of a file. A file that hung its process might hang this one, so it is not opened."""
     status = file.stat()
     return f"{status.st_size}-{status.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""What is wrong with one file: it is opened by the reader that trains, and decoded whole by a plain pass beside it."""
+"""The scan of one file: the reader that training uses opens it, and a full decode checks it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubelet.data.sources.open import Reader, open_source
-from tubelet.data.sources.shards import is_shard, member_name, member_place
+from tubelet.data.sources.shards import is_shard, member_name, member_range
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.full_decode import decode_fully
 from tubelet.data.video.reader import VideoReader
@@ -20,35 +20,35 @@ from tubelet.data.video.truncation import missing_bytes
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
-# ok: every frame is there. damaged: some frames do not decode. silent_short: no error, but fewer frames than the file
-# promises. truncated: the file ends before its container says. hung, crashed: its process had to be killed, or died.
+# ok: every frame decodes. damaged: some frames do not decode. silent_short: no error, but fewer frames than the file
+# promises. truncated: the file ends earlier than its container states. hung, crashed: its process was killed, or died.
 Kind = Literal["ok", "missing", "unreadable", "truncated", "damaged", "silent_short", "hung", "crashed"]
 
-_EVEN = 0.25  # of the usual interval: how far intervals between frames may be from it at a constant rate
-_FRAMES_AT_ONCE = 64  # of sources that are no video files, which are read by frames and not by a plain pass
-_FRAMES_PER_SECOND = 25.0  # what a frame counts towards the time limit, whatever times the file claims
-_PASSES = 3  # the plain pass, and up to two by the reader
+_EVEN = 0.25  # share of the usual interval by which intervals may differ at a constant rate
+_FRAMES_AT_ONCE = 64  # of sources that are no video files; these are read frame by frame
+_FRAMES_PER_SECOND = 25.0  # for the time limit, whatever rate the file states
+_PASSES = 3  # the full decode, and up to two by the reader
 
 
 @dataclass(frozen=True, kw_only=True)
 class FileFacts:
     """What the scan found in one file, or in one entry of an .npz file or a tar shard."""
 
-    path: str  # as the manifest names it; what lies inside it as file.npz:entry, file.tar:entry
+    path: str  # as in the manifest, with the entry as file.npz:entry, file.tar:entry
     fingerprint: str  # of the file when it was decoded
     kind: Kind
-    reason: str = ""  # one line, where the kind is not ok
+    reason: str = ""  # one line; empty if the kind is ok
     num_frames: int = 0
     seconds: float = 0.0
     height: int = 0
     width: int = 0
-    variable_rate: str = ""  # in words, where intervals between frames differ
+    variable_rate: str = ""  # in words; empty if intervals between frames are equal
     content: str | None = None  # equal for two files that decode to the same frames
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanFile:
-    """One file to look at."""
+    """One file to scan."""
 
     path: str
     file: Path
@@ -58,8 +58,11 @@ class ScanFile:
 
 @dataclass(frozen=True, kw_only=True)
 class FileScanner:
-    """The job of the worker pool: row i is file i. A file's time limit is ``timeout_seconds``, or ``timeout_factor``
-    seconds for each second that its frames last at 25 frames per second, whichever is more."""
+    """Scans files in a worker pool; row i is file i.
+
+    A file's time limit is the pool's ``timeout_seconds``, or ``timeout_factor`` seconds for each second that its frames
+    last at 25 frames per second, whichever is more.
+    """
 
     files: tuple[ScanFile, ...]
     timeout_factor: float
@@ -76,8 +79,10 @@ class FileScanner:
 
 
 def fingerprint(file: Path) -> str:
-    """Changes when a file is written to: a hash of its size, its time, its first and its last 64 KiB; of a folder, of
-    the sizes and times of what it holds. Anything else, such as a pipe, is not opened."""
+    """A hash that changes when a file is written: of its size, time, first and last 64 KiB.
+
+    For a folder it is a hash of the sizes and times of its files. Anything else, such as a pipe, is not opened.
+    """
     digest = hashlib.sha256()
     for part in sorted(file.iterdir()) if file.is_dir() else [file]:
         status = part.stat()
@@ -93,12 +98,12 @@ def fingerprint(file: Path) -> str:
 def scan_file(
     source: ScanFile, num_channels: int = 3, allow_frames: Callable[[int], None] = lambda count: None
 ) -> FileFacts:
-    """Decodes one file. What is wrong with it is part of the result; nothing is raised.
+    """Decode one file. Errors are part of the result and are not raised.
 
     Args:
-        source: which file.
+        source: the file.
         num_channels: of volumes.
-        allow_frames: told how many frames there are, once that is known.
+        allow_frames: called with the number of frames once it is known.
     """
     mark, protocol = fingerprint(source.file), Protocol(num_channels=num_channels)
     try:
@@ -146,7 +151,7 @@ def _check_video(reader: VideoReader, source: ScanFile) -> tuple[Kind, str, str 
 
 
 def _check_frames(reader: Reader) -> tuple[Kind, str, str | None]:
-    """The same of frames that are no video file: volumes, folders of pictures."""
+    """Kind, reason and content of frames that are no video file: volumes and frame folders."""
     digest = hashlib.blake2b(digest_size=16)
     count = len(reader.timestamps)
     for start in range(0, count, _FRAMES_AT_ONCE):
@@ -156,7 +161,7 @@ def _check_frames(reader: Reader) -> tuple[Kind, str, str | None]:
 
 
 def _variable_rate(timestamps: NDArray[np.float64]) -> str:
-    """In words how the intervals between frames differ, where they do by more than rounding of a container's clock."""
+    """In words, how intervals between frames differ. Empty if only the rounding of the container's clock differs."""
     intervals = np.diff(timestamps)
     if len(intervals) < 2:
         return ""
@@ -167,18 +172,18 @@ def _variable_rate(timestamps: NDArray[np.float64]) -> str:
 
 
 def _is_cut_short(source: ScanFile) -> bool:
-    """Whether the video's container says that it is longer; of what the reader refuses."""
+    """Whether a video that the reader refuses is shorter than its container states."""
     if not is_shard(source.file):
         return is_video_path(source.file) and missing_bytes(source.file) > 0
     try:
-        place = member_place(source.file, source.entry)
+        part = member_range(source.file, source.entry)
     except (DataError, OSError):
         return False
-    return is_video_path(member_name(source.entry or "")) and missing_bytes(source.file, place) > 0
+    return is_video_path(member_name(source.entry or "")) and missing_bytes(source.file, part) > 0
 
 
 def _without_path(error: BaseException, source: ScanFile) -> str:
-    """An error's message as one line; the path stands beside it already."""
+    """The message of an error as one line without the path, which the report shows beside it."""
     line = " ".join(str(error).split()) or type(error).__name__
     if is_shard(source.file):
         line = line.removeprefix(f"{source.file}:{member_name(source.entry or '')}: ")

@@ -1,1 +1,1 @@
-"""What one item is read from: video files, frame folders, volumes, tar shards."""
+"""The sources of a row: video files, frame folders, volumes and members of tar shards."""

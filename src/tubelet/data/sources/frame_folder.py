@@ -1,7 +1,7 @@
-"""Frame folders: a video as pictures, one file per frame, with the methods of ``VideoReader``.
+"""Frame folders: a video as a folder of pictures, one per frame, read with the methods of ``VideoReader``.
 
-The number at the end of a picture's name is its frame number: it orders the pictures and gives their times, so a
-gap in the numbers is a frame that stays longer on screen. Where a folder holds several series (``img_00001.jpg``
+The number at the end of a picture's name is its frame number. It orders the pictures and gives their times, so a gap
+in the numbers is a frame that stays longer on screen. Where a folder holds several series (``img_00001.jpg``
 beside ``flow_x_00001.jpg``, as mmaction2 lays them out), the one called img, image or frame is the video. Pictures
 are decoded by Pillow to RGB, turned as their EXIF tag says; all have the size of the first.
 """
@@ -27,7 +27,7 @@ from tubelet.types import Frames
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 _VIDEO_SERIES = ("img", "image", "frame")  # what the pictures of the video are called, beside those of optical flow
-UNTIMED_FPS = 1.0  # where the rate is not known, frame numbers stand for seconds
+UNTIMED_FPS = 1.0  # if the rate is unknown, frame numbers stand for seconds
 
 
 class FrameFolderReader:
@@ -35,12 +35,12 @@ class FrameFolderReader:
 
     Attributes:
         timestamps: float64 [N], seconds of every frame, ascending, the first is 0.
-        fps: frames per second as given; 1.0 where it is not known, so that frame numbers stand for seconds.
+        fps: frames per second as given, or 1.0 if unknown, so that frame numbers stand for seconds.
         duration_seconds: time until the last frame leaves the screen.
 
     Args:
         path: the folder.
-        fps: frames per second; none: not known.
+        fps: frames per second. None means unknown.
 
     Raises:
         VideoError: no pictures, pictures without numbers, or several series that could be the video.

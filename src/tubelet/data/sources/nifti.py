@@ -1,8 +1,8 @@
 """NIfTI volumes (``.nii``, ``.nii.gz``), read by nibabel, which the extra ``nifti`` installs.
 
 The array [X, Y, Z] is turned to the nearest RAS axes, so that x runs to the right, y to the front and z to the head of
-the patient, whatever the scanner stored. Slices along z are the frames, from the feet up; in each, the front of the
-patient is at the top and the right of the patient on the right. Values are those of the header's scale and offset.
+the patient, whatever the scanner stored. Slices along z are the frames, from the feet up. In each slice the patient's
+front is at the top and the patient's right is on the right. The header's scale and offset are applied to the values.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def is_nifti(path: str | Path) -> bool:
 
 
 def read_nifti(path: Path) -> np.ndarray:
-    """The volume as an array [T, H, W] = [Z, Y, X], of the type it is stored in, or float where it is scaled.
+    """Read the volume as an array [T, H, W] = [Z, Y, X], in its stored type, or in float if it is scaled.
 
     Raises:
         DataError: nibabel is not installed, or the file is no 3-D NIfTI volume.

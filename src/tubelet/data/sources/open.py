@@ -1,4 +1,4 @@
-"""The reader of a row's file, whatever kind of file it is."""
+"""Open the file of a row: a video, a frame folder, a volume, or a member of a tar shard."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def open_source(
     fps: float | None = None,
     indices: IndexStore | None = None,
 ) -> Reader:
-    """The frames of a row's file, whatever kind of file it is.
+    """Open the frames of a file.
 
     Args:
-        path: the file.
-        entry: the address inside a file that holds many.
-        protocol: how it is read.
-        fps: the rate of a frame folder, where known.
-        indices: packet indices of videos, where some are kept; it remembers that of a video whose index it lacks.
+        path: the file or frame folder.
+        entry: the address of one sample in a file that holds many.
+        protocol: channels, slicing and intensity window.
+        fps: frames per second of a frame folder. None means unknown.
+        indices: the store of packet indices. It remembers the index of a video that it did not have.
 
     Raises:
         DataError: the file cannot be opened as the protocol asks.
@@ -64,7 +64,7 @@ def open_source(
 
 @contextmanager
 def naming_file(path: Path, name: str) -> Iterator[None]:
-    """Whatever makes a source unreadable becomes a DataError of one line that names its file."""
+    """Turn any error that makes a source unreadable into a DataError of one line that names the file."""
     try:
         yield
     except (DataError, OSError, MemoryError) as error:

@@ -1,4 +1,4 @@
-"""The frames of one member of a tar shard, a video or an ``.npy`` volume, read where it lies."""
+"""Reads a video or an ``.npy`` volume that is a member of a tar shard, without unpacking the shard."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tubelet.data.sources.shards import member_name, member_place, read_member
+from tubelet.data.sources.shards import member_name, member_range, read_member
 from tubelet.data.sources.volume import ValueWindow, read_npy_bytes
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.reader import VideoReader
-from tubelet.data.video.scaling import Window
+from tubelet.data.video.scaling import CropWindow
 from tubelet.errors import VideoError
 from tubelet.types import Frames
 
@@ -21,18 +21,18 @@ from tubelet.types import Frames
 def read_member_volume(
     path: Path, entry: str | None, num_channels: int, window: ValueWindow | None = None
 ) -> UInt8[Tensor, "T C H W"]:
-    """The ``.npy`` volume at ``entry`` of the shard ``path``; the rest as in ``read_volume``."""
+    """The ``.npy`` volume at ``entry`` of the shard ``path``. Other arguments are those of ``read_volume``."""
     name = f"{path}:{member_name(entry or '')}"
     return read_npy_bytes(read_member(path, entry), num_channels, name, window)
 
 
 class ShardVideoReader(VideoReader):
-    """``VideoReader`` over a member of a shard; its errors name the shard and the member.
+    """A ``VideoReader`` of a member of a shard. Its errors name the shard and the member.
 
     Args:
         path: the shard.
         entry: the address of the member.
-        index: of the member, where it is known.
+        index: the packet index of the member, if known.
 
     Raises:
         DataError: the shard holds something else there.
@@ -41,11 +41,11 @@ class ShardVideoReader(VideoReader):
 
     def __init__(self, path: Path, entry: str | None, index: PacketIndex | None = None) -> None:
         self._shard, self._name = str(path), f"{path}:{member_name(entry or '')}"
-        place = member_place(path, entry)
+        part = member_range(path, entry)
         with self._named():
-            super().__init__(path, index, place)
+            super().__init__(path, index, part)
 
-    def frames_at(self, indices: Sequence[int], window: Window | None = None) -> Frames:
+    def frames_at(self, indices: Sequence[int], window: CropWindow | None = None) -> Frames:
         """As ``VideoReader.frames_at``."""
         with self._named():
             return super().frames_at(indices, window)

@@ -1,8 +1,8 @@
-"""One member of a tar shard, read by its place without unpacking anything.
+"""Reads one member of a tar shard by its position, without unpacking the shard.
 
 The address of a member is ``name@offset+size``: its name in the archive, and the first byte and number of bytes of
-its content. The block before the content is the member's header (POSIX ustar, 512 bytes); it is compared with the
-address, so that a shard that was written anew is noticed and never read as other data.
+its content. The block before the content is the member's header (POSIX ustar, 512 bytes). The header is compared with
+the address, so that a shard that was written again is noticed and never read as other data.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def is_volume_row(path: str | Path, entry: str | None) -> bool:
     return is_volume(member_name(entry)) if is_shard(path) and entry is not None else is_volume(path)
 
 
-def member_place(path: Path, entry: str | None) -> tuple[int, int]:
-    """Offset and number of bytes of a member, once its header there has been compared with the address.
+def member_range(path: Path, entry: str | None) -> tuple[int, int]:
+    """Offset and number of bytes of a member. Compares its header with the address.
 
     Raises:
-        DataError: no such address, or the shard holds something else there.
+        DataError: the address is malformed, or the shard holds something else there.
     """
     match = re.fullmatch(r"(.+)@(\d+)\+(\d+)", entry or "")
     if match is None:
@@ -53,7 +53,7 @@ def member_place(path: Path, entry: str | None) -> tuple[int, int]:
             header = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
     except (OSError, tarfile.HeaderError) as error:
         raise DataError(f"{path}: {entry} is not there ({error}); write the manifest again") from None
-    # Long names and those beyond ASCII stand in a header of their own; this one then holds their first letters.
+    # Names that are long or not ASCII have a header of their own; this header then holds their first letters.
     if header.size != size or (name.isascii() and not name.startswith(header.name)):
         raise DataError(
             f"{path}: holds '{header.name}' of {header.size} bytes where the manifest expects {entry}: the shard "
@@ -65,8 +65,8 @@ def member_place(path: Path, entry: str | None) -> tuple[int, int]:
 
 
 def read_member(path: Path, entry: str | None) -> bytes:
-    """The content of a member. Raises DataError as ``member_place``."""
-    offset, size = member_place(path, entry)
+    """The content of a member. Raises DataError as ``member_range``."""
+    offset, size = member_range(path, entry)
     with path.open("rb") as file:
         file.seek(offset)
         return file.read(size)

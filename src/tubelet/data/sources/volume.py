@@ -2,8 +2,8 @@
 arrays in memory.
 
 A volume is a clip: its slices are the frames, and the number of a slice is its time (one slice = one second), so
-that every sampling plan works unchanged. Values are uint8, or mapped to it by a window that the protocol states (CT
-in Hounsfield units: -160 to 240 shows the abdomen): any other range would have to be guessed.
+that every sampling plan works unchanged. Values are uint8, or the protocol states a window that maps them to uint8 (CT
+in Hounsfield units: -160 to 240 shows the abdomen), because any other range would be a guess.
 The ``.npz`` layout is that of MedMNIST v2 (Yang et al., Scientific Data 2023). Nothing is ever unpickled.
 """
 
@@ -35,7 +35,7 @@ _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib
 
 
 class ArrayReader:
-    """Frames that are already in memory, with the surface of ``tubelet.data.video.reader.VideoReader``.
+    """Frames in memory, read with the methods of ``tubelet.data.video.reader.VideoReader``.
 
     Args:
         pixels: the frames, at least one.
@@ -58,8 +58,12 @@ class ArrayReader:
         return None
 
     def along_axis(self, axis: int, backward: bool = False) -> ArrayReader:
-        """The same volume sliced along another of its axes (0, 1, 2: T, H, W of this reader), which changes places
-        with the first; ``backward`` from its last slice to its first."""
+        """The same volume, sliced along another axis.
+
+        Args:
+            axis: 0, 1 or 2, which are T, H and W of this reader. This axis and T are exchanged.
+            backward: whether slices run from the last to the first.
+        """
         pixels = self._pixels.transpose(0, (0, 2, 3)[axis])
         return ArrayReader(pixels.flip(0) if backward else pixels, self.fps)
 
@@ -83,7 +87,7 @@ def read_volume(
         path: an ``.npy``, ``.nii`` or ``.nii.gz`` file, or an ``.npz`` file together with ``entry``.
         entry: the address inside an ``.npz`` file, for example ``"train_images[17]"``.
         num_channels: a one-channel volume is repeated to this many channels.
-        window: the values that become 0 and 255, what is outside is clipped; none: values are uint8 already.
+        window: the values that become 0 and 255; values outside are clipped. None means that values are uint8.
 
     Raises:
         DataError: unreadable or pickled content, another type than uint8 without a window, or an unexpected shape.
@@ -107,7 +111,7 @@ def read_volume(
 def read_npy_bytes(
     content: bytes, num_channels: int, name: str, window: ValueWindow | None
 ) -> UInt8[Tensor, "T C H W"]:
-    """The volume in the content of an ``.npy`` file, as ``read_volume``."""
+    """The volume in the bytes of an ``.npy`` file, as ``read_volume``."""
     try:
         array: np.ndarray = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     except _UNREADABLE as error:
@@ -133,7 +137,7 @@ def frames_from_array(
         )
     if array.ndim not in (3, 4) or 0 in array.shape:
         raise DataError(f"{name}: has shape {array.shape}; expected [T, H, W] or [T, H, W, C], none of them 0")
-    if not array.flags.writeable:  # torch cannot mark a tensor read-only, and says so in a warning
+    if not array.flags.writeable:  # torch has no read-only tensors and would warn
         array = array.copy()
     frames = torch.from_numpy(np.ascontiguousarray(array))
     frames = frames[:, None] if frames.ndim == 3 else frames.movedim(-1, 1)
@@ -189,7 +193,7 @@ def npz_members(path: Path) -> dict[str, NpzMember]:
 
 
 def npz_array(path: Path, key: str) -> np.ndarray:
-    """One array of an ``.npz`` file. The last few stay in memory, because a member is one compressed stream.
+    """One array of an ``.npz`` file. The last four stay in memory, because each is one compressed stream.
 
     Raises:
         DataError: the file or the array cannot be read, or holds pickled objects.
@@ -203,14 +207,14 @@ def npz_array(path: Path, key: str) -> np.ndarray:
 
 @lru_cache(maxsize=4)  # the three splits of one file, and one more
 def _npz_array(path: Path, key: str, changed: tuple[int, int]) -> np.ndarray:
-    """``changed`` (time, size) is part of the key only: a rewritten file is read again."""
+    """``changed`` (time, size) is a part of the cache key, so that a rewritten file is read again."""
     with np.load(path, allow_pickle=False) as archive:
         array: np.ndarray = archive[key]
     return array
 
 
 def _windowed(array: np.ndarray, window: ValueWindow, name: str) -> np.ndarray:
-    """Values from window[0] to window[1] as 0 to 255, rounded; what is outside becomes 0 or 255."""
+    """Map window[0] to 0 and window[1] to 255, rounded. Values outside become 0 or 255."""
     if array.dtype.kind not in "uifb":
         raise DataError(f"{name}: holds {array.dtype}; expected numbers")
     low, high = window

@@ -1,8 +1,8 @@
-"""A video file as its container gives it: the best stream, its packets, and its frames from the start or a key frame.
+"""Opens a video file through its container: the best stream, its packets, and its frames.
 
-The way into every file, and the way through those whose packets cannot be read straight from the file
-(``tubelet.data.video.packet_index``). A *packet* holds one coded frame, its *pts* is the presentation time in the
-stream's time base, at a *key* packet decoding may start. One decoding thread; many readers run side by side.
+Every file is opened here once. Files whose packets cannot be read straight from the file are also decoded here
+(``tubelet.data.video.packet_index``). A *packet* holds one coded frame. Its *pts* is the presentation time in the
+stream's time base. Decoding can start at a *key* packet. Each reader decodes with one thread; many run side by side.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ ByteRange = tuple[int, int]  # of a file that holds others: offset of the first 
 
 
 def url_of(path: Path, part: ByteRange | None = None) -> str:
-    """The address under which FFmpeg opens a file, or the part of it that holds a video."""
-    url = f"file:{path}"  # keeps a name with a colon or a leading dash from being taken for a protocol or an option
+    """The address for FFmpeg of a file, or of the part of a file that holds a video."""
+    url = f"file:{path}"  # else a name with a colon or a leading dash would be taken for a protocol or an option
     return url if part is None else f"subfile,,start,{part[0]},end,{sum(part)},,:{url}"
 
 
 def file_error(path: Path, what: str) -> VideoError:
-    """One line that names the file and what to do with it."""
+    """An error of one line that names the file and says what to do."""
     return VideoError(f"{path}: {what}; replace the file or leave it out")
 
 
 @contextmanager
 def reporting(path: Path, doing: str) -> Iterator[None]:
-    """Turns a decoder's error into one line that names the file."""
+    """Turn an error of the decoder into one line that names the file."""
     try:
         yield
     except (av.FFmpegError, IndexError) as error:
@@ -52,7 +52,7 @@ class VideoContainer:
 
     Args:
         path: the file.
-        part: where the video lies in it; none: it is all of it.
+        part: the bytes of the file that hold the video. None means the whole file.
 
     Raises:
         VideoError: the file is missing, empty or no video.
@@ -63,25 +63,29 @@ class VideoContainer:
         self._container, self.stream = self._open()
 
     def close(self) -> None:
-        """Closes the file. Calling it again does nothing."""
+        """Close the file. A second call does nothing."""
         self._container.close()
 
     @property
     def format_names(self) -> set[str]:
-        """The names under which FFmpeg knows the container, for example mov and mp4."""
+        """FFmpeg's names of the container, for example mov and mp4."""
         return set(self._container.format.name.split(","))
 
     def packets(self) -> Iterator[av.Packet[VideoStream]]:
-        """The stream's packets from where the file stands, once; without the empty one that drains the decoder."""
+        """The stream's packets from the present position, without the empty one that drains the decoder."""
         return (packet for packet in self._container.demux(self.stream) if packet.size)
 
     def decode_from(
         self, key: int | None, keys: NDArray[np.int64], needed: Container[int | None] | None = None
     ) -> Iterator[Decoded]:
-        """Shown frames in order, from the key frame with this pts or, for None, from the file's first packet.
+        """Decode shown frames in order, with a flag for damaged ones.
 
-        Damaged is a frame that FFmpeg painted over, and any that may have been predicted from it. With ``needed``
-        pts, the decoder may leave out any other frame that no frame depends on. ``keys`` are all key frames' pts.
+        A frame is damaged if FFmpeg has painted over missing data, or if it may be predicted from such a frame.
+
+        Args:
+            key: pts of the key frame to start from. None starts at the file's first packet.
+            keys: pts of all key frames.
+            needed: pts of the frames that are needed. The decoder may skip other frames on which no frame depends.
         """
         if key is None:
             self.close()
@@ -93,7 +97,7 @@ class VideoContainer:
         for packet in self._container.demux(self.stream):
             if not landed and packet.is_keyframe:
                 if key is None or packet.pts not in keys[keys <= key]:
-                    return  # the seek came out behind the key frame, or times are guessed anew after a seek
+                    return  # the seek went past the key frame, or the demuxer guesses other times after a seek
                 landed = True
             if landed:
                 skip = may_skip and needed is not None and packet.pts not in needed
@@ -117,12 +121,12 @@ class VideoContainer:
                 found = others or "a picture or an unknown codec"
                 raise file_error(self.path, f"expected a video stream, found only {found}")
             stream.codec_context.thread_count = 1
-            stream.codec_context.open()  # before skip_frame is set: AV1's decoder would keep what it opens with
+            stream.codec_context.open()  # before skip_frame is set: AV1's decoder keeps the value it opens with
         return container, stream
 
 
 def container_seconds(path: Path) -> float | None:
-    """How long a video is by its header, without reading its packets; None where the container does not say.
+    """The length of a video by its header, without reading packets. None if the header does not hold it.
 
     Raises:
         VideoError: the file cannot be opened.

@@ -1,7 +1,8 @@
-"""What is known of video formats: the suffixes of containers, how they may be sought in, and what decoders need.
+"""Video formats: the suffixes of containers, the rules for seeking in them, and what decoders need.
 
-A new container needs its suffix in ``VIDEO_SUFFIXES``, and an entry in ``STORE_PTS`` or ``STORE_DTS`` if its seeks can
-be trusted. Without that entry its frames are found by decoding from the first one: slower, and still exact.
+To add a container, add its suffix to ``VIDEO_SUFFIXES``, and FFmpeg's name of it to ``STORE_PTS`` or ``STORE_DTS`` if
+its seeks can be trusted. Without a seek rule its frames are found by decoding from the first one, which is slower and
+just as exact.
 """
 
 from __future__ import annotations
@@ -13,18 +14,18 @@ VIDEO_SUFFIXES = frozenset(
     | {".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
 )
 
-# The only containers whose packets and seeks are trusted, for they keep a time with every packet: these the
-# presentation time, those the decoding time, which is the same without B-frames.
+# Containers whose packets and seeks are trusted, because they store a time with every packet: STORE_PTS stores the
+# presentation time, STORE_DTS the decoding time, which is the same without B-frames. No other container is trusted.
 STORE_PTS = frozenset({"flv", "matroska", "mov", "mpegts", "nut"})
 STORE_DTS = frozenset({"asf", "avi"})
 
-# Decoders that need no more than extradata and packets. Others read what only their container keeps.
+# Decoders that need extradata and packets alone. Others need what only the container holds.
 SELF_CONTAINED = frozenset({"av1", "h264", "hevc", "libdav1d", "mpeg4", "vp8", "vp9"})
 
-# Decoders that may not leave out frames: DivX packs two frames into one packet, the second belonging to the next one.
+# Decoders that may not skip frames: DivX packs two frames into one packet, and the second belongs to the next packet.
 NO_SKIPPING = frozenset({"mpeg4"})
 
 
 def is_video_path(path: str | Path) -> bool:
-    """Whether the file name ends as video files do (``VIDEO_SUFFIXES``, any case). The file is not opened."""
+    """Whether a file name has the suffix of a video (``VIDEO_SUFFIXES``, in any case). Does not open the file."""
     return Path(path).suffix.lower() in VIDEO_SUFFIXES

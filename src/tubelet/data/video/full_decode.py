@@ -1,4 +1,4 @@
-"""One plain pass over a video: every packet read, every frame decoded in order, nothing skipped and nothing sought.
+"""A full decode of a video: one pass that reads every packet and decodes every frame in order, without seeks or skips.
 
 ``tubelet.data.scan`` compares files and the reader with it: how many frames the container promises, how many packets
 it has, how many frames the decoder gives, and what they show. Frames are not converted to RGB.
@@ -24,18 +24,18 @@ _SECONDS_SLACK, _SHARE_SLACK = 0.5, 0.02  # streams end a little before their co
 class FullDecode:
     """What one pass found."""
 
-    num_frames: int  # decoded, without those that the container discards
-    num_damaged: int  # of them: the decoder says that data was missing
+    num_frames: int  # decoded frames, without those that the container discards
+    num_damaged: int  # of these, with missing data as the decoder reports
     num_packets: int  # of the stream, with what the container discards
-    promised_packets: int | None  # by the header; None where it does not say
+    promised_packets: int | None  # by the header; None if it holds no number
     promised_seconds: float | None  # by the header, of the longest stream
-    reached_seconds: float  # where the last packet of any stream ends
+    reached_seconds: float  # end of the last packet of any stream
     error: str | None  # why the pass ended before the end of the file
     content: str  # hash of the size and the first plane (luma) of every frame: the same after remuxing or renaming
 
     @property
     def shortfall(self) -> str | None:
-        """What is missing from what the header promises, in words; None where nothing is."""
+        """In words, what is missing of what the header promises. None if nothing is missing."""
         if self.promised_packets is not None and self.num_packets < self.promised_packets:
             return f"{self.num_packets} of {self.promised_packets} promised frames are there"
         promised = self.promised_seconds or 0.0
@@ -45,7 +45,7 @@ class FullDecode:
 
 
 def decode_fully(path: Path, part: ByteRange | None = None) -> FullDecode:
-    """Decodes all of a video file, or of the ``part`` of a file. What goes wrong is part of the result, not raised."""
+    """Decode all of a video file, or of a ``part`` of it. Errors are part of the result and are not raised."""
     counts, digest = _Counts(), hashlib.blake2b(digest_size=16)
     error = None
     try:
@@ -93,7 +93,7 @@ class _Counts:
 
     def add_packet(self, packet: av.Packet, stream: VideoStream) -> None:
         if not packet.size:
-            return  # the empty one at the end, which drains the decoder
+            return  # the empty packet at the end, which drains the decoder
         self.packets += packet.stream is stream
         if packet.pts is not None and packet.time_base is not None:
             end = float((packet.pts + (packet.duration or 0)) * packet.time_base)
@@ -101,7 +101,7 @@ class _Counts:
 
 
 def _first_plane(frame: av.VideoFrame) -> bytes:
-    """The first plane without the bytes that pad its lines: they are whatever memory held."""
+    """The first plane without the bytes that pad its lines, whose values are undefined."""
     plane, components = frame.planes[0], frame.format.components
     alone = sum(component.plane == 0 for component in components) == 1
     bits = components[0].bits if alone else frame.format.padded_bits_per_pixel

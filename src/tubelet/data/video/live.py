@@ -1,7 +1,7 @@
-"""Frames of a source that has no end and cannot be searched: a pipe, a network address, a camera.
+"""Live sources: frames of a pipe, a network address or a camera, which may have no end and cannot seek.
 
-FFmpeg (in PyAV's wheel) opens whatever it knows by name. Its own means are used where it has them: HTTP goes on at
-the byte where a connection broke, RTSP runs over TCP.
+FFmpeg (in PyAV's wheel) opens the source by its name. HTTP connections that break resume at the same byte; RTSP runs
+over TCP.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from torch import Tensor
 from tubelet.data.video.scaling import Orientation, Scaler
 from tubelet.errors import VideoError
 
-# What each kind of address needs; times are in microseconds there.
+# FFmpeg options for each kind of address.
 _HTTP = {"reconnect": "1", "reconnect_on_network_error": "1", "reconnect_delay_max": "2"}
 _RTSP = {"rtsp_transport": "tcp"}
 REAL_TIME = ("rtsp://", "rtsps://", "rtmp://", "udp://", "rtp://", "srt://", "/dev/video")
 
 
 def is_real_time(source: str) -> bool:
-    """Whether frames come at their own pace, whether or not somebody takes them."""
+    """Whether the source sends frames at its own pace, even if they are not read."""
     return source.startswith(REAL_TIME)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveFrame:
-    """A decoded frame with its time; pixels are made when they are asked for."""
+    """A decoded frame with its time. ``picture`` converts its pixels."""
 
     seconds: float  # from the first frame of the connection
-    number: int  # in the connection, from 0; frames that were left out have one too
+    number: int  # in the connection, from 0; frames that were left out count too
     decoded: av.VideoFrame
 
     def picture(self) -> UInt8[Tensor, "C H W"]:
@@ -55,13 +55,13 @@ class LiveSource:
 
     Args:
         source: "-" for standard input, an address (http, https, rtsp, udp ...), a device or a file.
-        input_format: FFmpeg's name of the format where it cannot be told, for example v4l2 for a camera.
-        timeout_seconds: without a byte for so long, opening or reading is given up; a pipe may be silent for ever.
+        input_format: FFmpeg's name of the format if the source does not show it, for example v4l2 for a camera.
+        timeout_seconds: opening or reading fails after so long without a byte. A pipe may stay silent for any time.
 
     Attributes:
-        fps: frames per second as the source says; none where it does not.
-        has_end: whether it ends by itself; none where only time can tell: an answer over HTTP whose length nobody says
-            is a camera's or a recording's, and where a chunked one is cut off, FFmpeg takes that for its end.
+        fps: frames per second as the source states. None if it does not.
+        has_end: whether the source ends by itself. None if that is unknown: an HTTP response without a length may come
+            from a camera or a recording, and FFmpeg takes a chunked response that breaks off for one that ends.
 
     Raises:
         VideoError: the source cannot be opened, or has no video.
@@ -69,7 +69,7 @@ class LiveSource:
 
     def __init__(self, source: str, *, input_format: str | None = None, timeout_seconds: float = 10.0) -> None:
         self.source = source
-        self.damaged = 0  # frames that the decoder could not make whole, left out
+        self.damaged = 0  # number of damaged frames, which are left out
         options = dict(_RTSP) if source.startswith("rtsp") else dict(_HTTP) if source.startswith("http") else {}
         if source.startswith("http"):
             options["timeout"] = str(int(timeout_seconds * 1e6))
@@ -97,11 +97,11 @@ class LiveSource:
         return True if self._container.size > 0 and self._container.format.name != "hls" else None
 
     def close(self) -> None:
-        """Closes the connection. Calling it again does nothing."""
+        """Close the connection. A second call does nothing."""
         self._container.close()
 
     def frames(self) -> Iterator[LiveFrame]:
-        """Frames as they come, in order, until the source ends; those whose time does not ascend are left out.
+        """Yield frames in order until the source ends. Frames whose time does not ascend are left out.
 
         Raises:
             VideoError: the connection breaks or stays silent.
@@ -119,11 +119,11 @@ class LiveSource:
                         yield LiveFrame(seconds=previous, number=count - 1 + self.damaged, decoded=frame)
         except (av.FFmpegError, OSError) as error:
             if self.has_end is None and error.errno == errno.EIO and count:
-                return  # FFmpeg's word for the end of an answer without a length
+                return  # FFmpeg reports the end of a response without a length in this way
             raise self._error("broke off", error) from None
 
     def _decoded(self, packet: av.Packet[VideoStream]) -> list[av.VideoFrame]:
-        """Whole frames of a packet; what a lost packet damaged is counted and left out."""
+        """The whole frames of a packet. Frames that a lost packet damaged are counted and left out."""
         try:
             decoded = packet.decode()
         except av.InvalidDataError:

@@ -1,9 +1,9 @@
-"""A decoder that is fed from known places of a file, without its container.
+"""Decodes packets from their known byte positions in a file, without opening the container.
 
-Opening a container costs as much as decoding twenty frames of a small video, and seeking in it reads packets that
-nobody wants. Where ``tubelet.data.video.packet_index`` has found that the bytes at known places are all that the
-decoder needs, one read fetches the packets from a key frame to the last wanted one; packets that hold neither a wanted
-frame nor one that others depend on are skipped, and the decoder is drained instead of being fed further.
+Opening a container costs as much as decoding twenty frames of a small video, and a seek in it reads packets that are
+not needed. If ``tubelet.data.video.packet_index`` has verified that the bytes at known positions are all that the
+decoder needs, one read fetches the packets from a key frame to the last wanted frame. Frames that are neither wanted
+nor needed by others are skipped, and the decoder is drained instead of reading further packets.
 """
 
 from __future__ import annotations
@@ -33,10 +33,10 @@ _GAPS = 2  # bytes read per byte wanted, up to which one read is better than one
 
 @dataclass(frozen=True, kw_only=True)
 class Codec:
-    """What a decoder must know before its first packet."""
+    """The settings that a decoder needs before its first packet."""
 
     name: str  # of FFmpeg's decoder
-    tag: str  # four letters by which some containers tell dialects apart
+    tag: str  # four letters with which some containers distinguish dialects
     extradata: bytes
     height: int  # pixels as stored
     width: int
@@ -58,7 +58,7 @@ class Codec:
         )
 
     def open(self) -> VideoCodecContext:
-        """A decoder of its own with one thread."""
+        """Open a new decoder with one thread."""
         context = av.CodecContext.create(self.name, "r")
         assert isinstance(context, VideoCodecContext)
         if self.extradata:
@@ -70,17 +70,17 @@ class Codec:
             setattr(context, name, value)
         context.thread_count = 1
         context.reorder_depth = self.reorder_depth
-        context.open()  # before skip_frame is set: AV1's decoder would keep what it opens with
+        context.open()  # before skip_frame is set: AV1's decoder keeps the value it opens with
         return context
 
 
 class PacketDecoder:
-    """Decodes frames of one file from the places of its packets.
+    """Decodes frames of one file from the byte positions of its packets.
 
     Args:
         path: the file.
-        codec: of its stream.
-        packets: all of them (``PACKET``), each with a pts of its own.
+        codec: the settings of its stream.
+        packets: all packets of the stream (``PACKET``), each with a pts of its own.
     """
 
     def __init__(self, path: Path, codec: Codec, packets: Shaped[np.ndarray, " P"]) -> None:
@@ -91,14 +91,14 @@ class PacketDecoder:
         self._pts = packets["pts"][self._rows]
 
     def close(self) -> None:
-        """Closes the file. Calling it again does nothing."""
+        """Close the file. A second call does nothing."""
         self._file.close()
 
     def decode_from(self, key: int, needed: Container[int | None], wanted: NDArray[np.int64]) -> Iterator[Decoded]:
-        """Frames in order from the key frame with this pts, at least to the last of the ``wanted`` pts.
+        """Decode frames in order, from the key frame with this pts at least to the last of the ``wanted`` pts.
 
-        Damaged is a frame that FFmpeg painted over, and any that may have been predicted from it. Frames whose pts
-        are not ``needed`` may be left out.
+        Each frame comes with a flag for damage, as in ``VideoContainer.decode_from``. Frames whose pts are not in
+        ``needed`` may be skipped.
         """
         start, stop = int(self._row_of(key)), int(self._row_of(wanted).max()) + 1
         damaged, context, skipping = False, self._context, False
@@ -120,13 +120,13 @@ class PacketDecoder:
         finally:
             context.skip_frame = "DEFAULT"
             context.flush_buffers()
-            context.reorder_depth = self._codec.reorder_depth  # flushing may forget it
+            context.reorder_depth = self._codec.reorder_depth  # flushing may reset it
 
     def _row_of(self, pts: int | NDArray[np.int64]) -> NDArray[np.int64]:
         return np.asarray(self._rows[np.searchsorted(self._pts, pts)])
 
     def _read(self, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-        """Bytes, pts and dts of these packets; fewer bytes where the file has become shorter."""
+        """Bytes, pts and dts of these packets. The bytes are fewer if the file has become shorter."""
         positions, sizes, pts, dts = (
             self._packets[name][start:stop].tolist() for name in ("position", "size", "pts", "dts")
         )
@@ -134,8 +134,8 @@ class PacketDecoder:
         if end - first <= _GAPS * sum(sizes):
             self._file.seek(first)
             content = self._file.read(end - first)
-            places = zip(positions, sizes, strict=True)
-            payloads = (content[position - first : position - first + size] for position, size in places)
+            ranges = zip(positions, sizes, strict=True)
+            payloads = (content[position - first : position - first + size] for position, size in ranges)
         else:
             payloads = (self._read_one(position, size) for position, size in zip(positions, sizes, strict=True))
         return zip(payloads, pts, dts, strict=True)

@@ -1,11 +1,11 @@
-"""What a video file shows and where its coded frames lie, found once so that reading need not search.
+"""The index of a video file: which frames it shows, and the byte positions of its packets.
 
-Which frames a file shows is read from its packets without decoding, where the container can be trusted to tell;
-where it cannot, every frame is decoded once and counted: slower, and still exact. Beside that the index remembers
-the place of every packet in the file, so that a reader can decode from a key frame on without opening the container.
-The container's word on that place is not believed: the bytes there must equal the packet, or be found close behind
-(Matroska gives the place of a block's header), and the first frame decoded from them must equal the container's.
-Otherwise, and where a packet carries more than its bytes, ``packets`` is empty and the container is read.
+The shown frames are read from the packets without decoding if the container can be trusted
+(``tubelet.data.video.formats``). Otherwise every frame is decoded once and counted, which is slower and just as exact.
+The index also holds the position of every packet in the file, so that a reader can decode from a key frame on without
+opening the container. These positions are verified: the bytes there must equal the packet, or lie close behind
+(Matroska gives the position of a block's header), and the first frame decoded from them must equal the container's.
+If they do not, or if a packet carries more than its bytes, ``packets`` is empty and readers use the container.
 
 N shown frames, P packets. Times are whole numbers of the stream's time base.
 """
@@ -40,29 +40,30 @@ _HEADER_BYTES = 64  # a Matroska block header is shorter
 class PacketIndex:
     """The shown frames of one file and, where they can be read straight from it, its packets.
 
-    A frame is told from all others by its pts in ``packets`` and, where ``timed``, in the container; where neither
-    holds, frames are found by counting from the first.
+    A pts identifies a frame in ``packets`` and, if ``timed``, in the container. If neither holds, frames are found by
+    counting from the first.
     """
 
     file_bytes: int
-    modified_ns: int  # of the file, when it was indexed; of all of it where the video is a part
+    modified_ns: int  # of the whole file, when it was indexed
     codec: Codec
-    orientation: Orientation | None  # none: not known before a frame is decoded
+    orientation: Orientation | None  # None means unknown until a frame is decoded
     time_base: Fraction | None  # seconds
-    rate: float  # frames per second as the container says
+    rate: float  # frames per second as the container states
     num_frames: int  # N
     timed: bool
-    pts: NDArray[np.int64]  # of the shown frames, ascending; fewer than N where some have none
+    pts: NDArray[np.int64]  # of the shown frames, ascending; fewer than N if some frames have none
     keys: NDArray[np.int64]  # pts of the key frames, ascending
     packets: Shaped[np.ndarray, " P"] = field(default_factory=lambda: np.empty(0, PACKET))
 
     @classmethod
     def of(cls, path: str | Path, part: ByteRange | None = None) -> PacketIndex:
-        """Reads all packets of a file, and decodes as much of it as is needed to know what it shows.
+        """Read all packets of a file, and decode as much as is needed to know which frames it shows.
 
         Args:
             path: the file.
-            part: where the video lies in it; none: it is all of it. ``packets`` count from the start of the file.
+            part: the bytes of the file that hold the video. None means the whole file. Positions in ``packets`` count
+                from the start of the file.
 
         Raises:
             VideoError: the file is missing, empty, cut short or no video.
@@ -76,7 +77,7 @@ class PacketIndex:
             container.close()
 
     def fits(self, path: Path) -> bool:
-        """Whether the file has the size and the time of change that it had when it was indexed."""
+        """Whether the file has the size and modification time that it had when it was indexed."""
         try:
             found = path.stat()
         except OSError:
@@ -85,16 +86,16 @@ class PacketIndex:
 
     @property
     def shown_size(self) -> tuple[int, int] | None:
-        """Height and width as shown; none where only a decoded frame tells."""
+        """Height and width as shown. None if they are unknown until a frame is decoded."""
         return self.orientation.size(self.codec.height, self.codec.width) if self.orientation else None
 
     @cached_property
     def timestamps(self) -> NDArray[np.float64]:
-        """Presentation seconds of every shown frame [N], ascending from 0; evenly spaced where some have no time."""
+        """Presentation seconds of every shown frame [N], ascending from 0. Evenly spaced if some have no time."""
         base, ticks = self.time_base, np.unique(self.pts)
         if base is None or len(ticks) < self.num_frames:
             return np.arange(self.num_frames) / self.rate
-        # One division of whole numbers, so that a time such as 0.1 s equals the 0.1 a user writes.
+        # One division of whole numbers: a time such as 0.1 s then equals the 0.1 that a user writes.
         return np.asarray((ticks - ticks[0]) * base.numerator / base.denominator)
 
     @property
@@ -106,12 +107,12 @@ class PacketIndex:
 
 @dataclass(frozen=True)
 class _Scan:
-    """What one pass over the packets finds."""
+    """The result of one pass over the packets."""
 
     packets: Shaped[np.ndarray, " P"]
-    exact: bool  # every packet lies in the file where ``packets`` says, and is nothing but its bytes
+    exact: bool  # every packet lies at its position in ``packets`` and consists of its bytes alone
     cut_short: bool
-    first: av.VideoFrame | None  # the first shown frame, where it decodes
+    first: av.VideoFrame | None  # the first shown frame; None if it does not decode
 
 
 def _build(container: VideoContainer) -> PacketIndex:
@@ -126,7 +127,7 @@ def _build(container: VideoContainer) -> PacketIndex:
     stored = bool(names & STORE_PTS) or (bool(names & STORE_DTS) and not stream.codec_context.has_b_frames)
     packets, exact = scan.packets, scan.exact
     times = _times_of_packets(packets) if stored and progressive else None
-    if times is None:  # decoding opens the container anew: nothing of ``stream`` may be used any more
+    if times is None:  # decoding opens the container again, which makes ``stream`` invalid
         times = [frame.pts for frame, _ in container.decode_from(None, packets["pts"][:0])]
         packets, times, sorted_out = _sorted_out(packets, times)
         exact &= sorted_out and progressive
@@ -154,7 +155,7 @@ def _build(container: VideoContainer) -> PacketIndex:
 
 
 def _times_of_packets(packets: Shaped[np.ndarray, " P"]) -> list[int | None] | None:
-    """The pts of the shown frames, or None where the packets cannot tell."""
+    """The pts of the shown frames. None if the packets do not determine them."""
     shown = packets["pts"][packets["flags"] & DISCARDED == 0]
     pts = np.unique(shown)
     first_is_key = len(packets) > 0 and packets["flags"][0] & KEY > 0
@@ -166,18 +167,19 @@ def _times_of_packets(packets: Shaped[np.ndarray, " P"]) -> list[int | None] | N
 def _sorted_out(
     packets: Shaped[np.ndarray, " P"], times: list[int | None]
 ) -> tuple[Shaped[np.ndarray, " P"], list[int | None], bool]:
-    """Packets and frames under the times at which the frames are shown, and whether that can be said.
+    """Give packets and frames the times at which the frames are shown. The last value is False if that is impossible.
 
-    A container without presentation times (AVI) numbers its packets in decoding order. The decoder hands the number
-    on to the frame, and the frames come in the order they are shown in: the first number belongs to the first.
+    A container without presentation times (AVI) numbers its packets in decoding order. The decoder passes the number
+    on to the frame and yields frames in the order in which they are shown. So the lowest number is the time of the
+    first frame.
     """
     numbers = np.array([NO_TIME if time is None else time for time in times], dtype=np.int64)
     ascending = np.sort(numbers)
     if len(np.unique(numbers)) < len(packets) or not np.array_equal(ascending, np.sort(packets["pts"])):
         return packets, times, False
-    place = np.argsort(numbers)  # among the shown frames, of the lowest number, of the next, ...
+    order = np.argsort(numbers)  # position among the shown frames of the lowest number, of the next, ...
     packets = packets.copy()
-    packets["pts"] = ascending[place[np.searchsorted(ascending, packets["pts"])]]
+    packets["pts"] = ascending[order[np.searchsorted(ascending, packets["pts"])]]
     return packets, list(ascending.tolist()), True
 
 
@@ -197,7 +199,7 @@ def _scan(container: VideoContainer) -> _Scan:
 
 
 def _first_frame(packet: av.Packet[VideoStream]) -> tuple[av.VideoFrame | None, bool]:
-    """The first frame that comes out of the decoder, and whether to go on looking for it."""
+    """The first frame of the decoder if it has come, and whether to go on looking for it."""
     try:
         frames = packet.decode()
     except (av.FFmpegError, IndexError):
@@ -206,7 +208,7 @@ def _first_frame(packet: av.Packet[VideoStream]) -> tuple[av.VideoFrame | None, 
 
 
 def _position(file: BinaryIO, packet: av.Packet[VideoStream], base: int) -> int | None:
-    """Where the bytes of a packet lie, whose video begins at ``base``; None where they do not or are not enough."""
+    """The position of a packet's bytes in the file; the video begins at ``base``. None if they are not there alone."""
     if packet.pos is None or packet.pos < 0 or any(packet.has_sidedata(kind) for kind in _CHANGING):
         return None
     payload = bytes(packet)
@@ -224,7 +226,7 @@ def _time(ticks: int | None) -> int:
 
 
 def _decodes_alike(path: Path, codec: Codec, packets: Shaped[np.ndarray, " P"], first: av.VideoFrame) -> bool:
-    """Whether a decoder of our own gives the container's first frame: same pixels, same colors."""
+    """Whether ``PacketDecoder`` gives the container's first frame, with the same pixels and colors."""
     if first.pts is None or first.pts not in packets["pts"]:
         return False
     keys = packets["pts"][packets["flags"] & KEY > 0]

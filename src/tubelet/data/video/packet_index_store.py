@@ -1,11 +1,11 @@
-"""The packet indices of a dataset's files, kept beside the data from run to run.
+"""Stores the packet indices of a dataset's files beside the data, for the runs that follow.
 
-Where the folder of the data cannot be written, they are kept in that of the manifest; where that cannot be written
-either, a process remembers those it has made itself.
+If the folder of the data cannot be written, the store lies in the folder of the manifest. If that cannot be written
+either, each process remembers the indices it has made itself.
 
-One SQLite file, because many processes read it at once, a few rows at a time, and one that writes it may be killed.
-A row counts only while its file has the size and time of change that it had when it was indexed, and while its own
-checksum holds; whatever else is wrong with the store, its files are indexed anew. Deleting it costs time alone.
+The store is one SQLite file, because many processes read it at once, a few rows at a time, and a process that writes
+it may be killed. A row is valid while its file has the size and modification time that it had when it was indexed, and
+while its own checksum is right. After any other damage, files are indexed again. Deleting the store costs only time.
 """
 
 from __future__ import annotations
@@ -43,11 +43,11 @@ _UNREADABLE = (sqlite3.Error, zlib.error, ValueError, KeyError, TypeError)
 class IndexStore:
     """The packet indices of the files below one folder.
 
-    It travels to worker processes by pickle; each opens the file for itself, for reading only.
+    It can be pickled for worker processes. Each of them opens the file for itself and reads only.
 
     Args:
-        file: where it is kept. A store that is not there yet has no index.
-        other: where it is kept if ``file`` cannot be written.
+        file: the file of the store. If it does not exist, the store is empty.
+        other: the file to use if ``file`` cannot be written.
     """
 
     def __init__(self, file: Path, other: Path | None = None) -> None:
@@ -71,7 +71,7 @@ class IndexStore:
         return IndexStore, (self._files[0], self._files[-1])
 
     def get(self, video: Video) -> PacketIndex | None:
-        """The index of a video; None where there is none that can be trusted."""
+        """The index of a video. None if the store has no valid one."""
         path = video if isinstance(video, Path) else video[0]
         if (remembered := self._remembered.get(video)) is not None and remembered.fits(path):
             return remembered
@@ -82,7 +82,7 @@ class IndexStore:
         return None
 
     def remember(self, video: Video, index: PacketIndex) -> None:
-        """Keeps an index for the life of this process, or until newer ones need the room."""
+        """Keep an index in the memory of this process, until newer ones need the memory."""
         self._forget(video)
         self._remembered[video] = index
         self._remembered_bytes += _num_bytes(index)
@@ -90,7 +90,7 @@ class IndexStore:
             self._forget(next(iter(self._remembered)))
 
     def put(self, indices: Mapping[Path, PacketIndex] | Mapping[Video, PacketIndex]) -> None:
-        """Keeps the indices of these videos. A store that is damaged or of another version is begun anew.
+        """Write the indices of these videos. A store that is damaged or has another version is replaced.
 
         Raises:
             DataError: the file cannot be written.
@@ -114,7 +114,7 @@ class IndexStore:
         raise DataError(f"{', '.join(problems)}; make its folder writable")
 
     def close(self) -> None:
-        """Closes the file; it opens again by itself."""
+        """Close the file. It opens again when it is needed."""
         for process, connection in self._connections.values():
             if process == os.getpid():
                 connection.close()
@@ -154,7 +154,7 @@ class IndexStore:
 
 
 def _key(file: Path, video: Video) -> str:
-    """Relative to the store's folder where it lies below it, so that a dataset may move."""
+    """The key of a video: its path relative to the store's folder if it lies below it, so that a dataset can move."""
     path, entry = (video, "") if isinstance(video, Path) else (video[0], f":{video[1]}")
     path, folder = path.absolute(), file.absolute().parent
     return (path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)) + entry
@@ -184,7 +184,7 @@ def _encode(index: PacketIndex) -> tuple[str, bytes, int]:
 
 
 def _decode(text: str, arrays: bytes, checksum: int) -> PacketIndex:
-    """The inverse of ``_encode``. Raises one of ``_UNREADABLE`` where the row is damaged."""
+    """The inverse of ``_encode``. Raises one of ``_UNREADABLE`` if the row is damaged."""
     if zlib.crc32(arrays, zlib.crc32(text.encode())) != checksum:
         raise ValueError("checksum")
     header, content = json.loads(text), zlib.decompress(arrays)

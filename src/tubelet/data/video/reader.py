@@ -1,9 +1,9 @@
-"""One video file: the times of its shown frames, and exact frames by index or by time.
+"""Reads a video file: the times of its shown frames, and exact frames by index or by time.
 
-The decoder is PyAV's, whose wheel carries FFmpeg; only this file and those it stands on know it:
-``packet_index`` (what a file shows and where its packets lie), ``decoder`` (frames straight from those packets),
-``container`` (frames through the container, for files whose packets cannot be read that way) and ``scaling``
-(planes of the wanted window, where the colors are explained). One thread per reader; a loader runs many.
+PyAV decodes; its wheel brings FFmpeg. The reader stands on ``packet_index`` (which frames a file shows and where its
+packets lie), ``packet_decoder`` (frames straight from those packets), ``container`` (frames through the container, if
+packets cannot be read that way) and ``scaling`` (cropped and scaled RGB planes). Each reader has one thread; a loader
+runs many readers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from tubelet.data.video.container import ByteRange, Decoded, VideoContainer, file_error, reporting
 from tubelet.data.video.packet_decoder import PacketDecoder
 from tubelet.data.video.packet_index import PacketIndex
-from tubelet.data.video.scaling import Orientation, Scaler, Window
+from tubelet.data.video.scaling import CropWindow, Orientation, Scaler
 from tubelet.errors import VideoError
 from tubelet.types import Frames
 
@@ -33,17 +33,17 @@ _Fetched = tuple[int, av.VideoFrame, bool]  # index, frame, damaged
 class VideoReader:
     """Exact random access to the frames a video file shows.
 
-    The best video stream is read, its display matrix (rotation, mirroring) is applied, and frames the container
-    marks as discarded do not exist here. Use as a context manager, or call ``close``.
+    It reads the best video stream, applies its display matrix (rotation, mirroring), and leaves out frames that the
+    container marks as discarded. Use it as a context manager, or call ``close``.
 
     Args:
         path: the file.
-        index: what ``PacketIndex.of`` found earlier; made anew where the file has changed since.
-        part: where the video lies in the file; none: it is all of it.
+        index: an index of the file that was made earlier. If the file has changed since, a new one is made.
+        part: the bytes of the file that hold the video. None means the whole file.
 
     Attributes:
         path: the file.
-        part: where the video lies in it; none: it is all of it.
+        part: the bytes of the file that hold the video. None means the whole file.
         timestamps: float64 [N], presentation seconds of every shown frame, ascending, the first is 0.
         fps: shown frames per second, averaged over the file.
         duration_seconds: time until the last shown frame leaves the screen.
@@ -57,7 +57,7 @@ class VideoReader:
         self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path, part)
         self.timestamps, self.fps = self.index.timestamps, self.index.fps
         self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
-        # A frame that its pts does not tell from all others is found by counting from the first one.
+        # Frames that no pts identifies are found by counting from the first one.
         self._by_pts = self.index.timed or len(self.index.packets) > 0
         self._container: VideoContainer | None = None
         self._decoder: PacketDecoder | None = None
@@ -70,7 +70,7 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Closes the file. Calling it again does nothing."""
+        """Close the file. A second call does nothing."""
         for opened in (self._container, self._decoder):
             if opened is not None:
                 opened.close()
@@ -85,14 +85,14 @@ class VideoReader:
         """Pixels as shown, after rotation."""
         return self._shown_size[1]
 
-    def frames_at(self, indices: Sequence[int], window: Window | None = None) -> Frames:
+    def frames_at(self, indices: Sequence[int], window: CropWindow | None = None) -> Frames:
         """The shown frames at these indices, RGB uint8 "T C H W", contiguous memory of their own.
 
         Indices may come in any order and repeat; each frame is decoded once, and no other is converted.
 
         Args:
             indices: from 0 to N-1.
-            window: the part of each frame and the size it is scaled to; none: whole frames as they are.
+            window: the part of each frame, and the size it is scaled to. None means whole frames, unscaled.
 
         Raises:
             VideoError: no index, one outside 0..N-1, or a wanted frame is damaged or does not decode.
@@ -146,7 +146,7 @@ class VideoReader:
                 raise file_error(self.path, f"the file is damaged: frame {min(missing)} does not decode")
 
     def decode_only(self, indices: Sequence[int]) -> int:
-        """Decodes what ``frames_at`` would and converts nothing: what a benchmark measures. Returns how many frames.
+        """Decode what ``frames_at`` decodes, without converting it, for benchmarks. Returns the number of frames.
 
         Raises:
             VideoError: a frame does not decode.
@@ -154,7 +154,7 @@ class VideoReader:
         with reporting(self.path, "decode"):
             return sum(1 for _ in self._fetch(np.unique(np.array(indices, dtype=np.int64))))
 
-    def frames_at_seconds(self, seconds: Sequence[float], window: Window | None = None) -> Frames:
+    def frames_at_seconds(self, seconds: Sequence[float], window: CropWindow | None = None) -> Frames:
         """The frames on screen at these times (seconds from the first shown frame), as ``frames_at`` gives them.
 
         Raises:
@@ -183,9 +183,9 @@ class VideoReader:
         for key, group in self._groups(wanted) if self._by_pts else ():
             missing = dict(zip(self.index.pts[group].tolist(), group.tolist(), strict=True))
             yield from self._fetch_from(key, missing)
-            if missing and self.index.timed:  # what was found there led astray: read from the first packet
+            if missing and self.index.timed:  # the seek gave other frames: read from the first packet
                 yield from self._fetch_from(None, missing)
-            if missing:  # the packets' pts are not those of the frames: from now on, count
+            if missing:  # the packets' pts are not those of the frames: count frames from now on
                 count = sum(1 for _ in self._decode_from(None))
                 if count != len(self.timestamps):
                     raise file_error(self.path, f"the file is damaged: {count} of {len(self.timestamps)} frames decode")
@@ -199,7 +199,7 @@ class VideoReader:
                     return
 
     def _groups(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
-        """Splits ascending indices where a jump decodes less than reading on; each with its key frame's pts."""
+        """Split ascending indices where a seek saves decoding. Each group comes with the pts of its key frame."""
         keys, pts = self.index.keys, self.index.pts
         key = np.searchsorted(keys, pts[wanted], side="right") - 1  # the last at or before each
         shown_before_key = np.searchsorted(pts, keys)
@@ -210,7 +210,7 @@ class VideoReader:
             yield (int(keys[first]) if first >= 0 else None), wanted[group]
 
     def _fetch_from(self, key: int | None, missing: dict[int, int]) -> Iterator[_Fetched]:
-        """Decodes on from a key frame; takes what it yields out of ``missing`` (pts to index)."""
+        """Decode from a key frame on. Each frame it yields is removed from ``missing`` (pts to index)."""
         previous, last_wanted = -(2**63), max(missing)
         try:
             for frame, damaged in self._decode_from(key, missing):
@@ -224,10 +224,10 @@ class VideoReader:
                     return
         except av.FFmpegError:
             if key is None:
-                raise  # else the caller goes on from the first packet: some files cannot seek
+                raise  # otherwise the caller reads from the first packet, because some files cannot seek
 
     def _decode_from(self, key: int | None, needed: dict[int, int] | None = None) -> Iterator[Decoded]:
-        """Frames from a key frame on, straight from the packets where the index has them."""
+        """Frames from a key frame on, straight from the packets if the index has them."""
         if key is not None and needed and len(self.index.packets):
             if self._decoder is None:
                 self._decoder = PacketDecoder(self.path, self.index.codec, self.index.packets)

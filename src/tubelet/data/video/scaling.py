@@ -1,8 +1,8 @@
-"""From a decoded frame to red, green and blue planes in memory of our own: crop, scale and turn, by swscale.
+"""From a decoded frame to red, green and blue planes: swscale crops, scales and turns.
 
-A *window* is the part of every shown frame that is wanted and the size it is wanted at. It is cut out first (two
-pointers move, no pixel is copied), then scaled and converted in one step, bilinear with a support as wide as the
-reduction, so that nothing aliases. Colors go from YUV to RGB by swscale's defaults (the matrix and range the frame
+A *window* is the wanted part of every shown frame and its size in pixels. It is cut out first (pointers move, no pixel
+is copied), then scaled and converted in one step, bilinear with a support as wide as the reduction, so that nothing
+aliases. Colors go from YUV to RGB by swscale's defaults (the matrix and range the frame
 is tagged with, BT.601 where untagged); alpha is dropped; pixel aspect ratios other than 1 are not undone.
 
 Without scaling the planes equal the picture as ``rgb24``, bit by bit, and a window equals that part of the picture.
@@ -32,8 +32,8 @@ Box = tuple[int, int, int, int]  # top, left, height, width, pixels
 
 
 @dataclass(frozen=True, kw_only=True)
-class Window:
-    """The part of every shown frame that is wanted, and the size it is wanted at."""
+class CropWindow:
+    """The wanted part of every shown frame, and the size it is scaled to."""
 
     box: Box  # of the shown frame
     size: tuple[int, int]  # height, width
@@ -91,10 +91,10 @@ class Scaler:
 
     Args:
         coded_size: height and width of the stream's frames; others are scaled to it.
-        window: what is wanted; none: whole frames as they are.
+        window: the wanted part and size. None means whole frames, unscaled.
     """
 
-    def __init__(self, coded_size: tuple[int, int], window: Window | None) -> None:
+    def __init__(self, coded_size: tuple[int, int], window: CropWindow | None) -> None:
         self._coded, self.window = coded_size, window
         self._converters: dict[object, VideoReformatter] = {}  # each keeps the tables of one conversion
         self._crops: dict[object, Graph] = {}
@@ -110,7 +110,7 @@ class Scaler:
             ValueError: the window is empty or leaves the frame.
         """
         shown = orientation.size(*self._coded)
-        window = self.window or Window(box=(0, 0, *shown), size=shown)
+        window = self.window or CropWindow(box=(0, 0, *shown), size=shown)
         top, left, height, width = window.box
         if min(top, left, height - 1, width - 1) < 0 or top + height > shown[0] or left + width > shown[1]:
             raise ValueError(f"window {window.box} (top, left, height, width) is not inside a frame of {shown}")
@@ -129,7 +129,7 @@ class Scaler:
             _copy_planes(planar, (0, 0), target)
 
     def _write_unscaled(self, frame: av.VideoFrame, box: Box, target: NDArray[np.uint8]) -> None:
-        """Converts no more than the box, where that gives the same pixels."""
+        """Convert only the box if that gives the same pixels, else the whole frame."""
         top, left, height, width = box
         even = frame.height % 2 == frame.width % 2 == 0
         if frame.format.name not in _FAST_FORMATS or not even or frame.width < _FAST_COLUMNS:
@@ -149,7 +149,7 @@ class Scaler:
         _copy_planes(planar, (top - y, left - x), target)
 
     def _write_packed(self, frame: av.VideoFrame, box: Box, target: NDArray[np.uint8]) -> None:
-        """The whole frame as rgb24, cut afterwards: right for any format and size."""
+        """Convert the whole frame to rgb24 and cut the box out of it, which is right for any format and size."""
         top, left, height, width = box
         rgb = self._converted(frame, self._coded, "rgb24").to_ndarray()
         target[:] = rgb[top : top + height, left : left + width].transpose(2, 0, 1)

@@ -1,4 +1,4 @@
-"""How long a file says it is: containers write their own length, and an interrupted download or copy is shorter.
+"""Finds truncated files: a container states its own length, and an interrupted download or copy is shorter.
 
     MP4, MOV    top-level boxes: 32-bit size (1: a 64-bit one follows; 0: to the end), four-letter type
                 (ISO/IEC 14496-12, section 4.2)
@@ -6,7 +6,7 @@
                 writer did not know it (RFC 8794, sections 4 to 6; RFC 9559)
     AVI         "RIFF", then the 32-bit size of what follows
 
-Nothing is decoded. MPEG streams and other containers do not say their length.
+Nothing is decoded. MPEG streams and other containers do not state their length.
 """
 
 from __future__ import annotations
@@ -22,10 +22,12 @@ _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b
 
 
 def missing_bytes(path: Path, part: ByteRange | None = None) -> int:
-    """By how many bytes a file, or the video in a ``part`` of it, is shorter than its container says; 0 where it is
-    not or does not say."""
+    """By how many bytes a file, or the video in a ``part`` of it, is shorter than its container states.
+
+    0 if it is complete, or if its container does not state a length.
+    """
     if not path.is_file():
-        return 0  # a pipe would be waited for
+        return 0  # reading a pipe would block
     begin, size = part or (0, path.stat().st_size)
     with path.open("rb") as file:
         file.seek(begin)
@@ -43,7 +45,7 @@ def missing_bytes(path: Path, part: ByteRange | None = None) -> int:
 
 
 def _end_of_boxes(file: BinaryIO, begin: int, stop: int) -> int:
-    """Where the last box ends; a box whose type is no text ends the walk."""
+    """The end of the last box. A box whose type is no text ends the search."""
     position = begin
     while position + 8 <= stop:
         file.seek(position)
@@ -74,7 +76,7 @@ def _end_of_segment(file: BinaryIO) -> int:
 
 
 def _variable_integer(file: BinaryIO) -> int | None:
-    """An EBML size: the leading zeros of its first byte say how many bytes follow. None where it is not known."""
+    """An EBML size. The leading zeros of its first byte give the number of bytes that follow. None if unknown."""
     first = file.read(1)
     if not first or not first[0]:
         return None
