@@ -105,16 +105,13 @@ def index_files(
 
 
 def index_manifest(
-    manifest: Manifest,
-    num_workers: int,
-    session: Session,
-    timeout_seconds: float = DECODE_TIMEOUT_SECONDS,
+    manifest: Manifest, num_workers: int, session: Session, timeout_seconds: float = DECODE_TIMEOUT_SECONDS
 ) -> None:
     """Index the videos of a manifest in parallel before they are read many times.
 
     Reading works without this. If neither the folder of the data nor that of the manifest can be written, the
-    session notes it once, and each reading process indexes its files for itself. A file that cannot be indexed is left to the
-    reader, which counts and names it.
+    session notes it once, and each reading process indexes its files for itself. A file that cannot be indexed is left
+    to the reader, which counts and names it.
 
     Args:
         manifest: the rows that will be read. Rows that are no videos need no index.
