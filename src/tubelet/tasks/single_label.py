@@ -59,7 +59,8 @@ def balanced_weights(train: Manifest, head: str) -> Float[Tensor, " K"]:
     """Weights of the classes of a head with which every class that occurs counts the same, and the mean over the
     training videos is 1: videos / (classes x videos of the class)."""
     counts = torch.tensor(list(train.class_counts(head).values()), dtype=torch.float32)
-    return (counts.sum() / ((counts > 0).sum() * counts.clamp(min=1))).where(counts > 0, 1.0)
+    num_labeled = int(counts.sum())  # a number divided by a tensor rounds otherwise than a tensor by a tensor
+    return (num_labeled / ((counts > 0).sum() * counts.clamp(min=1))).where(counts > 0, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
