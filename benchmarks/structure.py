@@ -47,7 +47,7 @@ from structure_tree import SOURCE, measure_tree
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "docs" / "results" / "structure.json"
-FIRST_WEIGHTS = re.compile(r"weights|mapping|start|init(?!__)")  # in the path of a file
+FIRST_WEIGHTS = re.compile(r"weights|mapping|start|init(?!__)|from_image|from_video")  # in the path of a file
 SIZE: dict[str, Any] = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 IMAGE: dict[str, Any] = {"img_size": 32, "patch_size": 8, **SIZE}  # timm's names
 VIVIT = {"name": "vivit_ti16x2_fe", "tubelet_size": [2, 8, 8], "temporal_depth": 1, **SIZE}

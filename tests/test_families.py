@@ -110,7 +110,7 @@ def test_every_model_has_one_family_and_its_name_begins_with_it() -> None:
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_family_has_its_files(family: object) -> None:
     folder = PACKAGE / "models" / family.name  # type: ignore[attr-defined]
-    assert {"__init__.py", "config.py", "model.py", "names.py", "weights.py"} <= {f.name for f in folder.iterdir()}
+    assert {"__init__.py", "config.py", "model.py", "variants.py", "weights.py"} <= {f.name for f in folder.iterdir()}
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)

@@ -14,13 +14,13 @@ import torch
 from in_this_process import carried_out
 from tiny_comparison import WITH_ASSETS, load, made_up_costs
 from tubelet.errors import ConfigError, DataError, Diverged
-from tubelet.report.comparison import write_comparison_report
+from tubelet.report.comparison_report import write_comparison_report
 from tubelet.studies.arms import Comparison
 from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed
 from tubelet.studies.jobs import views_file
 from tubelet.studies.results import gather
-from tubelet.weights.open import open_checkpoint
+from tubelet.weights.open_checkpoint import open_checkpoint
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -14,7 +14,7 @@ from in_this_process import carried_out
 from tiny_comparison import CONTENT, WITH_ASSETS, load, made_up_costs, write_volumes
 from tubelet.data.synthetic import write_motion_set
 from tubelet.errors import ConfigError, DataError
-from tubelet.report.comparison import write_comparison_report
+from tubelet.report.comparison_report import write_comparison_report
 from tubelet.report.comparison_tables import warnings
 from tubelet.studies.arms import Comparison
 from tubelet.studies.execute import Executed

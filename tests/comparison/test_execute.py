@@ -15,7 +15,7 @@ import torch
 
 from in_this_process import InThisProcess, carried_out
 from tiny_comparison import load, made_up_costs
-from tubelet.report.comparison import write_comparison_report
+from tubelet.report.comparison_report import write_comparison_report
 from tubelet.runs.result import FILE
 from tubelet.session.progress import NoProgress
 from tubelet.session.session import Session

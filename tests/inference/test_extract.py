@@ -14,12 +14,12 @@ from support import assert_one_line, motion_videos
 from tubelet.data.clips.normalize import normalize
 from tubelet.data.features.store import FeatureFile
 from tubelet.data.loading.frame_chunks import FRAMES_PER_CHUNK
-from tubelet.data.loading.views import read_views
+from tubelet.data.loading.read_views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.synthetic import write_motion_set
 from tubelet.errors import DataError
-from tubelet.inference.extract import Extracted, ExtractOptions, extract, open_store
+from tubelet.inference.feature_extraction import Extracted, ExtractOptions, extract, open_store
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
 from tubelet.session.session import Session

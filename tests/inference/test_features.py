@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tubelet.inference.features import join_in_batch
+from tubelet.inference.feature_slices import join_in_batch
 from tubelet.models import create_model
 from tubelet.models.stages import encode_time, frame_features
 from tubelet.types import FrameFeatures

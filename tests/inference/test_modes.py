@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from support import PROTOCOL, tiny_model
 from tubelet.data.clips.normalize import normalize
 from tubelet.errors import ConfigError
-from tubelet.inference import features as features_module
-from tubelet.inference.views import predict_views
+from tubelet.inference import feature_slices as features_module
+from tubelet.inference.view_averaging import predict_views
 from tubelet.models import create_model
 from tubelet.models.stages import frame_features
 from vtn_recipe import RECIPE

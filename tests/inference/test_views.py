@@ -11,8 +11,8 @@ from torch import Tensor
 
 from support import PROTOCOL, tiny_model
 from tubelet.data.clips.normalize import normalize
-from tubelet.inference import views
-from tubelet.inference.views import average_views, predict_views
+from tubelet.inference import view_averaging as views
+from tubelet.inference.view_averaging import average_views, predict_views
 
 CPU = torch.device("cpu")
 

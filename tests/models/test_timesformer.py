@@ -14,7 +14,7 @@ from torch import nn
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model
-from tubelet.models.timesformer.init import from_image_vit
+from tubelet.models.timesformer.from_image import from_image_vit
 from tubelet.types import FrameFeatures
 
 # name: parameters and GMACs of the official code, counted on it with torch's counter.

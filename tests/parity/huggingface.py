@@ -20,7 +20,7 @@ from parity.compare import assert_equal, compare, pair, random_source, read_arra
 from parity.vivit import record_intermediates
 from tubelet import config as config_io
 from tubelet.data.clips.normalize import normalize
-from tubelet.data.loading.views import read_views
+from tubelet.data.loading.read_views import read_views
 from tubelet.models.vivit.huggingface import from_huggingface, to_huggingface, vivit_fields
 from tubelet.models.vivit.model import ViViTConfig, ViViTJoint
 from tubelet.models.vivit.preprocessor import read_protocol

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from parity.compare import read_arrays
 from parity.vivit import vivit_from_scenic
-from tubelet.models.vivit.init import from_image
+from tubelet.models.vivit.from_image import from_image
 from tubelet.models.vivit.model import TwoStageViViT, ViViTConfig, ViViTFactorizedSelfAttention
 from tubelet.models.vivit.weights import from_scenic
 from tubelet.protocol import Protocol

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from parity.compare import assert_equal, compare, pair, random_source, read_arrays, read_input
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models.timesformer.config import TimeSformerConfig
+from tubelet.models.timesformer.from_image import from_image_vit
 from tubelet.models.timesformer.huggingface import (
     CLASSES,
     from_huggingface,
@@ -21,7 +22,6 @@ from tubelet.models.timesformer.huggingface import (
     timesformer_fields,
     to_huggingface,
 )
-from tubelet.models.timesformer.init import from_image_vit
 from tubelet.models.timesformer.model import TimeSformer, TimeSformerSpace
 from tubelet.models.timesformer.weights import from_official, to_official
 

@@ -15,7 +15,7 @@ from layout_examples import text
 from support import COUNTS, MODEL, TINY, content_of, motion_videos, rows_of, write_checkpoint
 from tubelet.data.video.packet_index_store import STORE_NAME
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.runs.plan.make import plan_run
+from tubelet.runs.plan.make_plan import plan_run
 from tubelet.runs.plan.parts import Plan
 from tubelet.runs.run import run_recipe
 from tubelet.session.session import Session

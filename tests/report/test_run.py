@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from tubelet.errors import TubeletError
-from tubelet.report.run import Example, write_run_report
+from tubelet.report.run_report import Example, write_run_report
 
 EIGHT = ("left", "right", "up", "down", "clockwise", "counter_clockwise", "growing", "shrinking")
 HOSTILE = '<script>alert("x")</script>&\'{{ 7*7 }}'

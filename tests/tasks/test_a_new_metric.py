@@ -21,8 +21,8 @@ from tiny_comparison import write_volumes as write_medmnist
 from tubelet import cli
 from tubelet.errors import ConfigError
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.report.comparison import write_comparison_report
-from tubelet.report.run import write_run_report
+from tubelet.report.comparison_report import write_comparison_report
+from tubelet.report.run_report import write_run_report
 from tubelet.runs.result import RunResult
 from tubelet.studies.results import gather
 from tubelet.studies.sweep import parse_axes, run_sweep

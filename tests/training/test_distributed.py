@@ -34,7 +34,7 @@ from tubelet.session.processes import launched_command, own_device
 from tubelet.session.session import Session
 from tubelet.training.parallel.micro_batch import check_portions
 from tubelet.training.parallel.parallelize import parallelize
-from tubelet.weights.open import open_checkpoint
+from tubelet.weights.open_checkpoint import open_checkpoint
 
 CPU = torch.device("cpu")
 BF16 = 5e-3  # of losses of about 1: a sum over fewer rows is rounded to 8 bits elsewhere

@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from torch.nn import functional as nnf
 
 from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.mixing import MixConfig, draw_mixture
 from tubelet.data.clips.normalize import normalize
-from tubelet.data.clips.random import keyed_generator
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, Sample

@@ -12,13 +12,13 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from tubelet.models.uniformerv2.init import from_image_tensors
+from tubelet.models.uniformerv2.from_image import from_image_tensors
 from tubelet.models.vivit.config import ViViTConfig
-from tubelet.models.vivit.init import from_image
+from tubelet.models.vivit.from_image import from_image
 from tubelet.models.vivit.model import ViViTJoint
 from tubelet.weights.config import InitConfig
 from tubelet.weights.init.canonical import canonical
-from tubelet.weights.mapping.image import ImageFacts
+from tubelet.weights.mapping.image_model import ImageFacts
 from tubelet.weights.mapping.plain_vit import PlainViT, plain_vit
 from tubelet.weights.mapping.rules import MappingReport
 

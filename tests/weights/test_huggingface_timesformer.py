@@ -13,14 +13,14 @@ from torch import Tensor
 from transformers import TimesformerConfig, TimesformerForVideoClassification, VideoMAEImageProcessor
 
 from tubelet.data.clips.normalize import normalize
-from tubelet.data.loading.views import read_views
+from tubelet.data.loading.read_views import read_views
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
 from tubelet.weights.convert.formats import SOURCES, record_of
 from tubelet.weights.convert.parity import measure_parity
 from tubelet.weights.convert.write import write_huggingface
 from tubelet.weights.mapping.converter import ConvertOptions
-from tubelet.weights.open import open_checkpoint
+from tubelet.weights.open_checkpoint import open_checkpoint
 
 LABELS = {0: "wave", 1: "clap", 2: "jump"}
 KINDS = {"divided_space_time": "divided", "joint_space_time": "joint", "space_only": "space"}

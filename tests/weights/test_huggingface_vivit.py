@@ -18,7 +18,7 @@ from transformers import VivitForVideoClassification, VivitImageProcessor, Vivit
 from support import assert_one_line
 from tubelet import load
 from tubelet.data.clips.normalize import normalize
-from tubelet.data.loading.views import read_views
+from tubelet.data.loading.read_views import read_views
 from tubelet.errors import TubeletError
 from tubelet.models import create_model
 from tubelet.models.vivit.huggingface import convert, from_huggingface

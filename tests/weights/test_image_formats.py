@@ -18,7 +18,7 @@ from tubelet.errors import CheckpointError
 from tubelet.models.vivit.weights import to_scenic
 from tubelet.weights.config import InitConfig
 from tubelet.weights.init.source import read_source, resolve_source
-from tubelet.weights.mapping.image import UnsuitedImageError
+from tubelet.weights.mapping.image_model import UnsuitedImageError
 from tubelet.weights.mapping.plain_vit import PlainViT
 from weights.image_models import flax_image, image_vit, one_frame_model, pictures, randomized, timm_folder, timm_vit
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from support import assert_one_line
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.models.vivit.init import from_image
+from tubelet.models.vivit.from_image import from_image
 from tubelet.models.vivit.weights import to_scenic
 from tubelet.weights.config import InitConfig
 from tubelet.weights.mapping.plain_vit import PlainViT

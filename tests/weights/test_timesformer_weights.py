@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tubelet.data.clips.frame_sampling import view_clips
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model, model_config
-from tubelet.models.timesformer.init import from_image_vit
+from tubelet.models.timesformer.from_image import from_image_vit
 from tubelet.models.timesformer.recognize import clip_fps, protocol_of
 from tubelet.models.timesformer.weights import convert, to_official
 from tubelet.protocol import Protocol

@@ -24,7 +24,7 @@ from tubelet.data.medmnist import MEDMNIST3D
 from tubelet.errors import ConfigError, Stopped, nearest
 from tubelet.files import write_atomically
 from tubelet.recipe import EMBEDDED, load_recipe
-from tubelet.report.comparison import write_comparison_report
+from tubelet.report.comparison_report import write_comparison_report
 from tubelet.report.comparison_tables import interval as interval_text
 from tubelet.report.comparison_tables import warnings
 from tubelet.session.device import Device, choose_device

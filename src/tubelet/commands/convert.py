@@ -27,7 +27,7 @@ from tubelet.weights.convert.parity import measure_parity, read_reference
 from tubelet.weights.convert.write import WRITERS
 from tubelet.weights.hub import local_folder, parse_hub_name
 from tubelet.weights.mapping.converter import Converted, ConvertOptions
-from tubelet.weights.open import open_checkpoint
+from tubelet.weights.open_checkpoint import open_checkpoint
 
 _LISTED = "\n".join(f"  {name:<12} {source.about}; clips [{source.clip_axes}]" for name, source in SOURCES.items())
 

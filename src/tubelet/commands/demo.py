@@ -16,7 +16,7 @@ from tubelet.data.video.reader import VideoReader
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.inference.predictor import Classifier, load
 from tubelet.recipe import load_recipe
-from tubelet.report.run import Example, write_run_report
+from tubelet.report.run_report import Example, write_run_report
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.device import Device, choose_device
 from tubelet.session.session import Session

@@ -14,7 +14,7 @@ from rich.table import Table
 from tubelet.commands.console import output_console
 from tubelet.config import dump_yaml, to_dict
 from tubelet.recipe import Recipe
-from tubelet.runs.plan.make import plan_run
+from tubelet.runs.plan.make_plan import plan_run
 from tubelet.runs.plan.parts import CurvePoint, DataPlan, ModelPlan, Plan, SchedulePlan
 from tubelet.session.device import Device, choose_device
 from tubelet.session.session import Session

@@ -27,7 +27,7 @@ from tubelet.errors import ConfigError
 from tubelet.evaluation.evaluate import evaluate, write_evaluation
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.predictor import Classifier, load
-from tubelet.inference.views import Mode
+from tubelet.inference.view_averaging import Mode
 from tubelet.recipe import DataConfig
 from tubelet.session.device import Device
 from tubelet.session.session import Session

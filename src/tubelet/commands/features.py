@@ -22,13 +22,13 @@ from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError
-from tubelet.inference.extract import Extracted, ExtractOptions, extract, open_store
+from tubelet.inference.feature_extraction import Extracted, ExtractOptions, extract, open_store
 from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
 from tubelet.runs.initialization import first_model
 from tubelet.session.device import Device, choose_device
 from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import Record
-from tubelet.weights.open import open_checkpoint
+from tubelet.weights.open_checkpoint import open_checkpoint
 
 DESCRIPTION = """Write a feature store: the output of a model's per-frame stage for every frame of a dataset.
 

@@ -19,7 +19,7 @@ from tubelet.config import to_dict
 from tubelet.evaluation.cost import count_parameters
 from tubelet.models import create_model
 from tubelet.weights.checkpoint.checkpoint import Record
-from tubelet.weights.open import open_record
+from tubelet.weights.open_checkpoint import open_record
 
 DESCRIPTION = """Show what a checkpoint holds: model, protocol, labels and where it comes from.
 

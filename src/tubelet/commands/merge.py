@@ -13,7 +13,7 @@ from rich.console import Console
 from tubelet.commands import parse
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.weights.checkpoint.checkpoint import read_record, save_checkpoint
-from tubelet.weights.open import open_checkpoint
+from tubelet.weights.open_checkpoint import open_checkpoint
 
 DESCRIPTION = """Add LoRA adapters to the weights that they were trained on: a plain checkpoint that needs no base.
 

@@ -27,7 +27,7 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
 from tubelet.inference.predictor import Classifier, load
-from tubelet.inference.views import Mode
+from tubelet.inference.view_averaging import Mode
 from tubelet.session.device import Device
 from tubelet.tasks.classification import rankings
 from tubelet.types import Prediction

@@ -22,7 +22,7 @@ from tubelet.config import describe
 from tubelet.errors import ConfigError, Stopped
 from tubelet.models import model_config
 from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
-from tubelet.report.run import write_run_report
+from tubelet.report.run_report import write_run_report
 from tubelet.runs.folder import resume_recipe
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.device import Device, choose_device

@@ -24,9 +24,9 @@ from torch import Tensor
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.clips.pixel_augmentation import augment_pixels
 from tubelet.data.loading.clip_dataset import ClipDataset, DrawnClip
-from tubelet.data.loading.views import read_crops
+from tubelet.data.loading.read_views import read_crops
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.data.sources.open import Reader, naming_file
+from tubelet.data.sources.open_source import Reader, naming_file
 from tubelet.data.sources.shards import is_shard, read_member
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError

@@ -18,7 +18,7 @@ from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import DataError, ScoresNotFinite
 from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
-from tubelet.inference.views import Mode, predict_views
+from tubelet.inference.view_averaging import Mode, predict_views
 from tubelet.protocol import Protocol
 from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of
@@ -112,7 +112,7 @@ def evaluate(
             processes, each has a loader of its own rows, and each gets the metrics of the whole split.
         split: its name, for messages and results.
         precision: bf16 computes under autocast.
-        mode: how clips go through a model with a per-frame stage (``tubelet.inference.views``).
+        mode: how clips go through a model with a per-frame stage (``tubelet.inference.view_averaging``).
         train: the training split, whose most frequent class is the majority baseline. None means that it is that of
             this split.
         failure_budget: share of the videos that may be unreadable (``tubelet.data.manifest.failure_budget``).

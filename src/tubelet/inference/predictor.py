@@ -16,18 +16,18 @@ from tubelet.data.features.store import read_store
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.dataset import Dataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.loading.views import read_views
+from tubelet.data.loading.read_views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError
 from tubelet.inference.frame_stage import check_stage
-from tubelet.inference.views import Mode, predict_views
+from tubelet.inference.view_averaging import Mode, predict_views
 from tubelet.protocol import Protocol
 from tubelet.session.device import Device, choose_device
 from tubelet.tasks.choose import task_of
 from tubelet.types import Prediction
 from tubelet.weights.checkpoint.checkpoint import Record
-from tubelet.weights.open import open_checkpoint
+from tubelet.weights.open_checkpoint import open_checkpoint
 
 
 class Classifier:

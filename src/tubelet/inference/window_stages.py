@@ -17,7 +17,13 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from tubelet.data.clips.normalize import normalize
-from tubelet.inference.features import counted_from_first, cut_features, join_in_batch, join_in_time, take_features
+from tubelet.inference.feature_slices import (
+    counted_from_first,
+    cut_features,
+    join_in_batch,
+    join_in_time,
+    take_features,
+)
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan
 from tubelet.models.stages import frame_features, model_inputs

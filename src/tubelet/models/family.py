@@ -16,7 +16,7 @@ from tubelet import config as config_io
 from tubelet.errors import ConfigError, nearest
 from tubelet.weights.config import InitConfig
 from tubelet.weights.mapping.converter import HuggingFaceModel, Source
-from tubelet.weights.mapping.image import ImageModel
+from tubelet.weights.mapping.image_model import ImageModel
 from tubelet.weights.mapping.rules import MappingReport, Rule
 
 # Model name -> model class, config class, the fields that differ from the config's defaults.

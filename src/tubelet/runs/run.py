@@ -40,7 +40,7 @@ from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.resume import TrainingState
 from tubelet.training.state.storage import explaining_storage
 from tubelet.weights.checkpoint.checkpoint import save_checkpoint
-from tubelet.weights.open import open_checkpoint
+from tubelet.weights.open_checkpoint import open_checkpoint
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.mixing import draw_mixture
-from tubelet.data.clips.random import keyed_generator
 from tubelet.errors import ConfigError
 from tubelet.models.stages import model_inputs
 from tubelet.tasks.task import Objective

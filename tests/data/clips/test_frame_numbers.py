@@ -14,7 +14,7 @@ from torch import Tensor
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
-from tubelet.data.loading.views import read_views
+from tubelet.data.loading.read_views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.synthetic import write_motion_set
 from tubelet.protocol import Protocol

@@ -10,10 +10,10 @@ import torch
 
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.clips.frame_sampling import view_clips
-from tubelet.data.clips.random import keyed_generator
+from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.resize_crop import view_geometry
 from tubelet.data.loading.clip_dataset import ClipDataset
-from tubelet.data.loading.views import read_views
+from tubelet.data.loading.read_views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.sources.volume import ArrayReader
 from tubelet.data.video.reader import VideoReader
@@ -182,7 +182,7 @@ def test_each_frame_is_read_once_for_all_views(tmp_path: Path, monkeypatch: pyte
 def test_reading_in_parts_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_volume(tmp_path / "v.npy", size=(37, 53))
     whole = read_views(tmp_path / "v.npy", PROTOCOL)
-    monkeypatch.setattr("tubelet.data.loading.views._SOURCE_BYTES", 3 * 37 * 53 * 2)
+    monkeypatch.setattr("tubelet.data.loading.read_views._SOURCE_BYTES", 3 * 37 * 53 * 2)
     assert torch.equal(read_views(tmp_path / "v.npy", PROTOCOL).pixels, whole.pixels)
 
 

@@ -13,7 +13,7 @@ from support import assert_one_line
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.sources.frame_folder import FrameFolderReader
-from tubelet.data.sources.open import open_source
+from tubelet.data.sources.open_source import open_source
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError, VideoError
 from tubelet.protocol import Protocol

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from support import assert_one_line
-from tubelet.data.sources.open import open_source
+from tubelet.data.sources.open_source import open_source
 from tubelet.data.sources.volume import is_volume, read_volume
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol

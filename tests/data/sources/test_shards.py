@@ -15,7 +15,7 @@ from support import assert_one_line
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.sources.open import open_source
+from tubelet.data.sources.open_source import open_source
 from tubelet.data.sources.shards import read_member
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tubelet.models.toy import init, weights
-from tubelet.models.toy.names import MODELS
+from tubelet.models.toy import from_image, weights
+from tubelet.models.toy.variants import MODELS
 
 from tubelet.models.family import Family, ImageStart
 from tubelet.weights.mapping.converter import Source
@@ -13,6 +13,6 @@ FAMILY = Family(
     title="Toy",
     models=MODELS,
     sources={"toybox": Source(about="a toy's weights (.pth) under the names of its box", convert=weights.convert)},
-    image_start=ImageStart(prepare=init.prepare, fields=init.fields, state=init.from_image),
+    image_start=ImageStart(prepare=from_image.prepare, fields=from_image.fields, state=from_image.from_image),
     frame_stage="Toy",
 )

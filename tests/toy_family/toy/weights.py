@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tubelet.models.toy.model import Toy
-from tubelet.models.toy.names import MODELS
+from tubelet.models.toy.variants import MODELS
 
 from tubelet.errors import CheckpointError
 from tubelet.models.family import create, nearest_name

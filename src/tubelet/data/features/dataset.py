@@ -10,7 +10,7 @@ import torch
 
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.clips.frame_sampling import jittered_sampling, row_clip, row_views, seconds_covered
-from tubelet.data.clips.random import keyed_generator
+from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.features.store import FeatureFile, check_augment, check_pixels, read_store
 from tubelet.data.loading.dataset import DatasetMode, Item, check_mode
 from tubelet.data.manifest.manifest import Manifest, Sample

@@ -1,7 +1,7 @@
 """From a row of a manifest to the uint8 pixels that enter a model.
 
 Training reads one random clip per row. Evaluation reads all views of a row, with the functions of
-``tubelet.data.loading.views``. Every random choice is keyed by (seed, epoch, index), so it does not depend on the
+``tubelet.data.loading.read_views``. Every random choice is keyed by (seed, epoch, index), so it does not depend on the
 workers, on the order of reading, or on where a run was resumed.
 """
 
@@ -15,16 +15,16 @@ import torch
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.clips.flip import flip_label_maps, flipped_labels
 from tubelet.data.clips.frame_sampling import ClipPlan, jittered_sampling, row_clip
+from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.pixel_augmentation import PixelAugmentation, augment_pixels, draw_pixel_augmentation
-from tubelet.data.clips.random import keyed_generator
 from tubelet.data.clips.resize_crop import (
     Geometry,
     random_geometry,
 )
 from tubelet.data.loading.dataset import DatasetMode, Item, check_mode
-from tubelet.data.loading.views import read_crops, views_of
+from tubelet.data.loading.read_views import read_crops, views_of
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.sources.open import Reader, naming_file, open_source
+from tubelet.data.sources.open_source import Reader, naming_file, open_source
 from tubelet.data.sources.shards import is_volume_row
 from tubelet.data.sources.volume import ArrayReader
 from tubelet.data.video.packet_index_store import IndexStore

@@ -21,11 +21,11 @@ from numpy.typing import NDArray
 
 from tubelet.data.clips.frame_sampling import ClipPlan, segment
 from tubelet.data.clips.resize_crop import view_geometry
-from tubelet.data.loading.views import read_crops
+from tubelet.data.loading.read_views import read_crops
 from tubelet.data.loading.worker_pool import WorkerPool
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.sources.open import naming_file, open_source
+from tubelet.data.sources.open_source import naming_file, open_source
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError

@@ -15,8 +15,8 @@ from types import TracebackType
 import torch
 from torch import Tensor
 
+from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.pixel_augmentation import UnaugmentedBatch
-from tubelet.data.clips.random import keyed_generator
 from tubelet.data.loading.balanced_sampler import Sampling, balanced_shares, draw_balanced
 from tubelet.data.loading.dataset import Dataset, Item
 from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from tubelet.data.sources.open import Reader, open_source
+from tubelet.data.sources.open_source import Reader, open_source
 from tubelet.data.sources.shards import is_shard, member_name, member_range
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.full_decode import decode_fully

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tubelet.models.family import Family, ImageStart
-from tubelet.models.timesformer import huggingface, init, weights
-from tubelet.models.timesformer.names import MODELS
+from tubelet.models.timesformer import from_image, huggingface, weights
+from tubelet.models.timesformer.variants import MODELS
 from tubelet.weights.mapping.converter import HuggingFaceModel, Source
 
 FAMILY = Family(
@@ -26,7 +26,7 @@ FAMILY = Family(
             write=huggingface.huggingface_folder,
         ),
     },
-    image_start=ImageStart(prepare=init.prepare, fields=init.fields, state=init.from_image),
+    image_start=ImageStart(prepare=from_image.prepare, fields=from_image.fields, state=from_image.from_image),
     frame_stage="space-only TimeSformer",
     cost_convention="TimeSformer prints the multiply-adds of three views; they are divided by three",
 )

@@ -31,8 +31,8 @@ from tubelet.models.timesformer.model import (
     TimeSformerJoint,
     TimeSformerSpace,
 )
-from tubelet.models.timesformer.names import MODELS
 from tubelet.models.timesformer.recognize import protocol_of
+from tubelet.models.timesformer.variants import MODELS
 from tubelet.models.timesformer.weights import TABLE, TOKEN
 from tubelet.protocol import Protocol
 from tubelet.weights.mapping.converter import (

@@ -17,7 +17,7 @@ from tubelet.errors import CheckpointError
 from tubelet.models.family import nearest_name
 from tubelet.models.timesformer.config import TimeSformerConfig
 from tubelet.models.timesformer.model import TimeSformerDivided, TimeSformerJoint, TimeSformerSpace
-from tubelet.models.timesformer.names import MODELS
+from tubelet.models.timesformer.variants import MODELS
 from tubelet.protocol import Protocol
 
 _HEAD_DIM = 64  # of every released model

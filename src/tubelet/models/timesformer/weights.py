@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
 from tubelet.models.family import config_of, create
-from tubelet.models.timesformer.names import MODELS
 from tubelet.models.timesformer.recognize import model_of, protocol_of
+from tubelet.models.timesformer.variants import MODELS
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, MappingReport, Operation, Rule, map_back, map_weights

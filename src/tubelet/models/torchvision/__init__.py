@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tubelet.models.family import Family
 from tubelet.models.torchvision import weights
-from tubelet.models.torchvision.names import MODELS
+from tubelet.models.torchvision.variants import MODELS
 from tubelet.weights.mapping.converter import Source
 
 FAMILY = Family(

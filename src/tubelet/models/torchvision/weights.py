@@ -18,7 +18,7 @@ from torchvision.models import get_model_weights
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models.family import config_of, create
 from tubelet.models.torchvision.model import TorchvisionVideo
-from tubelet.models.torchvision.names import MODELS
+from tubelet.models.torchvision.variants import MODELS
 from tubelet.protocol import Protocol
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.mapping.read import read_weights

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tubelet.models.family import Family, ImageStart
-from tubelet.models.uniformerv2 import init, weights
-from tubelet.models.uniformerv2.names import MODELS
+from tubelet.models.uniformerv2 import from_image, weights
+from tubelet.models.uniformerv2.variants import MODELS
 from tubelet.weights.mapping.converter import Source
 
 FAMILY = Family(
@@ -17,6 +17,8 @@ FAMILY = Family(
             convert=weights.convert,
         ),
     },
-    image_start=ImageStart(prepare=init.prepare, fields=init.fields, state=init.from_image, suggest=init.suggest),
+    image_start=ImageStart(
+        prepare=from_image.prepare, fields=from_image.fields, state=from_image.from_image, suggest=from_image.suggest
+    ),
     cost_convention="UniFormerV2 prints one or two digits for all views together; they are divided by the views",
 )

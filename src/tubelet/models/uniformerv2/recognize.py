@@ -18,7 +18,7 @@ from tubelet.errors import CheckpointError
 from tubelet.models.family import nearest_name
 from tubelet.models.uniformerv2.config import UniFormerV2Config, UniFormerV2LocalConfig
 from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Local
-from tubelet.models.uniformerv2.names import MODELS
+from tubelet.models.uniformerv2.variants import MODELS
 from tubelet.protocol import Protocol
 
 _HEAD_DIM = 64  # of CLIP's image towers

@@ -12,7 +12,7 @@ import timm
 import torch
 
 from tubelet.errors import CheckpointError, nearest
-from tubelet.weights.mapping.image import ImageModel, UnsuitedImageError, facts_of_timm
+from tubelet.weights.mapping.image_model import ImageModel, UnsuitedImageError, facts_of_timm
 
 # What a file cannot say: CLIP as OpenAI trained it, and every other image ViT.
 OF_CLIP = {"activation": "quick_gelu", "norm_eps": 1e-5}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tubelet.models.family import Family, ImageStart, VideoStart
-from tubelet.models.vivit import huggingface, init, reuse, weights
-from tubelet.models.vivit.names import MODELS
+from tubelet.models.vivit import from_image, from_video, huggingface, weights
+from tubelet.models.vivit.variants import MODELS
 from tubelet.weights.mapping.converter import HuggingFaceModel, Source
 
 FAMILY = Family(
@@ -28,9 +28,11 @@ FAMILY = Family(
         ),
     },
     writers={"scenic": weights.to_scenic},
-    image_start=ImageStart(prepare=init.prepare, fields=init.fields, state=init.from_image, suggest=init.suggest),
-    video_start=VideoStart(grid_fields=("num_frames", "image_size"), changes=reuse.changes_of_video),
-    as_image=reuse.as_image,
+    image_start=ImageStart(
+        prepare=from_image.prepare, fields=from_image.fields, state=from_image.from_image, suggest=from_image.suggest
+    ),
+    video_start=VideoStart(grid_fields=("num_frames", "image_size"), changes=from_video.changes_of_video),
+    as_image=from_video.as_image,
     frame_stage="ViViT of tubelet_size 1",
     cost_convention="ViViT's papers add element-wise work at half weight: up to 1 % more than counted here; the "
     "100.7 M of Model 2 are those of two temporal layers, its GMACs those of four",

@@ -20,8 +20,8 @@ from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models.family import create, nearest_name
 from tubelet.models.vivit.config import ViViTConfig
 from tubelet.models.vivit.model import ViViTJoint
-from tubelet.models.vivit.names import MODELS
 from tubelet.models.vivit.preprocessor import read_protocol, write_preprocessor
+from tubelet.models.vivit.variants import MODELS
 from tubelet.protocol import Protocol
 from tubelet.weights.mapping.converter import (
     Converted,

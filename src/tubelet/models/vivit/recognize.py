@@ -25,7 +25,7 @@ from tubelet.models.vivit.model import (
     ViViTFactorizedSelfAttention,
     ViViTJoint,
 )
-from tubelet.models.vivit.names import MODELS
+from tubelet.models.vivit.variants import MODELS
 from tubelet.protocol import Protocol
 
 _FRAMES = 32  # of every published model

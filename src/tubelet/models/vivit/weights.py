@@ -24,8 +24,8 @@ from tubelet.models.vivit.model import (
     ViViTFactorizedSelfAttention,
     ViViTJoint,
 )
-from tubelet.models.vivit.names import MODELS
 from tubelet.models.vivit.recognize import model_of, protocol_of, published_heads
+from tubelet.models.vivit.variants import MODELS
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, TRANSPOSED, MappingReport, Operation, Rule, map_back, map_weights

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from tubelet.models.family import Family, ImageStart
-from tubelet.models.vtn import init, weights
-from tubelet.models.vtn.names import MODELS
+from tubelet.models.vtn import from_image, weights
+from tubelet.models.vtn.variants import MODELS
 from tubelet.weights.mapping.converter import Source
 
 FAMILY = Family(
@@ -15,7 +15,10 @@ FAMILY = Family(
         "vtn": Source(about="released VTN: a training checkpoint of PySlowFast (.pyth)", convert=weights.convert),
     },
     image_start=ImageStart(
-        prepare=init.prepare, fields=init.backbone_fields, state=init.from_network, suggest=init.suggest
+        prepare=from_image.prepare,
+        fields=from_image.backbone_fields,
+        state=from_image.from_network,
+        suggest=from_image.suggest,
     ),
     backbone_field="backbone",
     frame_stage="VTN",

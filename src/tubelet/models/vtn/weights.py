@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
 from tubelet.models.family import config_of, create
-from tubelet.models.vtn.names import MODELS
+from tubelet.models.vtn.variants import MODELS
 from tubelet.protocol import Protocol
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.mapping.read import read_weights

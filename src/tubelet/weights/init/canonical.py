@@ -26,7 +26,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor
 
 from tubelet.errors import CheckpointError
-from tubelet.weights.mapping.image import ImageFacts, ImageModel, UnsuitedImageError
+from tubelet.weights.mapping.image_model import ImageFacts, ImageModel, UnsuitedImageError
 from tubelet.weights.mapping.rules import TRANSPOSED, Operation, Rule, rename_weights, stacked
 
 _HUGGINGFACE = "embeddings.patch_embeddings.projection.weight"

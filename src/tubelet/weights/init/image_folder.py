@@ -15,7 +15,7 @@ from tubelet.weights.checkpoint.checkpoint import stated_license
 from tubelet.weights.init.canonical import canonical
 from tubelet.weights.init.open_clip import facts_of_open_clip, open_clip_weights
 from tubelet.weights.mapping.huggingface import CONFIG, PREPROCESSOR, license_of
-from tubelet.weights.mapping.image import ImageFacts, ImageModel, facts_of_timm
+from tubelet.weights.mapping.image_model import ImageFacts, ImageModel, facts_of_timm
 from tubelet.weights.mapping.read import read_weights
 
 _ACTIVATIONS = {"gelu": "gelu", "gelu_fast": "gelu_tanh", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}

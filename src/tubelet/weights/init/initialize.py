@@ -14,7 +14,7 @@ from tubelet.protocol import Protocol
 from tubelet.weights.config import InitConfig
 from tubelet.weights.init.source import InitSource
 from tubelet.weights.init.video import VideoSource, from_video, rows_by_name
-from tubelet.weights.mapping.image import ImageModel
+from tubelet.weights.mapping.image_model import ImageModel
 from tubelet.weights.mapping.plain_vit import PlainViT
 from tubelet.weights.mapping.rules import MappingReport
 

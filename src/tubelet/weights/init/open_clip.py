@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 
 from tubelet.errors import CheckpointError
-from tubelet.weights.mapping.image import ImageFacts
+from tubelet.weights.mapping.image_model import ImageFacts
 
 _CONFIG = "open_clip_config.json"
 _WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")

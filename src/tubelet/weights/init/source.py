@@ -19,7 +19,7 @@ from tubelet.weights.hub import local_folder, parse_hub_name
 from tubelet.weights.init.canonical import canonical
 from tubelet.weights.init.image_folder import config_of, read_image_folder
 from tubelet.weights.init.video import VideoSource
-from tubelet.weights.mapping.image import FUNCTION_FIELDS, ImageFacts, ImageModel
+from tubelet.weights.mapping.image_model import FUNCTION_FIELDS, ImageFacts, ImageModel
 from tubelet.weights.mapping.read import read_weights
 
 InitSource = ImageModel | VideoSource  # what a model can start from

@@ -8,7 +8,7 @@ from tubelet import config as config_io
 from tubelet.models import FAMILIES
 from tubelet.weights.init.source import InitSource
 from tubelet.weights.init.video import VideoSource
-from tubelet.weights.mapping.image import ImageModel, UnsuitedImageError
+from tubelet.weights.mapping.image_model import ImageModel, UnsuitedImageError
 
 
 def suggested_recipe(source: InitSource) -> tuple[dict[str, Any], dict[str, Any]]:

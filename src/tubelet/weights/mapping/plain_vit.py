@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tubelet.errors import CheckpointError
 from tubelet.weights.mapping.digest import tensors_sha256
-from tubelet.weights.mapping.image import ImageModel, UnsuitedImageError
+from tubelet.weights.mapping.image_model import ImageModel, UnsuitedImageError
 
 HEAD_DIM = 64  # channels of a head in every published ViT of the sizes Ti to L
 _UNSUITED = {

@@ -2,7 +2,7 @@
 
 The content decides about the format, not the name: published files are called ``checkpoint``, ``model.bin`` or
 ``weights.pyth``. A pickle is read by torch's unpickler for tensors (``weights_only=True``) or refused; numpy reads
-without pickle; flax files are read without flax (``weights/flax_file.py``).
+without pickle; flax files are read without flax (``weights/mapping/flax_file.py``).
 """
 
 from __future__ import annotations

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from tubelet.models.family import nearest_name, refuse_options
 from tubelet.models.vtn.model import VTN
-from tubelet.models.vtn.names import MODELS
+from tubelet.models.vtn.variants import MODELS
 from tubelet.weights.config import InitConfig
-from tubelet.weights.mapping.image import ImageModel, UnsuitedImageError, grid_of_table
+from tubelet.weights.mapping.image_model import ImageModel, UnsuitedImageError, grid_of_table
 from tubelet.weights.mapping.resample import adapt_channels
 from tubelet.weights.mapping.rules import SAME, MappingReport, Operation, Rule, map_weights
 

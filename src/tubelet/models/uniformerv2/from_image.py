@@ -28,11 +28,11 @@ from tubelet.models.uniformerv2.config import TrunkStyle
 from tubelet.models.uniformerv2.image_trunk import ImagePositions
 from tubelet.models.uniformerv2.local_block import RelativeAttention
 from tubelet.models.uniformerv2.model import UniFormerV2, UniFormerV2Local
-from tubelet.models.uniformerv2.names import MODELS
 from tubelet.models.uniformerv2.trunk_fields import OF_CLIP, fields_of_trunk
+from tubelet.models.uniformerv2.variants import MODELS
 from tubelet.models.uniformerv2.weights import both
 from tubelet.weights.config import InitConfig
-from tubelet.weights.mapping.image import ImageModel, grid_of_table
+from tubelet.weights.mapping.image_model import ImageModel, grid_of_table
 from tubelet.weights.mapping.resample import adapt_channels
 from tubelet.weights.mapping.rules import MappingReport, Operation, Rule, map_weights
 

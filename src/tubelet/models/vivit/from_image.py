@@ -24,10 +24,10 @@ from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models.family import named_fields
 from tubelet.models.vivit.config import ViViTConfig
 from tubelet.models.vivit.model import TwoStageViViT, ViViTFactorizedEncoder, ViViTFactorizedSelfAttention, ViViTJoint
-from tubelet.models.vivit.names import MODELS
+from tubelet.models.vivit.variants import MODELS
 from tubelet.nn.position import PositionTable
 from tubelet.weights.config import InitConfig
-from tubelet.weights.mapping.image import FUNCTION_FIELDS, ImageModel
+from tubelet.weights.mapping.image_model import FUNCTION_FIELDS, ImageModel
 from tubelet.weights.mapping.plain_vit import HEAD_DIM, PlainViT, plain_vit
 from tubelet.weights.mapping.resample import (
     adapt_channels,

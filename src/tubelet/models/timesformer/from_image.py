@@ -26,7 +26,7 @@ from tubelet.models.timesformer.model import TimeSformer, TimeSformerDivided
 from tubelet.models.timesformer.weights import KINDS, timesformer_rules
 from tubelet.nn.position import nearest_positions
 from tubelet.weights.config import InitConfig
-from tubelet.weights.mapping.image import ImageModel
+from tubelet.weights.mapping.image_model import ImageModel
 from tubelet.weights.mapping.plain_vit import PlainViT, plain_vit
 from tubelet.weights.mapping.resample import adapt_channels, resample_patch
 from tubelet.weights.mapping.rules import MappingReport, Operation, Rule, map_weights

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
 from tubelet.models.vivit.config import FactorizedEncoderConfig, ViViTConfig
-from tubelet.models.vivit.init import prefix_of
+from tubelet.models.vivit.from_image import prefix_of
 from tubelet.models.vivit.model import ViViTAveragePool, ViViTJoint
 from tubelet.types import Grid
-from tubelet.weights.mapping.image import ImageFacts, ImageModel
+from tubelet.weights.mapping.image_model import ImageFacts, ImageModel
 from tubelet.weights.mapping.resample import adapt_channels, resample_frames, resample_patch
 from tubelet.weights.mapping.rules import Operation, Rule
 

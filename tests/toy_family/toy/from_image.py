@@ -10,7 +10,7 @@ from tubelet.models.toy.model import Toy
 
 from tubelet.models.family import refuse_options
 from tubelet.weights.config import InitConfig
-from tubelet.weights.mapping.image import ImageModel
+from tubelet.weights.mapping.image_model import ImageModel
 from tubelet.weights.mapping.plain_vit import PlainViT, plain_vit
 from tubelet.weights.mapping.rules import MappingReport, Rule, map_weights
 

@@ -17,7 +17,7 @@ from tubelet.report import comparison_plots as plots
 from tubelet.report import comparison_tables as views
 from tubelet.report import tables
 from tubelet.report.mistakes import Mistake, mistakes
-from tubelet.report.run import environment, versions
+from tubelet.report.run_report import environment, versions
 from tubelet.studies.arms import Comparison
 from tubelet.studies.items import COMPARED
 from tubelet.studies.results import ArmResult, ComparisonResult, ProtocolResult

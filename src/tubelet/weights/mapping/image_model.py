@@ -1,7 +1,7 @@
 """An image model in the one form that every family starts from: timm's names, and facts that no tensor holds.
 
 Whatever wrote the weights, they are brought to this form first (``weights/init/canonical.py``), and a family has one
-list of rules from timm's names to its own tensors (``models/<family>/init.py``).
+list of rules from timm's names to its own tensors (``models/<family>/from_image.py``).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
 from tubelet.data.clips.normalize import to_input
-from tubelet.inference.features import features_in_chunks
+from tubelet.inference.feature_slices import features_in_chunks
 from tubelet.models.stages import encode_time, model_inputs
 from tubelet.protocol import Protocol
 from tubelet.tasks.choose import task_of

@@ -16,7 +16,7 @@ from torch import Tensor
 from tubelet.data.clips.frame_sampling import ClipPlan, row_views, seconds_covered
 from tubelet.data.clips.resize_crop import Geometry, crop_frames, reading_window, resize_frames, view_geometry
 from tubelet.data.loading.dataset import Item
-from tubelet.data.sources.open import Reader, naming_file, open_source
+from tubelet.data.sources.open_source import Reader, naming_file, open_source
 from tubelet.data.sources.volume import ArrayReader, frames_from_array, frames_from_tensor
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
