@@ -29,7 +29,7 @@ from tubelet.report.comparison_tables import interval as interval_text
 from tubelet.report.comparison_tables import warnings
 from tubelet.session.device import Device, choose_device
 from tubelet.session.session import Session
-from tubelet.studies.arms import Comparison, Dataset, Fields, list_comparisons, load_comparison
+from tubelet.studies.arms import Comparison, ComparisonDataset, Fields, list_comparisons, load_comparison
 from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed, execute
 from tubelet.studies.results import ComparisonResult, gather
@@ -165,7 +165,7 @@ def _data_overrides(whole: Comparison, sized: Comparison, options: Options) -> l
     """
     known = {**whole.datasets, **sized.datasets}
     templates = {_reads_volumes(whole, of): name for name, of in reversed(known.items())}  # the first of each kind
-    datasets: dict[str, Dataset] = {}
+    datasets: dict[str, ComparisonDataset] = {}
     alike: dict[str, str] = {}  # dataset of the comparison that one is read like
     for word in options.data:
         name, dataset, like = (word, known[word], word) if word in known else _file_dataset(word, known, templates)
@@ -181,12 +181,14 @@ def _data_overrides(whole: Comparison, sized: Comparison, options: Options) -> l
     return overrides
 
 
-def _reads_volumes(comparison: Comparison, dataset: Dataset) -> bool:
+def _reads_volumes(comparison: Comparison, dataset: ComparisonDataset) -> bool:
     source = dataset.fields.get("data.source") or load_recipe(dataset.base or comparison.base).data.source
     return str(source).startswith(EMBEDDED)
 
 
-def _file_dataset(word: str, known: dict[str, Dataset], templates: dict[bool, str]) -> tuple[str, Dataset, str]:
+def _file_dataset(
+    word: str, known: dict[str, ComparisonDataset], templates: dict[bool, str]
+) -> tuple[str, ComparisonDataset, str]:
     """Data of the user's, read as the comparison reads its own of the same kind: name, dataset, and which that is."""
     path = Path(f"{word}.npz") if word in MEDMNIST3D else Path(word)  # where `tubelet data get` puts it
     if not path.exists():

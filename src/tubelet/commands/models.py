@@ -31,7 +31,7 @@ class Options:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class ModelRow:
     name: str
     parameters: int
     gmacs_per_view: float
@@ -51,13 +51,13 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def describe(name: str) -> Row:
+def describe(name: str) -> ModelRow:
     """Count parameters and multiply-adds of a named model, without computing or allocating weights."""
     config = model_config(name)
     clip_shape = (config.in_channels, config.num_frames, *config.image_size)
     with torch.device("meta"):
         model = create_model(name)
-    return Row(
+    return ModelRow(
         name=name,
         parameters=count_parameters(model),
         gmacs_per_view=count_macs(model, clip_shape) / 1e9,
@@ -65,7 +65,7 @@ def describe(name: str) -> Row:
     )
 
 
-def _table(rows: list[Row]) -> Table:
+def _table(rows: list[ModelRow]) -> Table:
     table = Table("model", box=None, pad_edge=False)
     for title in ("parameters (M)", "GMACs per view", "frames x height x width"):
         table.add_column(title, justify="right")

@@ -53,11 +53,11 @@ def main(argv: list[str]) -> int:
         if options.dry_run.exists():
             raise ConfigError(f"--dry-run {options.dry_run}: is already there; give another folder")
         write_folder(checkpoint, metrics, options, options.dry_run)
-        return tell(options, str(options.dry_run), options.dry_run)
+        return report(options, str(options.dry_run), options.dry_run)
     with tempfile.TemporaryDirectory() as scratch, Console(stderr=True).status("uploading"):
         folder = Path(scratch) / "upload"
         write_folder(checkpoint, metrics, options, folder)
-        return tell(options, upload_folder(folder, options.repo, private=options.private), folder)
+        return report(options, upload_folder(folder, options.repo, private=options.private), folder)
 
 
 def find(path: Path) -> tuple[Path, Mapping[str, Any] | None]:
@@ -107,7 +107,7 @@ def _shortened(value: Any, key: str = "") -> Any:
     return value
 
 
-def tell(options: Options, where: str, folder: Path) -> int:
+def report(options: Options, where: str, folder: Path) -> int:
     files = sorted(p.name for p in folder.iterdir())
     if options.json:
         print(json.dumps({"where": where, "files": files}, indent=2))

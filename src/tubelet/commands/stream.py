@@ -15,7 +15,7 @@ from tubelet.commands import parse
 from tubelet.commands.predict_windows import clock, seconds_of
 from tubelet.data.video.live import LiveSource, is_real_time
 from tubelet.errors import ConfigError
-from tubelet.inference.live import Health, Watcher
+from tubelet.inference.live import StreamHealth, Watcher
 from tubelet.inference.predictor import load
 from tubelet.inference.windows import WindowPlan, plan_windows
 from tubelet.session.device import Device
@@ -107,7 +107,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def summary(health: Health) -> str:
+def summary(health: StreamHealth) -> str:
     return (
         f"{health.frames} frames in {health.connections} connections; {health.dropped} left out because the model was "
         f"slower, {health.damaged} damaged; last segment {health.lag_seconds:.1f} s behind real time"

@@ -85,11 +85,11 @@ def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Swe
 
     position = ""
 
-    def tell(done: int, total: int) -> None:
+    def show(done: int, total: int) -> None:
         nonlocal position
         position = f"[{min(done + 1, total)}/{total}]"
 
-    return run_sweep(axes, request.seeds, make, train, request.folder, metric=metric, on_run=tell)
+    return run_sweep(axes, request.seeds, make, train, request.folder, metric=metric, on_run=show)
 
 
 def _tested(request: Request, best: GridPoint, make: Make, seed: int) -> CompletedRun:

@@ -78,7 +78,7 @@ class Evaluation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
+class ScoredVideos:
     """The scores of one process: ascending rows of the manifest with their probabilities and targets."""
 
     rows: tuple[int, ...]
@@ -176,7 +176,7 @@ def _score_own(
     score: Callable[[Batch, Tensor], Tensor],
     count: Callable[[dict[int, str]], None],
     session: Session,
-) -> Scored:
+) -> ScoredVideos:
     """The rows of this process, in order."""
     rows, failed = list[int](), dict[int, str]()
     probs, labels = [], []
@@ -192,7 +192,7 @@ def _score_own(
             rows += [row for row, ok in zip(batch.index, read.tolist(), strict=True) if ok]
         session.advance(len(rows) + len(failed), loader.num_eval_videos, "evaluating")
     empty = torch.empty(0)
-    return Scored(
+    return ScoredVideos(
         rows=tuple(rows),
         probs=torch.cat(probs) if probs else empty,
         labels=torch.cat(labels) if labels else empty,
@@ -200,15 +200,15 @@ def _score_own(
     )
 
 
-def _merged(parts: Sequence[Scored]) -> Scored:
+def _merged(parts: Sequence[ScoredVideos]) -> ScoredVideos:
     """Several parts as one, in the order of the manifest."""
     filled = [part for part in parts if part.rows]
     rows = [row for part in filled for row in part.rows]
     failed = {row: line for part in parts for row, line in part.failed.items()}
     if not rows:
-        return Scored(rows=(), probs=torch.empty(0), labels=torch.empty(0), failed=dict(sorted(failed.items())))
+        return ScoredVideos(rows=(), probs=torch.empty(0), labels=torch.empty(0), failed=dict(sorted(failed.items())))
     order = sorted(range(len(rows)), key=rows.__getitem__)
-    return Scored(
+    return ScoredVideos(
         rows=tuple(rows[i] for i in order),
         probs=torch.cat([part.probs for part in filled])[order],
         labels=torch.cat([part.labels for part in filled])[order],

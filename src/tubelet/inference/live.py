@@ -27,7 +27,7 @@ Found = TypeVar("Found")
 
 
 @dataclass(kw_only=True)
-class Health:
+class StreamHealth:
     """How a source fares; changed while it is watched."""
 
     frames: int = 0  # that reached the model's sampler
@@ -71,7 +71,7 @@ class Watcher:
         self.classifier, self.connect, self.make_plan = classifier, connect, make_plan
         self.drop, self.retries, self.ends = drop, retries, ends
         self.silent_seconds, self.top_k, self.report = silent_seconds, top_k, report
-        self.health = Health()
+        self.health = StreamHealth()
         self._started = time.monotonic()
         self._reported_lag = 0.0  # the lag that was reported last
         # Of the connection before, where that decides whether this is the end:
@@ -203,7 +203,7 @@ class _SamePicture(Exception):
 class _Reader:
     """Decodes in a thread into a short queue, so that a silent source can be told from a slow model."""
 
-    def __init__(self, source: LiveSource, drop: Drop, health: Health) -> None:
+    def __init__(self, source: LiveSource, drop: Drop, health: StreamHealth) -> None:
         self._source, self._drop, self._health = source, drop, health
         self._queue: queue.Queue[LiveFrame | DataError | None] = queue.Queue(QUEUED_FRAMES)
         self._stopped = threading.Event()

@@ -34,7 +34,7 @@ _WINDOWS_AT_ONCE, _VALUES_AT_ONCE = 16, 8_000_000
 _PARTS_AT_ONCE = 16  # results of the per-frame stage that may lie apart in memory
 _EARLY_SAMPLES = 256  # kept of a source that may turn out shorter than its window: 38 MB at 224 x 224
 
-Scored = list[tuple[int, Float[Tensor, " K"]]]  # first sample of a window, its logits
+WindowLogits = list[tuple[int, Float[Tensor, " K"]]]  # first sample of a window, its logits
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class SharedFrames:
         self.parts: list[FrameFeatures] = []  # of the tubelets from ``base`` on, one behind the other
         self.base = self.count = self.next = self.scored_until = 0  # tubelets; next: first of the window to score
 
-    def add(self, sample: SampledFrame) -> Scored:
+    def add(self, sample: SampledFrame) -> WindowLogits:
         """The windows that this sample completes."""
         self.pending.append(sample)
         self.newest = sample
@@ -67,11 +67,11 @@ class SharedFrames:
             self.early.append(sample)
         return self._encode_pending() if len(self.pending) >= self.batch else []
 
-    def flush(self) -> Scored:
+    def flush(self) -> WindowLogits:
         """The windows of all whole tubelets so far."""
         return self._encode_pending()
 
-    def last_window(self) -> Scored:
+    def last_window(self) -> WindowLogits:
         """The window that ends with the last tubelet, unless one does already."""
         if self.scored_until == self.count or self.count < self.length:
             return []
@@ -102,7 +102,7 @@ class SharedFrames:
         return self._logits(window)[0]
 
     @torch.inference_mode()
-    def _encode_pending(self) -> Scored:
+    def _encode_pending(self) -> WindowLogits:
         whole = len(self.pending) // self.tubelet * self.tubelet
         if not whole:
             return []
@@ -130,11 +130,11 @@ class SharedFrames:
         return frame_features(self.model, pixels[None], numbers)
 
     @torch.inference_mode()
-    def _score(self, firsts: Sequence[int]) -> Scored:
+    def _score(self, firsts: Sequence[int]) -> WindowLogits:
         if not firsts:
             return []
         self.parts = [join_in_time(self.parts)]
-        found: Scored = []
+        found: WindowLogits = []
         for some in self._batches(firsts):
             cuts = [cut_features(self.parts[0], f - self.base, f - self.base + self.length) for f in some]
             logits = self._logits(join_in_batch(cuts))
@@ -164,7 +164,7 @@ class WholeClips:
         self.ready: list[tuple[int, list[SampledFrame]]] = []  # first sample and samples of windows to score
         self.count = self.next = self.scored_until = 0
 
-    def add(self, sample: SampledFrame) -> Scored:
+    def add(self, sample: SampledFrame) -> WindowLogits:
         """The windows that this sample completes."""
         self.latest.append(sample)
         self.count += 1
@@ -173,13 +173,13 @@ class WholeClips:
             self.next += self.plan.hop
         return self.flush() if len(self.ready) >= self.at_once else []
 
-    def flush(self) -> Scored:
+    def flush(self) -> WindowLogits:
         """The windows that are whole and not scored yet."""
         firsts, clips = [first for first, _ in self.ready], [samples for _, samples in self.ready]
         self.ready = []
         return list(zip(firsts, self._logits(clips), strict=True)) if clips else []
 
-    def last_window(self) -> Scored:
+    def last_window(self) -> WindowLogits:
         """The window that ends with the last sample, unless one does already."""
         if self.scored_until == self.count or self.count < self.plan.num_frames:
             return []

@@ -146,7 +146,7 @@ def _training_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, ses
     )
 
 
-class _Reading(TypedDict):
+class _LoaderOptions(TypedDict):
     """How every loader of a run reads."""
 
     num_workers: int
@@ -250,5 +250,5 @@ def _views_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, sessio
     return Loader(dataset, batch_size, rank=rank, num_processes=size, targets=targets, **_reading(recipe))
 
 
-def _reading(recipe: Recipe) -> _Reading:
+def _reading(recipe: Recipe) -> _LoaderOptions:
     return {"num_workers": recipe.data.num_workers, "timeout_seconds": recipe.data.decode_timeout_seconds}

@@ -43,7 +43,7 @@ class Arm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dataset:
+class ComparisonDataset:
     """What the arms are compared on."""
 
     base: str | None = None  # recipe that the arms differ from here; None means that of the comparison
@@ -64,7 +64,7 @@ class Generated:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start(Arm):
+class TrainedArm(Arm):
     """A model that the comparison trains before its arms, for them to start from; one for each dataset."""
 
 
@@ -99,7 +99,7 @@ class Comparison:
 
     question: str  # what it is to answer
     base: str  # recipe that the arms differ from
-    datasets: dict[str, Dataset]  # by the name it goes by
+    datasets: dict[str, ComparisonDataset]  # by the name it goes by
     arms: dict[str, Arm]
     contrasts: tuple[tuple[str, str], ...]  # pairs of arms that are judged, the first against the second
     tuning: Tuning
@@ -114,7 +114,7 @@ class Comparison:
     chosen_arms: tuple[str, ...] = ()  # the arms that run; empty means all
     test_views: tuple[int, ...] = ()  # numbers of temporal views that final runs are tested with beside their own
     generated: dict[str, Generated] = field(default_factory=dict)  # data that it makes, for ``generated:NAME``
-    starts: dict[str, Start] = field(default_factory=dict)  # models that it trains first, for ``start:NAME``
+    starts: dict[str, TrainedArm] = field(default_factory=dict)  # models that it trains first, for ``start:NAME``
     published: tuple[str, ...] = ()  # sources of ``published.csv`` whose rows stand beside the result
     notes: tuple[str, ...] = ()  # what a reader of the result must know, one paragraph each
 

@@ -19,7 +19,7 @@ from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
 from tubelet.studies.assets import Assets
 from tubelet.studies.items import COMPARED
 from tubelet.studies.jobs import Job, make_job, start_job
-from tubelet.studies.tuning import Choice, Grid, Setting, choose, extended, settings_of
+from tubelet.studies.tuning import Choice, Setting, TuningGrid, choose, extended, settings_of
 from tubelet.studies.workers import Shares, Workers
 
 
@@ -29,7 +29,7 @@ class Executed:
 
     fingerprints: dict[str, str]  # of the data of each dataset
     splits: dict[str, dict[str, tuple[int, int]]]  # of each dataset: items of each split, fewest and most of the arms
-    grids: dict[str, Grid]  # by dataset, as they were in the end
+    grids: dict[str, TuningGrid]  # by dataset, as they were in the end
     choices: dict[str, dict[str, Choice]]  # by dataset and arm
     final: tuple[Job, ...]  # at the best setting of each arm
     one_setting: tuple[Job, ...]  # at the setting that is the same for all
@@ -88,10 +88,10 @@ class _Execution:
                 raise Diverged(f"{job.name}: {job.result.diverged}; set its optim.lr in starts.{job.arm}.fields")
         return starts
 
-    def tune(self) -> tuple[dict[str, Grid], dict[str, dict[str, Choice]]]:
+    def tune(self) -> tuple[dict[str, TuningGrid], dict[str, dict[str, Choice]]]:
         """Grids as they have grown, and the best setting of each arm on each dataset."""
         comparison = self.comparison
-        grids: dict[str, Grid] = {dataset: dict(comparison.tuning.grid) for dataset in comparison.datasets}
+        grids: dict[str, TuningGrid] = {dataset: dict(comparison.tuning.grid) for dataset in comparison.datasets}
         num_final = len(comparison.running) * len(comparison.datasets) * comparison.num_seeds
         if comparison.one_setting is not None:
             num_final += len(comparison.arms_at_one_setting) * len(comparison.datasets) * comparison.num_seeds
@@ -106,7 +106,7 @@ class _Execution:
                 self.progress.note(f"{dataset}: a best value lies at the edge of the grid, which grows for all arms")
             grids = grown
 
-    def tuning_jobs(self, grids: dict[str, Grid]) -> Iterator[Job]:
+    def tuning_jobs(self, grids: dict[str, TuningGrid]) -> Iterator[Job]:
         seeds = range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + self.comparison.tuning.num_seeds)
         settings = {dataset: settings_of(grid) for dataset, grid in grids.items()}
         for seed in seeds:
@@ -123,7 +123,7 @@ class _Execution:
     def job(self, dataset: str, arm: str, setting: Setting, seed: int, *, is_tested: bool) -> Job:
         return make_job(self.comparison, self.assets, dataset, arm, setting, seed, is_tested=is_tested)
 
-    def choices(self, jobs: Sequence[Job], dataset: str, grid: Grid) -> dict[str, Choice]:
+    def choices(self, jobs: Sequence[Job], dataset: str, grid: TuningGrid) -> dict[str, Choice]:
         metric = self.comparison.metric_on(dataset)
         scores: dict[str, dict[Setting, list[float | None]]] = {arm: {} for arm in self.comparison.running}
         for job in (job for job in jobs if job.dataset == dataset):

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from tubelet.studies.arms import Tuning
 
 Setting = tuple[tuple[str, float], ...]  # (recipe field, value) of every axis, in the order of the grid
-Grid = dict[str, tuple[float, ...]]
+TuningGrid = dict[str, tuple[float, ...]]
 SettingScores = Mapping[
     Setting, Sequence[float | None]
 ]  # of each run of a setting on the validation split; None: diverged
@@ -31,12 +31,12 @@ class Choice:
     at_edge: tuple[str, ...]  # axes whose best value has no neighbor on one side, though it might be better
 
 
-def settings_of(grid: Grid) -> list[Setting]:
+def settings_of(grid: TuningGrid) -> list[Setting]:
     """Every combination of the values."""
     return [tuple(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
 
 
-def choose(grid: Grid, scores: SettingScores, *, is_lower_better: bool = False) -> Choice:
+def choose(grid: TuningGrid, scores: SettingScores, *, is_lower_better: bool = False) -> Choice:
     """The setting with the best mean; one of which a run diverged stands behind all that never did.
 
     Of equals, the first in the order of the grid: the lowest values.
@@ -57,7 +57,7 @@ def choose(grid: Grid, scores: SettingScores, *, is_lower_better: bool = False) 
     )
 
 
-def extended(grid: Grid, tuning: Tuning, choices: Sequence[Choice]) -> Grid:
+def extended(grid: TuningGrid, tuning: Tuning, choices: Sequence[Choice]) -> TuningGrid:
     """The grid with one more value, in the axis's own ratio, at each edge where the best of some arm lies.
 
     Equal to ``grid`` when there is none, or when the axis has grown as far as it may.

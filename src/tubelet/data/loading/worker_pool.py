@@ -75,7 +75,7 @@ class WorkerPool(Generic[T]):
         if not timeout_seconds > 0:
             raise ConfigError(f"decode_timeout_seconds must be positive, got {timeout_seconds:g}")
         context = _start_context()
-        self._tasks: queue.SimpleQueue[_Task[T] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[_PendingRow[T] | None] = queue.SimpleQueue()
         self._watchdog = Watchdog()
         self._workers = [
             _Worker(context, number, processor, self._tasks, self._watchdog, timeout_seconds)
@@ -85,7 +85,7 @@ class WorkerPool(Generic[T]):
     def submit(self, index: int, epoch: int = 0) -> Future[T | Failure]:
         """Queue one row. If its future is canceled before its turn, the row is not read."""
         future: Future[T | Failure] = Future()
-        self._tasks.put(_Task(index, epoch, future))
+        self._tasks.put(_PendingRow(index, epoch, future))
         return future
 
     def rows_in_progress(self) -> list[RowInProgress]:
@@ -142,7 +142,7 @@ def _start_context() -> BaseContext:
 
 
 @dataclass(frozen=True)
-class _Task(Generic[T]):
+class _PendingRow(Generic[T]):
     index: int
     epoch: int
     future: Future[T | Failure]
@@ -156,7 +156,7 @@ class _Worker(Generic[T]):
         context: BaseContext,
         number: int,
         processor: RowProcessor[T],
-        tasks: queue.SimpleQueue[_Task[T] | None],
+        tasks: queue.SimpleQueue[_PendingRow[T] | None],
         watchdog: Watchdog,
         timeout_seconds: float,
     ) -> None:
@@ -188,7 +188,7 @@ class _Worker(Generic[T]):
                 task.future.set_exception(error)
         self._stop()
 
-    def _read(self, task: _Task[T]) -> T | Failure:
+    def _read(self, task: _PendingRow[T]) -> T | Failure:
         name = self._processor.name(task.index)
         connection, process = self._begin(task)
         with self._watchdog.guard(self._timeout_seconds, lambda: _kill(process)) as guard:
@@ -221,7 +221,7 @@ class _Worker(Generic[T]):
             f"{name}: the process reading it died ({ended}); check that the file plays, or leave it out", "died"
         )
 
-    def _begin(self, task: _Task[T]) -> tuple[Connection, BaseProcess]:
+    def _begin(self, task: _PendingRow[T]) -> tuple[Connection, BaseProcess]:
         """Send a row to the process. If the process does not take it, a new process gets the row."""
         while True:
             connection, process = self._running()
