@@ -6,13 +6,14 @@ It knows no module of tubelet but the command line (``tubelet.cli.main``), so th
 files move. ``--write`` puts the figures as "now" into docs/results/structure.json; "before" there stays as it is, or
 comes from ``--before`` (a file that ``--json`` wrote). Without it nothing tracked is written.
 
-**Walks** (``sys.setprofile``; main thread of the process that trains, which also decodes: ``data.num_workers`` is 0).
+**Walks** (``sys.setprofile``; main thread of the process that trains, which decodes too, as ``data.num_workers`` is 0).
 The *current file* is that of the innermost frame of tubelet on the stack; frames of torch, timm and others between two
 files of tubelet do not count. A *change of file* is a call or return (also of a generator, and by an exception) after
 which the current file is another. *Files* are those that were current at least once. Module bodies, and what they
 call, do not count: an import is no step of the walk. ``outside_forward`` leaves out what happens inside the forward of
 the outermost module of tubelet that has parameters. Each run is its own process, on the same tiny videos:
   step   from the 2nd to the 3rd call of an optimizer's ``step``; two clips, accumulation 1, no log line is due
+  step_with_readers  the same step with ``data.num_workers`` 1: what is left when another process decodes, as by default
   start  from ``tubelet train`` to the first ``Tensor.backward``
   init   the same with ``--init``, for each family from one image ViT of timm, and for a ViViT from a checkpoint and,
          as ``vivit_suggested``, without a recipe. Files *concerned with first weights* are those whose path says so
@@ -191,7 +192,8 @@ def measure_walks(folder: Path) -> dict[str, Any]:
         (folder / f"{name}.yaml").write_text(json.dumps({"model": model, **FIELDS}), encoding="utf-8")
     sizes = {"data.num_workers": 0, "protocol.num_frames": 8, "training.batch_size": 2, "training.num_epochs": 1}
     suggested = [f"--{key}={value}" for key, value in sizes.items()]
-    runs = {"start": [str(folder / "vivit.yaml")]}
+    vivit = str(folder / "vivit.yaml")
+    runs = {"start": [vivit], "readers": [vivit, "--data.num_workers=1"]}
     runs |= {name: [str(folder / f"{name}.yaml"), "--init", image] for name in FAMILIES}
     runs |= {"vivit_checkpoint": [str(folder / "vivit.yaml"), "--init", best]}
     runs |= {"vivit_suggested": ["--init", image, *suggested]}
@@ -200,13 +202,15 @@ def measure_walks(folder: Path) -> dict[str, Any]:
         for name, argv in runs.items():
             print(f"tubelet train: {name}", file=sys.stderr)
             command = ["train", *argv, *common, "--out", str(folder / name)]
-            walks[name] = pool.submit(walk, command, "step3" if name == "start" else "backward1").result()
-    entries, marks = walks.pop("start")
+            last = "step3" if name in ("start", "readers") else "backward1"
+            walks[name] = pool.submit(walk, command, last).result()
+    (entries, marks), (with_readers, reader_marks) = walks.pop("start"), walks.pop("readers")
     start = entries[: marks["backward1"]]
     init = {name: entries[: marks["backward1"]] for name, (entries, marks) in walks.items()}
     concerned = sorted({e[0] for w in init.values() for e in w if is_concerned(e[0], start)})
     return {
         "step": figures(entries[marks["step2"] - 1 : marks["step3"]]),
+        "step_with_readers": figures(with_readers[reader_marks["step2"] - 1 : reader_marks["step3"]]),
         "start": figures(start),
         "init": {name: {**figures(w), **returns(w, start)} for name, w in init.items()},
         "first_weights": {"num_files": len(concerned), "num_lines": num_lines(concerned), "files": concerned},
