@@ -139,12 +139,12 @@ def test_adapters_train_from_the_command_line_and_resume(videos: Path, tmp_path:
         (["--init", "{vit}", "--model", "vivit_ti16x2_fe"], "has embed_dim 24, depth 2, num_heads 4, the video model"),
         (
             ["--init", "{vit}", "--model", "torchvision/r3d_18"],
-            "is an image model, which starts a ViViT, TimeSformer, UniFormerV2 or VTN; TorchvisionVideo",
+            "is an image model, which starts models of ViViT, TimeSformer, UniFormerV2, VTN; TorchvisionVideo",
         ),
         (["--init", "{vit}", *TRUNK, "--model.depth", "3"], "has depth 2, the video model depth 3"),
         (
             ["--init", "{vit}", *TRUNK, "--init.tokenizer", "inflation"],
-            "init.tokenizer is for ViViT; UniFormerV2 takes",
+            "init.tokenizer says how an image ViT is taken apart; UniFormerV2 takes",
         ),
         (["--init", "{vit}", *VTN, "--init.keep_head", "true"], "init.keep_head: VTN has no place for"),
         (["--init", "{vit}", "--init.tokenizer", "mean"], "'init.tokenizer' must be one of central_frame, inflation"),

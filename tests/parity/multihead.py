@@ -12,8 +12,8 @@ from torch import Tensor
 
 from parity.compare import read_arrays
 from tubelet.data.clips.mixing import Mixture
-from tubelet.tasks.actions import best_actions, by_head
-from tubelet.tasks.multi_head import MeanCrossEntropy, MultiHead, compute_action_metrics
+from tubelet.tasks.actions import action_scores, best_actions, by_head
+from tubelet.tasks.multi_head import MeanCrossEntropy, MultiHead, action_metrics
 from tubelet.tasks.single_label import compute_metrics
 
 
@@ -75,7 +75,7 @@ def _metrics(config: dict[str, Any], probs: Tensor, labels: Tensor, k: int) -> A
     names = _class_names(config)
     parts = zip(names, by_head(probs, config["class_splits"]), strict=True)
     heads = {head: compute_metrics(part, labels[:, i], names[head], k) for i, (head, part) in enumerate(parts)}
-    return compute_action_metrics(probs, labels, list(names.values()), heads, k)
+    return action_metrics(action_scores(probs, labels, list(names.values()), heads, k))
 
 
 def _class_names(config: dict[str, Any]) -> dict[str, tuple[str, ...]]:

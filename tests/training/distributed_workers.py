@@ -170,12 +170,12 @@ def fill(folder: Path, session: Session) -> None:
 
 
 def kill(folder: Path, session: Session) -> None:
-    """In session k, process 1 is killed in the middle of case k, if there is one."""
-    session = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    """After k restarts, process 1 is killed in the middle of case k, if there is one."""
+    restarts = int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     original = step_file.step_seed
 
     def step_seed(seed: int, step: int) -> int:
-        if running == session < len(RESUMED) and step == KILLED_AT[running] and session.processes.rank == 1:
+        if running == restarts < len(RESUMED) and step == KILLED_AT[running] and session.processes.rank == 1:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(seed, step)
 

@@ -15,7 +15,7 @@ from support import Notes
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.dataset import Item
 from tubelet.errors import ConfigError
-from tubelet.training import health
+from tubelet.training import engine
 from tubelet.training.optim.optimizer import OptimizerConfig
 
 
@@ -97,7 +97,7 @@ def test_waiting_is_said_within_a_long_epoch(tmp_path: Path, monkeypatch: pytest
         return original(self, index, epoch)
 
     monkeypatch.setattr(ClipDataset, "read", slow)
-    monkeypatch.setattr(health, "EARLY_STEPS", 20)
+    monkeypatch.setattr(engine, "EARLY_STEPS", 20)
     notes, root = Notes(), write_volumes(tmp_path / "data", per_class=16)
     train_small(root, tmp_path / "run", Small(), notes=notes, batch_size=2)  # 24 steps
     waiting, epoch = [note for note in notes.notes if "waiting for data" in note]

@@ -19,9 +19,7 @@ class TrainingConfig:
 
     num_epochs: int = 30  # passes over the training split
     batch_size: int = 32  # videos per optimizer step, of all processes together
-    accumulation: int = (
-        1  # portions that a batch is computed in, to fit into memory; the gradient is that of the whole batch
-    )
+    accumulation: int = 1  # portions of a batch that are computed in turn; the gradient is that of the whole batch
     strategy: Strategy = "ddp"  # of several processes: each holds the model (ddp), or a shard of it (fsdp)
     precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast on CPU and GPU; weights stay fp32
     gradient_checkpointing: bool = False  # the backward pass computes blocks again: less memory, a third more work
