@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 
 from tubelet.studies.arms import Tuning
-from tubelet.studies.tuning import Choice, Grid, choose, extended, settings_of, text_of
+from tubelet.studies.tuning import Choice, TuningGrid, choose, extended, settings_of, text_of
 
 RATES = (1e-4, 3e-4, 1e-3, 3e-3)
 TUNING = Tuning(grid={"optim.lr": RATES}, max_extensions=2)
-GRID: Grid = {"optim.lr": RATES}
+GRID: TuningGrid = {"optim.lr": RATES}
 
 
-def chosen(*scores: list[float | None], grid: Grid = GRID) -> Choice:
+def chosen(*scores: list[float | None], grid: TuningGrid = GRID) -> Choice:
     return choose(grid, dict(zip(settings_of(grid), scores, strict=True)))
 
 
@@ -53,7 +53,7 @@ def test_the_grid_grows_so_far_and_no_farther_and_the_edge_is_flagged() -> None:
 
 
 def test_axes_that_are_not_named_stay_and_are_flagged() -> None:
-    grid: Grid = {"optim.lr": RATES, "optim.weight_decay": (0.0, 0.05, 0.1)}
+    grid: TuningGrid = {"optim.lr": RATES, "optim.weight_decay": (0.0, 0.05, 0.1)}
     tuning = Tuning(grid=grid)
     inside = chosen(*([float(i == 5)] for i in range(12)), grid=grid)  # 3e-4 and 0.1
     assert dict(inside.setting) == {"optim.lr": 3e-4, "optim.weight_decay": 0.1}
