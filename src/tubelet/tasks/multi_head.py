@@ -39,8 +39,11 @@ from tubelet.tasks.single_label import (
     SHARE,
     SingleLabel,
     balanced_weights,
+    calibration_metric,
     class_loss,
     compute_metrics,
+    loss_metric,
+    majority_metric,
 )
 from tubelet.tasks.task import LOSS, ClassWeights
 
@@ -125,39 +128,10 @@ METRICS = (
     ),
     # Not computed: almost every action has too few videos.
     Metric(key="auroc", title="AUROC", compute=lambda s: None, is_required=True, shows={"study": Shown()}),
-    Metric(
-        key="calibration_error",  # of the best action
-        title="action calibration error",
-        is_lower_better=True,
-        bounds=SHARE,
-        compute=calibration_error,
-        meaning=lambda values: "mean gap of confidence and accuracy",
-        is_required=True,
-        shows={"validation": Shown(), "report": Shown(title="Calibration error", unit="%"), "card": Shown()},
-    ),
-    Metric(
-        key=LOSS.key,  # mean over the heads of their mean negative log-likelihoods, as in training
-        title="loss",
-        unit="nats",
-        is_lower_better=True,
-        compute=lambda s: sum(of_head[LOSS.key] for of_head in s.heads.values()) / len(s.heads),
-        is_required=True,
-        shows={
-            "validation": Shown(),
-            "console": Shown(),
-            "curve": Shown(title="Loss", order=-1),
-            "study": Shown(order=2),
-        },
-    ),
-    Metric(
-        key="majority_baseline",  # accuracy of always answering majority_label
-        title="majority baseline",
-        unit="%",
-        compute=lambda s: s.true.count(s.majority) / len(s.true),
-        note=lambda values: f"always “{values['majority_label']}”",
-        is_required=True,
-        shows={"report": Shown(title="Majority baseline"), "card": Shown(title="always '{majority_label}'")},
-    ),
+    calibration_metric("action calibration error", calibration_error),  # of the best action
+    # Mean over the heads of their mean negative log-likelihoods, as in training.
+    loss_metric(lambda s: sum(of_head[LOSS.key] for of_head in s.heads.values()) / len(s.heads)),
+    majority_metric(lambda s: s.true.count(s.majority) / len(s.true)),
     Metric(key="majority_label", compute=lambda s: s.majority_label, is_required=True),
     # Where the most frequent action was counted.
     Metric(key="majority_source", compute=lambda s: "train" if s.trained else "evaluated"),

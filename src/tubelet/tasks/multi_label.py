@@ -24,7 +24,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Column, Metric, Shown, Values, everywhere
-from tubelet.tasks.single_label import RIGHT, SHARE, UNDEFINED_AUROC, auroc_meaning
+from tubelet.tasks.single_label import RIGHT, SHARE, UNDEFINED_AUROC, auroc_meaning, loss_metric
 from tubelet.tasks.task import LOSS, ClassWeights
 
 LABEL_SEPARATOR = "|"  # between the labels of a video in scores.csv
@@ -152,20 +152,7 @@ METRICS = (
             "report": Shown(order=1),
         },
     ),
-    Metric(
-        key=LOSS.key,  # binary cross entropy
-        title="loss",
-        unit="nats",
-        is_lower_better=True,
-        compute=binary_cross_entropy,
-        is_required=True,
-        shows={
-            "validation": Shown(),
-            "console": Shown(),
-            "curve": Shown(title="Loss", order=-1),
-            "study": Shown(order=2),
-        },
-    ),
+    loss_metric(binary_cross_entropy),
     Metric(
         key="prevalence_baseline",
         title="prevalence baseline",

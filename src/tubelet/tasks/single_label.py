@@ -5,7 +5,7 @@ N  videos of a split    B  videos of a part of a batch    K  classes
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -101,6 +101,52 @@ def auroc_meaning(values: Values) -> str:
 SHARE = (0.0, 1.0)
 UNDEFINED_AUROC = "not defined: all videos are of one class"
 
+
+def loss_metric(compute: Callable[[Any], float]) -> Metric:
+    """The loss that training minimizes, over a split."""
+    return Metric(
+        key=LOSS.key,
+        title="loss",
+        unit="nats",
+        is_lower_better=True,
+        compute=compute,
+        is_required=True,
+        shows={
+            "validation": Shown(),
+            "console": Shown(),
+            "curve": Shown(title="Loss", order=-1),
+            "study": Shown(order=2),
+        },
+    )
+
+
+def calibration_metric(title: str, compute: Callable[[Any], float]) -> Metric:
+    """The expected calibration error of the best answers."""
+    return Metric(
+        key="calibration_error",
+        title=title,
+        is_lower_better=True,
+        bounds=SHARE,
+        compute=compute,
+        meaning=lambda values: "mean gap of confidence and accuracy",
+        is_required=True,
+        shows={"validation": Shown(), "report": Shown(title="Calibration error", unit="%"), "card": Shown()},
+    )
+
+
+def majority_metric(compute: Callable[[Any], float]) -> Metric:
+    """The accuracy of always answering ``majority_label``."""
+    return Metric(
+        key="majority_baseline",
+        title="majority baseline",
+        unit="%",
+        compute=compute,
+        note=lambda values: f"always “{values['majority_label']}”",
+        is_required=True,
+        shows={"report": Shown(title="Majority baseline"), "card": Shown(title="always '{majority_label}'")},
+    )
+
+
 # All of metrics.json, in its order. To add a metric, add it here: it shows in every place that ``shows`` lists, by
 # default in all.
 METRICS = (
@@ -166,39 +212,9 @@ METRICS = (
         is_required=True,
         shows={place: shown for place, shown in everywhere().items() if place != "curve"},
     ),
-    Metric(
-        key="calibration_error",
-        title="calibration error",
-        is_lower_better=True,
-        bounds=SHARE,
-        compute=calibration_error,
-        meaning=lambda values: "mean gap of confidence and accuracy",
-        is_required=True,
-        shows={"validation": Shown(), "report": Shown(title="Calibration error", unit="%"), "card": Shown()},
-    ),
-    Metric(
-        key=LOSS.key,  # mean negative log-likelihood
-        title="loss",
-        unit="nats",
-        is_lower_better=True,
-        compute=negative_log_likelihood,
-        is_required=True,
-        shows={
-            "validation": Shown(),
-            "console": Shown(),
-            "curve": Shown(title="Loss", order=-1),
-            "study": Shown(order=2),
-        },
-    ),
-    Metric(
-        key="majority_baseline",  # accuracy of always answering majority_label
-        title="majority baseline",
-        unit="%",
-        compute=majority_baseline,
-        note=lambda values: f"always “{values['majority_label']}”",
-        is_required=True,
-        shows={"report": Shown(title="Majority baseline"), "card": Shown(title="always '{majority_label}'")},
-    ),
+    calibration_metric("calibration error", calibration_error),
+    loss_metric(negative_log_likelihood),
+    majority_metric(majority_baseline),
     Metric(key="majority_label", compute=lambda s: s.names[s.most_frequent], is_required=True),
     # Where the most frequent class was counted.
     Metric(key="majority_source", compute=lambda s: "evaluated" if s.train_class_counts is None else "train"),

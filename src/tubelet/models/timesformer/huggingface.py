@@ -42,6 +42,7 @@ from tubelet.weights.mapping.converter import (
     as_converted,
     choose_labels,
     protocol_with,
+    refuse_model_fields,
 )
 from tubelet.weights.mapping.huggingface import (
     CONFIG,
@@ -106,9 +107,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         )
     model_class, fields = timesformer_fields(content, path)
     fields["num_classes"] = len(source["classifier.weight"])
-    unknown = [name for name in options.model if name != "name"]
-    if unknown:
-        raise ConfigError(f"--model.{unknown[0]}: a HuggingFace folder says itself what its model is")
+    refuse_model_fields(options)
     name = options.model.get("name") or nearest_name(MODELS, model_class, fields)
     if name not in MODELS or MODELS[name][0] is not model_class:
         raise ConfigError(

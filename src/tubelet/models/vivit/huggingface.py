@@ -30,6 +30,7 @@ from tubelet.weights.mapping.converter import (
     as_converted,
     choose_labels,
     protocol_with,
+    refuse_model_fields,
 )
 from tubelet.weights.mapping.huggingface import CONFIG, labels_of, license_of, read_config
 from tubelet.weights.mapping.read import read_weights
@@ -71,9 +72,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
             "start a training from it with --init instead"
         )
     fields = {**vivit_fields(content, path), "num_classes": len(source["classifier.weight"])}
-    unknown = {name: value for name, value in options.model.items() if name != "name"}
-    if unknown:
-        raise ConfigError(f"--model.{next(iter(unknown))}: a HuggingFace folder says itself what its model is")
+    refuse_model_fields(options)
     name = options.model.get("name") or nearest_name(MODELS, ViViTJoint, fields)
     if name not in MODELS or MODELS[name][0] is not ViViTJoint:
         raise ConfigError(f"--model.name {name}: HuggingFace has ViViT's Model 1 only (vivit_*_joint)")

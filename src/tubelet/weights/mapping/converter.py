@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tubelet import config as config_io
-from tubelet.errors import CheckpointError
+from tubelet.errors import CheckpointError, ConfigError
 from tubelet.protocol import Protocol
 from tubelet.weights.mapping.rules import MappingReport
 
@@ -120,6 +120,17 @@ def choose_labels(
     if twice is not None:
         raise CheckpointError(f"{where} has '{twice}' twice; give each class its own name (--labels FILE)")
     return tuple(names), where
+
+
+def refuse_model_fields(options: ConvertOptions) -> None:
+    """Refuse fields of the model where the folder of ``transformers`` states all of them.
+
+    Raises:
+        ConfigError: the first field that is not the model's name.
+    """
+    field_name = next((name for name in options.model if name != "name"), None)
+    if field_name is not None:
+        raise ConfigError(f"--model.{field_name}: a HuggingFace folder says itself what its model is")
 
 
 def protocol_with(protocol: Protocol, options: ConvertOptions, labels: tuple[str, ...]) -> Protocol:
