@@ -65,7 +65,7 @@ class Clock(NoProgress):
         if not self.seconds:
             self._since = time.process_time()
 
-    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None:
+    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool, text: str) -> None:
         now = time.process_time()
         self.seconds.append(now - self._since)
         self._since = now

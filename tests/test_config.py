@@ -9,7 +9,17 @@ from typing import Any, Literal
 
 import pytest
 
-from tubelet.config import describe, from_dict, load_yaml, override, parse_value, to_dict, type_name
+from tubelet.config import (
+    added,
+    describe,
+    from_dict,
+    load_yaml,
+    override,
+    parse_value,
+    to_dict,
+    to_identity,
+    type_name,
+)
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.errors import ConfigError
 
@@ -215,3 +225,23 @@ def test_types_are_named_as_users_say_them() -> None:
         "int, ...",
         "value",
     ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grown:
+    """One that has a field that versions before did not have."""
+
+    old: int = 1
+    new: int = added(2)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HoldsGrown:
+    inner: tuple[Grown, ...] = (Grown(),)
+
+
+def test_an_added_field_counts_for_identity_only_where_it_differs_from_its_default() -> None:
+    assert to_identity(HoldsGrown()) == {"inner": [{"old": 1}]}
+    assert to_identity(HoldsGrown(inner=(Grown(new=3),))) == {"inner": [{"old": 1, "new": 3}]}
+    assert to_dict(Grown()) == {"old": 1, "new": 2}
+    assert from_dict(Grown, {"old": 1}) == Grown()

@@ -232,6 +232,14 @@ def test_no_torch_is_loaded(code: str) -> None:
     assert not loaded & {"torch", "numpy", "av", "timm", "rich"}
 
 
+@pytest.mark.parametrize("command", ["models", "inspect", "predict", "train"])
+def test_commands_start_without_what_only_a_measurement_needs(command: str) -> None:
+    """torchmetrics imports transformers where that is installed: seconds of CPU, and 90 MB."""
+    loaded = modules_loaded_by(f"import tubelet.commands.{command}")
+    assert "torch" in loaded
+    assert not loaded & {"torchmetrics", "transformers"}
+
+
 def test_public_names_are_found_where_they_are_said_to_be() -> None:
     assert set(tubelet.__all__) <= set(dir(tubelet))
     for name in tubelet.__all__:

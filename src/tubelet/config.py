@@ -1,8 +1,8 @@
 """Nested frozen dataclasses <-> plain data (YAML, JSON), strictly: a key is known, present and of its type, or raises.
 
-Every configuration in tubelet is a frozen keyword-only dataclass beside its owner; this file holds the four
-operations they share, ``from_dict``, ``to_dict``, ``override`` (``"optim.lr"``, ``"1e-3"``) and ``describe``, and
-reads and writes YAML.
+Every configuration in tubelet is a frozen keyword-only dataclass beside its owner; this file holds the
+operations they share, ``from_dict``, ``to_dict``, ``to_identity``, ``override`` (``"optim.lr"``, ``"1e-3"``) and
+``describe``, and reads and writes YAML.
 """
 
 from __future__ import annotations
@@ -24,6 +24,9 @@ import yaml
 from tubelet.errors import ConfigError, nearest
 
 C = TypeVar("C")
+V = TypeVar("V")
+
+_ADDED = "added"  # in the metadata of a field that versions before did not have
 
 
 def from_dict(cls: type[C], data: Any, where: str = "") -> C:
@@ -69,6 +72,28 @@ def to_dict(config: Any) -> Any:
     if isinstance(config, Path):
         return str(config)
     return config
+
+
+def added(default: V) -> V:
+    """Return a dataclass field with this default that versions before did not have.
+
+    ``to_identity`` leaves it out while it has its default, so that runs of earlier versions keep their keys.
+    """
+    return dataclasses.field(default=default, metadata={_ADDED: True})  # type: ignore[return-value]
+
+
+def to_identity(config: Any) -> Any:
+    """Return ``to_dict(config)`` without the ``added`` fields that have their default: what keys are made of."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        values = {f: getattr(config, f.name) for f in dataclasses.fields(config)}
+        return {
+            f.name: to_identity(value) for f, value in values.items() if _ADDED not in f.metadata or value != f.default
+        }
+    if isinstance(config, Mapping):
+        return {str(k): to_identity(v) for k, v in config.items()}
+    if isinstance(config, list | tuple):
+        return [to_identity(v) for v in config]
+    return to_dict(config)
 
 
 def load_yaml(path: Path) -> dict[str, Any]:

@@ -11,8 +11,6 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tubelet.tasks.choose import task_of_metrics
-
 LINE_EVERY_SECONDS = 20.0  # where no bar can be drawn
 
 
@@ -57,11 +55,9 @@ class ConsoleProgress:
     def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None:
         self.advance(step, num_steps, f"epoch {epoch + 1}, loss {loss:.3f}")
 
-    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None:
-        cells = task_of_metrics(metrics).cells("console", metrics)
-        scores = ", ".join(f"{cell.title} {cell.text}" for cell in cells if cell.text)
+    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool, text: str) -> None:
         self.note(
-            f"epoch {epoch + 1}: validation {scores} "
+            f"epoch {epoch + 1}: validation {text} "
             f"({metrics['num_videos']} videos, {metrics['views']} views, {metrics['num_failed']} failed)"
             + (", best so far" if is_best else "")
         )

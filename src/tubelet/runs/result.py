@@ -48,7 +48,7 @@ def content_key(recipe: Recipe, fingerprint: str, memory: Path) -> str:
         memory: folder of the runs. It keeps a digest of the files that first weights come from, because they may be
             gone when the runs are read again.
     """
-    content = config.to_dict(recipe)
+    content = config.to_identity(recipe)
     content["data"] = {name: value for name, value in content["data"].items() if name not in _SPEED_ONLY}
     content["data"]["source"] = fingerprint  # wherever it lies
     if recipe.init is not None:

@@ -19,8 +19,8 @@ class Progress(Protocol):
     def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None:
         """Optimizer step ``step`` of ``num_steps`` is done, in epoch ``epoch``, counted from 0."""
 
-    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None:
-        """The model was validated after optimizer step ``step``."""
+    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool, text: str) -> None:
+        """The model was validated after optimizer step ``step``; ``text`` holds the metrics that its task shows."""
 
 
 class NoProgress:
@@ -29,4 +29,4 @@ class NoProgress:
     def note(self, text: str) -> None: ...
     def advance(self, done: int, total: int, text: str = "") -> None: ...
     def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None: ...
-    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool) -> None: ...
+    def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool, text: str) -> None: ...

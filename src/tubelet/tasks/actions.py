@@ -17,10 +17,9 @@ from functools import cached_property
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torchmetrics.functional.classification import binary_calibration_error
 
 from tubelet.errors import DataError
-from tubelet.tasks.class_scores import CALIBRATION_BINS
+from tubelet.tasks.class_scores import CALIBRATION_BINS, functional
 from tubelet.tasks.metric import Values
 
 JOINT = " + "  # between the class names of an action
@@ -125,7 +124,7 @@ def mean_class(scores: ActionScores) -> float:
 
 def calibration_error(scores: ActionScores) -> float:
     confidence = scores.best[0][:, 0].clamp(max=1 - 2**-24)  # 1 would fall outside the last bin
-    return float(binary_calibration_error(confidence, scores.right[:, 0].long(), n_bins=CALIBRATION_BINS))
+    return float(functional().binary_calibration_error(confidence, scores.right[:, 0].long(), n_bins=CALIBRATION_BINS))
 
 
 def action_scores(

@@ -13,21 +13,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchmetrics.functional.classification import (
-    binary_auroc,
-    multiclass_accuracy,
-    multiclass_calibration_error,
-    multiclass_confusion_matrix,
-)
 
 from tubelet.errors import DataError
 
 CALIBRATION_BINS = 15
+
+
+def functional() -> Any:
+    """torchmetrics' functions on scores of classes.
+
+    They are imported where a split is measured, because importing torchmetrics imports transformers where that is
+    installed, which takes seconds of every command that measures nothing.
+    """
+    from torchmetrics.functional import classification
+
+    return classification
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,7 +53,8 @@ class ClassScores:
     @cached_property
     def confusion(self) -> Int[Tensor, "K K"]:
         """Videos; rows are the true class, columns the predicted one."""
-        return multiclass_confusion_matrix(self.probs, self.labels, len(self.names))
+        matrix: Tensor = functional().multiclass_confusion_matrix(self.probs, self.labels, len(self.names))
+        return matrix
 
     @cached_property
     def counts(self) -> Int[Tensor, " K"]:
@@ -72,7 +79,8 @@ def top1(scores: ClassScores) -> float:
 
 def top5(scores: ClassScores) -> float:
     num_classes = len(scores.names)
-    return float(multiclass_accuracy(scores.probs, scores.labels, num_classes, average="micro", top_k=scores.k))
+    accuracy = functional().multiclass_accuracy
+    return float(accuracy(scores.probs, scores.labels, num_classes, average="micro", top_k=scores.k))
 
 
 def per_class(scores: ClassScores) -> dict[str, float | None]:
@@ -84,7 +92,7 @@ def auroc(scores: ClassScores) -> float | None:
     """Of class 1 when there are two classes, else the mean over the classes that have both sides."""
     num_classes = len(scores.names)
     areas = [
-        float(binary_auroc(scores.probs[:, c], (scores.labels == c).long()))
+        float(functional().binary_auroc(scores.probs[:, c], (scores.labels == c).long()))
         for c in ([1] if num_classes == 2 else range(num_classes))
         if 0 < int((scores.labels == c).sum()) < scores.num_videos
     ]
@@ -95,7 +103,8 @@ def calibration_error(scores: ClassScores) -> float:
     # torchmetrics bins in float32 and would give a score of exactly 1 a sixteenth bin; one rounding step below 1
     # keeps it in the last.
     clamped = scores.probs.clamp(max=1 - 2**-24)
-    return float(multiclass_calibration_error(clamped, scores.labels, len(scores.names), n_bins=CALIBRATION_BINS))
+    error = functional().multiclass_calibration_error
+    return float(error(clamped, scores.labels, len(scores.names), n_bins=CALIBRATION_BINS))
 
 
 def negative_log_likelihood(scores: ClassScores) -> float:

@@ -18,10 +18,10 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
-from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError
+from tubelet.tasks.class_scores import functional
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Column, Metric, Shown, Values, everywhere
 from tubelet.tasks.single_label import RIGHT, SHARE, UNDEFINED_AUROC, auroc_meaning, loss_metric
@@ -82,8 +82,9 @@ class LabelScores:
     @cached_property
     def precisions(self) -> list[float | None]:
         """Average precision of each class; None where no video has it."""
+        precision = functional().binary_average_precision
         return [
-            float(binary_average_precision(self.probs[:, c], self.labels[:, c])) if self.counts[c] else None
+            float(precision(self.probs[:, c], self.labels[:, c])) if self.counts[c] else None
             for c in range(len(self.names))
         ]
 
@@ -97,7 +98,7 @@ def mean_average_precision(scores: LabelScores) -> float:
 def auroc(scores: LabelScores) -> float | None:
     """Mean over the classes that some videos have and some have not."""
     areas = [
-        float(binary_auroc(scores.probs[:, c], scores.labels[:, c]))
+        float(functional().binary_auroc(scores.probs[:, c], scores.labels[:, c]))
         for c in range(len(scores.names))
         if 0 < int(scores.counts[c]) < len(scores.labels)
     ]

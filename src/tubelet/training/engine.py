@@ -208,7 +208,9 @@ class _Engine:
             self.checkpoints.keep(step, is_best=is_best)
         row = {name: metrics.get(name) for name in self.task.validation_header()}
         self.log.validation({"step": step, "epoch": epoch} | row)
-        self.session.progress.validated(step, epoch, metrics, is_best)
+        shown = self.task.cells("console", metrics)
+        text = ", ".join(f"{cell.title} {cell.text}" for cell in shown if cell.text)
+        self.session.progress.validated(step, epoch, metrics, is_best, text)
 
     @contextmanager
     def measured_weights(self) -> Iterator[nn.Module]:
