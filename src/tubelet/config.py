@@ -79,7 +79,7 @@ def added(default: V) -> V:
 
     ``to_identity`` leaves it out while it has its default, so that runs of earlier versions keep their keys.
     """
-    return dataclasses.field(default=default, metadata={_ADDED: True})  # type: ignore[return-value]
+    return dataclasses.field(default=default, metadata={_ADDED: True})
 
 
 def to_identity(config: Any) -> Any:
