@@ -27,6 +27,9 @@ _PLANES = (2, 0, 1)  # of a gbrp picture: where red, green and blue are
 # It, like its twin to rgb24, takes every pixel from its own chroma sample: what is cut before or after is the same.
 _FAST_FORMATS = frozenset({"yuv420p", "yuvj420p"})
 _FAST_COLUMNS = 16
+# Formats that swscale misreads where it converts to rgb24 without scaling (FFmpeg 8.1); with the other byte order it
+# does not.
+_MISREAD_FORMATS = frozenset({"rgb565be", "bgr565be", "rgb555be", "bgr555be"})
 
 Box = tuple[int, int, int, int]  # top, left, height, width, pixels
 
@@ -125,8 +128,19 @@ class Scaler:
         if unscaled:
             self._write_unscaled(frame, box, target)
         else:
-            planar = self._converted(self._cropped(frame, box), target.shape[1:], "gbrp")
+            planar = self._converted(self._part(frame, box), target.shape[1:], "gbrp")
             _copy_planes(planar, (0, 0), target)
+
+    def _part(self, frame: av.VideoFrame, box: Box) -> av.VideoFrame:
+        """The box of a frame as a picture: in the frame's format if it can be cut there, else as gbrp."""
+        (top, left, height, width), (rows, columns) = box, _cutting_steps(frame.format)
+        above, before = top % rows, left % columns
+        if not above and not before:
+            return self._cropped(frame, box)
+        around = (top - above, left - before, height + above, width + before)
+        return self._cropped(
+            self._converted(self._cropped(frame, around), around[2:], "gbrp"), (above, before, *box[2:])
+        )
 
     def _write_unscaled(self, frame: av.VideoFrame, box: Box, target: NDArray[np.uint8]) -> None:
         """Convert only the box if that gives the same pixels, else the whole frame."""
@@ -151,6 +165,8 @@ class Scaler:
     def _write_packed(self, frame: av.VideoFrame, box: Box, target: NDArray[np.uint8]) -> None:
         """Convert the whole frame to rgb24 and cut the box out of it, which is right for any format and size."""
         top, left, height, width = box
+        if frame.format.name in _MISREAD_FORMATS:
+            frame = self._converted(frame, self._coded, f"{frame.format.name.removesuffix('be')}le")
         rgb = self._converted(frame, self._coded, "rgb24").to_ndarray()
         target[:] = rgb[top : top + height, left : left + width].transpose(2, 0, 1)
 
@@ -168,6 +184,22 @@ class Scaler:
             graph = self._crops[key] = _crop_graph(frame, box)
         graph.vpush(frame)
         return graph.vpull()
+
+
+def _cutting_steps(pixel_format: av.VideoFormat) -> tuple[int, int]:
+    """The rows and columns of which a pointer may skip multiples, or chroma is misread.
+
+    A pointer of a plane with one byte per sample may skip half a chroma sample: it rounds down, and colors move by half
+    the distance of two samples. In samples of two bytes it would stop between the bytes, in interleaved ones between
+    the two colors.
+    """
+    if pixel_format.name.startswith("bayer"):
+        return 2, 2
+    steps = 8 // pixel_format.chroma_height(8), 8 // pixel_format.chroma_width(8)
+    chroma = [component for component in pixel_format.components if component.is_chroma]
+    alone = len({component.plane for component in pixel_format.components}) == len(pixel_format.components)
+    single_bytes = alone and all(component.bits <= 8 for component in chroma)
+    return (1, 1) if single_bytes and max(steps) <= 2 else steps
 
 
 def _copy_planes(planar: av.VideoFrame, offset: tuple[int, int], target: NDArray[np.uint8]) -> None:
