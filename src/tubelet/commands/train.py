@@ -14,6 +14,7 @@ from statistics import mean, stdev
 from rich.table import Table
 
 from tubelet.commands import parse
+from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.commands.dry_run import dry_run
 from tubelet.commands.train_options import DEFAULT_RECIPE, Options, of_options, run_name
@@ -33,7 +34,8 @@ from tubelet.studies.sweep import Values
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
 
 DATA is a folder (DATA/<class>/*.mp4, or DATA/train/<class>/*.mp4 beside val and test), a CSV file with the columns
-path and label (and split, start_seconds, end_seconds if you have them), or a MedMNIST3D .npz file.
+path and label (and split, start and end or start_frame and end_frame, if you have them; --path-column and
+--label-column name others), or a MedMNIST3D .npz file.
 
 Every field of the recipe can be set behind the others as --GROUP.FIELD VALUE; `tubelet train --fields` lists them.
 A run that was killed goes on with --resume and ends with the same weights, to the bit. SIGTERM and SIGINT (Ctrl-C) end
@@ -156,8 +158,9 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
         raise ConfigError(f"--seeds must be at least 1, got {options.seeds}")
     if options.resume is not None:
         given = (options.recipe, options.data, options.model, options.backbone, options.init, options.freeze)
+        columns = options.columns != ColumnOptions()
         if (
-            any((*given, options.lora, options.out))
+            any((*given, options.lora, options.out, columns))
             or options.strategy
             or overrides
             or options.seeds > 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from tubelet.commands.backbone_option import check_backbone, model_with
+from tubelet.commands.column_options import ColumnOptions
 from tubelet.errors import ConfigError
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.session.device import Device
@@ -25,6 +26,7 @@ DEFAULT_RECIPE = "folder/default"
 class Options:
     recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
     data: str | None = None  # folder, .csv or .npz file, or feature store; in place of the recipe's data
+    columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     model: str | None = None  # model name (`tubelet models`); in place of the recipe's model
     backbone: str | None = None  # VTN's image network, any name of timm; without --model and recipe, of a VTN
     init: str | None = None  # first weights: timm model, file, checkpoint folder, or owner/name on huggingface.co
@@ -46,6 +48,10 @@ def of_options(options: Options) -> list[tuple[str, str]]:
     chosen: list[tuple[str, str]] = []
     if options.data:
         chosen.append(("data.source", json.dumps(str(Path(options.data).resolve()))))
+    if options.columns.path_column:
+        chosen.append(("data.manifest.path_column", json.dumps(options.columns.path_column)))
+    if options.columns.label_column:
+        chosen.append(("data.manifest.label_columns", json.dumps(options.columns.label_column)))
     asked = model_with(options.backbone) if options.backbone and not options.recipe else None
     if model_name := options.model or asked:
         chosen.append(("model", json.dumps({"name": model_name})))

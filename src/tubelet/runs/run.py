@@ -24,6 +24,7 @@ from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
+from tubelet.data.manifest.same_file import check_files
 from tubelet.errors import Diverged, ScoresNotFinite
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.protocol import Protocol
@@ -81,6 +82,8 @@ def run_recipe(
     undo = removed_on_error(folder) if processes.is_main else nullcontext()
     with undo, explaining_storage(folder), session.signals:
         known, has_state = read_facts(folder).get("init"), (folder / STATE).exists()
+        if not read_facts(folder):  # what a run began with, it goes on with
+            processes.on_main(lambda: check_files(manifest))
         # Process 0 goes first, because it may have to download the weights.
         first = processes.main_first(
             lambda: first_model(recipe, manifest, session, provenance=known, has_state=has_state)

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 
 from tubelet.data.manifest.manifest import Sample
 from tubelet.data.manifest.quarantine import row_path
+from tubelet.data.manifest.segments import segment_cells
 from tubelet.errors import DataError
 from tubelet.tasks.class_scores import class_scores
 from tubelet.tasks.metric import Metric, Place
@@ -67,8 +68,7 @@ def read_scores(file: Path) -> ItemScores:
 
 def item_of(row: Sample) -> TestItem:
     """What a row of a manifest is known by, as ``read_scores`` knows it."""
-    start, end = ("" if x is None else str(x) for x in (row.start_seconds, row.end_seconds))
-    return _called(row_path(row)), start, end
+    return _called(row_path(row)), *segment_cells(row)
 
 
 def _called(path: str) -> str:

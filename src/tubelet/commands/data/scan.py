@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from tubelet.commands import parse
+from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import ConsoleProgress
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.quarantine import write_quarantine
@@ -42,6 +43,7 @@ examples:
 class Options:
     data: Annotated[str, tyro.conf.Positional]  # folder, .csv or .npz file
     out: Path | None = None  # folder for the report, the quarantine list and the results; by default runs/scan-NAME
+    columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     scan: Annotated[ScanConfig, tyro.conf.arg(name="")] = field(default_factory=ScanConfig)
     json: bool = False  # print report.json on stdout instead of the text
@@ -49,7 +51,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "data scan", DESCRIPTION)
-    manifest = read_manifest(options.data, options.manifest, is_checked=False)
+    manifest = read_manifest(options.data, options.columns.applied_to(options.manifest), is_checked=False)
     out = options.out or Path("runs") / f"scan-{Path(options.data).resolve().stem}"
     with ConsoleProgress("scan") as progress:
         for note in manifest.notes:

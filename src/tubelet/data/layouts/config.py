@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tubelet.config import added
 from tubelet.data.layouts.rows import SPLIT_NAMES, SPLITS, split_of_file, text_lines
 from tubelet.errors import ConfigError, DataError, nearest
 
@@ -50,6 +51,7 @@ class ManifestConfig:
     test_whole_video: bool = False  # outside train, one row per whole video in place of its annotated segments
     class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # head: names in logit order; else sorted
     quarantine: Path | None = None  # CSV list of rows to leave out, as `tubelet data scan` writes it
+    path_column: str = added("path")  # CSV column with the file of each row
 
     def __post_init__(self) -> None:
         if min(self.val_fraction, self.test_fraction) < 0 or self.val_fraction + self.test_fraction >= 1:

@@ -19,9 +19,10 @@ from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.webdataset import read_webdataset
 from tubelet.data.manifest.csv_file import is_manifest_file, read_manifest_file, written_fingerprint
-from tubelet.data.manifest.labels import labels_of, split_cells
+from tubelet.data.manifest.labels import label_findings, labels_of, merged_rows, split_cells
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
+from tubelet.data.manifest.same_file import MAX_ROWS, Spellings, copies, spelled_alike
 from tubelet.data.manifest.split import with_all_splits
 from tubelet.data.manifest.whole_videos import with_whole_videos
 from tubelet.errors import ConfigError, DataError, nearest
@@ -78,9 +79,11 @@ def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is
     heads = tuple(reading.classes)
     if unknown := set(config.class_names) - set(heads):
         raise ConfigError(f"class_names has no use for '{min(unknown)}'{nearest(min(unknown), heads)}")
-    rows, notes, separator = reading.rows, reading.notes, config.label_separator or reading.label_separator
+    rows, notes, separator = reading.rows, reading.notes, reading.label_separator or config.label_separator
+    spellings = Spellings(reading.root, looks=len(rows) <= MAX_ROWS)
+    rows = spelled_alike(rows, spellings, notes)
     if several := separator is not None:
-        rows = split_cells(rows, heads, separator)
+        rows = merged_rows(split_cells(rows, heads, separator), notes)
     may_miss = config.skip_missing or (config.layout is not None and LAYOUTS[config.layout].may_miss_files)
     missing: tuple[str, ...] = reading.missing
     if is_checked and not rows:
@@ -90,10 +93,13 @@ def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is
         for i, (head, known) in enumerate(reading.classes.items())
     }
     notes += _numbered(rows, names, several)
+    found = label_findings(rows, names, multi_label=several)
+    if not reading.splits_decided:  # a written manifest holds the notes already
+        notes += [finding.note for finding in found]
     if not reading.splits_decided:
-        rows = with_all_splits(source, rows, config, notes)
+        rows = _split(source, rows, reading.root, config, notes)
     rows = with_whole_videos(rows, notes, multi_label=several) if config.test_whole_video else rows
-    rows = _not_quarantined(rows, reading.root, config.quarantine, notes)
+    rows = _not_quarantined(rows, spellings, config.quarantine, notes)
     if is_checked:
         rows, missing = existing_rows(source, reading, rows, may_miss)
     samples = _samples(source, rows, names, several)
@@ -107,11 +113,20 @@ def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is
         notes=tuple(dict.fromkeys(notes)),
         missing=missing,
         multi_label=several,
+        label_findings=tuple(found),
         folder=source.parent if source.is_file() else None,
     )
     if is_checked and reading.splits_decided and source.suffix.lower() == ".csv":
         manifest = _compared_with_written(source, manifest, config)
     return manifest
+
+
+def _split(source: Path, rows: list[Row], root: Path, config: ManifestConfig, notes: list[str]) -> list[Row]:
+    """The rows with splits. A file and its copies come into one."""
+    same = copies(root, [row.path for row in rows])
+    named = [replace(row, path=same[row.path]) if row.path in same else row for row in rows]
+    split = with_all_splits(source, named, config, notes)
+    return [replace(row, split=other.split) for row, other in zip(rows, split, strict=True)]
 
 
 def _compared_with_written(source: Path, manifest: Manifest, config: ManifestConfig) -> Manifest:
@@ -125,11 +140,11 @@ def _compared_with_written(source: Path, manifest: Manifest, config: ManifestCon
     return replace(manifest, notes=(*manifest.notes, note))
 
 
-def _not_quarantined(rows: list[Row], root: Path, file: Path | None, notes: list[str]) -> list[Row]:
+def _not_quarantined(rows: list[Row], spellings: Spellings, file: Path | None, notes: list[str]) -> list[Row]:
     """The rows that are not on the quarantine list. ``notes`` gets a line about the others."""
     if file is None:
         return rows
-    quarantine = Quarantine(read_quarantine(file), root, file)
+    quarantine = Quarantine(read_quarantine(file), spellings.first, file)
     kept = [row for row in rows if not quarantine.holds(row)]
     notes += quarantine.notes(len(rows))
     if not kept:
@@ -173,6 +188,8 @@ def _samples(source: Path, rows: list[Row], names: dict[str, tuple[str, ...]], m
             end_seconds=row.end_seconds,
             fps=row.fps,
             entry=row.entry,
+            start_frame=row.start_frame,
+            end_frame=row.end_frame,
         )
         for row in rows
     )

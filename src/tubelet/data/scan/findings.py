@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.data.manifest.quarantine import Quarantined, row_path
+from tubelet.data.manifest.quarantine import Quarantined, quarantined, row_path
+from tubelet.data.manifest.segments import extent
 from tubelet.data.scan.scan_file import FileFacts
 
 # Of rows with the same content in several splits, those of the first of these splits stay: a test set that shrinks when
@@ -63,13 +64,7 @@ class Findings:
             shown = next(row_path(row) for row in group.rows if row.split == kept)
             for row in group.rows:
                 if row.split != kept:
-                    yield Quarantined(
-                        path=row_path(row),
-                        reason=f"leakage: the same content is in '{kept}' as {shown}",
-                        split=row.split,
-                        start_seconds=row.start_seconds,
-                        end_seconds=row.end_seconds,
-                    )
+                    yield quarantined(row, f"leakage: the same content is in '{kept}' as {shown}")
 
 
 def findings(manifest: Manifest, facts: Mapping[str, FileFacts]) -> Findings:
@@ -109,12 +104,15 @@ def _overlapping(rows: list[Sample]) -> list[list[Sample]]:
     order = {id(row): position for position, row in enumerate(rows)}
     groups: list[list[Sample]] = []
     reached = 0.0
-    for row in sorted(rows, key=lambda row: row.start_seconds or 0.0):
-        if not groups or (row.start_seconds or 0.0) >= reached:
+    extents = [extent(row) for row in rows]
+    if len({unit for _, _, unit in extents} - {"whole"}) > 1:  # nothing shows where one lies in the unit of the other
+        return [rows]
+    for (start, end, _), row in sorted(zip(extents, rows, strict=True), key=lambda pair: pair[0][0]):
+        if not groups or start >= reached:
             groups.append([])
             reached = 0.0
         groups[-1].append(row)
-        reached = max(reached, float("inf") if row.end_seconds is None else row.end_seconds)
+        reached = max(reached, end)
     return [sorted(group, key=lambda row: order[id(row)]) for group in groups]
 
 

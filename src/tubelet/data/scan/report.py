@@ -28,6 +28,7 @@ def as_dict(scan: Scan) -> dict[str, Any]:
         "label_conflicts": [_plain(group, scan) for group in found.conflicts],
         "bad_files": [asdict(facts) for facts in found.bad_files],
         "label_problems": list(found.labels),
+        "label_findings": [asdict(finding) for finding in scan.manifest.label_findings],
         "duplicates": [_plain(group, scan) for group in found.duplicates],
         "variable_rate": [asdict(facts) for facts in found.variable_rate],
         "classes_in_train_only": list(found.one_split),
@@ -59,6 +60,7 @@ def as_text(scan: Scan) -> str:
             [f"{facts.path}: {facts.variable_rate}" for facts in found.variable_rate],
         ),
         *_section("warning: classes that are trained and not measured", found.one_split),
+        *_section("warning: labels", [finding.note for finding in scan.manifest.label_findings]),
     ]
     if found.is_clean:
         parts.append("No problems: every file delivers every frame it promises, and no content is in two splits.\n")
@@ -80,6 +82,8 @@ def _plain(group: DuplicateGroup, scan: Scan) -> list[dict[str, Any]]:
             "labels": _labels(row.labels, scan),
             "start_seconds": row.start_seconds,
             "end_seconds": row.end_seconds,
+            "start_frame": row.start_frame,
+            "end_frame": row.end_frame,
         }
         for row in group.rows
     ]
