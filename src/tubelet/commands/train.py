@@ -29,7 +29,8 @@ from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.device import Device, choose_device
 from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
 from tubelet.session.session import Session
-from tubelet.studies.sweep import Values
+from tubelet.studies.folds import FoldSummary, summarize_folds, with_fold, write_folds
+from tubelet.studies.sweep import Repeat, Values
 
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
 
@@ -104,16 +105,20 @@ def main(argv: list[str]) -> int:
     device = own_device(choose_device(options.device))
     with open_processes(device) as processes:
         session = Session(device=device, processes=processes)
-        for seed in range(recipe.seed, recipe.seed + options.seeds):
-            run = folder if options.seeds == 1 else folder / f"seed{seed}"
-            with saying_how_to_go_on(run, argv if options.seeds > 1 else None, options.device):
-                results.append(train_one(dataclasses.replace(recipe, seed=seed), run, session))
+        runs = list(runs_of(recipe, folder, options))
+        for run, of_run in runs:
+            with saying_how_to_go_on(run, argv if len(runs) > 1 else None, options.device):
+                results.append(train_one(of_run, run, session))
     if not processes.is_main:
         return 0
+    folds = summarize_folds([result.evaluation for result in results]) if options.folds else None
+    if folds is not None:
+        write_folds(folder, folds)
     if options.json:
-        print(json.dumps([result.to_dict() for result in results], indent=2))
+        found = [result.to_dict() for result in results]
+        print(json.dumps(found if folds is None else {"runs": found, "folds": folds.to_dict()}, indent=2))
     elif len(results) > 1:
-        print_spread(results)
+        print_spread(results, folds)
     report = write_run_report(
         folder / "report.html",
         [r.folder for r in results],
@@ -124,17 +129,32 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def runs_of(recipe: Recipe, folder: Path, options: Options) -> Iterator[tuple[Path, Recipe]]:
+    """Yield the folder and the recipe of each run: one, or one for each seed or fold in a folder of its own."""
+    if options.folds:
+        for fold in range(1, options.folds + 1):
+            yield folder / f"fold{fold}", with_fold(recipe, fold)
+        return
+    for seed in range(recipe.seed, recipe.seed + options.seeds):
+        yield folder if options.seeds == 1 else folder / f"seed{seed}", dataclasses.replace(recipe, seed=seed)
+
+
 def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
     """Run the sweep of ``--sweep`` in ``folder``."""
     chosen = [*of_options(options), *overrides]
 
     def make(values: Values, seed: int) -> Recipe:
-        return load_recipe(options.recipe or DEFAULT_RECIPE, [*chosen, *values, ("seed", str(seed))])
+        last = ("data.manifest.fold" if options.folds else "seed", str(seed))
+        return load_recipe(options.recipe or DEFAULT_RECIPE, [*chosen, *values, last])
 
-    seeds = range(recipe.seed, recipe.seed + options.seeds)
-    command = shlex.join(["tubelet", "train", *argv])
+    repeat: Repeat = "fold" if options.folds else "seed"
     request = Request(
-        axes=options.sweep, seeds=seeds, folder=folder, device=choose_device(options.device), command=command
+        axes=options.sweep,
+        seeds=range(1, options.folds + 1) if options.folds else range(recipe.seed, recipe.seed + options.seeds),
+        repeat=repeat,
+        folder=folder,
+        device=choose_device(options.device),
+        command=shlex.join(["tubelet", "train", *argv]),
     )
     with saying_how_to_go_on(folder, argv, options.device):
         return sweep(request, recipe, make, as_json=options.json)
@@ -156,6 +176,8 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
     """Return the recipe and the run folder."""
     if options.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, got {options.seeds}")
+    if options.folds and options.seeds > 1:
+        raise ConfigError("--folds and --seeds exclude each other: folds already show the spread; leave one out")
     if options.resume is not None:
         given = (options.recipe, options.data, options.model, options.backbone, options.init, options.freeze)
         columns = options.columns != ColumnOptions()
@@ -164,6 +186,7 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
             or options.strategy
             or overrides
             or options.seeds > 1
+            or options.folds
             or options.sweep
         ):
             raise ConfigError("--resume goes on with a run as its recipe says: give the run folder and nothing else")
@@ -207,11 +230,11 @@ def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
     return overrides, rest
 
 
-def print_spread(results: list[CompletedRun]) -> None:
-    """Print mean and standard deviation over seeds, with the number of runs and of videos."""
+def print_spread(results: list[CompletedRun], folds: FoldSummary | None = None) -> None:
+    """Print mean and standard deviation over seeds or folds, with the number of runs and of videos."""
     table = Table(title=f"{results[0].evaluation.split} split, {results[0].evaluation.views} views")
     titles = [cell.title for cell in results[0].evaluation.cells("seeds")]
-    for heading in ("seed", *titles, "videos", "failed"):
+    for heading in ("seed" if folds is None else "fold", *titles, "videos", "failed"):
         table.add_column(heading, justify="right")
     columns: list[list[float]] = [[] for _ in titles]
     for result in results:
@@ -225,6 +248,9 @@ def print_spread(results: list[CompletedRun]) -> None:
     table.add_section()
     spread = [f"{mean(c):.3f} ± {stdev(c):.3f}" for c in columns]
     table.add_row("mean ± sd", *spread, "", "")
+    if folds is not None:
+        pooled = ["" if f.pooled is None else f"{f.pooled:.3f}" for f in folds.figures.values()]
+        table.add_row("all folds", *pooled, str(folds.num_videos), "")
     table.caption = results[0].evaluation.baseline
     output_console().print(table)
 

@@ -36,6 +36,9 @@ class Options:
     resume: Path | None = None  # run folder to resume, instead of a recipe
     strategy: Strategy | None = None  # of several processes (torchrun): ddp, the model on each; fsdp, in shards
     dry_run: bool = False  # print the plan and what would stop it; train and write nothing
+    group_column: str | None = None  # CSV column of what stays in one split; by default group, patient or subject
+    group_pattern: str | None = None  # reads what stays in one split in file names: {group}_{n}
+    folds: int = 0  # cross-validation: train so many times, each time with another part of the groups as test split
     seeds: int = 1  # train so many times, with seeds from the recipe's seed on, and print mean and spread
     sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # FIELD=VALUE,VALUE,...: try these, choose on validation
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
@@ -65,6 +68,11 @@ def of_options(options: Options) -> list[tuple[str, str]]:
             model, protocol = suggested_recipe(read_source(InitConfig(source=source)))
             chosen.append(("model", json.dumps(model)))
             chosen += [(f"protocol.{name}", json.dumps(value)) for name, value in protocol.items()]
+    for name in ("group_column", "group_pattern"):
+        if value := getattr(options, name):
+            chosen.append((f"data.manifest.{name}", json.dumps(value)))
+    if options.folds:
+        chosen.append(("data.manifest.folds", str(options.folds)))
     if options.strategy:
         chosen.append(("training.strategy", options.strategy))
     if options.freeze:

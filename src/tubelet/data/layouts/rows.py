@@ -45,6 +45,7 @@ class Row:
     entry: str | None = None  # address inside an .npz file or a tar shard
     start_frame: int | None = None  # of a segment in frames, counted from 0
     end_frame: int | None = None  # the first frame after the segment
+    group: str | None = None  # rows of one group (a match, a patient) belong into one split; None means not stated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +59,7 @@ class LayoutRows:
     label_separator: str | None = None  # of the cells of a written manifest with several labels per video
     all_classes_known: bool = False  # the source lists its classes: validation may show one that training does not
     splits_decided: bool = False  # of a written manifest: nothing is split off again
+    grouped_by: str | None = None  # what states the groups of the rows, in words; None means nothing
     layout: str | None = None  # if the reader knows more than the name of the layout says
     missing: tuple[str, ...] = ()  # files that the lists name and that do not exist; they have no row
     notes: list[str] = field(default_factory=list)  # for the user, one line each

@@ -1,8 +1,9 @@
 """Tables with a header: a column ``path`` and one or several label columns.
 
 Optional columns are ``split``; the segment as ``start_seconds``, ``end_seconds`` (or ``start``, ``end``; seconds or
-clock times) or as ``start_frame``, ``end_frame``; ``fps`` of a frame folder; ``entry`` inside an archive. A note names
-all others. Without a label column, columns that hold 0 and 1 alone are classes (``one_hot``).
+clock times) or as ``start_frame``, ``end_frame``; ``fps`` of a frame folder; ``entry`` inside an archive; ``group``,
+``patient`` or ``subject``, the first of which says what belongs into one split. A note names all others. Without a
+label column, columns that hold 0 and 1 alone are classes (``one_hot``).
 
 The separator is a comma, or the one that the file shows: a tab in ``.tsv``, else the one in the header line.
 """
@@ -28,8 +29,9 @@ from tubelet.data.layouts.rows import (
     split_of,
     whole_number,
 )
-from tubelet.errors import DataError
+from tubelet.errors import ConfigError, DataError
 
+GROUP_COLUMNS = ("group", "patient", "subject")
 _TIME_COLUMNS = (("start_seconds", "start"), ("end_seconds", "end"))
 _FRAME_COLUMNS = ("start_frame", "end_frame")
 _USED = frozenset(("split", "fps", "entry", *_FRAME_COLUMNS, *(name for names in _TIME_COLUMNS for name in names)))
@@ -49,13 +51,14 @@ def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
     tables = [list(records(file.path, separator_of(file.path, config.separator), required, hint)) for file in files]
     if not any(tables):
         raise DataError(f"{files[0].path}: no rows below the header; expected one line per video")
-    used = {config.path_column, *config.label_columns, *_USED}
+    group_column = _group_column(tables, config)
+    used = {config.path_column, *config.label_columns, *_USED, *([group_column] if group_column else [])}
     hot = None
     if config.label_columns == ManifestConfig().label_columns:
         hot = one_hot_columns(tables, used, multi_label=config.label_separator is not None)
     notes, rows = [] if hot is None else [hot.note], list[Row]()
     for file, table in zip(files, tables, strict=True):
-        parser = _Parser(config, root, file.split, hot)
+        parser = _Parser(config, root, file.split, hot, group_column)
         parser.check_columns(file.path, table)
         rows += parse_each(file.path, table, parser.row, notes if config.skip_malformed else None)
     notes += _unused_columns(tables, used | set(hot.columns if hot else ()))
@@ -67,7 +70,17 @@ def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
         label_separator=hot.separator if hot else None,
         layout="csv",
         notes=notes,
+        grouped_by=f"column '{group_column}'" if group_column else None,
     )
+
+
+def _group_column(tables: Sequence[Sequence[tuple[int, Record]]], config: ManifestConfig) -> str | None:
+    """The column with the group of each row: the one that the user names, or the first that is called as one."""
+    header = dict.fromkeys(name for table in tables for _, record in table[:1] for name in record)
+    if config.group_column is not None and config.group_column not in header:
+        raise ConfigError(f"no column '{config.group_column}' (group_column); columns present: {', '.join(header)}")
+    names = (name for name in GROUP_COLUMNS if name in header and name not in config.label_columns)
+    return config.group_column or next(names, None)
 
 
 def separator_of(path: Path, given: str | None) -> str:
@@ -93,6 +106,7 @@ class _Parser:
     root: Path
     split: str | None  # of rows that do not name one
     hot: OneHot | None  # what stands in place of label columns
+    group_column: str | None
 
     def check_columns(self, path: Path, table: Sequence[tuple[int, Record]]) -> None:
         """Raise DataError when a label column is missing."""
@@ -126,6 +140,7 @@ class _Parser:
             entry=record.get("entry") or None,
             start_frame=frames[0],
             end_frame=frames[1],
+            group=(record.get(self.group_column) or None) if self.group_column else None,
         )
 
 
@@ -156,6 +171,6 @@ def _unused_columns(tables: Sequence[Sequence[tuple[int, Record]]], used: set[st
     if unused := [name for name in columns if name not in used]:
         notes.append(
             f"not used: {'column' if len(unused) == 1 else 'columns'} {', '.join(unused)}; known are path and label "
-            f"(or those that --path-column and --label-column name), {', '.join(sorted(_USED))}"
+            f"(or those that --path-column and --label-column name), {', '.join(sorted((*_USED, *GROUP_COLUMNS)))}"
         )
     return notes

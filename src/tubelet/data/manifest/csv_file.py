@@ -10,7 +10,8 @@
     path,split,start_seconds,end_seconds,fps,entry,label
     abseiling/0347ZoDXyP0_000095_000105.mp4,train,,,,,abseiling
 
-Behind ``entry`` stand ``start_frame`` and ``end_frame`` where segments are given in frames.
+Behind ``entry`` stand ``start_frame`` and ``end_frame`` where segments are given in frames, and ``group`` where rows
+have one.
 
 The lines that start with # are YAML (read by the safe loader); other programs skip them as comments. Labels are
 names. Splits are final: reading the file splits nothing off.
@@ -36,7 +37,7 @@ from tubelet.files import write_atomically
 
 _FIRST_LINE = "# tubelet manifest 1"
 _COLUMNS = ("path", "split", "start_seconds", "end_seconds", "fps", "entry")
-_ADDED_COLUMNS = ("start_frame", "end_frame")  # behind those, each only where a row uses it
+_ADDED_COLUMNS = ("start_frame", "end_frame", "group")  # behind those, each only where a row uses it
 
 
 def is_manifest_file(path: Path) -> bool:
@@ -55,12 +56,12 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         DataError: a head has the name of a column, or a row has no label.
     """
     heads = tuple(manifest.class_names)
-    if clash := set(heads) & {*_COLUMNS, *_ADDED_COLUMNS}:
+    used = [name for name in _ADDED_COLUMNS if any(getattr(row, name) is not None for row in manifest.samples)]
+    columns = (*_COLUMNS, *used)
+    if clash := set(heads) & set(columns):
         raise DataError(f"{path}: a head is called '{min(clash)}', as a column of the manifest is; rename it")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    used = (name for name in _ADDED_COLUMNS if any(getattr(row, name) is not None for row in manifest.samples))
-    columns = (*_COLUMNS, *used)
     writer.writerow((*columns, *heads))
     for sample in manifest.samples:
         if not manifest.multi_label and (len(sample.labels) != len(heads) or max(sample.labels, default=-1) < 0):
@@ -113,7 +114,7 @@ def read_manifest_file(path: Path, config: ManifestConfig) -> LayoutRows:
     reader = csv.reader(io.StringIO("\n".join(lines[count:])), strict=True)
     try:
         header = next(reader, [])
-        expected = (*_COLUMNS, *(name for name in _ADDED_COLUMNS if name in header), *classes)
+        expected = (*_COLUMNS, *(name for name in _ADDED_COLUMNS if name in header and name not in classes), *classes)
         if tuple(header) != expected:
             raise DataError(f"{path}: has columns {', '.join(header)}; expected {', '.join(expected)}")
         table = [(count + reader.line_num, cells) for cells in reader if cells]
@@ -138,6 +139,7 @@ def read_manifest_file(path: Path, config: ManifestConfig) -> LayoutRows:
         splits_decided=True,
         layout=facts["layout"],
         notes=notes,
+        grouped_by="column 'group'" if "group" in header and "group" not in classes else None,
     )
 
 
@@ -202,6 +204,7 @@ def _row(record: dict[str, str], known: dict[str, frozenset[str]], separator: st
         entry=record["entry"] or None,
         start_frame=frames[0],
         end_frame=frames[1],
+        group=None if "group" in known else record.get("group") or None,
     )
 
 

@@ -21,32 +21,44 @@ from tubelet.data.layouts.webdataset import read_webdataset
 from tubelet.data.manifest.csv_file import is_manifest_file, read_manifest_file, written_fingerprint
 from tubelet.data.manifest.labels import label_findings, labels_of, merged_rows, split_cells
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.near_copies import OnFile
 from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
 from tubelet.data.manifest.same_file import MAX_ROWS, Spellings, copies, spelled_alike
-from tubelet.data.manifest.split import with_all_splits
+from tubelet.data.manifest.split import RecordedSplit, with_all_splits
 from tubelet.data.manifest.whole_videos import with_whole_videos
 from tubelet.errors import ConfigError, DataError, nearest
 
 
-def read_manifest(source: str | Path, config: ManifestConfig | None = None, *, is_checked: bool = True) -> Manifest:
+def read_manifest(
+    source: str | Path,
+    config: ManifestConfig | None = None,
+    *,
+    is_checked: bool = True,
+    recorded: RecordedSplit | None = None,
+    on_file: OnFile = lambda done, total: None,
+) -> Manifest:
     """Read the manifest of a dataset: a written manifest, or any layout of ``tubelet.data.layouts``.
 
     Without ``config.layout``, the source itself shows whether it is a folder, a CSV file, a MedMNIST ``.npz`` file or a
     tar shard. If the data has a training but no validation split, a seeded share of each class of the training rows
-    becomes the validation split; if it has no splits, shares become the validation and the test split. Rows on the
+    becomes the validation split; if it has no splits, shares become the validation and the test split. What belongs
+    together (``groups.units_of``) stays together. Rows on the
     quarantine list are left out afterwards, so that the list moves no other row to another split.
 
     Args:
         source: the dataset.
         config: how it is read.
         is_checked: whether missing files and classes without training rows are errors. The scan sets False.
+        recorded: the split that a run was made with, which is kept where the data state none.
+        on_file: called with the files that were searched for near-copies, and their number.
 
     Raises:
         DataError: the source is unusable, files are missing, rows are malformed, or classes are missing.
         ConfigError: ``config.class_names`` names a head that does not exist.
     """
     source, config = Path(source), config or ManifestConfig()
-    return manifest_of(source, read_rows(source, config), config, is_checked=is_checked)
+    reading = read_rows(source, config)
+    return manifest_of(source, reading, config, is_checked=is_checked, recorded=recorded, on_file=on_file)
 
 
 def read_rows(source: Path, config: ManifestConfig) -> LayoutRows:
@@ -74,7 +86,15 @@ def read_rows(source: Path, config: ManifestConfig) -> LayoutRows:
     )
 
 
-def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is_checked: bool = True) -> Manifest:
+def manifest_of(
+    source: Path,
+    reading: LayoutRows,
+    config: ManifestConfig,
+    *,
+    is_checked: bool = True,
+    recorded: RecordedSplit | None = None,
+    on_file: OnFile = lambda done, total: None,
+) -> Manifest:
     """Make the manifest of the rows of a layout. Arguments and errors are those of ``read_manifest``."""
     heads = tuple(reading.classes)
     if unknown := set(config.class_names) - set(heads):
@@ -96,8 +116,10 @@ def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is
     found = label_findings(rows, names, multi_label=several)
     if not reading.splits_decided:  # a written manifest holds the notes already
         notes += [finding.note for finding in found]
-    if not reading.splits_decided:
-        rows = _split(source, rows, reading.root, config, notes)
+    same = {} if reading.splits_decided else copies(reading.root, [row.path for row in rows])
+    named = [replace(row, path=same.get(row.path, row.path)) for row in rows]  # a file and its copies come into one
+    split, origin = with_all_splits(source, reading, named, config, notes, recorded, on_file)
+    rows = [replace(row, split=of.split, group=of.group) for row, of in zip(rows, split, strict=True)]
     rows = with_whole_videos(rows, notes, multi_label=several) if config.test_whole_video else rows
     rows = _not_quarantined(rows, spellings, config.quarantine, notes)
     if is_checked:
@@ -115,18 +137,11 @@ def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is
         multi_label=several,
         label_findings=tuple(found),
         folder=source.parent if source.is_file() else None,
+        split_origin=origin,
     )
     if is_checked and reading.splits_decided and source.suffix.lower() == ".csv":
         manifest = _compared_with_written(source, manifest, config)
     return manifest
-
-
-def _split(source: Path, rows: list[Row], root: Path, config: ManifestConfig, notes: list[str]) -> list[Row]:
-    """The rows with splits. A file and its copies come into one."""
-    same = copies(root, [row.path for row in rows])
-    named = [replace(row, path=same[row.path]) if row.path in same else row for row in rows]
-    split = with_all_splits(source, named, config, notes)
-    return [replace(row, split=other.split) for row, other in zip(rows, split, strict=True)]
 
 
 def _compared_with_written(source: Path, manifest: Manifest, config: ManifestConfig) -> Manifest:
@@ -190,6 +205,7 @@ def _samples(source: Path, rows: list[Row], names: dict[str, tuple[str, ...]], m
             entry=row.entry,
             start_frame=row.start_frame,
             end_frame=row.end_frame,
+            group=row.group,
         )
         for row in rows
     )

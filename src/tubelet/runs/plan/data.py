@@ -12,6 +12,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.manifest.same_file import check_files
 from tubelet.errors import TubeletError
+from tubelet.runs.data import read_run_data
 from tubelet.runs.folder import read_facts
 from tubelet.runs.plan.parts import DataPlan, Plan
 
@@ -22,7 +23,7 @@ def look_at_data(plan: Plan) -> Manifest | None:
     """Note rows and missing files, and return the manifest if the run could use it."""
     data, manifest = plan.recipe.data, None
     with plan.noting_problems():
-        manifest = read_manifest(data.path, data.manifest)
+        manifest = read_run_data(plan.recipe, plan.folder)
         plan.notes += (*data.notes, *manifest.notes)
     if manifest is None:
         try:
