@@ -26,7 +26,8 @@ _MAX_WEIGHTS = 20_000_000  # R * N: fewer sets of a very large split
 
 def group_weights(groups: Sequence[str], num_samples: int = NUM_SAMPLES, seed: int = SEED) -> Float[np.ndarray, "R N"]:
     """How often each video is in each resampled set. The videos of one group are drawn together."""
-    names, group_of = np.unique(np.asarray(groups), return_inverse=True)
+    names = {name: place for place, name in enumerate(dict.fromkeys(groups))}
+    group_of = np.array([names[group] for group in groups], dtype=np.int64)
     share = np.full(len(names), 1 / len(names))
     drawn = np.random.default_rng(seed).multinomial(len(names), share, size=num_samples)
     return np.asarray(drawn[:, group_of], dtype=np.float64)

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.synthetic import write_motion_set
@@ -100,6 +101,11 @@ class Assets:
         manifests = [self.manifest(dataset, arm) for arm in self.comparison.running]
         counts = {name: [len(manifest.split(name)) for manifest in manifests] for name in ("train", "val", "test")}
         return {name: (min(of), max(of)) for name, of in counts.items()}
+
+    def groups(self, dataset: str) -> dict[TestItem, str]:
+        """What each item of the data that the arms see belongs to."""
+        samples = self.manifest(dataset, next(iter(self.comparison.running))).samples
+        return {item_of(sample): group for sample, group in zip(samples, units_of(samples), strict=True)}
 
     def manifest(self, dataset: str, arm: str) -> Manifest:
         """What an arm reads, wherever the comparison lies by now; read once."""

@@ -146,7 +146,7 @@ def manifest_of(
 
 def _compared_with_written(source: Path, manifest: Manifest, config: ManifestConfig) -> Manifest:
     """The manifest, with a note if the files have changed since its file was written."""
-    asked = config.class_names or config.quarantine or config.test_whole_video
+    asked = config.class_names or config.quarantine or config.test_whole_video or config.folds
     if asked or config.label_columns != ManifestConfig().label_columns:
         return manifest  # the user asked for other rows or classes, so the fingerprints differ anyway
     if (written := written_fingerprint(source)) == manifest.fingerprint:
