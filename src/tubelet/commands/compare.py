@@ -59,7 +59,7 @@ examples:
   tubelet compare tokenizers --data adrenalmnist3d --jobs 2
   tubelet data get medmnist3d/organmnist3d && tubelet compare tokenizers --data organmnist3d adrenalmnist3d
   tubelet compare tokenizers --data downloads/organmnist3d_64.npz --seeds 10 --out runs/organs
-  tubelet compare vivit_variants --data my_clips
+  tubelet compare vivit_variants --data my_clips --folds 5
   tubelet compare my_comparison.yaml --json > result.json"""
 
 

@@ -38,6 +38,11 @@ DATA is a folder (DATA/<class>/*.mp4, or DATA/train/<class>/*.mp4 beside val and
 path and label (and split, start and end or start_frame and end_frame, if you have them; --path-column and
 --label-column name others), or a MedMNIST3D .npz file.
 
+Data without splits is split by groups, so that test does not show what training has seen: a column group, patient or
+subject (or --group-column NAME), a folder below the class (DATA/<class>/match1/clip.mp4), --group-pattern '{group}_{n}'
+for match1_03.mp4, or else near-copies, which are looked for in up to 5,000 clips for up to two minutes. --folds 5 trains
+five times, each time with another fifth of the groups as test split, and says what all say together.
+
 Every field of the recipe can be set behind the others as --GROUP.FIELD VALUE; `tubelet train --fields` lists them.
 A run that was killed goes on with --resume and ends with the same weights, to the bit. SIGTERM and SIGINT (Ctrl-C) end
 it after the step at hand: its state is kept, the exit code is 143 or 130 (128 + the signal), and another signal ends it
@@ -69,6 +74,7 @@ the step. --model.patch_drop_rate 0.25 trains a ViViT on three quarters of the p
 examples:
   tubelet train --data my_clips
   tubelet train --data my_clips --model vivit_s16x2_fe --out runs/first --optim.lr 3e-4
+  tubelet train --data labels.csv --group-column patient --folds 5
   tubelet train adrenalmnist3d/vivit_ti_joint --seeds 3
   tubelet train kinetics400/vivit_b16x2_fe --data k400 --dry-run
   tubelet train --data my_clips --init vit_base_patch16_224.augreg_in21k --optim.layer_decay 0.75

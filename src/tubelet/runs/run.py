@@ -78,8 +78,9 @@ def run_recipe(
             if the run can resume in it.
         Stopped: SIGTERM or SIGINT came. The run resumes from the step after which it ended.
     """
-    manifest = read_run_data(recipe, folder, like, partial(session.advance, text="looking for near-copies"))
-    processes = session.processes
+    processes, on_file = session.processes, partial(session.advance, text="looking for near-copies")
+    # Process 0 goes first, and the others read what it found out about near-copies.
+    manifest = processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))
     processes.check_same(manifest.fingerprint, "data with the fingerprint")
     for note in (*recipe.data.notes, *manifest.notes):
         session.progress.note(note)

@@ -67,6 +67,8 @@ class Options:
     val_fraction: float = 0.15  # share of each class split off for validation where the data has no such split
     test_fraction: float = 0.15  # share of each class split off for test where the data has no split at all
     split_seed: int = 0  # which files are split off
+    group_column: str | None = None  # csv: column of what stays in one split; else group, patient or subject
+    group_pattern: str | None = None  # reads what stays in one split in file names: {group}_{n}
     test_whole_video: bool = False  # outside train a row per video, whole, in place of its annotated segments
     missing: Path | None = None  # text file to write with the name of every missing video
     no_durations: bool = False  # do not open the videos to see how long they are

@@ -85,6 +85,8 @@ def find_near_copies(
             if not is_volume_row(root / row.path, row.entry)
         }.values()
     )
+    if not clips:
+        return NearCopies(groups=(), num_files=0)
     stores = [place / STORE_NAME for place in dict.fromkeys((root, folder)) if place is not None]
     key = _key(clips)
     known = next((found for store in stores if (found := _stored(store, key)) is not None), None)
@@ -108,6 +110,8 @@ def grouped_by_near_copies(rows: list[Row], found: NearCopies, notes: list[str])
 
     Where one group has most of a class, a split by groups could not test that class: files decide, and a note says so.
     """
+    if not found.num_files:
+        return rows, "files"
     if found.not_looked:
         notes.append(f"near-copies were not looked for: {found.not_looked}; `tubelet data scan` does")
         return rows, NOT_LOOKED
