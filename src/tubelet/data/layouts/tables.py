@@ -29,7 +29,7 @@ from tubelet.data.layouts.rows import (
     split_of,
     whole_number,
 )
-from tubelet.errors import ConfigError, DataError
+from tubelet.errors import DataError
 
 GROUP_COLUMNS = ("group", "patient", "subject")
 _TIME_COLUMNS = (("start_seconds", "start"), ("end_seconds", "end"))
@@ -78,7 +78,7 @@ def _group_column(tables: Sequence[Sequence[tuple[int, Record]]], config: Manife
     """The column with the group of each row: the one that the user names, or the first that is called as one."""
     header = dict.fromkeys(name for table in tables for _, record in table[:1] for name in record)
     if config.group_column is not None and config.group_column not in header:
-        raise ConfigError(f"no column '{config.group_column}' (group_column); columns present: {', '.join(header)}")
+        raise DataError(f"no column '{config.group_column}' (group_column); columns present: {', '.join(header)}")
     names = (name for name in GROUP_COLUMNS if name in header and name not in config.label_columns)
     return config.group_column or next(names, None)
 

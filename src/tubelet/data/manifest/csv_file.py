@@ -37,7 +37,8 @@ from tubelet.files import write_atomically
 
 _FIRST_LINE = "# tubelet manifest 1"
 _COLUMNS = ("path", "split", "start_seconds", "end_seconds", "fps", "entry")
-_ADDED_COLUMNS = ("start_frame", "end_frame", "group")  # behind those, each only where a row uses it
+_FRAMES = ("start_frame", "end_frame")
+_ADDED_COLUMNS = (*_FRAMES, "group")  # behind those, each only where a row uses it
 
 
 def is_manifest_file(path: Path) -> bool:
@@ -188,7 +189,7 @@ def _row(record: dict[str, str], known: dict[str, frozenset[str]], separator: st
         seconds_of(record[column]) if record[column] else None for column in ("start_seconds", "end_seconds", "fps")
     )
     check_segment(start, end)
-    frames = [whole_number(text, name) if (text := record.get(name)) else None for name in _ADDED_COLUMNS]
+    frames = [whole_number(text, name) if (text := record.get(name)) else None for name in _FRAMES]
     for head, names in known.items():
         for name in [record[head]] if separator is None else record[head].split(separator):
             may_be_empty = separator is not None or len(known) > 1

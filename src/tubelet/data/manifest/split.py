@@ -226,7 +226,7 @@ class _Units:
     def few_groups(self, *, is_grouped: bool) -> Iterator[str]:
         """Yield a note if a class has few units: what one split shows depends on which of them it holds out."""
         label, units = min(self.classes.items(), key=lambda item: len(item[1]), default=(("", ""), []))
-        if self.classes and len(units) < FEW_GROUPS:
+        if self.classes and len(units) < FEW_GROUPS and (is_grouped or len(units) > 1):
             what = "group" if is_grouped else "file"
             advice = (
                 f"--folds {max(2, len(units))} tests each of them once" if len(units) > 1 else "no split can test it"
