@@ -40,8 +40,8 @@ path and label (and split, start and end or start_frame and end_frame, if you ha
 
 Data without splits is split by groups, so that test does not show what training has seen: a column group, patient or
 subject (or --group-column NAME), a folder below the class (DATA/<class>/match1/clip.mp4), --group-pattern '{group}_{n}'
-for match1_03.mp4, or else near-copies, which are looked for in up to 5,000 clips for up to two minutes. --folds 5 trains
-five times, each time with another fifth of the groups as test split, and says what all say together.
+for match1_03.mp4, or else near-copies, which are looked for in up to 5,000 clips for up to two minutes. --folds 5
+trains five times, each time with another fifth of the groups as test split, and says what all say together.
 
 Every field of the recipe can be set behind the others as --GROUP.FIELD VALUE; `tubelet train --fields` lists them.
 A run that was killed goes on with --resume and ends with the same weights, to the bit. SIGTERM and SIGINT (Ctrl-C) end
