@@ -117,10 +117,10 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 
 def touch(root: Path, *paths: str) -> Path:
-    """Files of any content below ``root``: layouts are read without opening videos."""
+    """Files of different contents below ``root``: layouts are read without opening videos."""
     for path in paths:
         (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(b"any content")
+        (root / path).write_bytes(path.encode())
     return root
 
 

@@ -128,6 +128,65 @@ def test_seeds_train_runs_of_their_own_and_print_mean_and_spread(
     assert (tmp_path / "runs" / "report.html").is_file()
 
 
+def test_folds_test_every_video_once_and_say_what_they_say_together(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "cv", "--data", str(videos), "--folds", "2")
+    out = capsys.readouterr().out
+    scores = [rows_of(tmp_path / "cv" / f"fold{n}" / "evaluation" / "test" / "scores.csv") for n in (1, 2)]
+    tested = [row["path"] for rows in scores for row in rows]
+    assert len(tested) == len(set(tested)) == sum(COUNTS.values())
+    found = json.loads((tmp_path / "cv" / "folds.json").read_text(encoding="utf-8"))
+    shares = [mean(row["label"] == row["predicted"] for row in rows) for rows in scores]
+    top1 = found["metrics"]["top1"]
+    assert top1["folds"] == pytest.approx(shares)
+    assert (top1["mean"], top1["sd"]) == pytest.approx((mean(shares), stdev(shares)))
+    assert top1["pooled"] == pytest.approx(mean(row["label"] == row["predicted"] for rows in scores for row in rows))
+    assert found["metrics"]["auroc"]["pooled"] is None
+    assert f"{mean(shares):.3f} ± {stdev(shares):.3f}" in out
+    assert "all folds" in out
+    page = (tmp_path / "cv" / "report.html").read_text(encoding="utf-8")
+    assert all(f"Split: fold {n} of 2 by files" in page for n in (1, 2))
+
+
+def test_a_sweep_over_folds_chooses_over_all_of_them(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tmp_path / "sweep", "--data", str(videos), "--folds", "2", "--sweep", "optim.lr=0.001,0.01", "--json")
+    found = json.loads(capsys.readouterr().out)
+    assert (found["num_folds"], found["num_runs"]) == (2, 4)
+    assert [len(setting["scores"]) for setting in found["settings"]] == [2, 2]
+    assert found["best_on_test_folds"]["num_videos"] == sum(COUNTS.values())
+    assert {row["fold"] for row in rows_of(tmp_path / "sweep" / "sweep.csv")} == {"1", "2"}
+
+
+def test_folds_and_seeds_exclude_each_other(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = error_of(capsys, "train", "--data", str(videos), "--folds", "3", "--seeds", "2")
+    assert "--folds and --seeds exclude each other" in line
+
+
+def test_a_run_of_a_version_without_groups_goes_on_with_its_split(videos: Path, tmp_path: Path) -> None:
+    """Such a version split by files, read no group column, and recorded no split."""
+    clips = sorted(videos.rglob("*.mp4"))
+    lines = [f"{clip},{clip.parent.name},g{number // 4}" for number, clip in enumerate(clips)]
+    (tmp_path / "data.csv").write_text("\n".join(["path,label,group", *lines]), encoding="utf-8")
+    options = ("--data", str(tmp_path / "data.csv"))
+    train(tmp_path / "run", *options, "--data.manifest.split_by", "files")
+    for name, old in (("run.json", "split"), ("recipe.yaml", "split_by")):
+        file = tmp_path / "run" / name
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if old == "split":
+            del content["split"]
+        else:
+            del content["data"]["manifest"]["split_by"]
+        file.write_text(json.dumps(content), encoding="utf-8")
+    assert cli.main(["train", "--resume", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    train(tmp_path / "new", *options)
+    facts = [json.loads((tmp_path / run / "run.json").read_text(encoding="utf-8")) for run in ("run", "new")]
+    assert facts[0]["data_fingerprint"] != facts[1]["data_fingerprint"]
+    assert facts[1]["split"]["text"].startswith("val and test split off by groups by column 'group'")
+
+
 def test_json_is_all_there_is_on_stdout(videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     train(tmp_path / "run", "--data", str(videos), "--json")
     (result,) = json.loads(capsys.readouterr().out)

@@ -15,6 +15,7 @@ import torch
 
 from in_this_process import InThisProcess, carried_out
 from tiny_comparison import load, made_up_costs
+from tubelet.errors import ConfigError
 from tubelet.report.comparison_report import write_comparison_report
 from tubelet.runs.result import FILE
 from tubelet.session.progress import NoProgress
@@ -22,6 +23,7 @@ from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison
 from tubelet.studies.assets import Assets
 from tubelet.studies.execute import Executed
+from tubelet.studies.items import read_scores
 from tubelet.studies.jobs import TEST, Job, make_job
 from tubelet.studies.results import ComparisonResult, gather
 from tubelet.studies.timing import measure_costs
@@ -101,6 +103,25 @@ def test_finished_runs_are_read_and_not_made_again(finished: Finished) -> None:
     again, workers, _ = carried_out(comparison, out)
     assert workers.made == []
     assert again == executed
+
+
+def test_over_folds_every_item_is_tested_once_and_arms_are_paired_by_fold(tmp_path: Path) -> None:
+    comparison = load(tmp_path, folds=2, num_seeds=2, one_setting=None)
+    executed, _, _ = carried_out(comparison, tmp_path / "out")
+    items = {
+        arm: [read_scores(job.folder / TEST.with_name("scores.csv")).items for job in executed.final if job.arm == arm]
+        for arm in comparison.arms
+    }
+    assert items["tubelets"] == items["averaging"]
+    first, second = items["tubelets"]
+    assert not set(first) & set(second)
+    assert len(first) + len(second) == len(executed.groups["volumes"])
+    result = gather(comparison, executed, made_up_costs(comparison))
+    assert any("Cross-validation" in note for note in result.notes)
+    (protocol,) = result.protocols
+    assert protocol.contrasts[0].item_low is not None
+    with pytest.raises(ConfigError, match="num_seeds must be 3"):
+        load(tmp_path, folds=3)
 
 
 def test_another_content_is_another_run(finished: Finished, tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ import torch
 
 from tubelet.data.manifest.manifest import Sample
 from tubelet.errors import DataError
+from tubelet.evaluation.intervals import group_weights
 from tubelet.evaluation.scores import scores_csv
 from tubelet.protocol import Protocol
 from tubelet.studies.convergence import area_under_curve, steps_to
 from tubelet.studies.items import (
     ItemScores,
-    draw_weights,
     on_common_items,
     read_scores,
     resampled_metric,
@@ -41,7 +41,7 @@ def scores_of(num_items: int, num_classes: int) -> ItemScores:
 @pytest.mark.parametrize("num_classes", [2, 3])
 @pytest.mark.parametrize("metric", ["top1", "auroc"])
 def test_a_resampled_set_has_the_metric_of_the_items_it_repeats(metric: str, num_classes: int) -> None:
-    scores, weights = scores_of(40, num_classes), draw_weights(40, 5)
+    scores, weights = scores_of(40, num_classes), group_weights([str(i) for i in range(40)], 5)
     found = resampled_metric([scores], metric, np.vstack([np.ones(40), weights]))
     for value, row in zip(found, [np.ones(40), *weights], strict=True):
         rows = np.repeat(np.arange(40), row.astype(int))

@@ -59,7 +59,7 @@ examples:
   tubelet compare tokenizers --data adrenalmnist3d --jobs 2
   tubelet data get medmnist3d/organmnist3d && tubelet compare tokenizers --data organmnist3d adrenalmnist3d
   tubelet compare tokenizers --data downloads/organmnist3d_64.npz --seeds 10 --out runs/organs
-  tubelet compare vivit_variants --data my_clips
+  tubelet compare vivit_variants --data my_clips --folds 5
   tubelet compare my_comparison.yaml --json > result.json"""
 
 
@@ -74,6 +74,7 @@ class Options:
     quick: bool = False  # run the small version of the comparison
     full: bool = False  # run the large version of the comparison
     seeds: int | None = None  # final runs of each arm; by default as the comparison says
+    folds: int | None = None  # cross-validation in place of seeds: each final run tests another part of the groups
     jobs: int | None = None  # runs at once; by default one per GPU, or per CPU core
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     out: Path | None = None  # folder of the comparison; by default comparisons/NAME, with --data comparisons/NAME-DATA
@@ -116,6 +117,10 @@ def chosen(options: Options) -> Comparison:
         raise ConfigError("--quick and --full exclude each other")
     size = "quick" if options.quick else "full" if options.full else None
     overrides: list[tuple[str, Any]] = []
+    if options.folds is not None:
+        if options.seeds is not None:
+            raise ConfigError("--folds and --seeds exclude each other: every fold is one final run")
+        overrides += [("folds", options.folds), ("num_seeds", options.folds)]
     if options.seeds is not None:
         overrides.append(("num_seeds", options.seeds))
     assert options.name is not None

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 import tyro
 
 from tubelet.commands import parse
+from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.protocol_options import SamplingOptions, with_views
 from tubelet.data.features.make_dataset import make_dataset
@@ -59,6 +60,7 @@ class Options:
     averaging: Literal["logits", "probs"] | None = None  # what is averaged over views; by default the checkpoint's
     protocol: SamplingOptions = field(default_factory=SamplingOptions)
     mode: Mode = "end_to_end"  # chunked: frames part by part, then the temporal stage once over all of a long clip
+    columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     out: Path | None = None  # folder for metrics.json and scores.csv; by default they are not written
     batch_size: int = 4  # videos read and scored together

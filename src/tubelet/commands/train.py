@@ -14,6 +14,7 @@ from statistics import mean, stdev
 from rich.table import Table
 
 from tubelet.commands import parse
+from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.commands.dry_run import dry_run
 from tubelet.commands.train_options import DEFAULT_RECIPE, Options, of_options, run_name
@@ -28,12 +29,19 @@ from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.device import Device, choose_device
 from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
 from tubelet.session.session import Session
-from tubelet.studies.sweep import Values
+from tubelet.studies.folds import FoldSummary, summarize_folds, with_fold, write_folds
+from tubelet.studies.sweep import Repeat, Values
 
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
 
 DATA is a folder (DATA/<class>/*.mp4, or DATA/train/<class>/*.mp4 beside val and test), a CSV file with the columns
-path and label (and split, start_seconds, end_seconds if you have them), or a MedMNIST3D .npz file.
+path and label (and split, start and end or start_frame and end_frame, if you have them; --path-column and
+--label-column name others), or a MedMNIST3D .npz file.
+
+Data without splits is split by groups, so that test does not show what training has seen: a column group, patient or
+subject (or --group-column NAME), a folder below the class (DATA/<class>/match1/clip.mp4), --group-pattern '{group}_{n}'
+for match1_03.mp4, or else near-copies, which are looked for in up to 5,000 clips for up to two minutes. --folds 5
+trains five times, each time with another fifth of the groups as test split, and says what all say together.
 
 Every field of the recipe can be set behind the others as --GROUP.FIELD VALUE; `tubelet train --fields` lists them.
 A run that was killed goes on with --resume and ends with the same weights, to the bit. SIGTERM and SIGINT (Ctrl-C) end
@@ -66,6 +74,7 @@ the step. --model.patch_drop_rate 0.25 trains a ViViT on three quarters of the p
 examples:
   tubelet train --data my_clips
   tubelet train --data my_clips --model vivit_s16x2_fe --out runs/first --optim.lr 3e-4
+  tubelet train --data labels.csv --group-column patient --folds 5
   tubelet train adrenalmnist3d/vivit_ti_joint --seeds 3
   tubelet train kinetics400/vivit_b16x2_fe --data k400 --dry-run
   tubelet train --data my_clips --init vit_base_patch16_224.augreg_in21k --optim.layer_decay 0.75
@@ -102,16 +111,20 @@ def main(argv: list[str]) -> int:
     device = own_device(choose_device(options.device))
     with open_processes(device) as processes:
         session = Session(device=device, processes=processes)
-        for seed in range(recipe.seed, recipe.seed + options.seeds):
-            run = folder if options.seeds == 1 else folder / f"seed{seed}"
-            with saying_how_to_go_on(run, argv if options.seeds > 1 else None, options.device):
-                results.append(train_one(dataclasses.replace(recipe, seed=seed), run, session))
+        runs = list(runs_of(recipe, folder, options))
+        for run, of_run in runs:
+            with saying_how_to_go_on(run, argv if len(runs) > 1 else None, options.device):
+                results.append(train_one(of_run, run, session))
     if not processes.is_main:
         return 0
+    folds = summarize_folds([result.evaluation for result in results]) if options.folds else None
+    if folds is not None:
+        write_folds(folder, folds)
     if options.json:
-        print(json.dumps([result.to_dict() for result in results], indent=2))
+        found = [result.to_dict() for result in results]
+        print(json.dumps(found if folds is None else {"runs": found, "folds": folds.to_dict()}, indent=2))
     elif len(results) > 1:
-        print_spread(results)
+        print_spread(results, folds)
     report = write_run_report(
         folder / "report.html",
         [r.folder for r in results],
@@ -122,17 +135,32 @@ def main(argv: list[str]) -> int:
     return 0
 
 
+def runs_of(recipe: Recipe, folder: Path, options: Options) -> Iterator[tuple[Path, Recipe]]:
+    """Yield the folder and the recipe of each run: one, or one for each seed or fold in a folder of its own."""
+    if options.folds:
+        for fold in range(1, options.folds + 1):
+            yield folder / f"fold{fold}", with_fold(recipe, fold)
+        return
+    for seed in range(recipe.seed, recipe.seed + options.seeds):
+        yield folder if options.seeds == 1 else folder / f"seed{seed}", dataclasses.replace(recipe, seed=seed)
+
+
 def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
     """Run the sweep of ``--sweep`` in ``folder``."""
     chosen = [*of_options(options), *overrides]
 
     def make(values: Values, seed: int) -> Recipe:
-        return load_recipe(options.recipe or DEFAULT_RECIPE, [*chosen, *values, ("seed", str(seed))])
+        last = ("data.manifest.fold" if options.folds else "seed", str(seed))
+        return load_recipe(options.recipe or DEFAULT_RECIPE, [*chosen, *values, last])
 
-    seeds = range(recipe.seed, recipe.seed + options.seeds)
-    command = shlex.join(["tubelet", "train", *argv])
+    repeat: Repeat = "fold" if options.folds else "seed"
     request = Request(
-        axes=options.sweep, seeds=seeds, folder=folder, device=choose_device(options.device), command=command
+        axes=options.sweep,
+        seeds=range(1, options.folds + 1) if options.folds else range(recipe.seed, recipe.seed + options.seeds),
+        repeat=repeat,
+        folder=folder,
+        device=choose_device(options.device),
+        command=shlex.join(["tubelet", "train", *argv]),
     )
     with saying_how_to_go_on(folder, argv, options.device):
         return sweep(request, recipe, make, as_json=options.json)
@@ -154,13 +182,17 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
     """Return the recipe and the run folder."""
     if options.seeds < 1:
         raise ConfigError(f"--seeds must be at least 1, got {options.seeds}")
+    if options.folds and options.seeds > 1:
+        raise ConfigError("--folds and --seeds exclude each other: folds already show the spread; leave one out")
     if options.resume is not None:
         given = (options.recipe, options.data, options.model, options.backbone, options.init, options.freeze)
+        columns = options.columns != ColumnOptions()
         if (
-            any((*given, options.lora, options.out))
+            any((*given, options.lora, options.out, columns))
             or options.strategy
             or overrides
             or options.seeds > 1
+            or options.folds
             or options.sweep
         ):
             raise ConfigError("--resume goes on with a run as its recipe says: give the run folder and nothing else")
@@ -204,11 +236,11 @@ def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
     return overrides, rest
 
 
-def print_spread(results: list[CompletedRun]) -> None:
-    """Print mean and standard deviation over seeds, with the number of runs and of videos."""
+def print_spread(results: list[CompletedRun], folds: FoldSummary | None = None) -> None:
+    """Print mean and standard deviation over seeds or folds, with the number of runs and of videos."""
     table = Table(title=f"{results[0].evaluation.split} split, {results[0].evaluation.views} views")
     titles = [cell.title for cell in results[0].evaluation.cells("seeds")]
-    for heading in ("seed", *titles, "videos", "failed"):
+    for heading in ("seed" if folds is None else "fold", *titles, "videos", "failed"):
         table.add_column(heading, justify="right")
     columns: list[list[float]] = [[] for _ in titles]
     for result in results:
@@ -222,6 +254,9 @@ def print_spread(results: list[CompletedRun]) -> None:
     table.add_section()
     spread = [f"{mean(c):.3f} ± {stdev(c):.3f}" for c in columns]
     table.add_row("mean ± sd", *spread, "", "")
+    if folds is not None:
+        pooled = ["" if f.pooled is None else f"{f.pooled:.3f}" for f in folds.figures.values()]
+        table.add_row("all folds", *pooled, str(folds.num_videos), "")
     table.caption = results[0].evaluation.baseline
     output_console().print(table)
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from tubelet.commands.backbone_option import check_backbone, model_with
+from tubelet.commands.column_options import ColumnOptions
 from tubelet.errors import ConfigError
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.session.device import Device
@@ -25,6 +26,7 @@ DEFAULT_RECIPE = "folder/default"
 class Options:
     recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
     data: str | None = None  # folder, .csv or .npz file, or feature store; in place of the recipe's data
+    columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     model: str | None = None  # model name (`tubelet models`); in place of the recipe's model
     backbone: str | None = None  # VTN's image network, any name of timm; without --model and recipe, of a VTN
     init: str | None = None  # first weights: timm model, file, checkpoint folder, or owner/name on huggingface.co
@@ -34,6 +36,9 @@ class Options:
     resume: Path | None = None  # run folder to resume, instead of a recipe
     strategy: Strategy | None = None  # of several processes (torchrun): ddp, the model on each; fsdp, in shards
     dry_run: bool = False  # print the plan and what would stop it; train and write nothing
+    group_column: str | None = None  # CSV column of what stays in one split; by default group, patient or subject
+    group_pattern: str | None = None  # reads what stays in one split in file names: {group}_{n}
+    folds: int = 0  # cross-validation: train so many times, each time with another part of the groups as test split
     seeds: int = 1  # train so many times, with seeds from the recipe's seed on, and print mean and spread
     sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # FIELD=VALUE,VALUE,...: try these, choose on validation
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
@@ -46,6 +51,10 @@ def of_options(options: Options) -> list[tuple[str, str]]:
     chosen: list[tuple[str, str]] = []
     if options.data:
         chosen.append(("data.source", json.dumps(str(Path(options.data).resolve()))))
+    if options.columns.path_column:
+        chosen.append(("data.manifest.path_column", json.dumps(options.columns.path_column)))
+    if options.columns.label_column:
+        chosen.append(("data.manifest.label_columns", json.dumps(options.columns.label_column)))
     asked = model_with(options.backbone) if options.backbone and not options.recipe else None
     if model_name := options.model or asked:
         chosen.append(("model", json.dumps({"name": model_name})))
@@ -59,6 +68,11 @@ def of_options(options: Options) -> list[tuple[str, str]]:
             model, protocol = suggested_recipe(read_source(InitConfig(source=source)))
             chosen.append(("model", json.dumps(model)))
             chosen += [(f"protocol.{name}", json.dumps(value)) for name, value in protocol.items()]
+    for name in ("group_column", "group_pattern"):
+        if value := getattr(options, name):
+            chosen.append((f"data.manifest.{name}", json.dumps(value)))
+    if options.folds:
+        chosen.append(("data.manifest.folds", str(options.folds)))
     if options.strategy:
         chosen.append(("training.strategy", options.strategy))
     if options.freeze:

@@ -18,10 +18,12 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
+from tubelet.runs.data import read_run_data
 from tubelet.runs.result import RunResult, carry_out, content_key
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
-from tubelet.studies.sweep import Axis, GridPoint, Make, Sweep, Values, parse_axes, run_sweep
+from tubelet.studies.folds import FoldSummary, summarize_folds
+from tubelet.studies.sweep import Axis, GridPoint, Make, Repeat, Sweep, Values, parse_axes, run_sweep
 from tubelet.tasks.choose import task_of
 
 
@@ -30,7 +32,8 @@ class Request:
     """The options of a sweep."""
 
     axes: tuple[str, ...]  # FIELD=VALUE,VALUE,... each
-    seeds: Sequence[int]
+    seeds: Sequence[int]  # or folds
+    repeat: Repeat
     folder: Path
     device: torch.device
     command: str  # printed again where the sweep stops
@@ -57,28 +60,34 @@ def sweep(request: Request, recipe: Recipe, make: Make, *, as_json: bool) -> int
         )
     tested = [_tested(request, best, make, seed) for seed in request.seeds]
     result = found.to_dict() | {"command": request.command, "best_on_test": [run.to_dict() for run in tested]}
+    folds = summarize_folds([run.evaluation for run in tested]) if request.repeat == "fold" else None
+    if folds is not None:
+        result["best_on_test_folds"] = folds.to_dict()
     write_atomically(request.folder / "sweep.json", json.dumps(result, indent=2) + "\n")
     if as_json:
         print(json.dumps(result, indent=2))
     else:
-        print_sweep(found, tested)
+        print_sweep(found, tested, folds)
     print(f"sweep: {request.folder / 'sweep.csv'}, {request.folder / 'sweep.json'}", file=sys.stderr)
     return 0
 
 
 def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Sweep:
-    fingerprints: dict[str, str] = {}  # of each data that a setting names
+    fingerprints: dict[str, str] = {}  # of each data that a setting or fold names
+    first: dict[str, Path] = {}  # the run whose split the others of the same data take
 
     def train(recipe: Recipe, folder: Path) -> RunResult:
         data = repr((recipe.data.source, recipe.data.manifest))
         if data not in fingerprints:
-            fingerprints[data] = read_manifest(recipe.data.path, recipe.data.manifest).fingerprint
+            first[data] = folder
+            fingerprints[data] = read_run_data(recipe, folder).fingerprint
         with ConsoleProgress(f"{position} {folder.parent.name}/{folder.name}") as progress:
             result = carry_out(
                 recipe,
                 folder,
                 content_key(recipe, fingerprints[data], request.folder),
                 Session(device=request.device, progress=progress),
+                like=first[data],
             )
             progress.note(result.diverged or f"validation {metric} {result.metrics.get(metric)}")
         return result
@@ -89,13 +98,15 @@ def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Swe
         nonlocal position
         position = f"[{min(done + 1, total)}/{total}]"
 
-    return run_sweep(axes, request.seeds, make, train, request.folder, metric=metric, on_run=show)
+    return run_sweep(
+        axes, request.seeds, make, train, request.folder, metric=metric, repeat=request.repeat, on_run=show
+    )
 
 
 def _tested(request: Request, best: GridPoint, make: Make, seed: int) -> CompletedRun:
     """Test a run of the best setting. Its best checkpoint sees the test split only here."""
-    folder = request.folder / best.name / f"seed{seed}"
-    with ConsoleProgress(f"testing {best.name}/seed{seed}") as progress:
+    folder = request.folder / best.name / f"{request.repeat}{seed}"
+    with ConsoleProgress(f"testing {best.name}/{folder.name}") as progress:
         result = run_recipe(make(best.values, seed), folder, Session(device=request.device, progress=progress))
         progress.note(result.evaluation.summary)
     return result
@@ -109,9 +120,9 @@ def _check_folder(folder: Path, axes: Sequence[Axis]) -> None:
         raise ConfigError(f"{folder}: holds a single run, not a sweep over {names}; give another --out")
 
 
-def print_sweep(found: Sweep, tested: Sequence[CompletedRun]) -> None:
+def print_sweep(found: Sweep, tested: Sequence[CompletedRun], folds: FoldSummary | None) -> None:
     """Print a row per setting with the best marked, then its test metrics."""
-    table = Table(title=f"validation {found.metric} of {found.num_seeds} seeds per setting")
+    table = Table(title=f"validation {found.metric} of {found.num_seeds} {found.repeat}s per setting")
     for axis, _ in found.settings[0].values:
         table.add_column(axis, justify="right")
     for heading in (found.metric, "sd", "runs", "diverged", "training"):
@@ -128,7 +139,10 @@ def print_sweep(found: Sweep, tested: Sequence[CompletedRun]) -> None:
     console.print(f"best: {best.name}; its test split, seen by no other setting:", highlight=False, markup=False)
     for run in tested:
         console.print(f"  {run.folder.name}: {run.evaluation.summary}", highlight=False, markup=False, soft_wrap=True)
-    if found.num_seeds == 1:
+    if folds is not None:
+        console.print(f"  over folds: {folds.text}", highlight=False, markup=False, soft_wrap=True)
+        console.print("  It was chosen on rows that other folds test, so that this is slightly optimistic.")
+    elif found.num_seeds == 1:
         console.print("One seed per setting: differences may be chance; --seeds 3 says more.", highlight=False)
     console.print(f"train it again: tubelet train ... {_flags(best.values)}", highlight=False, markup=False)
 

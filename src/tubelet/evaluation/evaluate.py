@@ -16,6 +16,7 @@ from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import DataError, ScoresNotFinite
+from tubelet.evaluation.intervals import group_figures
 from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
 from tubelet.inference.view_averaging import Mode, predict_views
@@ -157,11 +158,11 @@ def evaluate(
             f"{num_wrong} of {len(whole.rows)} videos of split '{split}' have scores that are not finite; the weights "
             "of the model are damaged, or its training diverged"
         )
-    task = task_of(protocol)
+    task, samples = task_of(protocol), tuple(manifest.samples[row] for row in whole.rows)
     return Evaluation(
         task=task,
-        metrics=task.measure(whole.probs, whole.labels, train),
-        samples=tuple(manifest.samples[row] for row in whole.rows),
+        metrics=task.measure(whole.probs, whole.labels, train) | group_figures(task, samples, whole.probs),
+        samples=samples,
         probs=whole.probs,
         failed=tuple(whole.failed.values()),
         views=protocol.views_text,

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tubelet.data.manifest.manifest import Sample
+from tubelet.data.manifest.segments import segment_cells
 from tubelet.tasks.classification import Classification
 
 
@@ -32,6 +33,5 @@ def scores_csv(samples: Sequence[Sample], probs: Float[Tensor, "N K"], task: Cla
     labels = task.label_cells([sample.labels for sample in samples], probs)
     for sample, cells, values in zip(samples, labels, probs.tolist(), strict=True):
         path = sample.path if sample.entry is None else f"{sample.path}:{sample.entry}"
-        bounds = ["" if x is None else x for x in (sample.start_seconds, sample.end_seconds)]
-        writer.writerow([path, *bounds, *cells, *(f"{value:.6g}" for value in values)])
+        writer.writerow([path, *segment_cells(sample), *cells, *(f"{value:.6g}" for value in values)])
     return text.getvalue()

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from tubelet.config import load_yaml
 from tubelet.data.manifest.failure_budget import UNREADABLE
 from tubelet.data.manifest.quarantine import read_quarantine
+from tubelet.data.manifest.recorded_split import KEY
 from tubelet.errors import CheckpointError, DataError, TubeletError
 from tubelet.tasks.choose import task_of_metrics
 from tubelet.tasks.classification import Classification
@@ -47,6 +48,7 @@ class RunFolder:
     provenance: Mapping[str, Any]  # from the checkpoint
     unread: tuple[str, ...] = ()  # training videos that could not be read, one line each
     notes: list[str] = field(default_factory=list)  # what is missing, one line each
+    split_text: str = ""  # how the splits were made; empty if that is not known
 
 
 def read_run(path: Path) -> RunFolder:
@@ -70,6 +72,7 @@ def read_run(path: Path) -> RunFolder:
     record = read_record(checkpoint) if checkpoint else None
     if record is None:
         notes.append("No best/ or last/ checkpoint: parameters, versions and data fingerprint are not known.")
+    provenance = record.provenance if record else {}
     metrics = _read_metrics(evaluations[split]) if split else None
     task = SingleLabel if metrics is None else task_of_metrics(metrics)
     steps = [column.key for column in task.steps]
@@ -88,9 +91,10 @@ def read_run(path: Path) -> RunFolder:
         validation=_read_columns(path / "validation.csv", ("step", *validated), "validation", notes),
         task=task,
         metrics=metrics,
-        provenance=record.provenance if record else {},
+        provenance={name: value for name, value in provenance.items() if name != KEY},
         unread=tuple(line.reason for line in read_quarantine(unread)) if (unread := path / UNREADABLE).exists() else (),
         notes=notes,
+        split_text=provenance.get(KEY, {}).get("text", ""),
     )
 
 

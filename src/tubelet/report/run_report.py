@@ -78,6 +78,7 @@ def write_run_report(
         command=command,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         versions=versions(),
+        splits=list(dict.fromkeys(run.split_text for run in read if run.split_text)),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, html)

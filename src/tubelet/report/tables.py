@@ -88,9 +88,17 @@ def _right_answers(cell: Cell) -> str:
     if cell.head:
         baseline = SingleLabel.entry(SingleLabel.baseline)
         return f"{videos}; {baseline.note(m)} reaches {text_of(m[baseline.key], baseline.unit)}"
-    low, high = numbers.wilson_interval(share, m["num_videos"])
-    interval = f"95{numbers.SPACE}% interval {100 * low:.1f} to {numbers.percent(high)}"
-    return f"{round(share * m['num_videos']):,} of {videos} right; {interval}"
+    right = f"{round(share * m['num_videos']):,} of {videos} right"
+    if "num_groups" not in m:
+        low, high = numbers.wilson_interval(share, m["num_videos"])
+        return f"{right}; {_interval(low, high)}"
+    groups = numbers.count(m["num_groups"], "group")
+    bounds = m["intervals"].get(cell.metric.key)
+    return f"{right}; {f'{_interval(*bounds)} over' if bounds else 'no interval, of'} {groups}"
+
+
+def _interval(low: float, high: float) -> str:
+    return f"95{numbers.SPACE}% interval {100 * low:.1f} to {numbers.percent(high)}"
 
 
 def _videos_facts(m: Mapping[str, Any]) -> Iterator[Fact]:

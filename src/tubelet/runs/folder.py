@@ -21,6 +21,7 @@ import torch
 
 from tubelet import __version__
 from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.recorded_split import KEY, split_facts
 from tubelet.errors import ConfigError, DataError, Stopped, TubeletError
 from tubelet.files import is_leftover, write_atomically
 from tubelet.recipe import Recipe, load_recipe, save_recipe
@@ -109,6 +110,7 @@ def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "data_fingerprint": manifest.fingerprint,
+        KEY: split_facts(manifest),
         "class_counts": {split: _class_counts(manifest.split(split)) for split in manifest.splits},
         "versions": {"python": platform.python_version(), **package_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -80,8 +80,12 @@ def _digest(files: tuple[tuple[Path, int, int], ...]) -> str:
     return whole.hexdigest()
 
 
-def carry_out(recipe: Recipe, folder: Path, key: str, session: Session) -> RunResult:
+def carry_out(recipe: Recipe, folder: Path, key: str, session: Session, like: Path | None = None) -> RunResult:
     """Train in ``folder``, or resume there, or read the result.
+
+    Args:
+        key: what the run is known by (``content_key``).
+        like: the folder of another run, whose split a new run takes. None means its own.
 
     Raises:
         ConfigError: The folder holds a run of another recipe or other data.
@@ -95,7 +99,7 @@ def carry_out(recipe: Recipe, folder: Path, key: str, session: Session) -> RunRe
             )
         return known
     try:
-        completed = run_recipe(recipe, folder, session, final_split="val")
+        completed = run_recipe(recipe, folder, session, final_split="val", like=like)
     except Diverged as error:
         result = RunResult(key=key, diverged=str(error), metrics={}, num_steps=0, train_seconds=0.0)
     else:

@@ -23,11 +23,12 @@ from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.manifest.read import read_manifest
+from tubelet.data.manifest.same_file import check_files
 from tubelet.errors import Diverged, ScoresNotFinite
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
+from tubelet.runs.data import read_run_data
 from tubelet.runs.folder import check_shared, open_folder, read_facts, removed_on_error
 from tubelet.runs.initialization import InitializedModel, first_model
 from tubelet.session.device import keep_freed_memory
@@ -57,7 +58,12 @@ class CompletedRun:
 
 
 def run_recipe(
-    recipe: Recipe, folder: Path, session: Session, *, final_split: Literal["test", "val"] = "test"
+    recipe: Recipe,
+    folder: Path,
+    session: Session,
+    *,
+    final_split: Literal["test", "val"] = "test",
+    like: Path | None = None,
 ) -> CompletedRun:
     """Train by ``recipe`` in ``folder`` (resuming what is there), then evaluate the best checkpoint.
 
@@ -65,14 +71,16 @@ def run_recipe(
         session: listens for signals meanwhile. Of several processes, the first writes.
         final_split: what the best checkpoint is evaluated on in the end, where the data have it. Whoever chooses
             between runs must not see the test split, and passes "val".
+        like: the folder of another run of the same study, whose split a new run takes. None means its own.
 
     Raises:
         TubeletError: Data, recipe or folder cannot be used. Nothing that was there is lost, and a new folder stays only
             if the run can resume in it.
         Stopped: SIGTERM or SIGINT came. The run resumes from the step after which it ended.
     """
-    manifest = read_manifest(recipe.data.path, recipe.data.manifest)
-    processes = session.processes
+    processes, on_file = session.processes, partial(session.advance, text="looking for near-copies")
+    # Process 0 goes first, and the others read what it found out about near-copies.
+    manifest = processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))
     processes.check_same(manifest.fingerprint, "data with the fingerprint")
     for note in (*recipe.data.notes, *manifest.notes):
         session.progress.note(note)
@@ -81,6 +89,8 @@ def run_recipe(
     undo = removed_on_error(folder) if processes.is_main else nullcontext()
     with undo, explaining_storage(folder), session.signals:
         known, has_state = read_facts(folder).get("init"), (folder / STATE).exists()
+        if not read_facts(folder):  # what a run began with, it goes on with
+            processes.on_main(lambda: check_files(manifest))
         # Process 0 goes first, because it may have to download the weights.
         first = processes.main_first(
             lambda: first_model(recipe, manifest, session, provenance=known, has_state=has_state)
@@ -205,7 +215,7 @@ def evaluate_run(recipe: Recipe, folder: Path, out: Path, session: Session, *, n
     Args:
         out: folder for ``metrics.json`` and ``scores.csv``.
     """
-    manifest = read_manifest(recipe.data.path, recipe.data.manifest)
+    manifest = read_run_data(recipe, folder)
     return _evaluate_best(recipe, manifest, folder, out, "test", session, num_temporal_views=num_temporal_views)
 
 

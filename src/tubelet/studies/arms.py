@@ -117,6 +117,7 @@ class Comparison:
     starts: dict[str, TrainedArm] = field(default_factory=dict)  # models that it trains first, for ``start:NAME``
     published: tuple[str, ...] = ()  # sources of ``published.csv`` whose rows stand beside the result
     notes: tuple[str, ...] = ()  # what a reader of the result must know, one paragraph each
+    folds: int = config.added(0)  # cross-validation: final run s tests fold s, num_seeds of them; 0 means one split
 
     def __post_init__(self) -> None:
         if len(self.arms) < 2 or not self.datasets:
@@ -129,6 +130,8 @@ class Comparison:
             raise ConfigError("a contrast needs two different arms")
         if self.num_seeds < 1:
             raise ConfigError(f"num_seeds must be at least 1, got {self.num_seeds}")
+        if self.folds not in (0, self.num_seeds):
+            raise ConfigError(f"folds: each is one final run, so num_seeds must be {self.folds}, got {self.num_seeds}")
         known = kept_metrics()
         for metric in (self.metric, *(of.metric for of in self.datasets.values())):
             if metric is not None and metric not in known:
@@ -173,7 +176,10 @@ class Comparison:
         Raises:
             ConfigError: a field that no recipe has, or a value that does not fit.
         """
-        return self._recipe(f"arm '{arm}'", dataset, self.arms[arm], {**setting, "seed": seed})
+        last = {**setting, "seed": seed}
+        if self.folds:  # tuning seeds go through the folds too
+            last |= {"data.manifest.folds": self.folds, "data.manifest.fold": seed % self.folds + 1}
+        return self._recipe(f"arm '{arm}'", dataset, self.arms[arm], last)
 
     def start_recipe(self, dataset: str, start: str) -> Recipe:
         """The recipe of a model that arms start from. Raises ConfigError as ``recipe``."""

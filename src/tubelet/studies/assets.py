@@ -15,11 +15,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.manifest.read import read_manifest
 from tubelet.data.synthetic import write_motion_set
 from tubelet.errors import ConfigError, DataError
 from tubelet.recipe import Recipe
+from tubelet.runs.data import read_run_data, run_on_same_data
 from tubelet.runs.result import content_key
 from tubelet.studies.arms import FIRST_SEED, GENERATED, START, Comparison, Generated
 from tubelet.studies.items import COMPARED, TestItem, item_of
@@ -42,6 +43,7 @@ class Assets:
         self.comparison, self.out = comparison, out.absolute()
         self._starts: dict[tuple[str, str], tuple[Path, str]] = {}
         self._manifests: dict[tuple[str, str], Manifest] = {}
+        self._likes: dict[tuple[str, str], Path | None] = {}
 
     def generate(self, progress: Callable[[str, int, int], None] = lambda name, done, total: None) -> None:
         """Write the clips that are missing. ``progress`` gets the set, the clips done and their number."""
@@ -101,6 +103,11 @@ class Assets:
         counts = {name: [len(manifest.split(name)) for manifest in manifests] for name in ("train", "val", "test")}
         return {name: (min(of), max(of)) for name, of in counts.items()}
 
+    def groups(self, dataset: str) -> dict[TestItem, str]:
+        """What each item of the data that the arms see belongs to."""
+        samples = self.manifest(dataset, next(iter(self.comparison.running))).samples
+        return {item_of(sample): group for sample, group in zip(samples, units_of(samples), strict=True)}
+
     def manifest(self, dataset: str, arm: str) -> Manifest:
         """What an arm reads, wherever the comparison lies by now; read once."""
         return self._manifest_of(self._recipe(dataset, arm))
@@ -117,8 +124,14 @@ class Assets:
         data = self._with_data(recipe).data
         asked = str(data.source), str(data.manifest)
         if asked not in self._manifests:
-            self._manifests[asked] = read_manifest(data.path, data.manifest)
+            placed = dataclasses.replace(recipe, data=data)
+            self._likes[asked] = run_on_same_data(self.out / "runs", placed)
+            self._manifests[asked] = read_run_data(placed, None, self._likes[asked])
         return self._manifests[asked]
+
+    def like(self, recipe: Recipe) -> Path | None:
+        """The run whose split a new run of a placed recipe takes. None means its own."""
+        return self._likes[str(recipe.data.source), str(recipe.data.manifest)]
 
     def needed_starts(self, dataset: str) -> list[str]:
         """The models that arms of this session start from."""

@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from tubelet.errors import ConfigError, Diverged
 from tubelet.runs.result import RunResult
 from tubelet.session.session import Session
 from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
 from tubelet.studies.assets import Assets
-from tubelet.studies.items import COMPARED
+from tubelet.studies.items import COMPARED, TestItem
 from tubelet.studies.jobs import Job, make_job, start_job
 from tubelet.studies.tuning import Choice, Setting, TuningGrid, choose, extended, settings_of
 from tubelet.studies.workers import Shares, Workers
@@ -34,6 +34,7 @@ class Executed:
     final: tuple[Job, ...]  # at the best setting of each arm
     one_setting: tuple[Job, ...]  # at the setting that is the same for all
     starts: tuple[Job, ...] = ()  # the models that arms start from
+    groups: dict[str, dict[TestItem, str]] = field(default_factory=dict)  # of each dataset: what is drawn together
 
 
 def execute(assets: Assets, workers: Workers, session: Session) -> Executed:
@@ -71,6 +72,7 @@ class _Execution:
             final=tuple(final),
             one_setting=tuple(at_one),
             starts=tuple(starts),
+            groups={name: self.assets.groups(name) for name in self.comparison.datasets},
         )
 
     def prepare(self) -> list[Job]:

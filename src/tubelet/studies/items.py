@@ -1,7 +1,8 @@
 """Resampled test sets: how much a difference depends on which items happen to be in the test split.
 
-The bootstrap draws test items with replacement (Efron 1979), the same ones for both arms, and takes the metric of every
-run on them. Resampled sets are weights: how often each item was drawn.
+The bootstrap draws test items with replacement (Efron 1979), groups of them as a whole, the same ones for both arms,
+and takes the metric of every run on them. Resampled sets are weights: how often each item was drawn
+(``tubelet.evaluation.intervals``).
 
     N  test items   K  classes   R  resampled sets   S  seeds
 """
@@ -20,6 +21,7 @@ from jaxtyping import Float, Int
 
 from tubelet.data.manifest.manifest import Sample
 from tubelet.data.manifest.quarantine import row_path
+from tubelet.data.manifest.segments import segment_cells
 from tubelet.errors import DataError
 from tubelet.tasks.class_scores import class_scores
 from tubelet.tasks.metric import Metric, Place
@@ -27,8 +29,6 @@ from tubelet.tasks.single_label import SingleLabel
 
 COMPARED = SingleLabel  # the task that arms are compared on
 PLACES: tuple[Place, ...] = ("comparison", "study")  # whose metrics are kept of each run
-NUM_SAMPLES = 2000  # resampled test sets
-SEED = 20_240_607  # of the draws, the same for every comparison
 
 
 TestItem = tuple[str, str, str]  # what it is called, and start and end of a segment
@@ -67,8 +67,7 @@ def read_scores(file: Path) -> ItemScores:
 
 def item_of(row: Sample) -> TestItem:
     """What a row of a manifest is known by, as ``read_scores`` knows it."""
-    start, end = ("" if x is None else str(x) for x in (row.start_seconds, row.end_seconds))
-    return _called(row_path(row)), start, end
+    return _called(row_path(row)), *segment_cells(row)
 
 
 def _called(path: str) -> str:
@@ -92,12 +91,6 @@ def _of_items(run: ItemScores, kept: set[TestItem]) -> ItemScores:
     rows = [row for row, item in enumerate(run.items) if item in kept]
     names, items = tuple(run.names[row] for row in rows), tuple(run.items[row] for row in rows)
     return ItemScores(names=names, items=items, classes=run.classes, labels=run.labels[rows], probs=run.probs[rows])
-
-
-def draw_weights(num_items: int, num_samples: int = NUM_SAMPLES) -> Float[np.ndarray, "R N"]:
-    """How often each item is in each resampled set."""
-    rng = np.random.default_rng(SEED)
-    return rng.multinomial(num_items, np.full(num_items, 1 / num_items), size=num_samples).astype(np.float64)
 
 
 def kept_metrics() -> dict[str, Metric]:

@@ -8,7 +8,7 @@ of an arm lie under its name, which is what TensorBoard shows: ``tensorboard --l
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tubelet.recipe import Recipe
@@ -38,6 +38,7 @@ class Job:
     key: str
     is_tested: bool  # the test split is evaluated, once, when it is trained
     test_views: tuple[int, ...] = ()  # then also with these numbers of temporal views
+    like: Path | None = field(default=None, compare=False)  # the run whose split it takes; None means its own
 
     @property
     def name(self) -> str:
@@ -85,6 +86,7 @@ def make_job(
         key=placed.key,
         is_tested=is_tested,
         test_views=comparison.test_views if is_tested else (),
+        like=assets.like(placed.recipe),
     )
 
 
@@ -100,4 +102,5 @@ def start_job(assets: Assets, dataset: str, name: str) -> Job:
         folder=folder,
         key=placed.key,
         is_tested=False,
+        like=assets.like(placed.recipe),
     )

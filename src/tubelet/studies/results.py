@@ -25,14 +25,12 @@ from tubelet.studies.convergence import area_under_curve, steps_to
 from tubelet.studies.execute import Executed
 from tubelet.studies.items import (
     COMPARED,
+    TestItem,
     difference_name,
-    draw_weights,
     kept_metrics,
-    on_common_items,
-    read_scores,
-    resampled_metric,
 )
 from tubelet.studies.jobs import TEST, Job, views_file
+from tubelet.studies.paired_items import paired_items
 from tubelet.studies.statistics import Contrast, Interval, Pair, contrast, interval_of, sentence
 from tubelet.studies.timing import Cost
 from tubelet.studies.tuning import Choice, text_of
@@ -140,7 +138,8 @@ def gather(comparison: Comparison, executed: Executed, costs: Mapping[str, Mappi
     protocols = []
     for name, jobs in (("tuned", executed.final), ("one setting", executed.one_setting)):
         for dataset in comparison.datasets if jobs else ():
-            protocols.append(_protocol(comparison, name, dataset, [job for job in jobs if job.dataset == dataset]))
+            of_dataset = [job for job in jobs if job.dataset == dataset]
+            protocols.append(_protocol(comparison, name, dataset, of_dataset, executed.groups[dataset]))
     tuning = [choice for of_dataset in executed.choices.values() for choice in of_dataset.values()]
     # A run that both protocols share has one folder.
     final = {run.folder: run for p in protocols for arm in p.arms for run in arm.runs}
@@ -158,18 +157,31 @@ def gather(comparison: Comparison, executed: Executed, costs: Mapping[str, Mappi
         protocols=tuple(protocols),
         costs={dataset: dict(of) for dataset, of in costs.items()},
         num_diverged=sum(c.num_diverged for c in tuning) + sum(run.diverged is not None for run in final.values()),
-        notes=comparison.notes,
+        notes=(*comparison.notes, *_fold_notes(comparison)),
     )
 
 
-def _protocol(comparison: Comparison, name: str, dataset: str, jobs: Sequence[Job]) -> ProtocolResult:
+def _fold_notes(comparison: Comparison) -> list[str]:
+    if not comparison.folds:
+        return []
+    return [
+        f"Cross-validation: run s of each arm is trained without fold s of {comparison.folds} and tested on it, so "
+        "that every item is tested once, and seeds stand for folds. Settings were chosen on rows of other folds, "
+        "for all arms alike, which makes their figures slightly optimistic."
+    ]
+
+
+def _protocol(
+    comparison: Comparison, name: str, dataset: str, jobs: Sequence[Job], groups: Mapping[TestItem, str]
+) -> ProtocolResult:
     by_arm: dict[str, list[Job]] = {}
     for job in jobs:
         by_arm.setdefault(job.arm, []).append(job)
     metric = comparison.metric_on(dataset)
     arms = {arm: _arm(comparison, arm, of_arm) for arm, of_arm in by_arm.items()}
     judged = [(a, b) for a, b in comparison.judged if a in arms and b in arms]
-    pairs = [_pair(metric, by_arm, arms[a], arms[b]) for a, b in judged]
+    folded = comparison.folds > 0
+    pairs = [_pair(metric, by_arm, (arms[a], arms[b]), groups, is_folded=folded) for a, b in judged]
     found = contrast(pairs)
     return ProtocolResult(
         dataset=dataset,
@@ -245,27 +257,29 @@ def _run(job: Job, metric: str) -> FinalRun:
     )
 
 
-def _pair(metric: str, jobs: Mapping[str, Sequence[Job]], first: ArmResult, second: ArmResult) -> Pair:
+def _pair(
+    metric: str,
+    jobs: Mapping[str, Sequence[Job]],
+    arms: tuple[ArmResult, ArmResult],
+    groups: Mapping[TestItem, str],
+    *,
+    is_folded: bool,
+) -> Pair:
     """Seeds at which neither arm diverged, on the test items that all of their runs scored.
 
     Of a metric that is better when lower, values and differences have the other sign: larger is better for a pair.
     """
     sign = -1 if COMPARED.decisive(metric).is_lower_better else 1
-    arms = (first, second)
+    first, second = arms
     seeds = {r.seed for r in first.runs if r.diverged is None} & {r.seed for r in second.runs if r.diverged is None}
     values = [np.array([run.test[metric] for run in arm.runs if run.seed in seeds], dtype=np.float64) for arm in arms]
     differences = None
     if seeds:
-        kept = [job for arm in arms for job in jobs[arm.arm] if job.seed in seeds]
-        found = [read_scores(job.folder / TEST.with_name("scores.csv")) for job in kept]
-        scores = on_common_items(found)
-        weights = draw_weights(len(scores[0].labels))
-        halves = scores[: len(seeds)], scores[len(seeds) :]
-        resampled = [resampled_metric(of_arm, metric, weights) for of_arm in halves]
-        differences = resampled[0] - resampled[1]  # R S
-        differences = differences[~np.isnan(differences).any(axis=1)]  # sets that lack a class
-        if any(len(one.labels) < len(other.labels) for one, other in zip(scores, found, strict=True)):
-            values = [resampled_metric(of_arm, metric, np.ones((1, weights.shape[1])))[0] for of_arm in halves]
+        file = TEST.with_name("scores.csv")
+        of_first, of_second = ([job.folder / file for job in jobs[arm.arm] if job.seed in seeds] for arm in arms)
+        items = paired_items(metric, (of_first, of_second), groups, is_folded=is_folded)
+        differences = items.differences
+        values = values if items.values is None else list(items.values)
     return Pair(
         first=first.arm,
         second=second.arm,

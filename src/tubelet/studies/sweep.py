@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 from tubelet.errors import ConfigError
 from tubelet.files import write_atomically
@@ -27,6 +27,7 @@ from tubelet.tasks.choose import ranked_metric, study_columns
 Values = tuple[tuple[str, str], ...]  # (recipe field, text of its value) of each axis
 Make = Callable[[Values, int], Recipe]  # the recipe of a setting and a seed
 CarryOut = Callable[[Recipe, Path], RunResult]
+Repeat = Literal["seed", "fold"]  # what the runs of one setting differ in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +43,7 @@ class GridPoint:
     """One point of the grid and what became of its runs."""
 
     values: Values
-    results: dict[int, RunResult] = field(default_factory=dict)  # by seed
+    results: dict[int, RunResult] = field(default_factory=dict)  # by seed or fold
 
     @property
     def name(self) -> str:
@@ -65,7 +66,8 @@ class Sweep:
 
     settings: tuple[GridPoint, ...]
     metric: str  # of the validation split, decides
-    num_seeds: int
+    num_seeds: int  # or folds
+    repeat: Repeat = "seed"
 
     @property
     def best(self) -> GridPoint | None:
@@ -80,7 +82,7 @@ class Sweep:
         return {
             "metric": self.metric,
             "split": "val",
-            "num_seeds": self.num_seeds,
+            f"num_{self.repeat}s": self.num_seeds,
             "num_runs": sum(len(setting.results) for setting in self.settings),
             "num_diverged": sum(setting.num_diverged for setting in self.settings),
             "best": None if best is None else dict(best.values),
@@ -130,6 +132,7 @@ def run_sweep(
     folder: Path,
     *,
     metric: str,
+    repeat: Repeat = "seed",
     on_run: Callable[[int, int], None] = lambda done, total: None,
 ) -> Sweep:
     """Run the grid in ``folder``, one folder per setting and seed in it, or go on with it.
@@ -137,7 +140,9 @@ def run_sweep(
     ``sweep.csv`` (a row per run) and ``sweep.json`` are written after every run.
 
     Args:
-        make: the recipe of a setting and a seed; all are made before anything runs: a wrong value costs nothing.
+        seeds: of the runs of each setting, or their folds.
+        make: the recipe of a setting and a seed (or fold); all are made before anything runs: a wrong value
+            costs nothing.
         carry_out: trains a recipe in a folder, or reads what became of it.
         on_run: called with the number of runs done and of all.
 
@@ -147,10 +152,10 @@ def run_sweep(
     grid = itertools.product(*([(axis.field, value) for value in axis.values] for axis in axes))
     settings = tuple(GridPoint(values=values) for values in grid)
     recipes = [(seed, setting, make(setting.values, seed)) for seed in seeds for setting in settings]
-    sweep = Sweep(settings=settings, metric=metric, num_seeds=len(seeds))
+    sweep = Sweep(settings=settings, metric=metric, num_seeds=len(seeds), repeat=repeat)
     for done, (seed, setting, recipe) in enumerate(recipes):
         on_run(done, len(recipes))
-        result = carry_out(recipe, folder / setting.name / f"seed{seed}")
+        result = carry_out(recipe, folder / setting.name / f"{repeat}{seed}")
         if result.diverged is None and not math.isfinite(result.metrics.get(metric) or math.nan):
             _check_metric(result, metric)
         setting.results[seed] = result
@@ -173,12 +178,12 @@ def _table(sweep: Sweep) -> str:
     fields = [key for key, _ in sweep.settings[0].values]
     present = {name for setting in sweep.settings for o in setting.results.values() for name in o.metrics}
     shown = [name for name in study_columns() if name in present]
-    writer.writerow([*fields, "seed", "outcome", *shown, "num_steps", "train_seconds", "folder"])
+    writer.writerow([*fields, sweep.repeat, "outcome", *shown, "num_steps", "train_seconds", "folder"])
     for setting in sweep.settings:
         for seed, result in sorted(setting.results.items()):
             end = "finished" if result.diverged is None else "diverged"
             cells = [result.metrics.get(name) for name in shown]
-            run = f"{setting.name}/seed{seed}"
+            run = f"{setting.name}/{sweep.repeat}{seed}"
             row = [*(value for _, value in setting.values), seed, end, *("" if c is None else c for c in cells)]
             writer.writerow([*row, result.num_steps, result.train_seconds, run])
     return text.getvalue()

@@ -149,7 +149,7 @@ def _listen(connection: Connection, jobs: queue.SimpleQueue[Job]) -> None:
 def make_run(job: Job, session: Session) -> RunResult:
     """Train, or go on, or read what became of it; then the test split, where that is still to be done."""
     _settle(job)
-    result = carry_out(job.recipe, job.folder, job.key, session)
+    result = carry_out(job.recipe, job.folder, job.key, session, job.like)
     _evaluate(job, session)
     return result
 

@@ -104,6 +104,59 @@ def test_a_row_may_lack_the_label_of_one_head(tmp_path: Path) -> None:
     assert manifest.class_counts("verb") == {"cut": 1, "wash": 2}
 
 
+def found(root: Path, labels: list[str], **options: object) -> list[tuple[str, dict[str, int]]]:
+    touch(root, *(f"{i}.mp4" for i in range(len(labels))))
+    file = write_csv(root / "labels.csv", [["path", "label"], *([f"{i}.mp4", cell] for i, cell in enumerate(labels))])
+    manifest = read_manifest(file, ManifestConfig(val_fraction=0.0, test_fraction=0.0, **options))  # type: ignore[arg-type]
+    assert [finding.note for finding in manifest.label_findings] == [n for n in manifest.notes if "label" in n]
+    return [(finding.kind, finding.counts) for finding in manifest.label_findings]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("red", "Red"),
+        ("stra\u00dfe", "STRASSE"),
+        ("caf\u00e9", "cafe\u0301"),
+        ("7", "007"),
+        ("take_01", "take_1"),
+        ("a b", "a  b"),
+    ],
+)
+def test_classes_that_are_probably_one_are_counted(tmp_path: Path, one: str, other: str) -> None:
+    assert found(tmp_path, [one, other, "other", one]) == [("alike", {one: 2, other: 1})]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("red", "rad"), ("0.5", "0.05"), ("10", "100"), ("resume", "r\u00e9sum\u00e9")]
+)
+def test_classes_that_differ_otherwise_are_not(tmp_path: Path, one: str, other: str) -> None:
+    assert found(tmp_path, [one, other]) == []
+
+
+@pytest.mark.parametrize("cell", ["nan", "None", "NULL", "N/A", "<NA>"])
+def test_classes_that_look_like_empty_cells_are_counted(tmp_path: Path, cell: str) -> None:
+    assert found(tmp_path, ["a", cell, "b", cell]) == [("like_empty", {cell: 2})]
+
+
+def test_rows_without_a_label_are_counted(tmp_path: Path) -> None:
+    assert found(tmp_path, ["a|b", "", "b", ""], label_separator="|") == [("empty", {"": 2})]
+
+
+def test_rows_of_one_segment_become_one_with_all_its_labels(tmp_path: Path) -> None:
+    touch(tmp_path, "0.mp4", "1.mp4")
+    rows = [["0.mp4", "a", 0, 5], ["1.mp4", "b", 0, 5], ["./0.mp4", "c", 0, 5], ["0.mp4", "b", 5, 9]]
+    file = write_csv(tmp_path / "labels.csv", [["path", "label", "start", "end"], *rows])
+    config = ManifestConfig(label_separator="|", val_fraction=0.0, test_fraction=0.0)
+    manifest = read_manifest(file, config)
+    assert [(row.path, row.labels, row.start_seconds) for row in manifest.samples] == [
+        ("0.mp4", (0, 2), 0.0),
+        ("1.mp4", (1,), 0.0),
+        ("0.mp4", (1,), 5.0),
+    ]
+    assert "4 rows are 3 segments, each with the labels of all its rows" in manifest.notes
+
+
 # Into batches
 
 

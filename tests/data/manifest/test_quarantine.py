@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from support import assert_one_line, touch
 from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.failure_budget import FailureBudget
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 
@@ -47,6 +49,18 @@ def test_a_file_on_the_list_may_be_gone(tmp_path: Path) -> None:
     list_ = tmp_path / "q.csv"
     list_.write_text("path\n4.mp4\n")
     assert len(read_manifest(table, ManifestConfig(val_fraction=0.0, quarantine=list_))) == 4
+
+
+@pytest.mark.parametrize("columns", ["start,end", "start_frame,end_frame"])
+def test_the_list_of_unreadable_segments_leaves_the_rest_of_their_film_in(tmp_path: Path, columns: str) -> None:
+    touch(tmp_path, "film.mp4", "b.mp4")
+    table = tmp_path / "rows.csv"
+    table.write_text(f"path,label,{columns}\n" + "".join(f"film.mp4,{'ab'[i % 2]},{i},{i + 1}\n" for i in range(6)))
+    config = ManifestConfig(val_fraction=0.0, test_fraction=0.0)
+    manifest = read_manifest(table, config)
+    FailureBudget(manifest, 1.0, "videos", file=tmp_path / "unreadable.csv").add({1: "broken", 4: "broken"})
+    kept = read_manifest(table, dataclasses.replace(config, quarantine=tmp_path / "unreadable.csv"))
+    assert kept.samples == tuple(row for i, row in enumerate(manifest.samples) if i not in (1, 4))
 
 
 @pytest.mark.parametrize(

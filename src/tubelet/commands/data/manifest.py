@@ -56,6 +56,8 @@ class Options:
     annotations: tuple[str, ...] = ()  # annotation files, FILE or SPLIT=FILE
     label_columns: tuple[str, ...] = ("label",)  # csv and webdataset: columns or keys with labels, one per head
     label_separator: str | None = None  # several labels per video: what joins them in one cell, as | in walk|talk
+    label_column: tuple[str, ...] = ()  # the same as --label-columns
+    path_column: str = "path"  # csv: column with the file of each row
     separator: str | None = None  # csv and list: between the cells; by default by the file's ending and first line
     class_file: Path | None = None  # csv, list and webdataset: class names, one per line in logit order
     frame_fps: float | None = None  # frames per second of frame folders, where the dataset does not say it
@@ -65,6 +67,8 @@ class Options:
     val_fraction: float = 0.15  # share of each class split off for validation where the data has no such split
     test_fraction: float = 0.15  # share of each class split off for test where the data has no split at all
     split_seed: int = 0  # which files are split off
+    group_column: str | None = None  # csv: column of what stays in one split; else group, patient or subject
+    group_pattern: str | None = None  # reads what stays in one split in file names: {group}_{n}
     test_whole_video: bool = False  # outside train a row per video, whole, in place of its annotated segments
     missing: Path | None = None  # text file to write with the name of every missing video
     no_durations: bool = False  # do not open the videos to see how long they are
@@ -101,6 +105,8 @@ def _config(options: Options) -> ManifestConfig:
     """Return the options that a manifest configuration has too."""
     shared = {f.name for f in dataclasses.fields(ManifestConfig)} & {f.name for f in dataclasses.fields(Options)}
     fields: dict[str, Any] = {name: getattr(options, name) for name in shared - {"root"}}
+    if options.label_column:
+        fields["label_columns"] = options.label_column
     return ManifestConfig(**fields)
 
 
@@ -128,6 +134,7 @@ def _report(manifest: Manifest, durations: Durations | None, num_missing: int) -
             head: {name: part.class_counts(head) for name, part in splits.items()} for head in manifest.class_names
         },
         "durations": None if durations is None else dataclasses.asdict(durations),
+        "label_findings": [dataclasses.asdict(finding) for finding in manifest.label_findings],
         "notes": list(manifest.notes),
     }
 

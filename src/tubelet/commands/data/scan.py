@@ -11,8 +11,10 @@ from typing import Annotated
 import tyro
 
 from tubelet.commands import parse
+from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import ConsoleProgress
 from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.near_copies import NOT_LOOKED
 from tubelet.data.manifest.quarantine import write_quarantine
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.scan.report import as_dict, as_text
@@ -23,10 +25,11 @@ DESCRIPTION = """Decode every file of a dataset once and report what is wrong wi
 
 DATA is what `tubelet train` takes: a folder of class folders, a CSV file or a MedMNIST3D .npz file.
 
-Problems (exit code 1): the same content in two splits, however the file is named or wrapped; the same content under
-two labels; files that are missing, unreadable, cut short or damaged, that deliver fewer frames than they promise, or
-whose decoder hangs or crashes; classes that are tested and never trained. Warnings (exit code 0): a variable frame
-rate; the same content twice in one split; classes that no test measures.
+Problems (exit code 1): the same content in two splits, however the file is named or wrapped, or near-copies of it (the
+same footage mirrored, brighter, re-encoded, or cut elsewhere); the same content under two labels; files that are
+missing, unreadable, cut short or damaged, that deliver fewer frames than they promise, or whose decoder hangs or
+crashes; classes that are tested and never trained. Warnings (exit code 0): a variable frame rate; the same content
+twice in one split; classes that no test measures.
 
 OUT gets report.txt, report.json and quarantine.csv, the list of rows to leave out, which you may edit and which
 training and evaluation honour. The results of each file are kept there: an interrupted scan goes on where it was, and
@@ -42,6 +45,7 @@ examples:
 class Options:
     data: Annotated[str, tyro.conf.Positional]  # folder, .csv or .npz file
     out: Path | None = None  # folder for the report, the quarantine list and the results; by default runs/scan-NAME
+    columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     scan: Annotated[ScanConfig, tyro.conf.arg(name="")] = field(default_factory=ScanConfig)
     json: bool = False  # print report.json on stdout instead of the text
@@ -49,12 +53,14 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "data scan", DESCRIPTION)
-    manifest = read_manifest(options.data, options.manifest, is_checked=False)
+    manifest = read_manifest(options.data, options.columns.applied_to(options.manifest), is_checked=False)
     out = options.out or Path("runs") / f"scan-{Path(options.data).resolve().stem}"
     with ConsoleProgress("scan") as progress:
         for note in manifest.notes:
             progress.note(note)
         result = scan(manifest, options.scan, out, progress.advance)
+        if manifest.split_origin.kept_together == NOT_LOOKED:  # now they are known
+            result = result.of(read_manifest(options.data, options.manifest, is_checked=False))
         if result.num_reused:
             progress.note(f"{result.num_reused} of {len(result.facts)} files are unchanged since the last scan")
     report = json.dumps(as_dict(result), indent=2, ensure_ascii=False)

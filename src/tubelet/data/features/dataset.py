@@ -81,7 +81,7 @@ class FeatureDataset:
     def _clip(self, file: FeatureFile, sample: Sample, epoch: int, row: int, repeat: int) -> Item:
         rng = keyed_generator(self.seed, epoch, row, *((repeat,) if repeat else ()))
         sampled, snap = jittered_sampling(self.protocol, self.augment, rng), self.augment.snap_start and file.is_video
-        plan = row_clip(file.timestamps, sample.start_seconds, sample.end_seconds, sampled, rng, snap=snap)
+        plan = row_clip(file.timestamps, *sample.bounds(file.timestamps), sampled, rng, snap=snap)
         return Item(
             pixels=file.vectors_of(np.array(plan.indices)),
             labels=sample.labels,
@@ -91,7 +91,7 @@ class FeatureDataset:
         )
 
     def _views(self, file: FeatureFile, sample: Sample) -> Item:
-        plans = row_views(file.timestamps, sample.start_seconds, sample.end_seconds, self.protocol)
+        plans = row_views(file.timestamps, *sample.bounds(file.timestamps), self.protocol)
         return Item(
             pixels=torch.stack([file.vectors_of(np.array(plan.indices)) for plan in plans]),
             labels=sample.labels,

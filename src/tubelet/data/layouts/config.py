@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from tubelet.config import added
 from tubelet.data.layouts.rows import SPLIT_NAMES, SPLITS, split_of_file, text_lines
 from tubelet.errors import ConfigError, DataError, nearest
 
@@ -50,6 +51,12 @@ class ManifestConfig:
     test_whole_video: bool = False  # outside train, one row per whole video in place of its annotated segments
     class_names: dict[str, tuple[str, ...]] = field(default_factory=dict)  # head: names in logit order; else sorted
     quarantine: Path | None = None  # CSV list of rows to leave out, as `tubelet data scan` writes it
+    path_column: str = added("path")  # CSV column with the file of each row
+    group_column: str | None = added(None)  # CSV column of what stays in one split; else group, patient or subject
+    group_pattern: str | None = added(None)  # finds the group in file names: {group}_{n} reads match1 in match1_03.mp4
+    split_by: Literal["groups", "files"] = added("groups")  # files: each for itself, as versions without groups did
+    folds: int = added(0)  # cross-validation: parts that are the test split in turn; 0 means one split
+    fold: int = added(1)  # which of the folds is the test split, from 1 on
 
     def __post_init__(self) -> None:
         if min(self.val_fraction, self.test_fraction) < 0 or self.val_fraction + self.test_fraction >= 1:
@@ -73,6 +80,12 @@ class ManifestConfig:
             raise ConfigError(f"frame_fps must be positive, got {self.frame_fps}")
         if self.official_split not in (1, 2, 3):
             raise ConfigError(f"official_split must be 1, 2 or 3, got {self.official_split}")
+        if self.folds and not (self.folds > 1 and 1 <= self.fold <= self.folds):
+            raise ConfigError(f"folds must be at least 2, and fold one of them, got {self.folds} and {self.fold}")
+        if self.group_pattern is not None and self.group_pattern.count("{group}") != 1:
+            raise ConfigError(f"group_pattern must hold {{group}} once, got {self.group_pattern!r}")
+        if self.split_by == "files" and (self.group_column or self.group_pattern):
+            raise ConfigError("split_by=files keeps no groups together: leave group_column and group_pattern out")
         if self.annotations and self.layout is None:
             raise ConfigError("annotations need a layout that says how they are read; set layout too")
 

@@ -31,7 +31,6 @@ from tubelet.errors import DataError
 
 HEADS = {"noun": 300, "verb": 97}  # number of classes of each head
 _COLUMNS = ("video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class")
-_CLOCK = re.compile(r"(\d+):([0-5]\d):([0-5]\d(?:\.\d+)?)")
 
 
 def read_epic(root: Path, config: ManifestConfig) -> LayoutRows:
@@ -79,7 +78,7 @@ def _row(
     fps: float | None,
 ) -> Row | None:
     video = cell(record, "video_id")
-    start, end = (_clock_seconds(cell(record, column)) for column in _COLUMNS[1:3])
+    start, end = (seconds_of(cell(record, column)) for column in _COLUMNS[1:3])
     check_segment(start, end)
     labels = []
     for head, known in names.items():
@@ -96,13 +95,6 @@ def _row(
         if rate is None:
             raise ValueError(f"the frame rate of {video} is not known; add EPIC_100_video_info.csv or set frame_fps")
     return Row(path=path, labels=tuple(labels), split=split, start_seconds=start, end_seconds=end, fps=rate)
-
-
-def _clock_seconds(text: str) -> float:
-    match = _CLOCK.fullmatch(text)
-    if match is None:
-        raise ValueError(f"'{text}' is not a time as 00:00:03.37")
-    return round(int(match[1]) * 3600 + int(match[2]) * 60 + float(match[3]), 6)
 
 
 def _class_names(head: str, count: int, files: list[AnnotationFile]) -> tuple[str, ...]:

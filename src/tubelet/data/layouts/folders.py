@@ -3,11 +3,13 @@
     split folders    DIR/train/<class>/clip.mp4, DIR/val/<class>/..., DIR/test/<class>/...
     class folders    DIR/<class>/clip.mp4
 
-A sample may also be a volume (``.npy``, ``.nii``, ``.nii.gz``) or a frame folder (DIR/<class>/clip/00001.jpg).
+Clips of one group (a match, a patient, a film) may lie in a folder of their own: DIR/<class>/<group>/clip.mp4. A sample
+may also be a volume (``.npy``, ``.nii``, ``.nii.gz``) or a frame folder (DIR/<class>/clip/00001.jpg).
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from tubelet.data.layouts.config import ManifestConfig
@@ -29,7 +31,7 @@ def read_folders(folder: Path, config: ManifestConfig) -> LayoutRows:
     """Rows of split folders or class folders, sorted by path. A note lists ignored files.
 
     Raises:
-        DataError: there is no class folder with a video, a volume or a frame folder.
+        DataError: there is no class folder with a video, a volume or a frame folder, or samples lie deeper than groups.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected a folder of class folders")
@@ -46,7 +48,8 @@ def read_folders(folder: Path, config: ManifestConfig) -> LayoutRows:
     rows: list[Row] = []
     for split, class_folder in classes:
         prefix = class_folder.relative_to(folder).as_posix()
-        found = _rows_of_class(class_folder, prefix, split, config.frame_fps, ignored)
+        sample = Row(path=prefix, labels=(class_folder.name,), split=split)
+        found = _rows_of_class(class_folder, sample, config, ignored)
         if not found:
             notes.append(f"folder '{prefix}' holds no videos and is left out")
         rows += found
@@ -58,22 +61,59 @@ def read_folders(folder: Path, config: ManifestConfig) -> LayoutRows:
     if ignored:
         notes.append(f"{len(ignored)} files or folders ignored, neither videos nor .npy volumes: {some(ignored)}")
     layout = "split folders" if in_splits else "class folders"
-    return LayoutRows(root=folder, rows=rows, layout=layout, notes=notes)
+    grouped_by = "the folders below the classes" if any(row.group for row in rows) else None
+    return LayoutRows(root=folder, rows=rows, layout=layout, notes=notes, grouped_by=grouped_by)
 
 
-def _rows_of_class(folder: Path, prefix: str, split: str | None, fps: float | None, ignored: list[str]) -> list[Row]:
-    rows = []
+def _rows_of_class(folder: Path, sample: Row, config: ManifestConfig, ignored: list[str]) -> list[Row]:
+    """The rows of a class folder and of the group folders in it, made from ``sample``."""
+    rows, others = _rows_in(folder, sample, config, ignored)
+    for group in others:
+        path = f"{sample.path}/{group.name}"
+        inside: list[str] = []
+        found, deeper = _rows_in(group, replace(sample, path=path, group=group.name), config, inside)
+        if config.split_by == "files" or not (found or deeper):
+            ignored.append(path)
+            continue
+        for clip in (clip for below in deeper if (clip := _first_sample(below)) is not None):
+            steps = clip.relative_to(group)
+            raise DataError(
+                f"{clip}: lies too deep: {folder} (class) / {group.name} (group) / {steps.parent} (?) / {steps.name}; "
+                "expected <class>/clip.mp4 or <class>/<group>/clip.mp4"
+            )
+        if found and group.name.lower() in SPLIT_NAMES:
+            raise DataError(
+                f"{group}: is a split below a class; expected {group.name}/{folder.name}/clip.mp4 in its place"
+            )
+        rows += found
+        ignored += inside + [f"{path}/{below.name}" for below in deeper] if found else [path]
+    return rows
+
+
+def _rows_in(folder: Path, sample: Row, config: ManifestConfig, ignored: list[str]) -> tuple[list[Row], list[Path]]:
+    """The samples directly in a folder, and the folders in it that are none. Other files are added to ``ignored``."""
+    rows, others = list[Row](), list[Path]()
     for child in sorted(folder.iterdir()):
-        path = f"{prefix}/{child.name}"
+        path = f"{sample.path}/{child.name}"
         if child.name.startswith("."):
             continue
         if is_sample_file(child.name):
-            rows.append(Row(path=path, labels=(folder.name,), split=split))
+            rows.append(replace(sample, path=path))
         elif is_frame_folder(child):
-            rows.append(Row(path=path, labels=(folder.name,), split=split, fps=fps))
+            rows.append(replace(sample, path=path, fps=config.frame_fps))
+        elif child.is_dir():
+            others.append(child)
         else:
             ignored.append(path)
-    return rows
+    return rows, others
+
+
+def _first_sample(folder: Path) -> Path | None:
+    """A video, a volume or a frame folder anywhere in a folder, or the folder itself. None if there is none."""
+    if is_frame_folder(folder):
+        return folder
+    found = (path for path in sorted(folder.rglob("*")) if is_sample_file(path.name) or is_frame_folder(path))
+    return next(found, None)
 
 
 def _refuse_splits_without_classes(folder: Path, children: list[Path]) -> None:

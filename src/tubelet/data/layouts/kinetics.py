@@ -53,6 +53,7 @@ def read_kinetics(root: Path, config: ManifestConfig) -> LayoutRows:
         all_classes_known=True,
         missing=tuple(index.missing),
         notes=notes + index.notes,
+        grouped_by="the source video in file names",
     )
 
 
@@ -73,4 +74,4 @@ class _Parser:
             return None
         self.classes.add(label)
         path = self.index.find(f"{video}_{int(start):06d}_{int(end):06d}")
-        return None if path is None else Row(path=path, labels=(label,), split=split)
+        return None if path is None else Row(path=path, labels=(label,), split=split, group=video)

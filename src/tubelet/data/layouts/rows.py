@@ -24,9 +24,12 @@ SPLIT_NAMES = {
     **dict.fromkeys(("val", "valid", "validate", "validation"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_CLOCK = re.compile(r"(?:(\d+):(?=[0-5]?\d:))?(\d+):([0-5]?\d(?:[.,]\d*)?)")  # [hours:]minutes:seconds
+_INDEX_COLUMN = re.compile(r"(?:Unnamed: \d+(?:\.\d+)?)?")  # pandas' index; read and written again, too
 _MAX_NAMED = 3  # number of bad rows or files that one message names
 
 T = TypeVar("T")
+Record = dict[str, str]  # the cells of a row of a table by column
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +43,9 @@ class Row:
     end_seconds: float | None = None
     fps: float | None = None  # frames per second of a frame folder, if known
     entry: str | None = None  # address inside an .npz file or a tar shard
+    start_frame: int | None = None  # of a segment in frames, counted from 0
+    end_frame: int | None = None  # the first frame after the segment
+    group: str | None = None  # rows of one group (a match, a patient) belong into one split; None means not stated
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +59,7 @@ class LayoutRows:
     label_separator: str | None = None  # of the cells of a written manifest with several labels per video
     all_classes_known: bool = False  # the source lists its classes: validation may show one that training does not
     splits_decided: bool = False  # of a written manifest: nothing is split off again
+    grouped_by: str | None = None  # what states the groups of the rows, in words; None means nothing
     layout: str | None = None  # if the reader knows more than the name of the layout says
     missing: tuple[str, ...] = ()  # files that the lists name and that do not exist; they have no row
     notes: list[str] = field(default_factory=list)  # for the user, one line each
@@ -128,24 +135,25 @@ def records(
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """Yield (line number, cells by column) for a table whose first line names its columns.
 
-    A row with another number of cells gets the key ``""``, which ``cell`` refuses. ``hint`` ends the message about a
-    missing column.
+    Columns without a name are left out, because pandas writes the index of its rows so. A row with another number of
+    cells gets the key ``""``, which ``cell`` refuses. ``hint`` ends the message about a missing column.
 
     Raises:
         DataError: no such table, or a column is missing.
     """
     lines = table_lines(path, separator)
-    header = next(lines, (0, []))[1]
-    if len(set(header)) < len(header):
-        raise DataError(f"{path}: a column name stands twice; columns present: {', '.join(header)}")
+    header = ["" if _INDEX_COLUMN.fullmatch(name) else name for name in next(lines, (0, []))[1]]
+    named = [name for name in header if name]
+    if len(set(named)) < len(named):
+        raise DataError(f"{path}: a column name stands twice; columns present: {', '.join(named)}")
     for column in required:
         if column not in header:
-            raise DataError(f"{path}: no column '{column}'; columns present: {', '.join(header) or '(none)'}{hint}")
+            raise DataError(f"{path}: no column '{column}'; columns present: {', '.join(named) or '(none)'}{hint}")
     for line, cells in lines:
         if len(cells) != len(header):
             yield line, {"": f"{len(cells)} cells, expected {len(header)}"}
         else:
-            yield line, dict(zip(header, cells, strict=True))
+            yield line, {name: text for name, text in zip(header, cells, strict=True) if name}
 
 
 def cell(record: dict[str, str], column: str) -> str:
@@ -158,13 +166,16 @@ def cell(record: dict[str, str], column: str) -> str:
 
 
 def seconds_of(text: str) -> float:
-    """A time in seconds. Raises ValueError if the text is none."""
+    """A time in seconds, or by the clock (``00:12.5``, ``1:02:03,25``). Raises ValueError if the text is none."""
+    if (clock := _CLOCK.fullmatch(text)) is not None:
+        hours, minutes, seconds = (float((part or "0").replace(",", ".")) for part in clock.groups())
+        return round(3600 * hours + 60 * minutes + seconds, 6)
     try:
         seconds = float(text)
     except ValueError:
         seconds = math.nan
     if not (math.isfinite(seconds) and seconds >= 0):
-        raise ValueError(f"'{text}' is not a time in seconds")
+        raise ValueError(f"'{text}' is not a time in seconds, nor one as 00:12.5 or 1:02:03.25")
     return seconds
 
 

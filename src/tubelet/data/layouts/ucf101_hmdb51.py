@@ -4,6 +4,7 @@
              testlist01.txt (the same without the class index)
     HMDB51   <class>_test_split1.txt: ``name.avi 1``, where 1 is training, 2 is test and 0 is neither
 
+Clips of one source video are one group: ``v_x_g08_c01`` to ``_c07`` of UCF101, ``x_0`` to ``x_9`` of HMDB51.
 Videos are found by their name in whatever folder below the root, so that converted copies (.mp4) fit too.
 """
 
@@ -70,7 +71,8 @@ def _ucf_row(text: str, split: str | None, names: tuple[str, ...], index: FileIn
     if number is not None and int(number) != names.index(label) + 1:
         raise ValueError(f"class '{label}' has index {names.index(label) + 1} in classInd.txt, here {number}")
     path = index.find(stem, parent=label)
-    return None if path is None else Row(path=path, labels=(label,), split=split)
+    group = f"{label}/{stem.rpartition('_c')[0] or stem}"
+    return None if path is None else Row(path=path, labels=(label,), split=split, group=group)
 
 
 def _hmdb_row(text: str, label: str, index: FileIndex, unused: list[str]) -> Row | None:
@@ -81,7 +83,8 @@ def _hmdb_row(text: str, label: str, index: FileIndex, unused: list[str]) -> Row
         unused.append(name)
         return None
     path = index.find(Path(name.strip()).stem, parent=label)
-    return None if path is None else Row(path=path, labels=(label,), split=_HMDB_SPLITS[part])
+    group = f"{label}/{re.sub(r'_[0-9]+$', '', Path(name.strip()).stem)}"
+    return None if path is None else Row(path=path, labels=(label,), split=_HMDB_SPLITS[part], group=group)
 
 
 def _reading(root: Path, rows: list[Row], names: tuple[str, ...], index: FileIndex, notes: list[str]) -> LayoutRows:
@@ -92,4 +95,5 @@ def _reading(root: Path, rows: list[Row], names: tuple[str, ...], index: FileInd
         all_classes_known=True,
         missing=tuple(index.missing),
         notes=notes + index.notes,
+        grouped_by="the source video in file names",
     )

@@ -18,7 +18,15 @@ from typing import Any
 
 from tubelet.data.layouts.config import ManifestConfig, class_list
 from tubelet.data.layouts.find_files import is_sample_file
-from tubelet.data.layouts.rows import LayoutRows, Row, check_segment, parse_each, seconds_of, split_of_file
+from tubelet.data.layouts.rows import (
+    LayoutRows,
+    Row,
+    check_segment,
+    parse_each,
+    seconds_of,
+    split_of_file,
+    whole_number,
+)
 from tubelet.data.sources.shards import address
 from tubelet.errors import DataError
 
@@ -83,6 +91,10 @@ class _Parser:
             for name in ("start_seconds", "end_seconds")
         )
         check_segment(start, end)
+        first, stop = (
+            None if record.get(name) is None else whole_number(str(record[name]), name)
+            for name in ("start_frame", "end_frame")
+        )
         member = members[media[0]]
         return Row(
             path=self.path,
@@ -91,6 +103,8 @@ class _Parser:
             start_seconds=start,
             end_seconds=end,
             entry=address(member),
+            start_frame=first,
+            end_frame=stop,
         )
 
     def _record(self, key: str, members: Members) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from tubelet.data.clips.resize_crop import (
 from tubelet.data.loading.dataset import DatasetMode, Item, check_mode
 from tubelet.data.loading.read_views import read_crops, views_of
 from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.segments import segment_text
 from tubelet.data.sources.open_source import Reader, naming_file, open_source
 from tubelet.data.sources.shards import is_volume_row
 from tubelet.data.sources.volume import ArrayReader
@@ -81,9 +82,7 @@ class ClipDataset:
                 raise ConfigError(
                     f"{', '.join(self.augment.for_volumes_only)}: for volumes only, but {video} is a video"
                 )
-        if self.augment.volume_axis == "random" and any(
-            sample.start_seconds is not None or sample.end_seconds is not None for sample in manifest.samples
-        ):
+        if self.augment.volume_axis == "random" and any(sample.is_segment for sample in manifest.samples):
             raise ConfigError("volume_axis=random cannot cut segments, which lie along one axis; leave out one of them")
 
     def __len__(self) -> int:
@@ -109,10 +108,7 @@ class ClipDataset:
         name = str(self.manifest.path_of(sample))
         if sample.entry:
             name += f":{sample.entry}"
-        if sample.start_seconds is not None or sample.end_seconds is not None:
-            end = "" if sample.end_seconds is None else f"{sample.end_seconds:g}"
-            name += f" [{sample.start_seconds or 0:g}-{end} s]"
-        return name
+        return name + segment_text(sample)
 
     def read(self, index: int, epoch: int = 0) -> Item:
         """The pixels and labels of one row.
@@ -126,7 +122,7 @@ class ClipDataset:
         sample = self.manifest.samples[index % len(self)]
         with naming_file(self.manifest.path_of(sample), self.name(index)), self.open(index) as reader:
             if self.mode == "views":
-                item = views_of(reader, self.protocol, sample.start_seconds, sample.end_seconds)
+                item = views_of(reader, self.protocol, *sample.bounds(reader.timestamps))
                 return dataclasses.replace(item, labels=sample.labels)
             drawn = self.draw(reader, index, epoch)
             (frames,), (rows,) = read_crops(drawn.reader, [drawn.plan], drawn.geometry, may_round=self.may_round)
@@ -165,7 +161,7 @@ class ClipDataset:
         if self.augment.volume_axis == "random" and isinstance(reader, ArrayReader):
             reader = reader.along_axis(int(rng.integers(3)))
         snap, times = self.augment.snap_start and isinstance(reader, VideoReader), reader.timestamps
-        plan = row_clip(times, sample.start_seconds, sample.end_seconds, sampled, rng, snap=snap)
+        plan = row_clip(times, *sample.bounds(times), sampled, rng, snap=snap)
         geometry = random_geometry(reader.height, reader.width, self.protocol, self.augment, rng)
         augmentation = draw_pixel_augmentation(self.augment, self.protocol, rng)
         return DrawnClip(reader=reader, plan=plan, geometry=geometry, augmentation=augmentation)

@@ -24,7 +24,7 @@ from tubelet.data.clips.resize_crop import view_geometry
 from tubelet.data.loading.read_views import read_crops
 from tubelet.data.loading.worker_pool import WorkerPool
 from tubelet.data.loading.worker_process import Failure
-from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.sources.open_source import naming_file, open_source
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
@@ -41,7 +41,7 @@ class SourceSegments:
     path: str  # as in the manifest
     entry: str | None
     fps: float | None
-    segments: tuple[tuple[float | None, float | None], ...]  # start and end in seconds; None leaves a side open
+    segments: tuple[Sample, ...]  # one row of each distinct segment
     rows: tuple[int, ...]  # of the manifest
 
 
@@ -64,9 +64,7 @@ def sources_of(manifest: Manifest) -> tuple[SourceSegments, ...]:
     return tuple(
         SourceSegments(
             *key,
-            tuple(
-                dict.fromkeys((s.start_seconds, s.end_seconds) for s in map(manifest.samples.__getitem__, of_source))
-            ),
+            tuple({s.segment: s for s in map(manifest.samples.__getitem__, of_source)}.values()),
             tuple(of_source),
         )
         for key, of_source in rows.items()
@@ -95,7 +93,7 @@ class FrameChunkReader:
             naming_file(path, self.name(index)),
             open_source(path, source.entry, self.protocol, source.fps, self.indices) as reader,
         ):
-            ranges = [range(*segment(reader.timestamps, *times)) for times in source.segments]
+            ranges = [range(*segment(reader.timestamps, *row.bounds(reader.timestamps))) for row in source.segments]
             wanted = sorted(set(itertools.chain.from_iterable(ranges)))
             part = wanted[epoch * FRAMES_PER_CHUNK : (epoch + 1) * FRAMES_PER_CHUNK]
             geometry = view_geometry(reader.height, reader.width, replace(self.protocol, num_spatial_crops=1))

@@ -10,6 +10,9 @@
     path,split,start_seconds,end_seconds,fps,entry,label
     abseiling/0347ZoDXyP0_000095_000105.mp4,train,,,,,abseiling
 
+Behind ``entry`` stand ``start_frame`` and ``end_frame`` where segments are given in frames, and ``group`` where rows
+have one.
+
 The lines that start with # are YAML (read by the safe loader); other programs skip them as comments. Labels are
 names. Splits are final: reading the file splits nothing off.
 """
@@ -27,13 +30,15 @@ import yaml
 
 from tubelet.config import dump_yaml
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.layouts.rows import SPLITS, LayoutRows, Row, check_segment, parse_each, seconds_of
+from tubelet.data.layouts.rows import SPLITS, LayoutRows, Row, check_segment, parse_each, seconds_of, whole_number
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import ConfigError, DataError, nearest
 from tubelet.files import write_atomically
 
 _FIRST_LINE = "# tubelet manifest 1"
 _COLUMNS = ("path", "split", "start_seconds", "end_seconds", "fps", "entry")
+_FRAMES = ("start_frame", "end_frame")
+_ADDED_COLUMNS = (*_FRAMES, "group")  # behind those, each only where a row uses it
 
 
 def is_manifest_file(path: Path) -> bool:
@@ -52,15 +57,17 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
         DataError: a head has the name of a column, or a row has no label.
     """
     heads = tuple(manifest.class_names)
-    if clash := set(heads) & set(_COLUMNS):
+    used = [name for name in _ADDED_COLUMNS if any(getattr(row, name) is not None for row in manifest.samples)]
+    columns = (*_COLUMNS, *used)
+    if clash := set(heads) & set(columns):
         raise DataError(f"{path}: a head is called '{min(clash)}', as a column of the manifest is; rename it")
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow((*_COLUMNS, *heads))
+    writer.writerow((*columns, *heads))
     for sample in manifest.samples:
         if not manifest.multi_label and (len(sample.labels) != len(heads) or max(sample.labels, default=-1) < 0):
             raise DataError(f"{path}: {sample.entry or sample.path} has no label; a manifest file holds labeled rows")
-        writer.writerow((*(_text(getattr(sample, column)) for column in _COLUMNS), *_label_cells(manifest, sample)))
+        writer.writerow((*(_text(getattr(sample, column)) for column in columns), *_label_cells(manifest, sample)))
     facts = {
         "layout": manifest.layout,
         "root": _root_beside(manifest.root, path),
@@ -108,8 +115,9 @@ def read_manifest_file(path: Path, config: ManifestConfig) -> LayoutRows:
     reader = csv.reader(io.StringIO("\n".join(lines[count:])), strict=True)
     try:
         header = next(reader, [])
-        if tuple(header) != (*_COLUMNS, *classes):
-            raise DataError(f"{path}: has columns {', '.join(header)}; expected {', '.join((*_COLUMNS, *classes))}")
+        expected = (*_COLUMNS, *(name for name in _ADDED_COLUMNS if name in header and name not in classes), *classes)
+        if tuple(header) != expected:
+            raise DataError(f"{path}: has columns {', '.join(header)}; expected {', '.join(expected)}")
         table = [(count + reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:
         raise DataError(f"{path}: line {count + reader.line_num}: cannot be read as CSV ({error})") from None
@@ -132,6 +140,7 @@ def read_manifest_file(path: Path, config: ManifestConfig) -> LayoutRows:
         splits_decided=True,
         layout=facts["layout"],
         notes=notes,
+        grouped_by="column 'group'" if "group" in header and "group" not in classes else None,
     )
 
 
@@ -180,6 +189,7 @@ def _row(record: dict[str, str], known: dict[str, frozenset[str]], separator: st
         seconds_of(record[column]) if record[column] else None for column in ("start_seconds", "end_seconds", "fps")
     )
     check_segment(start, end)
+    frames = [whole_number(text, name) if (text := record.get(name)) else None for name in _FRAMES]
     for head, names in known.items():
         for name in [record[head]] if separator is None else record[head].split(separator):
             may_be_empty = separator is not None or len(known) > 1
@@ -193,6 +203,9 @@ def _row(record: dict[str, str], known: dict[str, frozenset[str]], separator: st
         end_seconds=end,
         fps=fps,
         entry=record["entry"] or None,
+        start_frame=frames[0],
+        end_frame=frames[1],
+        group=None if "group" in known else record.get("group") or None,
     )
 
 

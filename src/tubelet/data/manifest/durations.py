@@ -6,6 +6,7 @@ pictures of a frame folder and its rate. Volumes have slices and no seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from statistics import median
 
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.segments import extent
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.shards import is_shard
 from tubelet.data.sources.volume import is_volume
@@ -64,8 +66,9 @@ def measure_durations(
 
 
 def _row_seconds(row: Sample, lengths: dict[str, float | None]) -> float | None:
-    end = row.end_seconds if row.end_seconds is not None else lengths.get(row.path)
-    return None if end is None else max(0.0, end - (row.start_seconds or 0.0))
+    start, end, unit = extent(row)
+    known = lengths.get(row.path) if math.isinf(end) else end
+    return None if known is None or unit == "frames" else max(0.0, known - start)
 
 
 def _untimed(manifest: Manifest) -> set[str]:

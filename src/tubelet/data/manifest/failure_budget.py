@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.manifest.quarantine import Quarantined, row_path, write_quarantine
+from tubelet.data.manifest.quarantine import quarantined, write_quarantine
 from tubelet.errors import ConfigError, DataError
 from tubelet.types import Batch
 
@@ -92,4 +92,4 @@ class FailureBudget:
             return
         file.parent.mkdir(parents=True, exist_ok=True)
         rows = [(self.manifest.samples[row], line) for row, line in sorted(self.failed.items())]
-        write_quarantine(file, [Quarantined(path=row_path(row), reason=line, split=row.split) for row, line in rows])
+        write_quarantine(file, [quarantined(row, line) for row, line in rows])

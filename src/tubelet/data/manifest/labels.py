@@ -7,14 +7,80 @@ several labels may also have none.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import TypeVar
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal, TypeVar
 
-from tubelet.data.layouts.rows import Row
+from tubelet.data.layouts.rows import Row, some
 from tubelet.errors import ConfigError
 
 T = TypeVar("T", int, str)
+# What programs write where a cell is empty; each may also be what a class is called.
+_EMPTY = frozenset(
+    ["nan", "none", "null", "na", "n/a", "#n/a", "<na>", "nat", "nil", "undefined", "unlabeled", "-", "?"]
+)
+_Kind = Literal["alike", "like_empty", "empty"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelFinding:
+    """Something about the labels of a head that is often a mistake."""
+
+    kind: _Kind
+    head: str
+    counts: dict[str, int]  # rows of each class that is meant; of kind "empty", rows without a label under ""
+
+    @property
+    def note(self) -> str:
+        """One line for the user."""
+        named = some([f"'{name}' ({count} rows)" for name, count in self.counts.items()])
+        if self.kind == "empty":
+            return f"{self.counts['']} rows have no label of '{self.head}'"
+        if self.kind == "like_empty":
+            return f"classes of '{self.head}' look like empty cells: {named}; rename them if they are classes"
+        return f"classes of '{self.head}' differ only by case, accents' form, spaces or leading zeros: {named}"
+
+
+def label_findings(rows: Sequence[Row], names: Mapping[str, Sequence[str]], *, multi_label: bool) -> list[LabelFinding]:
+    """Classes that are probably one, classes that look like empty cells, and rows without a label."""
+    found = []
+    for place, (head, known) in enumerate(names.items()):
+        counts = dict.fromkeys(known, 0)
+        num_empty = 0
+        for row in rows:
+            labels = labels_of(row.labels, place, multi_label=multi_label)
+            num_empty += not labels
+            for label in labels:
+                counts[label] = counts.get(label, 0) + 1
+        alike = defaultdict(list)
+        for name in counts:
+            alike[_simplified(name)].append(name)
+        groups: list[tuple[_Kind, list[str]]] = [("alike", group) for group in alike.values() if len(group) > 1]
+        groups += [("like_empty", [name]) for name in counts if name.strip().casefold() in _EMPTY]
+        found += [LabelFinding(kind=kind, head=head, counts={n: counts[n] for n in group}) for kind, group in groups]
+        if num_empty:
+            found.append(LabelFinding(kind="empty", head=head, counts={"": num_empty}))
+    return found
+
+
+def _simplified(name: str) -> str:
+    """A name without what people mistype: one case, one form of accents, single spaces, no leading zeros."""
+    text = " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())
+    return re.sub(r"(?<![\d.,])0+(?=\d)", "", text)
+
+
+def merged_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
+    """Rows of several labels, one per segment: rows of one segment become one with the labels of all."""
+    labels: dict[Row, dict[str, None]] = defaultdict(dict)
+    for row in rows:
+        labels[replace(row, labels=())].update(dict.fromkeys(row.labels))
+    if len(labels) == len(rows):
+        return list(rows)
+    notes.append(f"{len(rows)} rows are {len(labels)} segments, each with the labels of all its rows")
+    return [replace(row, labels=tuple(found)) for row, found in labels.items()]
 
 
 def split_cells(rows: Sequence[Row], heads: Sequence[str], separator: str) -> list[Row]:

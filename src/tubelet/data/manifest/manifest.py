@@ -7,13 +7,21 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from tubelet.data.layouts.rows import SPLITS
-from tubelet.data.manifest.labels import labels_of
+from tubelet.data.manifest.groups import units_of
+from tubelet.data.manifest.labels import LabelFinding, labels_of
 from tubelet.errors import DataError
+
+Segment = tuple[float | None, float | None, int | None, int | None]  # start and end in seconds, or in frames
+_ADDED_FIELDS = frozenset(("start_frame", "end_frame"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +35,53 @@ class Sample:
     end_seconds: float | None = None  # end of the segment; None means the end of the video
     fps: float | None = None  # frames per second of a frame folder; None means not known, or the file's own
     entry: str | None = None  # address inside an .npz file ("train_images[17]") or a tar shard ("a.mp4@512+9000")
+    start_frame: int | None = None  # of a segment in frames of the source, counted from 0
+    end_frame: int | None = None  # the first frame after the segment; None means the end of the source
+    group: str | None = None  # what it belongs to beside its file (a match, a patient, near-copies); None means nothing
+
+    def __repr__(self) -> str:
+        """Without fields that versions before did not have while they are not used: fingerprints hash it.
+
+        The group is left out in any case: it decides the split, which is there.
+        """
+        used = {name: value for name, value in vars(self).items() if name not in _ADDED_FIELDS or value is not None}
+        shown = {name: value for name, value in used.items() if name != "group"}
+        return f"Sample({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
+
+    @property
+    def segment(self) -> Segment:
+        """The part of its source."""
+        return self.start_seconds, self.end_seconds, self.start_frame, self.end_frame
+
+    @property
+    def is_segment(self) -> bool:
+        return any(bound is not None for bound in self.segment)
+
+    def bounds(self, timestamps: Sequence[float] | NDArray[np.float64]) -> tuple[float | None, float | None]:
+        """Start and end of the segment in seconds.
+
+        Args:
+            timestamps: when each frame of the source appears.
+
+        Raises:
+            DataError: the segment begins behind the last frame.
+        """
+        if self.start_frame is None and self.end_frame is None:
+            return self.start_seconds, self.end_seconds
+        first, stop, count = self.start_frame or 0, self.end_frame, len(timestamps)
+        if first >= count:
+            raise DataError(f"the segment starts at frame {first}, but there are {count} frames, from 0 on")
+        return float(timestamps[first]), None if stop is None or stop >= count else float(timestamps[stop])
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitOrigin:
+    """Where the splits of a manifest come from."""
+
+    made: tuple[str, ...] = ()  # the splits that were made of rows without; empty means that the data state all
+    kept_together: str = "files"  # beside the rows of one file, in words: "files", "groups by column 'patient'"
+    seed: int = 0
+    fold: str = ""  # "2 of 5" in cross-validation
 
 
 @dataclass(frozen=True)
@@ -42,9 +97,11 @@ class Manifest:
         default=(), compare=False
     )  # files that annotations name and that do not exist; they have no row
     multi_label: bool = False  # one head, and a video may have several of its classes, or none
+    label_findings: tuple[LabelFinding, ...] = field(default=(), compare=False)  # notes tell them too
     folder: Path | None = field(
         default=None, compare=False
     )  # of the file it was read from; None means that it comes from no file
+    split_origin: SplitOrigin = field(default=SplitOrigin(), compare=False)
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -65,6 +122,27 @@ class Manifest:
     def path_of(self, sample: Sample) -> Path:
         """The file of a row."""
         return self.root / sample.path
+
+    @property
+    def num_groups(self) -> int:
+        """Groups, or files where rows state no group."""
+        return len(set(units_of(self.samples)))
+
+    @property
+    def split_text(self) -> str:
+        """How the splits were made, in one line."""
+        origin = self.split_origin
+        counts = ", ".join(
+            f"{name} {len(part)} ({part.num_groups})" for name in self.splits for part in [self.split(name)]
+        )
+        what = origin.kept_together
+        if origin.fold:
+            how = f"fold {origin.fold} by {what}, split_seed {origin.seed}"
+        elif origin.made:
+            how = f"{' and '.join(origin.made)} split off by {what}, split_seed {origin.seed}"
+        else:
+            how = f"splits stated by the data, {what}"
+        return f"{how}; rows (of so many {'files' if what.startswith('files') else 'groups'}): {counts}"
 
     def class_counts(self, head: str | None = None) -> dict[str, int]:
         """Rows per class name of a head (by default the first), classes without rows included."""

@@ -1,17 +1,16 @@
 """Quarantine: the list of videos that are left out, with the reason for each, as a CSV file that people can edit.
 
 Columns: path (relative to the root of the dataset, or absolute; what lies in an .npz file or a tar shard as
-``file.npz:entry``, ``file.tar:entry``), reason, and optionally split, start_seconds and end_seconds. An empty cell
-matches anything: a line with a path and nothing else leaves out every row of that file. ``tubelet data scan`` writes
-the list, ``ManifestConfig.quarantine`` names it.
+``file.npz:entry``, ``file.tar:entry``), reason, and optionally split, start_seconds and end_seconds, start_frame and
+end_frame. An empty cell matches anything: a line with a path and nothing else leaves out every row of that file.
+``tubelet data scan`` writes the list, ``ManifestConfig.quarantine`` names it.
 """
 
 from __future__ import annotations
 
 import csv
 import io
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -20,6 +19,8 @@ from tubelet.errors import DataError
 from tubelet.files import write_atomically
 
 COLUMNS = ("path", "reason", "split", "start_seconds", "end_seconds")
+FRAME_COLUMNS = ("start_frame", "end_frame")  # in a list only where it has such segments
+_MATCHED = (*COLUMNS[2:], *FRAME_COLUMNS)  # by which a line and a row match
 _MAX_NAMED = 3  # number of files that one note names
 
 
@@ -32,6 +33,8 @@ class Quarantined:
     split: str | None = None
     start_seconds: float | None = None
     end_seconds: float | None = None
+    start_frame: int | None = None
+    end_frame: int | None = None
 
 
 @runtime_checkable
@@ -47,7 +50,19 @@ class ManifestRow(Protocol):
     @property
     def end_seconds(self) -> float | None: ...
     @property
+    def fps(self) -> float | None: ...
+    @property
     def entry(self) -> str | None: ...
+    @property
+    def start_frame(self) -> int | None: ...
+    @property
+    def end_frame(self) -> int | None: ...
+
+
+def quarantined(row: ManifestRow, reason: str) -> Quarantined:
+    """The line that leaves out one row, and no other segment of its file."""
+    fields = {name: getattr(row, name) for name in _MATCHED}
+    return Quarantined(path=row_path(row), reason=reason, **fields)
 
 
 def row_path(row: ManifestRow) -> str:
@@ -59,8 +74,11 @@ def write_quarantine(path: Path, lines: Iterable[Quarantined]) -> None:
     """Write the list. An empty list is the header alone."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(line, name) for name in COLUMNS] for line in lines)
+    lines = list(lines)
+    has_frames = any(line.start_frame is not None or line.end_frame is not None for line in lines)
+    columns = COLUMNS + FRAME_COLUMNS if has_frames else COLUMNS
+    writer.writerow(columns)
+    writer.writerows([getattr(line, name) for name in columns] for line in lines)
     write_atomically(path, text.getvalue())
 
 
@@ -74,7 +92,7 @@ def read_quarantine(path: Path) -> tuple[Quarantined, ...]:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
             header = [name.strip() for name in reader.fieldnames or ()]
-            if "path" not in header or set(header) - set(COLUMNS):
+            if "path" not in header or set(header) - {*COLUMNS, *FRAME_COLUMNS}:
                 raise DataError(
                     f"{path}: is no quarantine list: expected columns {', '.join(COLUMNS)} (path alone is enough), "
                     f"got {', '.join(header) or 'an empty file'}"
@@ -86,13 +104,19 @@ def read_quarantine(path: Path) -> tuple[Quarantined, ...]:
 
 
 class Quarantine:
-    """A quarantine list that remembers which of its lines matched a row."""
+    """A quarantine list that remembers which of its lines matched a row.
 
-    def __init__(self, lines: Sequence[Quarantined], root: Path, source: Path) -> None:
-        self._root, self._source = root, source
+    Args:
+        lines: of the list.
+        first_spelling: gives the same spelling for all paths of one file.
+        source: the file of the list, for messages.
+    """
+
+    def __init__(self, lines: Sequence[Quarantined], first_spelling: Callable[[str], str], source: Path) -> None:
+        self._first_spelling, self._source = first_spelling, source
         self._lines: dict[str, list[Quarantined]] = {}
         for line in lines:
-            self._lines.setdefault(self._address(line.path), []).append(line)
+            self._lines.setdefault(first_spelling(line.path), []).append(line)
         self._num_lines = len(lines)
         self._met: set[int] = set()
         self._left_out: list[tuple[str, str]] = []
@@ -100,15 +124,8 @@ class Quarantine:
     def holds(self, row: ManifestRow) -> bool:
         """Whether a row is on the list."""
         for name in dict.fromkeys((row_path(row), row.path)):
-            for line in self._lines.get(self._address(name), ()):
-                if all(
-                    wanted is None or wanted == given
-                    for wanted, given in (
-                        (line.split, row.split),
-                        (line.start_seconds, row.start_seconds),
-                        (line.end_seconds, row.end_seconds),
-                    )
-                ):
+            for line in self._lines.get(self._first_spelling(name), ()):
+                if all(getattr(line, field) in (None, getattr(row, field)) for field in _MATCHED):
                     self._met.add(id(line))
                     self._left_out.append((row_path(row), line.reason))
                     return True
@@ -128,15 +145,13 @@ class Quarantine:
             notes.append(f"{unmet} of {self._num_lines} lines of the quarantine list {self._source} meet no row")
         return notes
 
-    def _address(self, path: str) -> str:
-        return os.path.normpath(os.path.join(self._root.absolute(), path))
-
 
 def _line(path: Path, number: int, cells: dict[str, str]) -> Quarantined:
     if None in cells or None in cells.values() or not cells["path"].strip():
         raise DataError(f"{path}: line {number}: expected a path and as many cells as columns")
     try:
         start, end = (float(text) if (text := cells.get(name, "").strip()) else None for name in COLUMNS[3:])
+        first, stop = (int(text) if (text := cells.get(name, "").strip()) else None for name in FRAME_COLUMNS)
     except ValueError as error:
         raise DataError(f"{path}: line {number}: {error}") from None
     return Quarantined(
@@ -145,4 +160,6 @@ def _line(path: Path, number: int, cells: dict[str, str]) -> Quarantined:
         split=cells.get("split", "").strip() or None,
         start_seconds=start,
         end_seconds=end,
+        start_frame=first,
+        end_frame=stop,
     )

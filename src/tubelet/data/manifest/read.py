@@ -19,33 +19,46 @@ from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.webdataset import read_webdataset
 from tubelet.data.manifest.csv_file import is_manifest_file, read_manifest_file, written_fingerprint
-from tubelet.data.manifest.labels import labels_of, split_cells
+from tubelet.data.manifest.labels import label_findings, labels_of, merged_rows, split_cells
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.near_copies import OnFile
 from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
-from tubelet.data.manifest.split import with_all_splits
+from tubelet.data.manifest.same_file import MAX_ROWS, Spellings, copies, spelled_alike
+from tubelet.data.manifest.split import RecordedSplit, with_all_splits
 from tubelet.data.manifest.whole_videos import with_whole_videos
 from tubelet.errors import ConfigError, DataError, nearest
 
 
-def read_manifest(source: str | Path, config: ManifestConfig | None = None, *, is_checked: bool = True) -> Manifest:
+def read_manifest(
+    source: str | Path,
+    config: ManifestConfig | None = None,
+    *,
+    is_checked: bool = True,
+    recorded: RecordedSplit | None = None,
+    on_file: OnFile = lambda done, total: None,
+) -> Manifest:
     """Read the manifest of a dataset: a written manifest, or any layout of ``tubelet.data.layouts``.
 
     Without ``config.layout``, the source itself shows whether it is a folder, a CSV file, a MedMNIST ``.npz`` file or a
     tar shard. If the data has a training but no validation split, a seeded share of each class of the training rows
-    becomes the validation split; if it has no splits, shares become the validation and the test split. Rows on the
+    becomes the validation split; if it has no splits, shares become the validation and the test split. What belongs
+    together (``groups.units_of``) stays together. Rows on the
     quarantine list are left out afterwards, so that the list moves no other row to another split.
 
     Args:
         source: the dataset.
         config: how it is read.
         is_checked: whether missing files and classes without training rows are errors. The scan sets False.
+        recorded: the split that a run was made with, which is kept where the data state none.
+        on_file: called with the files that were searched for near-copies, and their number.
 
     Raises:
         DataError: the source is unusable, files are missing, rows are malformed, or classes are missing.
         ConfigError: ``config.class_names`` names a head that does not exist.
     """
     source, config = Path(source), config or ManifestConfig()
-    return manifest_of(source, read_rows(source, config), config, is_checked=is_checked)
+    reading = read_rows(source, config)
+    return manifest_of(source, reading, config, is_checked=is_checked, recorded=recorded, on_file=on_file)
 
 
 def read_rows(source: Path, config: ManifestConfig) -> LayoutRows:
@@ -73,14 +86,24 @@ def read_rows(source: Path, config: ManifestConfig) -> LayoutRows:
     )
 
 
-def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is_checked: bool = True) -> Manifest:
+def manifest_of(
+    source: Path,
+    reading: LayoutRows,
+    config: ManifestConfig,
+    *,
+    is_checked: bool = True,
+    recorded: RecordedSplit | None = None,
+    on_file: OnFile = lambda done, total: None,
+) -> Manifest:
     """Make the manifest of the rows of a layout. Arguments and errors are those of ``read_manifest``."""
     heads = tuple(reading.classes)
     if unknown := set(config.class_names) - set(heads):
         raise ConfigError(f"class_names has no use for '{min(unknown)}'{nearest(min(unknown), heads)}")
-    rows, notes, separator = reading.rows, reading.notes, config.label_separator or reading.label_separator
+    rows, notes, separator = reading.rows, reading.notes, reading.label_separator or config.label_separator
+    spellings = Spellings(reading.root, looks=len(rows) <= MAX_ROWS)
+    rows = spelled_alike(rows, spellings, notes)
     if several := separator is not None:
-        rows = split_cells(rows, heads, separator)
+        rows = merged_rows(split_cells(rows, heads, separator), notes)
     may_miss = config.skip_missing or (config.layout is not None and LAYOUTS[config.layout].may_miss_files)
     missing: tuple[str, ...] = reading.missing
     if is_checked and not rows:
@@ -90,10 +113,15 @@ def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is
         for i, (head, known) in enumerate(reading.classes.items())
     }
     notes += _numbered(rows, names, several)
-    if not reading.splits_decided:
-        rows = with_all_splits(source, rows, config, notes)
+    found = label_findings(rows, names, multi_label=several)
+    if not reading.splits_decided:  # a written manifest holds the notes already
+        notes += [finding.note for finding in found]
+    same = {} if reading.splits_decided else copies(reading.root, [row.path for row in rows])
+    named = [replace(row, path=same.get(row.path, row.path)) for row in rows]  # a file and its copies come into one
+    split, origin = with_all_splits(source, reading, named, config, notes, recorded, on_file)
+    rows = [replace(row, split=of.split, group=of.group) for row, of in zip(rows, split, strict=True)]
     rows = with_whole_videos(rows, notes, multi_label=several) if config.test_whole_video else rows
-    rows = _not_quarantined(rows, reading.root, config.quarantine, notes)
+    rows = _not_quarantined(rows, spellings, config.quarantine, notes)
     if is_checked:
         rows, missing = existing_rows(source, reading, rows, may_miss)
     samples = _samples(source, rows, names, several)
@@ -107,7 +135,9 @@ def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is
         notes=tuple(dict.fromkeys(notes)),
         missing=missing,
         multi_label=several,
+        label_findings=tuple(found),
         folder=source.parent if source.is_file() else None,
+        split_origin=origin,
     )
     if is_checked and reading.splits_decided and source.suffix.lower() == ".csv":
         manifest = _compared_with_written(source, manifest, config)
@@ -116,7 +146,7 @@ def manifest_of(source: Path, reading: LayoutRows, config: ManifestConfig, *, is
 
 def _compared_with_written(source: Path, manifest: Manifest, config: ManifestConfig) -> Manifest:
     """The manifest, with a note if the files have changed since its file was written."""
-    asked = config.class_names or config.quarantine or config.test_whole_video
+    asked = config.class_names or config.quarantine or config.test_whole_video or config.folds
     if asked or config.label_columns != ManifestConfig().label_columns:
         return manifest  # the user asked for other rows or classes, so the fingerprints differ anyway
     if (written := written_fingerprint(source)) == manifest.fingerprint:
@@ -125,11 +155,11 @@ def _compared_with_written(source: Path, manifest: Manifest, config: ManifestCon
     return replace(manifest, notes=(*manifest.notes, note))
 
 
-def _not_quarantined(rows: list[Row], root: Path, file: Path | None, notes: list[str]) -> list[Row]:
+def _not_quarantined(rows: list[Row], spellings: Spellings, file: Path | None, notes: list[str]) -> list[Row]:
     """The rows that are not on the quarantine list. ``notes`` gets a line about the others."""
     if file is None:
         return rows
-    quarantine = Quarantine(read_quarantine(file), root, file)
+    quarantine = Quarantine(read_quarantine(file), spellings.first, file)
     kept = [row for row in rows if not quarantine.holds(row)]
     notes += quarantine.notes(len(rows))
     if not kept:
@@ -173,6 +203,9 @@ def _samples(source: Path, rows: list[Row], names: dict[str, tuple[str, ...]], m
             end_seconds=row.end_seconds,
             fps=row.fps,
             entry=row.entry,
+            start_frame=row.start_frame,
+            end_frame=row.end_frame,
+            group=row.group,
         )
         for row in rows
     )

@@ -6,12 +6,12 @@ the annotated segment, validation and test from the whole video).
 
 from __future__ import annotations
 
-import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 
 from tubelet.data.layouts.rows import Row
+from tubelet.data.manifest.segments import extent
 
 _Video = tuple[str, str | None, str | None]
 
@@ -28,7 +28,7 @@ def with_whole_videos(rows: Sequence[Row], notes: list[str], *, multi_label: boo
         if not _trains(row):
             segments[_video(row)].append(row)
     whole = {video: _whole(parts, multi_label) for video, parts in segments.items()}
-    count = sum(_is_segment(row) for parts in segments.values() for row in parts)
+    count = sum(extent(row)[2] != "whole" for parts in segments.values() for row in parts)
     if count:
         several = sum(len({row.labels for row in parts}) > 1 for parts in segments.values())
         which = "all of them" if multi_label else "the one with the most seconds"
@@ -51,17 +51,13 @@ def _trains(row: Row) -> bool:
     return row.split in (None, "train")  # rows without a split are trained on
 
 
-def _is_segment(row: Row) -> bool:
-    return row.start_seconds is not None or row.end_seconds is not None
-
-
 def _whole(parts: Sequence[Row], multi_label: bool) -> Row:
     seconds: dict[tuple[str, ...], float] = defaultdict(float)
     for row in parts:
-        end = math.inf if row.end_seconds is None else row.end_seconds
-        seconds[row.labels] += end - (row.start_seconds or 0.0)
+        start, end, _ = extent(row)
+        seconds[row.labels] += end - start
     if multi_label:
         labels = tuple(dict.fromkeys(name for row in parts for name in row.labels))
     else:
         labels = max(seconds, key=lambda names: seconds[names])
-    return replace(parts[0], labels=labels, start_seconds=None, end_seconds=None)
+    return replace(parts[0], labels=labels, start_seconds=None, end_seconds=None, start_frame=None, end_frame=None)

@@ -110,7 +110,7 @@ def _record(manifest: Manifest, sample: Sample) -> dict[str, object]:
     for head_number, (head, names) in enumerate(manifest.class_names.items()):
         labels = [names[label] for label in labels_of(sample.labels, head_number, multi_label=manifest.multi_label)]
         record[head] = "|".join(labels)  # several only if the manifest is multi-label
-    for name in ("start_seconds", "end_seconds"):
+    for name in ("start_seconds", "end_seconds", "start_frame", "end_frame"):
         if getattr(sample, name) is not None:
             record[name] = getattr(sample, name)
     return record

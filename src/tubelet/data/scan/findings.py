@@ -1,4 +1,5 @@
-"""The findings of a scan: the same content in two splits, under two labels, or twice; bad files; classes without rows.
+"""The findings of a scan: the same content, or near-copies of it, in two splits; the same content under two labels, or
+twice; bad files; classes without rows.
 
 Two rows show the same content if their files decode to the same frames and their segments overlap.
 """
@@ -7,11 +8,12 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.data.manifest.quarantine import Quarantined, row_path
+from tubelet.data.manifest.quarantine import Quarantined, quarantined, row_path
+from tubelet.data.manifest.segments import extent
 from tubelet.data.scan.scan_file import FileFacts
 
 # Of rows with the same content in several splits, those of the first of these splits stay: a test set that shrinks when
@@ -39,6 +41,7 @@ class Findings:
     """Everything that is wrong. Empty tuples mean that nothing was found."""
 
     leakage: tuple[DuplicateGroup, ...]  # the same content in several splits
+    near_copies: tuple[DuplicateGroup, ...]  # the same footage in several splits, cut, mirrored or encoded otherwise
     conflicts: tuple[DuplicateGroup, ...]  # the same content under different labels
     bad_files: tuple[FileFacts, ...]
     labels: tuple[str, ...]  # classes without training rows, one line each
@@ -49,12 +52,13 @@ class Findings:
     @property
     def is_clean(self) -> bool:
         """Whether nothing but warnings was found."""
-        return not (self.leakage or self.conflicts or self.bad_files or self.labels)
+        return not (self.leakage or self.near_copies or self.conflicts or self.bad_files or self.labels)
 
     def quarantine(self) -> Iterator[Quarantined]:
         """Yield the rows to leave out: those of bad files, and of leaked content all rows but those of one split.
 
-        Rows with conflicting labels are not among them, because nothing shows which label is right.
+        Rows with conflicting labels are not among them, because nothing shows which label is right, nor are
+        near-copies, because another split keeps them all.
         """
         for facts in self.bad_files:
             yield Quarantined(path=facts.path, reason=f"{facts.kind}: {facts.reason}")
@@ -63,17 +67,16 @@ class Findings:
             shown = next(row_path(row) for row in group.rows if row.split == kept)
             for row in group.rows:
                 if row.split != kept:
-                    yield Quarantined(
-                        path=row_path(row),
-                        reason=f"leakage: the same content is in '{kept}' as {shown}",
-                        split=row.split,
-                        start_seconds=row.start_seconds,
-                        end_seconds=row.end_seconds,
-                    )
+                    yield quarantined(row, f"leakage: the same content is in '{kept}' as {shown}")
 
 
-def findings(manifest: Manifest, facts: Mapping[str, FileFacts]) -> Findings:
-    """Derive the findings from the facts about each file, by the path of ``row_path``."""
+def findings(manifest: Manifest, facts: Mapping[str, FileFacts], near_copies: Iterable[Sequence[str]] = ()) -> Findings:
+    """Derive the findings.
+
+    Args:
+        facts: about each file, by the path of ``row_path``.
+        near_copies: groups of files that show the same footage, by path or entry.
+    """
     leakage, conflicts, duplicates = [], [], []
     for group in _groups(manifest.samples, facts):
         if len(group.splits) > 1:
@@ -84,6 +87,7 @@ def findings(manifest: Manifest, facts: Mapping[str, FileFacts]) -> Findings:
             duplicates.append(group)
     return Findings(
         leakage=tuple(leakage),
+        near_copies=tuple(_near_leakage(manifest, near_copies, leakage)),
         conflicts=tuple(conflicts),
         bad_files=tuple(found for found in facts.values() if found.kind != "ok"),
         labels=tuple(_untrained(manifest)),
@@ -91,6 +95,20 @@ def findings(manifest: Manifest, facts: Mapping[str, FileFacts]) -> Findings:
         variable_rate=tuple(found for found in facts.values() if found.kind == "ok" and found.variable_rate),
         one_split=tuple(_only_trained(manifest)),
     )
+
+
+def _near_leakage(
+    manifest: Manifest, near_copies: Iterable[Sequence[str]], leakage: Sequence[DuplicateGroup]
+) -> Iterator[DuplicateGroup]:
+    """Groups of near-copies that lie in several splits, without those whose rows leak as the same content already."""
+    rows: dict[str, list[Sample]] = defaultdict(list)
+    for sample in manifest.samples:
+        rows[sample.entry or sample.path].append(sample)
+    known = {row for group in leakage for row in group.rows}
+    for names in near_copies:
+        group = DuplicateGroup(rows=tuple(row for name in names for row in rows[name]))
+        if len(group.splits) > 1 and not known.issuperset(group.rows):
+            yield group
 
 
 def _groups(samples: Sequence[Sample], facts: Mapping[str, FileFacts]) -> Iterator[DuplicateGroup]:
@@ -109,12 +127,15 @@ def _overlapping(rows: list[Sample]) -> list[list[Sample]]:
     order = {id(row): position for position, row in enumerate(rows)}
     groups: list[list[Sample]] = []
     reached = 0.0
-    for row in sorted(rows, key=lambda row: row.start_seconds or 0.0):
-        if not groups or (row.start_seconds or 0.0) >= reached:
+    extents = [extent(row) for row in rows]
+    if len({unit for _, _, unit in extents} - {"whole"}) > 1:  # nothing shows where one lies in the unit of the other
+        return [rows]
+    for (start, end, _), row in sorted(zip(extents, rows, strict=True), key=lambda pair: pair[0][0]):
+        if not groups or start >= reached:
             groups.append([])
             reached = 0.0
         groups[-1].append(row)
-        reached = max(reached, float("inf") if row.end_seconds is None else row.end_seconds)
+        reached = max(reached, end)
     return [sorted(group, key=lambda row: order[id(row)]) for group in groups]
 
 

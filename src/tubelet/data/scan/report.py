@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from tubelet.data.layouts.rows import some
 from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.scan.findings import DuplicateGroup
 from tubelet.data.scan.scan_dataset import Scan
@@ -25,9 +26,12 @@ def as_dict(scan: Scan) -> dict[str, Any]:
         "seconds": round(sum(facts.seconds for facts in scan.facts.values()), 3),
         "kinds": dict(Counter(facts.kind for facts in scan.facts.values())),
         "leakage": [_plain(group, scan) for group in found.leakage],
+        "near_copies": [_plain(group, scan) for group in found.near_copies],
+        "near_copy_groups": [list(names) for names in scan.near_copies.groups],
         "label_conflicts": [_plain(group, scan) for group in found.conflicts],
         "bad_files": [asdict(facts) for facts in found.bad_files],
         "label_problems": list(found.labels),
+        "label_findings": [asdict(finding) for finding in scan.manifest.label_findings],
         "duplicates": [_plain(group, scan) for group in found.duplicates],
         "variable_rate": [asdict(facts) for facts in found.variable_rate],
         "classes_in_train_only": list(found.one_split),
@@ -45,6 +49,14 @@ def as_text(scan: Scan) -> str:
         f"{len(scan.manifest)} rows, {len(scan.facts)} files, {good} of them good, {hours:.2f} hours decoded\n",
         *_section("PROBLEM: leakage, the same content in several splits", [group.text for group in found.leakage]),
         *_section(
+            "PROBLEM: near-copies in several splits: the same footage, cut, mirrored or encoded otherwise (not on the "
+            "quarantine list: split by groups instead)",
+            [
+                f"{len(g.rows)} rows: {some([f'{row_path(row)} ({row.split})' for row in g.rows])}"
+                for g in found.near_copies
+            ],
+        ),
+        *_section(
             "PROBLEM: the same content under different labels (decide which is right; not on the quarantine list)",
             [" = ".join(f"{row_path(row)} ({_labels(row.labels, scan)})" for row in g.rows) for g in found.conflicts],
         ),
@@ -59,9 +71,13 @@ def as_text(scan: Scan) -> str:
             [f"{facts.path}: {facts.variable_rate}" for facts in found.variable_rate],
         ),
         *_section("warning: classes that are trained and not measured", found.one_split),
+        *_section("warning: labels", [finding.note for finding in scan.manifest.label_findings]),
     ]
     if found.is_clean:
-        parts.append("No problems: every file delivers every frame it promises, and no content is in two splits.\n")
+        parts.append(
+            "No problems: every file delivers every frame it promises, and no content is in two splits, nor is a "
+            f"near-copy ({scan.near_copies.num_files} files were compared).\n"
+        )
     return "\n".join(parts)
 
 
@@ -80,6 +96,8 @@ def _plain(group: DuplicateGroup, scan: Scan) -> list[dict[str, Any]]:
             "labels": _labels(row.labels, scan),
             "start_seconds": row.start_seconds,
             "end_seconds": row.end_seconds,
+            "start_frame": row.start_frame,
+            "end_frame": row.end_frame,
         }
         for row in group.rows
     ]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from tubelet.data.loading.worker_pool import in_order
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.near_copies import NearCopies, find_near_copies
 from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.scan.findings import Findings, findings
 from tubelet.data.scan.scan_file import FileFacts, FileScanner, ScanFile, fingerprint
@@ -52,12 +53,18 @@ class Scan:
     facts: dict[str, FileFacts]  # by path, in the order of the manifest
     findings: Findings
     num_reused: int  # number of files whose result an earlier scan wrote
+    near_copies: NearCopies  # among the good files
+
+    def of(self, manifest: Manifest) -> Scan:
+        """The same facts about a manifest with other splits."""
+        found = findings(manifest, self.facts, self.near_copies.groups)
+        return replace(self, manifest=manifest, findings=found)
 
 
 def scan(
     manifest: Manifest, config: ScanConfig, folder: Path, on_file: Callable[[int, int], None] = lambda done, total: None
 ) -> Scan:
-    """Decode every file of a manifest.
+    """Decode every file of a manifest, and look for near-copies among the good ones.
 
     Args:
         manifest: the rows. Files may be missing, and classes may have no training rows.
@@ -88,7 +95,17 @@ def scan(
             results.flush()
             on_file(len(facts), len(files))
     facts = {path: facts[path] for path in files}  # in the order of the manifest
-    return Scan(manifest=manifest, facts=facts, findings=findings(manifest, facts), num_reused=num_reused)
+    copies = find_near_copies(
+        manifest.root,
+        manifest.samples,
+        manifest.folder,
+        max_clips=float("inf"),
+        max_seconds=float("inf"),
+        skipped={row.entry or row.path for row in manifest.samples if facts[row_path(row)].kind != "ok"},
+        on_file=on_file,
+    )
+    found = findings(manifest, facts, copies.groups)
+    return Scan(manifest=manifest, facts=facts, findings=found, num_reused=num_reused, near_copies=copies)
 
 
 def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:

@@ -10,7 +10,10 @@ from tubelet.data.loading.dataset import Dataset
 from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
+from tubelet.data.manifest.same_file import check_files
 from tubelet.errors import TubeletError
+from tubelet.runs.data import read_run_data
+from tubelet.runs.folder import read_facts
 from tubelet.runs.plan.parts import DataPlan, Plan
 
 _TRIED_ROWS = 3  # of the training split, until one can be read
@@ -20,7 +23,7 @@ def look_at_data(plan: Plan) -> Manifest | None:
     """Note rows and missing files, and return the manifest if the run could use it."""
     data, manifest = plan.recipe.data, None
     with plan.noting_problems():
-        manifest = read_manifest(data.path, data.manifest)
+        manifest = read_run_data(plan.recipe, plan.folder)
         plan.notes += (*data.notes, *manifest.notes)
     if manifest is None:
         try:
@@ -31,6 +34,9 @@ def look_at_data(plan: Plan) -> Manifest | None:
         plan.data = _data_plan(unchecked, (*unchecked.missing, *absent))
         return None
     plan.data = _data_plan(manifest, manifest.missing)
+    if not read_facts(plan.folder):
+        with plan.noting_problems():
+            check_files(manifest)
     if "val" not in manifest.splits:
         plan.note("no validation split: the last weights are taken as the best")
     with plan.noting_problems():
@@ -56,6 +62,7 @@ def _data_plan(manifest: Manifest, missing: tuple[str, ...]) -> DataPlan:
         classes={head: len(names) for head, names in manifest.class_names.items()},
         without_training=unseen,
         missing=missing,
+        label_findings=manifest.label_findings,
     )
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from tubelet import config as config_io
+from tubelet.data.manifest.labels import LabelFinding
 from tubelet.errors import TubeletError
 from tubelet.recipe import Recipe
 from tubelet.training.estimate import MemoryEstimate
@@ -27,6 +28,7 @@ class DataPlan:
     classes: dict[str, int]  # of each head
     without_training: dict[str, int]  # classes of each head that no training row shows
     missing: tuple[str, ...]  # files that are named and not there
+    label_findings: tuple[LabelFinding, ...] = ()  # that are often mistakes
     clip_seconds: float | None = None  # that this process took to read the first training clip
 
 

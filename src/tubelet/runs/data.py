@@ -1,0 +1,39 @@
+"""The data of a run. A run keeps the split that it began with, whatever is found out about the data later."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.near_copies import OnFile
+from tubelet.data.manifest.read import read_manifest
+from tubelet.data.manifest.recorded_split import as_recorded
+from tubelet.recipe import Recipe
+from tubelet.runs.folder import FACTS, read_facts, resume_recipe
+
+
+def read_run_data(
+    recipe: Recipe, folder: Path | None, like: Path | None = None, on_file: OnFile = lambda done, total: None
+) -> Manifest:
+    """Read the data of a run with the split that it began with, or with a new one for a new run.
+
+    Args:
+        folder: of the run. None means that it has none yet.
+        like: the folder of another run, whose split a new run takes. None means its own.
+        on_file: called with the files that were searched for near-copies, and their number.
+    """
+    own, of_like = ({} if place is None else read_facts(place) for place in (folder, like))
+    config, recorded = as_recorded(recipe.data.manifest, own or of_like)
+    return read_manifest(recipe.data.path, config, recorded=recorded, on_file=on_file)
+
+
+def run_on_same_data(root: Path, recipe: Recipe) -> Path | None:
+    """The folder of a run below ``root`` that reads the same data in the same way. None means that there is none yet.
+
+    New runs of a study take its split, also where it is that of an earlier version.
+    """
+    for file in sorted(root.rglob(FACTS)):
+        data = resume_recipe(file.parent).data
+        if (data.source, data.manifest) == (recipe.data.source, recipe.data.manifest):
+            return file.parent
+    return None
