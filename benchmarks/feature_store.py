@@ -101,7 +101,7 @@ def compare(root: Path) -> dict[str, Any]:
     file = root / "vtn.yaml"
     file.write_text(dump_yaml(RECIPE), encoding="utf-8")
     began = time.process_time()
-    options = ["--num-workers", "0", "--device", "cpu"]
+    options = ["--num-workers", "0", "--device", "cpu", "--allow-random"]
     if cli.main(["features", str(file), str(root / "videos"), str(root / "store"), *options]) != 0:
         raise SystemExit(1)
     writing = time.process_time() - began

@@ -43,6 +43,7 @@ def write_recipe(file: Path) -> Path:
 
 
 def write_store(recipe: Path, videos: Path, out: Path) -> Path:
-    """The feature store of the recipe's first weights, by the command."""
-    assert cli.main(["features", str(recipe), str(videos), str(out), "--num-workers", "0", "--device", "cpu"]) == 0
+    """The feature store of the recipe's first weights, which are random, by the command."""
+    argv = ["features", str(recipe), str(videos), str(out), "--num-workers", "0", "--device", "cpu", "--allow-random"]
+    assert cli.main(argv) == 0
     return out

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+_LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?size (\d+)\n")
+_LFS_POINTER_BYTES = 1024  # no pointer is longer, says its specification
 _LEFTOVER = re.compile(r"\..+\.\d+\.new")  # of ``written_atomically``
 
 
@@ -28,6 +30,25 @@ def naming(path: Path, *, instead_of: Path | None = None) -> Iterator[None]:
         if error.errno is None or named:
             raise
         raise OSError(error.errno, error.strerror, str(path)) from error
+
+
+def lfs_pointer(path: Path) -> str | None:
+    """What to say of a file that is the pointer of Git LFS in place of its content. None means that it is none.
+
+    Source: github.com/git-lfs/git-lfs, ``docs/spec.md``.
+    """
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(_LFS_POINTER_BYTES)
+    except OSError:  # a folder, say; who reads it says what is wrong
+        return None
+    pointer = _LFS_POINTER.match(start)
+    if pointer is None:
+        return None
+    return (
+        f"is a Git-LFS pointer to a file of {int(pointer[1]):,} bytes and not that file; get it with `git lfs pull` in "
+        "its repository, or download it again"
+    )
 
 
 def is_leftover(path: Path) -> bool:

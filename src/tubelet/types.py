@@ -18,9 +18,14 @@ if TYPE_CHECKING:
 
 Grid = tuple[int, int, int]  # tokens along time, height and width
 
+WhichWeights = Literal["ema", "model"]  # of a file that holds both: averaged ones, or those that the optimizer changed
+
 # What configs of several models say of their layers.
 Activation = Literal["gelu_tanh", "gelu"]  # of an MLP: GELU's tanh approximation, or the exact one
 AxisOrder = Literal["space_time", "time_space"]  # of two attentions, one over each axis
+Remainder = Literal[
+    "refuse", "drop"
+]  # frames and pixels at the end of a clip that fill no patch: an error, or left out
 GlobalPool = Literal["token", "first", "avg", "max", "sum"]  # what becomes of the tokens behind the last block
 
 

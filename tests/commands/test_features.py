@@ -13,6 +13,9 @@ from safetensors.torch import load_file
 from support import content_of, error_of, rows_of, videos
 from tubelet import cli
 from tubelet.data.layouts.feature_store import MANIFEST
+from tubelet.errors import ConfigError
+from tubelet.inference.frame_stage import check_not_random
+from tubelet.models import create_model
 from vtn_recipe import write_recipe, write_store
 
 __all__ = ["videos"]
@@ -166,12 +169,12 @@ def test_a_store_of_another_model_or_a_folder_with_other_things_is_left_alone(
     run: Path, recipe: Path, videos: Path, store: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = content_of(store)
-    argv = ["features", str(recipe), str(videos), str(store), "--num-workers", "0", "--device", "cpu"]
+    argv = ["features", str(recipe), str(videos), str(store), "--num-workers", "0", "--device", "cpu", "--allow-random"]
     assert "stage_sha256" in error_of([*argv, "--seed", "5"], capsys)
     assert content_of(store) == before
     (tmp_path / "notes.txt").write_text("mine")
     assert "no feature store" in error_of([*argv[:3], str(tmp_path), *argv[4:]], capsys)
-    assert "is a checkpoint" in error_of(["features", str(run / "best"), *argv[2:], "--seed", "5"], capsys)
+    assert "is a checkpoint" in error_of(["features", str(run / "best"), *argv[2:-1], "--seed", "5"], capsys)
 
 
 def test_a_model_whose_features_are_not_of_single_frames_is_refused(
@@ -180,3 +183,26 @@ def test_a_model_whose_features_are_not_of_single_frames_is_refused(
     argv = ["features", "folder/default", str(videos), str(tmp_path / "s"), "--device", "cpu"]
     assert "tubelets of 2 frames" in error_of(argv, capsys)
     assert not (tmp_path / "s").exists()
+
+
+def test_features_of_random_weights_are_refused_unless_asked_for(
+    run: Path, recipe: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "s"
+    argv = ["features", str(recipe), str(videos), str(out), "--num-workers", "0", "--device", "cpu", "--split", "val"]
+    said = error_of(argv, capsys)
+    assert "of its per-frame stage are random (backbone." in said
+    assert "--init.source" in said
+    assert "--allow-random" in said
+    assert not out.exists()
+    assert cli.main([*argv, "--init.source", str(run / "best")]) == 0
+    with_flag = ["features", str(run / "best"), *argv[2:], "--allow-random"]
+    assert "--allow-random is for recipes" in error_of(with_flag, capsys)
+
+
+def test_a_stage_that_an_image_model_fills_in_part_is_random_too(videos: Path, tmp_path: Path) -> None:
+    model = create_model("timesformer_ti16_space", num_classes=2, depth=1)
+    names = [name for name, _ in model.named_parameters() if name.startswith("blocks.")]
+    check_not_random(model, "timesformer_ti16_space", ["head.weight", "norm.weight"])
+    with pytest.raises(ConfigError, match=rf"{len(names)} tensors of its per-frame stage are random \(blocks"):
+        check_not_random(model, "timesformer_ti16_space", ["head.weight", *names])

@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 from huggingface_hub import constants
 
-from support import content_of, error_of, write_checkpoint
+from support import TRAIN_TINY, content_of, error_of, videos, write_checkpoint
 from tubelet import cli, load
 from tubelet.weights.checkpoint.checkpoint import load_checkpoint, read_record, save_checkpoint
+
+__all__ = ["videos"]
 
 METRICS: dict[str, Any] = {
     **{"split": "test", "num_videos": 16, "num_failed": 0, "failed": [], "views": "2x3", "averaging": "logits"},
@@ -50,6 +52,53 @@ def test_a_run_becomes_a_folder_with_its_card_that_loads(
     assert b"/home/someone" not in b"".join(content_of(out).values())
     assert read_record(out).provenance["recipe"]["data"]["source"] == "gestures"
     assert content_of(run) == before
+
+
+def test_no_absolute_path_is_published_wherever_the_record_has_it(run: Path, tmp_path: Path) -> None:
+    """Also in texts, with blanks, of Windows and of a home folder; addresses, names and relative paths stay."""
+    model, record = load_checkpoint(run / "best")
+    secret = "/home/some one/private models/vit.pth"
+    provenance = {
+        "source": "timesformer",
+        "original": "facebookresearch/TimeSformer, models/vit.py",
+        "path": "hf://owner/name@abc",
+        "recipe": {
+            "data": {"source": "/srv/secret/gestures", "manifest": {"annotations": ["/srv/secret/a.csv", "b/c.csv"]}},
+            "init": {"source": secret},
+        },
+        "mapping": {
+            "summary": f"1 tensors filled from {secret}",
+            "notes": [
+                f"license: cc, of {secret}, holds",
+                "read at https://example.org/a/b",
+                "pixels: (x / 255 - mean)",
+            ],
+            "rows": [{"/srv/secret/key": "C:\\Users\\secret\\w.pth"}],
+        },
+        "init": {"source": secret, "config": {"source": secret}, "license": "mit", "notes": ["'~/secret/x/w.pth'"]},
+    }
+    save_checkpoint(run / "best", model, dataclasses.replace(record, provenance=provenance))
+    assert cli.main(["push", str(run), "me/gestures", "--dry-run", str(tmp_path / "up")]) == 0
+    written = b"".join(content_of(tmp_path / "up").values())
+    for part in (b"secret", b"some one", b"private models", str(tmp_path).encode()):
+        assert part not in written, part
+    published = read_record(tmp_path / "up").provenance
+    assert published["mapping"]["notes"][0] == "license: cc, of vit.pth, holds"
+    assert published["mapping"]["notes"][1:] == provenance["mapping"]["notes"][1:]  # type: ignore[index]
+    assert published["recipe"]["data"]["manifest"]["annotations"] == ["a.csv", "b/c.csv"]
+    assert (published["original"], published["path"]) == (provenance["original"], provenance["path"])
+
+
+def test_a_run_that_started_from_other_weights_publishes_no_path(
+    run: Path, tmp_path: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "again"
+    argv = ["train", "--data", str(videos), "--out", str(out), *TRAIN_TINY, "--init.source", str(run / "best")]
+    assert cli.main(argv) == 0
+    assert cli.main(["push", str(out), "me/gestures", "--dry-run", str(tmp_path / "up")]) == 0
+    written = b"".join(content_of(tmp_path / "up").values())
+    for folder in (tmp_path, videos, Path.home()):
+        assert str(folder).encode() not in written
 
 
 def test_metrics_of_other_weights_are_not_put_on_the_card(run: Path, tmp_path: Path) -> None:

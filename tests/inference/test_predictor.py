@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from support import PROTOCOL, rows_of, write_checkpoint
 from tubelet import Classifier, cli, load
@@ -120,11 +119,6 @@ def test_an_npy_volume_is_a_file_like_any_other(classifier: Classifier, tmp_path
     volume = np.random.default_rng(0).integers(0, 256, (9, 20, 20), dtype=np.uint8)
     np.save(tmp_path / "volume.npy", volume)
     assert same(classifier.predict(tmp_path / "volume.npy"), classifier.predict(volume))
-
-
-def test_pixels_that_are_not_uint8_are_refused(classifier: Classifier) -> None:
-    with pytest.raises(DataError, match=r"holds torch\.float32; expected torch\.uint8"):
-        classifier.predict(torch.zeros(3, 8, 20, 20))
 
 
 def test_files_that_cannot_be_read_are_refused_with_their_name(classifier: Classifier, tmp_path: Path) -> None:

@@ -34,6 +34,10 @@ def test_any_config_field_is_a_keyword() -> None:
 
 def test_names_of_one_kind_can_be_listed() -> None:
     assert list_models() == list(MODELS)
+    assert list_models("vivit*") == [name for name in MODELS if name.startswith("vivit")]
+    assert list_models("*_fe") == [name for name in MODELS if name.endswith("_fe")]
+    assert list_models("vtn_r[0-9]?") == ["vtn_r50"]
+    assert list_models("b16x2*") == []  # a pattern matches whole names
     assert list_models("_b16x2_") == [f"vivit_b16x2_{kind}" for kind in ("joint", "fe", "fsa", "fdp", "avgpool")]
 
 

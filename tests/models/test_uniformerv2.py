@@ -222,6 +222,18 @@ def test_a_frozen_trunk_takes_no_gradient_and_leaves_its_class_tokens_out() -> N
     assert torch.equal(model.encode_time(features), model.encode_time(other))
 
 
+def test_a_frozen_trunk_with_a_temporal_stem_predicts_and_its_branches_stay_as_they_are(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO"):
+        model = tiny("local", frozen=True, drop_path_rate=0.0).train()
+    assert "the temporal stem and branches in the image ViT keep their weights in training too" in caplog.text
+    model(clips(2)).square().sum().backward()
+    assert all(p.grad is None for p in model.trunk.parameters())
+    assert all(p.grad is not None for name, p in model.named_parameters() if not name.startswith("trunk."))
+    assert "pool.balance" not in model.state_dict()
+
+
 # ---- the arguments of the paper's ablations
 
 
@@ -263,7 +275,7 @@ def test_without_dpe_a_global_block_is_blind_to_where_patches_are() -> None:
         ("global", {"trunk": {"norm": 1}}, "unknown key 'uniformerv2_b16.trunk.norm'"),
         ("local", {"local_layers": 4}, "local_layers=4 does not name blocks of 3"),
         ("local", {"stem_kernel": 4}, "stem_kernel must be odd, got 4"),
-        ("local", {"frozen": True}, "would never learn"),
+        ("local", {"frozen": True}, "nothing to regularize"),
         ("local", {"dw_reduction": 0.0}, "dw_reduction must lie between"),
     ],
 )

@@ -195,3 +195,23 @@ def test_the_last_layer_does_no_dead_work() -> None:
 def test_what_does_not_fit_is_refused(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
         tiny(**options)
+
+
+@pytest.mark.parametrize(("width", "heads"), [(24, 12), (768, 12), (512, 8), (1280, 20), (1000, 5), (40, 1), (7, 1)])
+def test_heads_that_are_not_chosen_divide_the_width(width: int, heads: int) -> None:
+    assert VTNConfig().heads_for(width) == heads
+    assert width % heads == 0
+
+
+def test_any_backbone_makes_a_model_and_the_number_of_heads_is_said_and_kept(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO"), torch.device("meta"):
+        model: Any = create_model("vtn_vit_b16", backbone="resnet18")
+    assert model.config.num_heads == 8
+    assert "8 heads, since 12 do not divide its width 512" in caplog.text
+    again = VTNConfig(**{**vars(model.config)})
+    assert again.num_heads == 8
+    caplog.clear()
+    with caplog.at_level("INFO"), torch.device("meta"):
+        released: Any = create_model("vtn_vit_b16")
+    assert released.config.num_heads == 12
+    assert not caplog.records

@@ -7,6 +7,7 @@ import itertools
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from tubelet.errors import TubeletError
 from tubelet.nn.tokenizer import (
@@ -148,3 +149,50 @@ def test_the_central_frame_alone_speaks_at_first_and_the_others_learn() -> None:
     tokens.square().sum().backward()
     assert weight.grad is not None
     assert weight.grad[:, :, 0].abs().min() > 0
+
+
+def unpadded(kernel: nn.Conv2d | nn.Conv3d, clip: Tensor) -> tuple[Tensor, tuple[int, int, int]]:
+    """Tokens [B, N, D] and grid as an original's convolution without padding gives them."""
+    if isinstance(kernel, nn.Conv3d):
+        x = F.conv3d(clip, kernel.weight, kernel.bias, stride=kernel.kernel_size)  # B D n_t n_h n_w
+    else:
+        frames = [F.conv2d(f, kernel.weight, kernel.bias, stride=kernel.kernel_size) for f in clip.unbind(2)]
+        x = torch.stack(frames, dim=2)
+    return x.flatten(2).transpose(1, 2), (x.shape[2], x.shape[3], x.shape[4])
+
+
+@pytest.mark.parametrize("size", [(9, 33, 50), (8, 33, 32), (9, 32, 32), (4, 16, 31)])
+def test_dropping_the_remainder_is_what_a_convolution_without_padding_does(size: tuple[int, int, int]) -> None:
+    """9 frames at 4 and 33 x 50 pixels at 16: the last frame, the last row and the last two columns are left out."""
+    clip, rest = torch.randn(2, 3, *size, dtype=torch.float64), (3, 6, (2, 2, 3), "drop")
+    tubelets = TubeletTokenizer((4, 16, 16), *rest).double()
+    tokens, grid = tubelets(clip)
+    expected, expected_grid = unpadded(tubelets.proj, clip)
+    assert grid == expected_grid == (size[0] // 4, size[1] // 16, size[2] // 16)
+    torch.testing.assert_close(tokens, expected)
+    averaged = AveragedFramesTokenizer((4, 16, 16), *rest).double()
+    means = torch.stack([part.mean(2) for part in clip.split(4, dim=2) if part.shape[2] == 4], dim=2)
+    tokens, grid = averaged(clip)
+    assert grid == expected_grid
+    torch.testing.assert_close(tokens, unpadded(averaged.proj, means)[0])
+    places = PlaceTokenizer(16, *rest).double()
+    tokens, grid = places(clip)
+    expected, expected_grid = unpadded(places.proj, clip)
+    assert grid == expected_grid
+    torch.testing.assert_close(tokens.transpose(1, 2).flatten(1, 2), expected)
+    sampled = UniformFrameTokenizer(64, (16, 16), *rest).double()
+    tokens, grid = sampled(clip)
+    assert grid == expected_grid
+    torch.testing.assert_close(tokens, unpadded(sampled.proj, clip)[0])
+
+
+def test_nothing_is_left_of_a_clip_smaller_than_a_tubelet_which_is_refused_even_so() -> None:
+    tokenizer = TubeletTokenizer((4, 16, 16), 3, 6, (2, 2, 3), "drop")
+    for size in ((3, 32, 32), (4, 15, 32), (4, 16, 0)):
+        with pytest.raises(TubeletError, match="which is not whole"):
+            tokenizer(torch.zeros(1, 3, *size))
+
+
+def test_the_refusal_of_a_remainder_names_the_option_that_drops_it() -> None:
+    with pytest.raises(TubeletError, match="set remainder to drop"):
+        TubeletTokenizer((4, 16, 16), 3, 6, (2, 2, 3))(torch.zeros(1, 3, 9, 32, 32))

@@ -183,3 +183,16 @@ def test_a_model_that_wants_bgr_answers_the_same_there_on_rgb_frames(tmp_path: P
     again = record_of(convert(tmp_path / "out", ConvertOptions(protocol=plain)))
     assert (again.protocol.channel_order, again.protocol.mean) == ("rgb", (0.6, 0.4, 0.1))
     assert again.provenance["license"] == "cc-by-nc-4.0"
+
+
+@pytest.mark.parametrize(("kind", "size"), [("divided_space_time", 37), ("joint_space_time", 33)])
+def test_pixels_that_fill_no_patch_are_left_out_as_there(kind: str, size: int, tmp_path: Path) -> None:
+    """Pictures of 37 or 33 pixels in patches of 8: transformers' convolution has no padding."""
+    original = saved(tmp_path, kind, image_size=size)
+    converted = convert(tmp_path, ConvertOptions())
+    assert converted.model.config.remainder == "drop"
+    x = torch.randn(2, 3, 4, size, size)
+    with torch.inference_mode():
+        expected = original(x.transpose(1, 2)).logits
+        torch.testing.assert_close(converted.model(x), expected, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(converted.model(x[..., :32, :32]), expected, atol=1e-4, rtol=1e-4)

@@ -57,7 +57,7 @@ WRITERS: dict[str, Callable[[Path], Any]] = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_format_gives_the_tensors_to_the_bit_whatever_the_file_is_called(tmp_path: Path, name: str) -> None:
     WRITERS[name](tmp_path / name)
-    assert_same(read_weights(tmp_path / name), weights())
+    assert_same(read_weights(tmp_path / name).tensors, weights())
 
 
 @pytest.mark.parametrize(
@@ -74,19 +74,19 @@ def test_what_training_code_puts_around_a_state_dict_is_taken_off(
     tmp_path: Path, wrapped: Callable[[dict[str, Tensor]], Any]
 ) -> None:
     torch.save(wrapped(weights()), tmp_path / "w.pyth")
-    assert_same(read_weights(tmp_path / "w.pyth"), weights())
+    assert_same(read_weights(tmp_path / "w.pyth").tensors, weights())
 
 
 def test_a_prefix_that_not_every_name_has_stays(tmp_path: Path) -> None:
     content = {"module.a": torch.ones(1), "b": torch.ones(1)}
     torch.save(content, tmp_path / "w.pth")
-    assert read_weights(tmp_path / "w.pth").keys() == content.keys()
+    assert read_weights(tmp_path / "w.pth").tensors.keys() == content.keys()
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin", "checkpoint", "checkpoint_1200"])
 def test_a_folder_stands_for_the_weights_in_it(tmp_path: Path, name: str) -> None:
     save_file(weights(), tmp_path / name)
-    assert_same(read_weights(tmp_path), weights())
+    assert_same(read_weights(tmp_path).tensors, weights())
 
 
 def write_shards(folder: Path) -> dict[str, str]:
@@ -103,7 +103,7 @@ def write_index(folder: Path, where: Any) -> None:
 
 def test_shards_are_read_as_their_index_says(tmp_path: Path) -> None:
     write_index(tmp_path, write_shards(tmp_path))
-    assert_same(read_weights(tmp_path), weights())
+    assert_same(read_weights(tmp_path).tensors, weights())
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def flax_leaf(number: int, *shape: int) -> Tensor:
 @pytest.mark.parametrize("name", ["optimizer_target", "params_in_chunks", "params_bfloat16"])
 def test_files_that_flax_wrote_are_read_without_flax(name: str) -> None:
     """The parameters alone, whole and in pieces, under the names of the tree."""
-    read = read_weights(FLAX / name)
+    read = read_weights(FLAX / name).tensors
     assert len(read) == 44
     block = "SpatialTransformer/encoderblock_0"
     expected = {
@@ -229,4 +229,4 @@ def test_npz_files_of_training_states_give_their_parameters(tmp_path: Path) -> N
     arrays = {"opt/target/a/kernel": np.ones((2, 2), np.float32), "opt/state/step": np.array(3)}
     with (tmp_path / "w.npz").open("wb") as stream:
         np.savez(stream, **arrays)
-    assert_same(read_weights(tmp_path / "w.npz"), {"a/kernel": torch.ones(2, 2)})
+    assert_same(read_weights(tmp_path / "w.npz").tensors, {"a/kernel": torch.ones(2, 2)})

@@ -71,7 +71,7 @@ def test_a_file_of_flax_is_converted_without_being_told_anything(name: str) -> N
     assert (fields["depth"], fields["num_heads"], fields["mlp_ratio"], fields["temporal_depth"]) == (1, 2, 2.0, 1)
     assert (record.provenance["source"], record.provenance["license"]) == ("scenic", "apache-2.0")
     assert record.labels == ("0", "1", "2", "3", "4")
-    kernel = read_weights(FLAX / name)["output_projection/kernel"]
+    kernel = read_weights(FLAX / name).tensors["output_projection/kernel"]
     assert converted.model.get_parameter("head.weight").equal(kernel.float().T)
     assert ("torch.bfloat16 converted to torch.float32" in converted.report.notes) == name.endswith("16")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -85,13 +86,21 @@ def test_a_released_size_is_called_by_its_name(name: str) -> None:
     found, fields, _ = model_of(source, {})
     of_file, of_name = model_config(found, fields), model_config(name)
     assert found == name
-    assert of_file == of_name
+    assert of_file == dataclasses.replace(of_name, remainder="drop")  # as the original's convolution does
+
+
+def test_a_frozen_image_vit_with_a_temporal_stem_converts_and_the_report_says_so(tmp_path: Path) -> None:
+    made = model("_ssv2", frozen=True, drop_path_rate=0.0)
+    converted = convert(released(made, tmp_path / "model.pyth"), ConvertOptions())
+    assert any("keep their weights in training too" in note for note in converted.provenance["model_notes"])
+    assert not any(p.requires_grad for p in converted.model.get_submodule("trunk").parameters())
 
 
 @pytest.mark.parametrize(
     ("wiring", "options"),
     [
         ("", {"frozen": True}),
+        ("_ssv2", {"frozen": True, "drop_path_rate": 0.0}),
         ("", {"global_mlp_ratio": 2.5}),
         ("_ssv2", {"num_local": 1, "dw_reduction": 2.0}),
         ("_ssv2", {"local_layers": 0}),

@@ -21,6 +21,7 @@ from tubelet.commands.provenance import mapping_table, parity_text
 from tubelet.commands.train import split_overrides
 from tubelet.config import parse_value, to_dict
 from tubelet.errors import ConfigError, nearest
+from tubelet.types import WhichWeights
 from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 from tubelet.weights.convert.formats import SOURCES, record_of
 from tubelet.weights.convert.parity import measure_parity, read_reference
@@ -47,6 +48,7 @@ examples:
   tubelet convert scenic ViViT-L_FE_K400/checkpoint checkpoints/vivit_l_fe --labels kinetics400.txt
   tubelet convert scenic ViViT-L_FE_EPIC/checkpoint checkpoints/epic --labels noun=nouns.txt verb=verbs.txt
   tubelet convert scenic weights.npz out --model.attention_order time_space --reference-input stored.npz
+  tubelet convert timesformer training_state.pth out --which model
   tubelet convert tubelet runs/first/best exported --to huggingface
   tubelet convert tubelet runs/first/best exported.npz --to scenic"""
 
@@ -57,6 +59,9 @@ class Options:
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH")]  # file, folder or owner/name
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]  # what is written; must not exist
     to: Literal["tubelet", "huggingface", "scenic"] = "tubelet"  # format of OUT; scenic is an .npz of its parameters
+    which: WhichWeights | None = (
+        None  # averaged (ema) or raw (model) weights of a file with both; by default averaged ones
+    )
     labels: tuple[str, ...] = ()  # FILE with class names in logit order, one per line; or HEAD=FILE for each head
     reference_input: Path | None = None  # .npy clip, or .npz with input and logits, in the original's axes
     tolerance: float = 1e-4  # largest difference of the logits, over max(1, largest logit); more is refused
@@ -103,6 +108,7 @@ def way_back(options: Options, overrides: list[tuple[str, str]]) -> dict[str, An
     if options.to == "tubelet":
         raise ConfigError("PATH is a tubelet checkpoint already: give --to huggingface or --to scenic")
     unused = {
+        "--which": options.which,
         "--labels": options.labels or None,
         "--reference-input": options.reference_input,
         "overrides": overrides or None,
@@ -138,7 +144,7 @@ def convert_options(options: Options, overrides: list[tuple[str, str]]) -> Conve
         if group not in groups or not name:
             raise ConfigError(f"unknown option --{key}; expected --model.FIELD or --protocol.FIELD")
         groups[group][name] = parse_value(text)
-    return ConvertOptions(labels=read_labels(options.labels), **groups)
+    return ConvertOptions(labels=read_labels(options.labels), which=options.which, **groups)
 
 
 def read_labels(given: Sequence[str]) -> tuple[str, ...] | dict[str, tuple[str, ...]] | None:

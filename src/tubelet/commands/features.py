@@ -23,6 +23,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError
 from tubelet.inference.feature_extraction import Extracted, ExtractOptions, extract, open_store
+from tubelet.inference.frame_stage import check_not_random
 from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
 from tubelet.runs.initialization import first_model
 from tubelet.session.device import Device, choose_device
@@ -37,8 +38,9 @@ training from it does what training on the videos does, without decoding and wit
 center and no other augmentation of pixels, the clips are the same and so are the losses. A store is refused where a
 model's weights or pixels are not those that it was written with.
 
-MODEL is a checkpoint, or a recipe (its model with its first weights; set its fields as for `tubelet train`). The model
-must see one frame at a time and give one vector for it: VTN, space-only TimeSformer, ViViT with tubelets of one frame.
+MODEL is a checkpoint, or a recipe (its model with its first weights; set its fields as for `tubelet train`; random
+weights are refused). The model must see one frame at a time and give one vector for it: VTN, space-only TimeSformer,
+ViViT with tubelets of one frame.
 
 One safetensors file per video, whole or not at all: run the same command again after an interruption, or for another
 split, and it writes what is missing. A video that cannot be read keeps its row and is named.
@@ -46,7 +48,7 @@ split, and it writes what is missing. A video that cannot be read keeps its row 
 examples:
   tubelet features runs/vtn/best my_clips features/vtn
   tubelet evaluate runs/vtn/best --data features/vtn
-  tubelet features my_vtn.yaml my_clips features/vtn
+  tubelet features my_vtn.yaml my_clips features/vtn --init vit_base_patch16_224.augreg_in21k
   tubelet train my_vtn.yaml --data features/vtn --freeze backbone --augment.crop center
   tubelet features runs/vtn/best my_clips features/vtn --split val --device cuda"""
 
@@ -61,6 +63,7 @@ class Options:
     num_workers: int = 2  # processes that decode; 0 decodes in this process
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads 64 frames for longer is killed
     failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
+    allow_random: bool = False  # store features of a recipe without trained weights
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     json: bool = False  # print what was done as JSON on stdout
 
@@ -77,7 +80,7 @@ def main(argv: list[str]) -> int:
         session = Session(device=choose_device(options.device), progress=progress)
         for line in manifest.notes:
             progress.note(line)
-        model, record = _model(options.model, options.data, fields, manifest, session)
+        model, record = _model(options, fields, manifest, session)
         model = model.to(session.device).eval()
         store = open_store(options.out, model, record, manifest, str(source.resolve()))
         index_manifest(
@@ -107,20 +110,29 @@ def main(argv: list[str]) -> int:
 
 
 def _model(
-    source: str, data: str, fields: list[tuple[str, str]], manifest: Manifest, session: Session
+    options: Options, fields: list[tuple[str, str]], manifest: Manifest, session: Session
 ) -> tuple[nn.Module, Record]:
     """The model of a checkpoint, or that of a recipe as a run of it begins."""
+    source = options.model
     if source in list_recipes() or source.endswith((".yaml", ".yml")):
-        return _model_of_recipe(load_recipe(source, [("data.source", json.dumps(data)), *fields]), manifest, session)
+        recipe = load_recipe(source, [("data.source", json.dumps(options.data)), *fields])
+        return _model_of_recipe(recipe, manifest, session, options.allow_random)
+    if options.allow_random:
+        raise ConfigError(f"--allow-random is for recipes, but {source} is a checkpoint; leave it out")
     if fields:
         raise ConfigError(f"--{fields[0][0]} sets a field of a recipe, but {source} is a checkpoint; leave it out")
     return open_checkpoint(source)
 
 
-def _model_of_recipe(recipe: Recipe, manifest: Manifest, session: Session) -> tuple[nn.Module, Record]:
+def _model_of_recipe(
+    recipe: Recipe, manifest: Manifest, session: Session, allow_random: bool
+) -> tuple[nn.Module, Record]:
     if recipe.lora is not None:
         raise ConfigError("lora changes the per-frame stage while it trains; leave it out of the recipe")
     first = first_model(recipe, manifest, session)
+    if not allow_random:
+        fresh = None if first.provenance is None else first.provenance["fresh"]
+        check_not_random(first.model, recipe.model["name"], fresh)
     return first.model, first.record()
 
 

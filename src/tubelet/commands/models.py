@@ -21,12 +21,12 @@ GMACs are 10^9 multiply-adds of matrix products and convolutions for one view of
 examples:
   tubelet models
   tubelet models --filter b16x2
-  tubelet models --filter vivit --json"""
+  tubelet models --filter 'vivit*fe' --json"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    filter: str = ""  # only the names that contain this text
+    filter: str = ""  # only the names that contain this text, or that a pattern with * matches
     json: bool = False  # print JSON
 
 
@@ -42,7 +42,9 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "models", DESCRIPTION)
     names = list_models(options.filter)
     if not names:
-        raise ConfigError(f"no model's name contains '{options.filter}'{nearest(options.filter, list_models())}")
+        raise ConfigError(
+            f"no model's name contains or matches '{options.filter}'{nearest(options.filter, list_models())}"
+        )
     rows = [describe(name) for name in names]
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))

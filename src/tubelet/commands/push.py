@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Annotated, Any
 
 import tyro
@@ -32,6 +33,9 @@ examples:
   tubelet push runs/first owner/my-gestures --license cc-by-4.0
   tubelet push checkpoints/vivit_b owner/vivit-b --private
   tubelet push runs/first owner/my-gestures --dry-run to_upload   write the folder and upload nothing"""
+
+# An absolute path inside a text: two parts or more, behind a blank, quote, bracket or sign, and not of an address.
+_PATH = re.compile(r"(?<![^\s\"'`(\[{=:,;])(?:~|[A-Za-z]:)?(?:[/\\][^\s\"'`(){}\[\]/\\:;,]+){2,}[/\\]?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,17 +98,41 @@ def write_folder(checkpoint: Path, metrics: Mapping[str, Any] | None, options: O
 
 
 def without_paths(record: Record) -> Record:
-    """The record with the last part only of every path: of the data, the source, and what the weights began as."""
-    return dataclasses.replace(record, provenance=_shortened(record.provenance))
+    """The record with the last part only of every path of this machine, also where a text names one."""
+    known = sorted(set(_absolute(record.provenance)), key=len, reverse=True)
+    return dataclasses.replace(record, provenance=_shortened(record.provenance, known))
 
 
-def _shortened(value: Any, key: str = "") -> Any:
-    """Plain data whose absolute paths under the keys ``source``, ``base`` and ``path`` are cut to their last part."""
+def _absolute(value: Any) -> Iterator[str]:
+    """The texts in plain data that are absolute paths. They may have blanks, which end a path inside a text."""
+    if isinstance(value, Mapping | list | tuple):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _absolute(inner)
+    elif isinstance(value, str) and _is_absolute(value):
+        yield value
+
+
+def _is_absolute(text: str) -> bool:
+    path = text.removeprefix("file://")
+    return PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute() or path.startswith("~/")
+
+
+def _last_part(path: str) -> str:
+    return re.split(r"[/\\]", path.rstrip("/\\"))[-1]
+
+
+def _shortened(value: Any, known: Sequence[str], key: str = "") -> Any:
     if isinstance(value, Mapping):
-        return {name: _shortened(inner, name) for name, inner in value.items()}
-    if key in ("source", "base", "path") and isinstance(value, str) and not value.startswith("hf://"):
-        return Path(value).name if key == "path" or Path(value).is_absolute() else value
-    return value
+        return {_shortened(name, known): _shortened(inner, known, name) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_shortened(inner, known) for inner in value]
+    if not isinstance(value, str):
+        return value
+    if _is_absolute(value) or (key == "path" and not value.startswith("hf://")):
+        return _last_part(value)
+    for path in known:
+        value = value.replace(path, _last_part(path))
+    return _PATH.sub(lambda path: _last_part(path[0]), value)
 
 
 def report(options: Options, where: str, folder: Path) -> int:

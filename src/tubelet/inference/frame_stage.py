@@ -8,6 +8,7 @@ tokens of several layers (at B/16, 2.4 MB of four layers per frame, sixteen time
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 from torch import nn
@@ -57,6 +58,24 @@ def check_stage(model: nn.Module, name: str, record: StoreRecord, store: Path) -
         raise DataError(
             f"{store}: the features are of other weights (those of {record.model_name}, sha256 "
             f"{record.stage_sha256[:12]}) than the per-frame stage of {name} ({own[:12]}); write a store of this model"
+        )
+
+
+def check_not_random(model: nn.Module, name: str, fresh: Collection[str] | None) -> None:
+    """Whether the per-frame stage has weights that were trained: features of random ones are worth little.
+
+    Args:
+        fresh: names of the parameters that initialization left random. None means all.
+
+    Raises:
+        ConfigError: the model has no such stage, or some of its weights are random.
+    """
+    check_storable(model, name)
+    random = [n for n, _ in model.named_parameters() if _is_of_stage(model, n) and (fresh is None or n in fresh)]
+    if random:
+        raise ConfigError(
+            f"{name}: {len(random)} tensors of its per-frame stage are random ({random[0]}, ...), and so would be the "
+            "features; give the recipe trained weights (--init.source), or store them all the same with --allow-random"
         )
 
 

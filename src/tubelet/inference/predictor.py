@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any, overload
 
-import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from tubelet.data.features.dataset import FeatureDataset
@@ -19,6 +21,7 @@ from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.read_views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
+from tubelet.data.sources.python_input import is_list_of_paths, path_of
 from tubelet.errors import ConfigError
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.view_averaging import Mode, predict_views
@@ -28,6 +31,9 @@ from tubelet.tasks.choose import task_of
 from tubelet.types import Prediction
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
+
+# One video: a path, an array or tensor [T, H, W, C] or [C, T, H, W], or a list of frames.
+ClipSource = str | os.PathLike[str] | NDArray[Any] | Tensor | list[Image] | list[NDArray[Any]]
 
 
 class Classifier:
@@ -53,22 +59,50 @@ class Classifier:
         """Class names in the order of the logits; of several heads, one after the other (``protocol.labels``)."""
         return self.record.labels
 
+    @overload
     def predict(
         self,
-        source: str | Path | NDArray[np.uint8] | Tensor,
+        source: list[str] | list[Path],
+        *,
+        start_seconds: float | None = ...,
+        end_seconds: float | None = ...,
+        fps: float | None = ...,
+        value_range: tuple[float, float] | None = ...,
+        top_k: int | None = ...,
+    ) -> list[Prediction]: ...
+
+    @overload
+    def predict(
+        self,
+        source: ClipSource,
+        *,
+        start_seconds: float | None = ...,
+        end_seconds: float | None = ...,
+        fps: float | None = ...,
+        value_range: tuple[float, float] | None = ...,
+        top_k: int | None = ...,
+    ) -> Prediction: ...
+
+    def predict(
+        self,
+        source: Any,
         *,
         start_seconds: float | None = None,
         end_seconds: float | None = None,
         fps: float | None = None,
+        value_range: tuple[float, float] | None = None,
         top_k: int | None = None,
-    ) -> Prediction:
+    ) -> Prediction | list[Prediction]:
         """Labels and probabilities of one video, best first; of several heads, actions and the labels of each head.
 
         Args:
-            source: a video file or ``.npy`` volume, a uint8 array ``[T, H, W, C]`` (or ``[T, H, W]``), or a uint8
-                tensor ``[C, T, H, W]``; RGB.
+            source: the path of a video file, frame folder or ``.npy`` volume; a list of paths, which gives a list of
+                predictions (``predict_files`` goes on behind a bad file); an array or tensor ``[T, H, W, C]`` or
+                ``[C, T, H, W]`` (of a volume also ``[T, H, W]``); or a list of PIL images; RGB.
             start_seconds: with ``end_seconds``, the segment to look at. None means the whole source.
-            fps: frames per second of an array or tensor, needed where the protocol samples by time.
+            fps: frames per second of a clip in memory, needed where the protocol samples by time.
+            value_range: the values of a clip in memory that are black and white, for example ``(0, 1)``. None means 0
+                and 255 of uint8.
             top_k: how many labels to give, of each head and of the actions. None means all.
 
         Raises:
@@ -76,9 +110,12 @@ class Classifier:
             ConfigError: ``top_k`` is less than 1.
         """
         _check_top_k(top_k)
-        item = read_views(source, self.protocol, start_seconds, end_seconds, fps)
+        if is_list_of_paths(source):
+            options: Any = {"start_seconds": start_seconds, "end_seconds": end_seconds, "fps": fps, "top_k": top_k}
+            return [self.predict(path, value_range=value_range, **options) for path in source]
+        item = read_views(source, self.protocol, start_seconds, end_seconds, fps, value_range)
         probs = self.predict_clips(item.pixels.unsqueeze(0), item.frame_numbers.unsqueeze(0))[0]
-        name = str(source) if isinstance(source, str | Path) else type(source).__name__
+        name = str(path) if (path := path_of(source)) is not None else type(source).__name__
         return self._prediction(name, probs, top_k, item.seconds_covered, item.notes)
 
     def predict_files(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from typing import Any
 
 from torch import nn
@@ -40,9 +41,12 @@ def model_config(name: str, options: dict[str, Any] | None = None) -> Any:
     return _family.config_of(MODELS, name, options or {})
 
 
-def list_models(contains: str = "") -> list[str]:
-    """The names ``create_model`` knows, optionally those that contain a text."""
-    return [name for name in MODELS if contains in name]
+def list_models(pattern: str = "") -> list[str]:
+    """The names that ``create_model`` knows: all, those that contain a text, or those that a pattern such as
+    ``vivit*`` matches whole (``*``, ``?`` and ``[...]`` as in a shell)."""
+    if not set("*?[") & set(pattern):
+        return [name for name in MODELS if pattern in name]
+    return [name for name in MODELS if fnmatchcase(name, pattern)]
 
 
 def family_of(name: str) -> Family:

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.errors import TubeletError
-from tubelet.types import Grid
+from tubelet.types import Grid, Remainder
 
 
 class TubeletTokenizer(nn.Module):
@@ -28,17 +28,20 @@ class TubeletTokenizer(nn.Module):
     ``proj`` holds its parameters in convolution layout ``[D, C, t, h, w]``. Tokens are ordered time, row, column
     (column fastest).
 
-    Deviation: the original drops leftover frames, rows and columns silently; this raises.
+    Deviation: the original leaves out frames, rows and columns that fill no tubelet; this does only when asked.
 
     Args:
         tubelet_size: (t, h, w) in frames and pixels.
         grid: tokens (n_t, n_h, n_w) of the model's position table; only messages use it.
+        remainder: whether what fills no tubelet at the end of the clip is refused or left out.
     """
 
-    def __init__(self, tubelet_size: Grid, in_channels: int, embed_dim: int, grid: Grid) -> None:
+    def __init__(
+        self, tubelet_size: Grid, in_channels: int, embed_dim: int, grid: Grid, remainder: Remainder = "refuse"
+    ) -> None:
         super().__init__()
         self.tubelet_size = tubelet_size
-        self.grid = grid
+        self.grid, self.remainder = grid, remainder
         self.proj = nn.Conv3d(in_channels, embed_dim, kernel_size=tubelet_size, stride=tubelet_size)
         fan_in = in_channels * math.prod(tubelet_size)
         lecun_normal_(self.proj.weight, fan_in)
@@ -50,10 +53,10 @@ class TubeletTokenizer(nn.Module):
         Raises:
             TubeletError: the clip cannot be cut into whole tubelets, or has another number of channels.
         """
-        _, _, num_frames, height, width = clip.shape
         t, h, w = self.tubelet_size
         check_channels(clip, self.proj.in_channels)
-        check_divisible((num_frames, height, width), self.tubelet_size, self.grid)
+        clip = whole_patches(clip, self.tubelet_size, self.grid, self.remainder)
+        _, _, num_frames, height, width = clip.shape
         patches = rearrange(clip, "b c (nt t) (nh h) (nw w) -> b (nt nh nw) (c t h w)", t=t, h=h, w=w)
         tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
         return tokens, (num_frames // t, height // h, width // w)
@@ -82,10 +85,12 @@ class AveragedFramesTokenizer(nn.Module):
     weighting them.
     """
 
-    def __init__(self, tubelet_size: Grid, in_channels: int, embed_dim: int, grid: Grid) -> None:
+    def __init__(
+        self, tubelet_size: Grid, in_channels: int, embed_dim: int, grid: Grid, remainder: Remainder = "refuse"
+    ) -> None:
         super().__init__()
         self.tubelet_size = tubelet_size
-        self.grid = grid
+        self.grid, self.remainder = grid, remainder
         patch_size = tubelet_size[1:]
         self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
         lecun_normal_(self.proj.weight, in_channels * math.prod(patch_size))
@@ -93,10 +98,10 @@ class AveragedFramesTokenizer(nn.Module):
 
     def forward(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B N D"], Grid]:
         """Tokens and their grid (n_t, n_h, n_w). Raises as :class:`TubeletTokenizer` does."""
-        _, _, num_frames, height, width = clip.shape
         t, h, w = self.tubelet_size
         check_channels(clip, self.proj.in_channels)
-        check_divisible((num_frames, height, width), self.tubelet_size, self.grid)
+        clip = whole_patches(clip, self.tubelet_size, self.grid, self.remainder)
+        _, _, num_frames, height, width = clip.shape
         frames = reduce(clip, "b c (nt t) h w -> b c nt h w", "mean", t=t)  # B C n_t H W
         patches = rearrange(frames, "b c nt (nh h) (nw w) -> b (nt nh nw) (c h w)", h=h, w=w)
         tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
@@ -109,20 +114,22 @@ class PlaceTokenizer(nn.Module):
     ``proj`` is the 2-D patch convolution of an image ViT, ``[D, C, p, p]``, with torch's own initial values.
     Source: facebookresearch/TimeSformer, commit a5ef29a7, ``timesformer/models/vit.py`` (``PatchEmbed``).
 
-    Deviation: the original drops leftover rows and columns silently; this raises.
+    Deviation: the original leaves out rows and columns that fill no patch; this does only when asked (``remainder``).
     """
 
-    def __init__(self, patch_size: int, in_channels: int, embed_dim: int, grid: Grid) -> None:
+    def __init__(
+        self, patch_size: int, in_channels: int, embed_dim: int, grid: Grid, remainder: Remainder = "refuse"
+    ) -> None:
         super().__init__()
-        self.grid = grid
+        self.grid, self.remainder = grid, remainder
         self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B S T D"], Grid]:
         """Tokens and their grid (frames, n_h, n_w). Raises as :class:`TubeletTokenizer` does."""
-        _, _, num_frames, height, width = clip.shape
         p, _ = self.proj.kernel_size
         check_channels(clip, self.proj.in_channels)
-        check_divisible((num_frames, height, width), (1, p, p), self.grid)
+        clip = whole_patches(clip, (1, p, p), self.grid, self.remainder)
+        _, _, num_frames, height, width = clip.shape
         patches = rearrange(clip, "b c t (nh h) (nw w) -> b (nh nw) t (c h w)", h=p, w=p)
         tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B S T D
         return tokens, (num_frames, height // p, width // p)
@@ -135,26 +142,32 @@ class UniformFrameTokenizer(nn.Module):
     ``num_sampled_frames`` is used as a whole.
 
     Deviation: the original stacks frames along the height before its 2-D convolution, so that patches straddle
-    frames when the height is no multiple of the patch; this raises.
+    frames when the height is no multiple of the patch; this raises, or cuts every frame alone (``remainder``).
     """
 
     def __init__(
-        self, num_sampled_frames: int, patch_size: tuple[int, int], in_channels: int, embed_dim: int, grid: Grid
+        self,
+        num_sampled_frames: int,
+        patch_size: tuple[int, int],
+        in_channels: int,
+        embed_dim: int,
+        grid: Grid,
+        remainder: Remainder = "refuse",
     ) -> None:
         super().__init__()
         self.num_sampled_frames = num_sampled_frames
         self.patch_size = patch_size
-        self.grid = grid
+        self.grid, self.remainder = grid, remainder
         self.proj = nn.Conv2d(in_channels, embed_dim, kernel_size=patch_size, stride=patch_size)
         lecun_normal_(self.proj.weight, in_channels * math.prod(patch_size))
         nn.init.zeros_(self.proj.bias)  # type: ignore[arg-type]
 
     def forward(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B N D"], Grid]:
         """Tokens and their grid (sampled frames, n_h, n_w). Raises as :class:`TubeletTokenizer` does."""
-        _, _, num_frames, height, width = clip.shape
         h, w = self.patch_size
         check_channels(clip, self.proj.in_channels)
-        check_divisible((num_frames, height, width), (1, h, w), self.grid)
+        clip = whole_patches(clip, (1, h, w), self.grid, self.remainder)
+        _, _, num_frames, height, width = clip.shape
         index = uniform_frame_indices(num_frames, self.num_sampled_frames)
         frames = clip[:, :, index]  # B C n H W
         patches = rearrange(frames, "b c n (nh h) (nw w) -> b (n nh nw) (c h w)", h=h, w=w)
@@ -184,17 +197,32 @@ def check_channels(clip: Tensor, expected: int) -> None:
         )
 
 
-def check_divisible(size: Grid, tubelet_size: Grid, grid: Grid) -> None:
-    """Raise a TubeletError when a clip of ``size`` (frames, height, width) is not a whole number of tubelets."""
-    if all(a % b == 0 and a > 0 for a, b in zip(size, tubelet_size, strict=True)):
-        return
+def whole_patches(
+    clip: Float[Tensor, "B C T H W"], tubelet_size: Grid, grid: Grid, remainder: Remainder
+) -> Float[Tensor, "B C T2 H2 W2"]:
+    """The clip as far as whole tubelets reach. "drop" leaves the rest out at the end of each axis, as a convolution
+    without padding does, whose stride is its kernel.
+
+    Args:
+        tubelet_size: (t, h, w) in frames and pixels; of a patch, t is 1.
+        grid: tokens that the model was made for, which a message names.
+
+    Raises:
+        TubeletError: the clip is not a whole number of tubelets, and the rest is refused or is all of an axis.
+    """
+    size = clip.shape[2:]
+    t, h, w = (a // b * b for a, b in zip(size, tubelet_size, strict=True))
+    if (t, h, w) == tuple(size) and t * h * w:
+        return clip
+    if remainder == "drop" and t * h * w:
+        return clip[:, :, :t, :h, :w]
     asked = "x".join(f"{a / b:g}" for a, b in zip(size, tubelet_size, strict=True))
     made_for = "x".join(map(str, grid))
     nearest = tuple(max(b, a // b * b) for a, b in zip(size, tubelet_size, strict=True))
     raise TubeletError(
         f"a clip of {'x'.join(map(str, size))} (frames x height x width) gives a grid of {asked} tokens, which is "
         f"not whole (tubelets are {'x'.join(map(str, tubelet_size))}, the model was made for a grid of {made_for}); "
-        f"use for example {'x'.join(map(str, nearest))}"
+        f"set remainder to drop, which leaves out the rest, or use for example {'x'.join(map(str, nearest))}"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tubelet.config import to_dict
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model
@@ -51,7 +52,7 @@ class InitializedModel:
         """What a checkpoint of the model holds beside the weights."""
         return Record(
             model_name=self.recipe.model["name"],
-            model_config=self.recipe.model_options(num_classes=_num_classes(self.protocol)),
+            model_config=to_dict(self.model.config),
             protocol=self.protocol,
             adapter=self.adapter,
             provenance=provenance or {},

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from tubelet.config import added
 from tubelet.errors import ConfigError
+from tubelet.types import WhichWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,14 +21,16 @@ class InitConfig:
     spatial_class_token: Literal["image", "fresh"] = "image"  # of Model 2 and average pool
     image_grid: tuple[int, int] | None = None  # patches (h, w) of the image model, where the file does not say it
     keep_head: bool = False  # the classifier comes too, a checkpoint's by class name: all of the data's must be there
+    which: WhichWeights | None = added(None)  # averaged or raw weights of a file with both; none means averaged ones
 
     def __post_init__(self) -> None:
         if not self.source:
             raise ConfigError("init.source is empty; give a timm model, a file, a folder or owner/name")
 
     def changed(self) -> list[str]:
-        """The options that differ from their defaults, ``source`` aside."""
-        return [f.name for f in fields(self) if f.name != "source" and getattr(self, f.name) != f.default]
+        """The options that differ from their defaults and say what is made of the weights."""
+        which_weights = ("source", "which")
+        return [f.name for f in fields(self) if f.name not in which_weights and getattr(self, f.name) != f.default]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,6 @@ import torch
 from tubelet.data.sources.volume import (
     ArrayReader,
     frames_from_array,
-    frames_from_tensor,
     is_volume,
     npz_members,
     read_volume,
@@ -127,22 +126,6 @@ def test_frame_rate_of_an_array_gives_times() -> None:
     reader = ArrayReader(torch.zeros(5, 3, 2, 2, dtype=torch.uint8), fps=4.0)
     assert reader.timestamps.tolist() == [0, 0.25, 0.5, 0.75, 1.0]
     assert reader.duration_seconds == 1.25
-
-
-def test_arrays_and_tensors_of_the_same_clip_agree() -> None:
-    array = random_volume(6, 4, 5, 3)
-    tensor = torch.from_numpy(array).permute(3, 0, 1, 2)
-    assert torch.equal(frames_from_array(array, 3, "array"), frames_from_tensor(tensor, 3, "tensor"))
-
-
-@pytest.mark.parametrize(
-    "tensor",
-    [torch.zeros(3, 8, 4, 4), torch.zeros(8, 3, 4, 4, dtype=torch.uint8), torch.zeros(3, 4, 4, dtype=torch.uint8)],
-)
-def test_other_tensors_are_refused(tensor: torch.Tensor) -> None:
-    with pytest.raises(DataError) as caught:
-        frames_from_tensor(tensor, 3, "tensor")
-    assert_one_line(caught, "tensor")
 
 
 def test_read_only_arrays_are_accepted() -> None:

@@ -16,7 +16,8 @@ from tubelet.weights.mapping.rules import Rule, map_weights
 
 
 def convert(path: Path, options: ConvertOptions) -> Converted:
-    source = read_weights(path)
+    weights = read_weights(path, options.which)
+    source = weights.tensors
     fields = {"num_classes": len(source["box.lid.weight"]), "depth": sum("fc1.bias" in name for name in source)}
     name = nearest_name(MODELS, Toy, fields)
     model = create(MODELS, name, fields)
@@ -30,4 +31,4 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
     protocol = Protocol(num_frames=4, resize_short_side=16, crop_size=(16, 24), num_temporal_views=1)
     provenance = {"source": "toybox", "original": "the box", "license": "mit", "labels_from": labels_from}
-    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
+    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)

@@ -6,18 +6,16 @@ Each frame is decoded once, however many views show it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from tubelet.data.clips.frame_sampling import ClipPlan, row_views, seconds_covered
 from tubelet.data.clips.resize_crop import Geometry, crop_frames, reading_window, resize_frames, view_geometry
 from tubelet.data.loading.dataset import Item
 from tubelet.data.sources.open_source import Reader, naming_file, open_source
-from tubelet.data.sources.volume import ArrayReader, frames_from_array, frames_from_tensor
+from tubelet.data.sources.python_input import frames_in_memory, path_of
+from tubelet.data.sources.volume import ArrayReader, ValueWindow
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
@@ -26,37 +24,37 @@ _SOURCE_BYTES = 256 * 2**20  # of decoded frames held at once before they are re
 
 
 def read_views(
-    source: str | Path | NDArray[np.uint8] | Tensor,
+    source: object,
     protocol: Protocol,
     start_seconds: float | None = None,
     end_seconds: float | None = None,
     fps: float | None = None,
+    value_range: ValueWindow | None = None,
 ) -> Item:
     """Read all views of one source. The spatial crop is the outer index, the temporal clip the inner one.
 
     Args:
-        source: a video file, an ``.npy`` volume, a uint8 array [T, H, W, C] or [T, H, W] with values 0 to 255,
-            or a uint8 tensor [C, T, H, W], both RGB.
+        source: the path of a video file, frame folder or ``.npy`` volume, or a clip in memory (``frames_in_memory``).
         protocol: sampling, size and views.
         start_seconds: start of the segment. None means the start of the source.
         end_seconds: end of the segment. None means the end of the source.
-        fps: frames per second of an array or tensor. None means that frame numbers stand for seconds.
+        fps: frames per second of a clip in memory. None means that frame numbers stand for seconds.
+        value_range: the values of a clip in memory that are black and white. None means 0 and 255 of uint8.
 
     Raises:
         DataError: the source cannot be read as the protocol asks.
     """
-    if isinstance(source, str | Path):
+    path = path_of(source)
+    if path is not None:
         if fps is not None:
-            raise DataError(f"{source}: fps={fps:g} is for arrays; a file carries its own times, leave it out")
-        path = Path(source)
+            raise DataError(f"{path}: fps={fps:g} is for arrays; a file carries its own times, leave it out")
+        if value_range is not None:
+            raise DataError(f"{path}: value_range is for arrays; leave it out (of a volume, protocol.volume_window)")
         with naming_file(path, str(path)), open_source(path, None, protocol) as reader:
             return views_of(reader, protocol, start_seconds, end_seconds)
     if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
         raise DataError(f"array: the protocol samples {protocol.target_fps:g} frames per second; give the array's fps")
-    if isinstance(source, Tensor):
-        pixels = frames_from_tensor(source, protocol.num_channels, "tensor")
-    else:
-        pixels = frames_from_array(source, protocol.num_channels, "array", protocol.volume_window)
+    pixels = frames_in_memory(source, protocol, value_range)
     reader = ArrayReader(pixels, fps or 1.0).along_axis(protocol.slicing_axis, protocol.slicing_backward)
     return views_of(reader, protocol, start_seconds, end_seconds)
 

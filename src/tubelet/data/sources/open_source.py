@@ -13,6 +13,7 @@ from tubelet.data.sources.volume import ArrayReader, read_volume
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
+from tubelet.files import lfs_pointer
 from tubelet.protocol import Protocol
 
 Reader = VideoReader | ArrayReader | FrameFolderReader
@@ -68,6 +69,8 @@ def naming_file(path: Path, name: str) -> Iterator[None]:
     try:
         yield
     except (DataError, OSError, MemoryError) as error:
+        if (pointer := lfs_pointer(path)) is not None:
+            raise DataError(f"{name}: {pointer}") from error
         line = " ".join(str(error).splitlines()) or type(error).__name__
         if isinstance(error, DataError) and str(path) in line:
             raise

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from tubelet.data.sources.nifti import is_nifti, read_nifti
 from tubelet.errors import DataError
+from tubelet.files import lfs_pointer
 from tubelet.types import Frames
 
 VOLUME_SUFFIXES = frozenset({".nii", ".npy", ".npz"})  # and .nii.gz, see is_volume
@@ -144,19 +145,6 @@ def frames_from_array(
     return _with_channels(frames, num_channels, name)
 
 
-def frames_from_tensor(tensor: Tensor, num_channels: int, name: str) -> UInt8[Tensor, "T C H W"]:
-    """A uint8 tensor [C, T, H, W], as models take it, as frames on the CPU.
-
-    Raises:
-        DataError: another type or shape, or channels that are neither 1 nor ``num_channels``.
-    """
-    if tensor.dtype != torch.uint8:
-        raise DataError(f"{name}: holds {tensor.dtype}; expected torch.uint8 from 0 to 255, before normalization")
-    if tensor.ndim != 4 or 0 in tensor.shape:
-        raise DataError(f"{name}: has shape {tuple(tensor.shape)}; expected [C, T, H, W], none of them 0")
-    return _with_channels(tensor.detach().cpu().transpose(0, 1), num_channels, name)
-
-
 @dataclass(frozen=True, kw_only=True)
 class NpzMember:
     """Shape and type of one array of an ``.npz`` file, read without reading its data."""
@@ -185,7 +173,8 @@ def npz_members(path: Path) -> dict[str, NpzMember]:
                     shape, _, dtype = read_header(file)
                 members[name.removesuffix(".npy")] = NpzMember(shape=shape, dtype=dtype)
     except _UNREADABLE as error:
-        raise DataError(f"{path}: not an .npz archive of arrays ({error}); expected the file of np.savez") from None
+        what = lfs_pointer(path) or f"not an .npz archive of arrays ({error}); expected the file of np.savez"
+        raise DataError(f"{path}: {what}") from None
     for name, member in members.items():
         if member.dtype.hasobject:
             raise DataError(f"{path}: '{name}' holds pickled Python objects, which are never read; expected numbers")

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from tubelet.data.video.formats import NO_SKIPPING
 from tubelet.errors import VideoError
+from tubelet.files import lfs_pointer
 
 Decoded = tuple[av.VideoFrame, bool]  # and whether it is damaged
 ByteRange = tuple[int, int]  # of a file that holds others: offset of the first byte, number of bytes
@@ -43,6 +44,8 @@ def reporting(path: Path, doing: str) -> Iterator[None]:
         yield
     except (av.FFmpegError, IndexError) as error:
         # PyAV raises IndexError where a stream begins inside the file.
+        if (pointer := lfs_pointer(path)) is not None:
+            raise VideoError(f"{path}: {pointer}") from error
         reason = error.strerror if isinstance(error, av.FFmpegError) else "its streams change"
         raise file_error(path, f"expected a video, cannot {doing} the file ({reason})") from error
 

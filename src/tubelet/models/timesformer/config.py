@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from tubelet.config import added
 from tubelet.errors import ConfigError
-from tubelet.types import Activation
+from tubelet.types import Activation, Remainder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class TimeSformerConfig:
     drop_rate: float = 0.0  # dropout after positions, projections and MLP layers
     attn_drop_rate: float = 0.0  # dropout on attention weights
     drop_path_rate: float = 0.1  # stochastic depth of the last block; grows linearly from 0 at the first
+    remainder: Remainder = added("refuse")  # pixels at the end that fill no patch: an error, or left out
 
     def __post_init__(self) -> None:
         positive = ("num_classes", "in_channels", "num_frames", "patch_size", "embed_dim", "depth", "mlp_ratio")
@@ -38,8 +40,11 @@ class TimeSformerConfig:
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         for size, name in zip(self.image_size, ("height", "width"), strict=True):
-            if size <= 0 or size % self.patch_size:
-                raise ConfigError(f"patch_size {self.patch_size} does not divide image_size's {name} {size}")
+            if size < self.patch_size or (size % self.patch_size and self.remainder == "refuse"):
+                raise ConfigError(
+                    f"patch_size {self.patch_size} does not divide image_size's {name} {size}; choose a divisor, or "
+                    "remainder drop"
+                )
         if self.num_heads <= 0 or self.embed_dim % self.num_heads:
             raise ConfigError(f"embed_dim {self.embed_dim} is not divisible by num_heads {self.num_heads}")
 

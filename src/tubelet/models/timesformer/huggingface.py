@@ -11,7 +11,6 @@ name). With the same weights divided and joint attention give the official code'
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -53,6 +52,7 @@ from tubelet.weights.mapping.huggingface import (
     license_of,
     pixel_range,
     read_config,
+    read_json,
 )
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, MappingReport, Rule, map_back, map_weights
@@ -100,7 +100,8 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         CheckpointError: no such folder, another model, no classifier, or weights that do not fit strictly.
     """
     content = read_config(path, [MODEL_TYPE])
-    source = read_weights(path)
+    weights = read_weights(path, options.which)
+    source = weights.tensors
     if "classifier.weight" not in source:
         raise CheckpointError(
             f"{path}: has no classifier (architectures {content.get('architectures')}), so it cannot predict"
@@ -126,7 +127,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         "labels_from": labels_from,
         "protocol_notes": notes,
     }
-    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
+    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
 
 
 def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:
@@ -200,6 +201,7 @@ def timesformer_fields(content: Mapping[str, Any], path: Path) -> tuple[type[Tim
             "drop_rate": float(content.get("hidden_dropout_prob", 0.0)),
             "attn_drop_rate": float(content.get("attention_probs_dropout_prob", 0.0)),
             "drop_path_rate": float(content.get("drop_path_rate", 0.0)),
+            "remainder": "drop",  # as the original's convolution does, which has no padding
         }
         config_io.from_dict(TimeSformerConfig, fields, where=CONFIG)
     except (TypeError, ValueError, ZeroDivisionError, ConfigError) as error:
@@ -218,7 +220,7 @@ def read_processor(path: Path, config: TimeSformerConfig) -> tuple[Protocol, lis
     if file is None:
         return protocol, [*notes, f"no {PREPROCESSOR}: mean 0.45 and deviation 0.225, as TimeSformer was trained"]
     try:
-        content = {**_PROCESSOR_DEFAULTS, **json.loads(file.read_text(encoding="utf-8"))}
+        content = {**_PROCESSOR_DEFAULTS, **read_json(file)}
         mean, std = pixel_range(content, config.in_channels)
         crop, resize = crop_and_resize(content, config.image_size, notes)
         if protocol.channel_order == "bgr":
@@ -297,9 +299,8 @@ def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
         from transformers import TimesformerForVideoClassification, __version__
     except ImportError:
         return None
-    model = TimesformerForVideoClassification.from_pretrained(
-        path, local_files_only=True, trust_remote_code=False
-    ).eval()
+    model = TimesformerForVideoClassification.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    model = model.float().eval()  # a folder saved in half precision is loaded in it
     with torch.inference_mode():
         if model.config.attention_type != "space_only":
             return model(clip).logits, f"transformers {__version__}"

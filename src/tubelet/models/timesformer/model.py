@@ -37,7 +37,9 @@ class TimeSformer(nn.Module):
         super().__init__()
         self.config = config
         width, (h, w) = config.embed_dim, config.grid
-        self.tokenizer = PlaceTokenizer(config.patch_size, config.in_channels, width, (config.num_frames, h, w))
+        self.tokenizer = PlaceTokenizer(
+            config.patch_size, config.in_channels, width, (config.num_frames, h, w), config.remainder
+        )
         self.cls_token = nn.Parameter(torch.empty(width))
         self.pos_embed = NearestPositionTable((1, h, w), width, num_prefix=1)
         self.pos_drop = nn.Dropout(config.drop_rate)

@@ -60,6 +60,7 @@ def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[st
         "num_heads": max(1, width // _HEAD_DIM),
         "mlp_ratio": len(source["blocks.0.mlp.fc1.weight"]) / width,
         "qkv_bias": "blocks.0.attn.qkv.bias" in source,
+        "remainder": "drop",  # as the original's convolution does, which has no padding
     }
     if "num_heads" not in given:
         notes.append(f"{fields['num_heads']} heads of {_HEAD_DIM}, as in every released model (--model.num_heads)")

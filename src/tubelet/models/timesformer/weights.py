@@ -33,8 +33,9 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     Raises:
         CheckpointError: unreadable, no TimeSformer, or weights that do not fit strictly.
     """
+    weights = read_weights(path, options.which)
     try:
-        source = {name.removeprefix("model."): tensor for name, tensor in read_weights(path).items()}
+        source = {name.removeprefix("model."): tensor for name, tensor in weights.tensors.items()}
         name, fields, notes = model_of(source, options.model)
         model = create(MODELS, name, fields)
         state, report = from_official(source, model)
@@ -52,7 +53,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         "model_notes": notes,
         "protocol_notes": protocol_notes,
     }
-    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
+    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
 
 
 def from_official(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

@@ -42,7 +42,8 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     Raises:
         CheckpointError: unreadable, none of torchvision's video networks, or weights that do not fit strictly.
     """
-    source = read_weights(path)
+    weights = read_weights(path, options.which)
+    source = weights.tensors
     unknown = [name for name in options.model if name != "name"]
     if unknown:
         raise ConfigError(f"--model.{unknown[0]}: a file of torchvision says itself what its network is")
@@ -69,7 +70,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         "labels_from": labels_from,
         "protocol_notes": ["views and frames per second: as torchvision documents the test of its Kinetics weights"],
     }
-    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
+    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
 
 
 def from_torchvision(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

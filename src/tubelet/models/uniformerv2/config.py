@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tubelet.config import added
 from tubelet.errors import ConfigError
-from tubelet.types import Activation
+from tubelet.types import Activation, Remainder
 
 TrunkActivation = Literal["quick_gelu"] | Activation
 
@@ -53,14 +54,18 @@ class UniFormerV2Config:
     global_drop_rate: float = 0.5  # dropout in the global blocks' MLP
     drop_path_rate: float = 0.0  # stochastic depth of the last block of the image ViT; grows linearly from 0
     global_drop_path_rate: float = 0.0  # the same for the global blocks
+    remainder: Remainder = added("refuse")  # pixels at the end that fill no patch: an error, or left out
 
     def __post_init__(self) -> None:
         for name in ("num_classes", "in_channels", "num_frames", "patch_size", "embed_dim", "depth", "num_queries"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         for size, name in zip(self.image_size, ("height", "width"), strict=True):
-            if size <= 0 or size % self.patch_size:
-                raise ConfigError(f"patch_size {self.patch_size} does not divide image_size's {name} {size}")
+            if size < self.patch_size or (size % self.patch_size and self.remainder == "refuse"):
+                raise ConfigError(
+                    f"patch_size {self.patch_size} does not divide image_size's {name} {size}; choose a divisor, or "
+                    "remainder drop"
+                )
         for name in ("num_heads", "global_num_heads"):
             heads = getattr(self, name)
             if heads is not None and (heads <= 0 or self.embed_dim % heads):
@@ -100,8 +105,6 @@ class UniFormerV2LocalConfig(UniFormerV2Config):
     global_drop_path_rate: float = 0.4  # the same for the global blocks
 
     def __post_init__(self) -> None:
-        if self.frozen:
-            raise ConfigError("temporal branches in a frozen image ViT would never learn: leave frozen at false")
         super().__post_init__()
         self.layers_with_local_branch()
         if self.stem_kernel < 1 or self.stem_kernel % 2 == 0:

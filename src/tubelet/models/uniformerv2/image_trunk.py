@@ -23,7 +23,8 @@ from tubelet.models.uniformerv2.config import TrunkActivation, TrunkStyle
 from tubelet.models.uniformerv2.local_block import LocalUniBlock
 from tubelet.models.uniformerv2.quick_gelu import QuickGeluMlp
 from tubelet.nn.block import make_mlp
-from tubelet.nn.tokenizer import check_channels, check_divisible
+from tubelet.nn.tokenizer import check_channels, whole_patches
+from tubelet.types import Remainder
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +37,18 @@ class FrameStem(nn.Module):
     convolution layout ``[D, C, kernel, p, p]``.
     """
 
-    def __init__(self, patch_size: int, in_channels: int, embed_dim: int, kernel: int, stride: int, bias: bool) -> None:
+    def __init__(
+        self,
+        patch_size: int,
+        in_channels: int,
+        embed_dim: int,
+        kernel: int,
+        stride: int,
+        bias: bool,
+        remainder: Remainder = "refuse",
+    ) -> None:
         super().__init__()
+        self.remainder = remainder
         self.padding = (kernel - 1) // 2
         self.proj = nn.Conv3d(
             in_channels,
@@ -56,8 +67,7 @@ class FrameStem(nn.Module):
         """
         kernel, p, _ = self.proj.kernel_size
         check_channels(clip, self.proj.in_channels)
-        _, _, num_frames, height, width = clip.shape
-        check_divisible((num_frames, height, width), (1, p, p), (num_frames, *made_for))
+        clip = whole_patches(clip, (1, p, p), (clip.shape[2], *made_for), self.remainder)
         clip = F.pad(clip, (0, 0, 0, 0, self.padding, self.padding)) if self.padding else clip
         near = clip.unfold(2, kernel, self.proj.stride[0])  # B C T' H W kernel
         patches = rearrange(near, "b c t (h p) (w q) k -> b t (h w) (c k p q)", p=p, q=p)

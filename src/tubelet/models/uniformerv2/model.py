@@ -15,6 +15,8 @@ or fails there.
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
@@ -32,6 +34,8 @@ from tubelet.models.uniformerv2.local_block import LocalMHRA, LocalUniBlock, Rel
 from tubelet.nn.attention import Attention
 from tubelet.nn.block import drop_path_schedule
 from tubelet.types import FrameFeatures
+
+log = logging.getLogger(__name__)
 
 # The four strategies of Figure 3.
 FUSIONS = {
@@ -89,10 +93,13 @@ class UniFormerV2Local(nn.Module):
         stem = make_stem(config, config.stem_kernel, 2) if config.temporal_downsample else make_stem(config, 1, 1)
         self.trunk = ImageTrunk(stem, make_local_blocks(config), config.grid, config.embed_dim, config.trunk)
         self.fusion = make_fusion(config, len(self.layers))
-        self.pool = BlendWithClassTokens(config.embed_dim)
+        self.pool = VideoTokenAlone() if config.frozen else BlendWithClassTokens(config.embed_dim)
         self.norm = nn.LayerNorm(config.embed_dim)
         self.head_drop = nn.Dropout(config.drop_rate)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
+        if config.frozen:
+            log.info("frozen: the temporal stem and branches in the image ViT keep their weights in training too")
+            self.trunk.requires_grad_(False)
 
     def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
         layers, class_tokens, grid = self.trunk(clip, self.layers)  # each B T' N D; B T' D
@@ -121,7 +128,9 @@ class BlendWithClassTokens(nn.Module):
         else:
             kept = class_tokens.masked_fill(~valid.unsqueeze(-1), 0.0)
             mean = kept.sum(1) / valid.sum(1, keepdim=True)  # B D
-        return torch.lerp(video, mean.to(video.dtype), self.balance.sigmoid())
+        share = self.balance.sigmoid()
+        # Under autocast the fusions give video tokens in different formats; the blend is in that of the parameter.
+        return torch.lerp(video.to(share.dtype), mean.to(share.dtype), share)
 
 
 class VideoTokenAlone(nn.Module):
@@ -137,8 +146,8 @@ class VideoTokenAlone(nn.Module):
 
 
 def make_stem(config: UniFormerV2Config, kernel: int, stride: int) -> FrameStem:
-    bias = config.trunk.patch_bias
-    return FrameStem(config.patch_size, config.in_channels, config.embed_dim, kernel, stride, bias)
+    bias, remainder = config.trunk.patch_bias, config.remainder
+    return FrameStem(config.patch_size, config.in_channels, config.embed_dim, kernel, stride, bias, remainder)
 
 
 def make_blocks(config: UniFormerV2Config) -> list[LocalUniBlock]:

@@ -72,15 +72,20 @@ def _fields_of(source: Mapping[str, Tensor]) -> tuple[dict[str, Any], list[str]]
         "global_layers": num_global,
         "global_mlp_ratio": len(source["transformer.dec.0.mlp.c_fc.weight"]) / width,
         "frozen": "transformer.balance" not in source,
+        "remainder": "drop",  # as the original's convolution does, which has no padding
     }
+    notes = [f"global blocks on the last {num_global} layers: weights do not show it (--model.global_layers)"]
     reduced = source.get("transformer.resblocks.0.lmhra1.pos_embed.1.weight")
     if reduced is not None or stem.shape[2] > 1:
         fields |= {"temporal_downsample": stem.shape[2] > 1, "local_layers": None if reduced is not None else 0}
         fields |= {"stem_kernel": stem.shape[2] if stem.shape[2] > 1 else 3}
         fields["num_local"] = 2 if "transformer.resblocks.0.lmhra2.pos_embed.1.weight" in source else 1
+        if fields["frozen"]:
+            fields["drop_path_rate"] = 0.0
+            notes.append("frozen: the temporal stem and branches in the image ViT keep their weights in training too")
     if reduced is not None:
         fields["dw_reduction"] = 1.5 if int(width // 1.5) == len(reduced) else width / len(reduced)
-    return fields, [f"global blocks on the last {num_global} layers: weights do not show it (--model.global_layers)"]
+    return fields, notes
 
 
 def _count(source: Mapping[str, Tensor], pattern: str) -> int:

@@ -43,8 +43,9 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     """
     fields = dict(options.model)
     rows = fields.pop("head_rows", None)
+    weights = read_weights(path, options.which)
     try:
-        source, of_mmaction2 = official_names(read_weights(path))
+        source, of_mmaction2 = official_names(weights.tensors)
         notes = []
         if rows is not None:
             source = with_head_rows(source, read_head_rows(rows))
@@ -66,7 +67,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         "model_notes": [*notes, *more],
         "protocol_notes": protocol_notes,
     }
-    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
+    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
 
 
 def official_names(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:

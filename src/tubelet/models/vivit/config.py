@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from tubelet.config import added
 from tubelet.errors import ConfigError
-from tubelet.types import Activation, AxisOrder, GlobalPool, Grid
+from tubelet.types import Activation, AxisOrder, GlobalPool, Grid, Remainder
 
 # How a tubelet's frames enter its token: each with weights of its own (the paper); so, from weights that are zero but
 # for the central frame; or as the mean of the frames.
@@ -42,14 +43,18 @@ class ViViTConfig:
     drop_path_rate: float = 0.0  # stochastic depth of the last block; grows linearly from 0 at the first
     drop_path_rescaled: bool = True  # what survives is divided by its chance to, as in timm; false: as in the original
     patch_drop_rate: float = 0.0  # share of places that a video is trained without, at all its time indices alike
+    remainder: Remainder = added("refuse")  # frames and pixels at the end that fill no tubelet: an error, or left out
 
     def __post_init__(self) -> None:
         for name in ("num_classes", "in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         for size, patch, name in zip((self.num_frames, *self.image_size), self.tubelet_size, "thw", strict=True):
-            if patch <= 0 or size <= 0 or size % patch:
-                raise ConfigError(f"tubelet_size {name}={patch} does not divide {size} (num_frames, image_size)")
+            if patch <= 0 or size < patch or (size % patch and self.remainder == "refuse"):
+                raise ConfigError(
+                    f"tubelet_size {name}={patch} does not divide {size} (num_frames, image_size); choose a "
+                    "divisor, or remainder drop"
+                )
         if self.num_sampled_frames is not None and self.tubelet_size[0] != 1:
             raise ConfigError(
                 f"uniform frame sampling (num_sampled_frames={self.num_sampled_frames}) cuts single frames: "

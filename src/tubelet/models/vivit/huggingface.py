@@ -65,7 +65,8 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         CheckpointError: no such folder, another model, no classifier, or weights that do not fit strictly.
     """
     content = read_config(path, [MODEL_TYPE])
-    source = read_weights(path)
+    weights = read_weights(path, options.which)
+    source = weights.tensors
     if "classifier.weight" not in source:
         raise CheckpointError(
             f"{path}: has no classifier (architectures {content.get('architectures')}), so it cannot predict; "
@@ -88,7 +89,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         "labels_from": labels_from,
         "protocol_notes": notes,
     }
-    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
+    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
 
 
 def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:
@@ -159,6 +160,7 @@ def vivit_fields(content: Mapping[str, Any], path: Path) -> dict[str, Any]:
             "norm_eps": content.get("layer_norm_eps", 1e-6),
             "drop_rate": content.get("hidden_dropout_prob", 0.0),
             "attn_drop_rate": content.get("attention_probs_dropout_prob", 0.0),
+            "remainder": "drop",  # as the original's convolution does, which has no padding
         }
         config_io.from_dict(ViViTConfig, fields, where=CONFIG)
     except (TypeError, ValueError, ZeroDivisionError, ConfigError) as error:
@@ -225,6 +227,7 @@ def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
         from transformers import VivitForVideoClassification, __version__
     except ImportError:
         return None
-    model = VivitForVideoClassification.from_pretrained(path, local_files_only=True, trust_remote_code=False).eval()
+    model = VivitForVideoClassification.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    model = model.float().eval()  # a folder saved in half precision is loaded in it
     with torch.inference_mode():
         return model(clip).logits, f"transformers {__version__}"

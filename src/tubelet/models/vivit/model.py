@@ -185,11 +185,12 @@ def encode_each_time_index(
 
 def make_tokenizer(config: ViViTConfig) -> TubeletTokenizer | UniformFrameTokenizer | AveragedFramesTokenizer:
     t, h, w = config.tubelet_size
+    rest = (config.in_channels, config.embed_dim, config.grid, config.remainder)
     if (n := config.num_sampled_frames) is not None:
-        return UniformFrameTokenizer(n, (h, w), config.in_channels, config.embed_dim, config.grid)
+        return UniformFrameTokenizer(n, (h, w), *rest)
     if config.tubelet_frames == "averaged":
-        return AveragedFramesTokenizer((t, h, w), config.in_channels, config.embed_dim, config.grid)
-    tokenizer = TubeletTokenizer((t, h, w), config.in_channels, config.embed_dim, config.grid)
+        return AveragedFramesTokenizer((t, h, w), *rest)
+    tokenizer = TubeletTokenizer((t, h, w), *rest)
     if config.tubelet_frames == "central_first":
         keep_central_frame_(tokenizer)
     return tokenizer

@@ -10,14 +10,20 @@ The trap: the processor's own defaults do both, which gives pixels from -3 to 1,
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.protocol import Protocol
-from tubelet.weights.mapping.huggingface import BILINEAR, PREPROCESSOR, PROCESSOR_FILES, crop_and_resize, pixel_range
+from tubelet.weights.mapping.huggingface import (
+    BILINEAR,
+    PREPROCESSOR,
+    PROCESSOR_FILES,
+    crop_and_resize,
+    pixel_range,
+    read_json,
+)
 
 # Where a resize goes to when nothing says so: the ratio that ViViT was trained with, 256 to 224.
 _RESIZE_TO_CROP = 256 / 224
@@ -40,7 +46,7 @@ def read_protocol(
         resize = round(min(image_size) * _RESIZE_TO_CROP)
         return _protocol(num_frames, resize, image_size, [0.5] * num_channels, [0.5] * num_channels), notes
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         mean, std = pixel_range(content, num_channels)
         crop, resize = crop_and_resize(content, image_size, notes)
         protocol = _protocol(num_frames, resize, crop, mean, std)

@@ -123,6 +123,8 @@ def _sizes(weights: Mapping[str, Tensor], model_class: type[nn.Module]) -> dict[
         "depth": depth,
         "num_heads": heads,
         "mlp_ratio": ratio,
+        # As the original's convolution does, which has no padding. Of sampled frames it cuts a stack of all of them.
+        "remainder": "drop" if time else "refuse",
     }
     if "pre_logits/kernel" in weights:
         fields["representation_size"] = weights["pre_logits/kernel"].shape[1]

@@ -37,7 +37,8 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     Raises:
         CheckpointError: unreadable, no ViViT, not fitting strictly, or what names and shapes leave open is not given.
     """
-    source = read_weights(path)
+    weights = read_weights(path, options.which)
+    source = weights.tensors
     try:
         name, fields, notes = model_of(source, options.model)
         model = create(MODELS, name, fields)
@@ -58,7 +59,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         "model_notes": notes,
         "protocol_notes": protocol_notes,
     }
-    return as_converted(name, model, report, protocol_with(protocol, options, labels), provenance)
+    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
 
 
 def from_scenic(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

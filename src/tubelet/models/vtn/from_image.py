@@ -6,7 +6,6 @@ Source: VTN (arXiv 2102.00719) section 3.1; timm for the names and for resizing 
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -33,7 +32,6 @@ _DROPPED = {
 }
 # Files of before 2018 lack this counter of BatchNorm, which evaluation does not read.
 _COUNTER = "num_batches_tracked"
-_HEAD_DIM = 64  # channels of a head where the encoder's width asks for another number of them
 
 
 def prepare(image: ImageModel) -> ImageModel:
@@ -42,7 +40,7 @@ def prepare(image: ImageModel) -> ImageModel:
 
 
 def suggest(image: ImageModel) -> tuple[dict[str, Any], tuple[int, int] | None]:
-    """The named model with this backbone, or the first, with heads for its width; and the size of its pictures.
+    """The named model with this backbone, or the first; and the size of its pictures.
 
     Raises:
         UnsuitedImageError: it is not known which network of timm the weights are of.
@@ -50,11 +48,7 @@ def suggest(image: ImageModel) -> tuple[dict[str, Any], tuple[int, int] | None]:
     if image.architecture is None:
         raise UnsuitedImageError(f"{image.name}: which network of timm these weights are of is not known")
     name = nearest_name(MODELS, VTN, {"backbone": image.architecture})
-    width, heads = image.made().head_hidden_size, MODELS[name][1](**MODELS[name][2]).num_heads
-    if width % heads == 0:
-        return {"name": name}, image.facts.image_size
-    heads = math.gcd(width, width // _HEAD_DIM) if width >= _HEAD_DIM else 1
-    return {"name": name, "num_heads": heads}, image.facts.image_size
+    return {"name": name}, image.facts.image_size
 
 
 def backbone_fields(source: ImageModel, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ may be another one: backbone, positions, encoder and head are modules of their o
 from __future__ import annotations
 
 import dataclasses
+import logging
 from typing import Any
 
 import torch
@@ -20,11 +21,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tubelet.errors import ConfigError
-from tubelet.models.vtn.config import VTNConfig
+from tubelet.models.vtn.config import DEFAULT_HEADS, VTNConfig
 from tubelet.models.vtn.image_backbone import make_backbone
 from tubelet.models.vtn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 from tubelet.nn.position import FixedFramePositions, FramePositionTable, NoFramePositions
 from tubelet.types import FrameFeatures
+
+log = logging.getLogger(__name__)
 
 
 class VTN(nn.Module):
@@ -44,6 +47,7 @@ class VTN(nn.Module):
         width = config.embed_dim or given
         self.proj: nn.Module = nn.Identity() if width == given else nn.Linear(given, width)
         self.temporal_encoder = TemporalEncoder(config, width)
+        self.config = dataclasses.replace(config, num_heads=config.heads_for(width))  # a record keeps the number
         self.head = make_head(config, width)
         if config.freeze_backbone:
             self.backbone.requires_grad_(False).eval()
@@ -98,10 +102,10 @@ class TemporalEncoder(nn.Module):
 
     def __init__(self, config: VTNConfig, width: int) -> None:
         super().__init__()
-        if width % config.num_heads:
-            raise ConfigError(
-                f"the encoder's width {width} is not divisible by num_heads {config.num_heads}: set num_heads to a "
-                "divisor of it, or embed_dim to a multiple of num_heads"
+        num_heads = config.heads_for(width)
+        if config.num_heads is None and num_heads != DEFAULT_HEADS:
+            log.info(
+                "encoder over time: %s heads, since %s do not divide its width %s", num_heads, DEFAULT_HEADS, width
             )
         windows = config.attention_window * (config.depth // len(config.attention_window))
         self.cls_token = nn.Parameter(torch.empty(width))
@@ -111,7 +115,11 @@ class TemporalEncoder(nn.Module):
         self.drop = nn.Dropout(config.drop_rate)
         self.layers = nn.ModuleList(
             PostNormLayer(
-                make_attention(config, width, window), width, config.hidden_dim, config.drop_rate, config.norm_eps
+                make_attention(config, width, num_heads, window),
+                width,
+                config.hidden_dim,
+                config.drop_rate,
+                config.norm_eps,
             )
             for window in windows
         )
@@ -160,13 +168,13 @@ def make_positions(config: VTNConfig, width: int) -> FramePositionTable | FixedF
 
 
 def make_attention(
-    config: VTNConfig, width: int, window: int
+    config: VTNConfig, width: int, num_heads: int, window: int
 ) -> LongformerAttention | FullAttention | UniformAttention:
     match config.encoder:
         case "longformer":
-            return LongformerAttention(width, config.num_heads, window, config.attn_drop_rate)
+            return LongformerAttention(width, num_heads, window, config.attn_drop_rate)
         case "full":
-            return FullAttention(width, config.num_heads, config.attn_drop_rate)
+            return FullAttention(width, num_heads, config.attn_drop_rate)
         case "uniform":
             return UniformAttention(width)
 

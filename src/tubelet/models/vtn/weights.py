@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from tubelet.errors import CheckpointError
-from tubelet.models.family import config_of, create
+from tubelet.models.family import create
 from tubelet.models.vtn.variants import MODELS
 from tubelet.protocol import Protocol
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
@@ -52,7 +52,8 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     Raises:
         CheckpointError: unreadable, no VTN, or not fitting strictly.
     """
-    source = read_weights(path)
+    weights = read_weights(path, options.which)
+    source = weights.tensors
     try:
         name, fields = model_of(source, options.model)
         model = create(MODELS, name, fields)
@@ -61,7 +62,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         raise CheckpointError(f"{path}: {error}") from None
     model.load_state_dict(state)
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
-    config = config_of(MODELS, name, fields)
+    config = model.config
     provenance = {
         "source": "vtn",
         "original": "bomri/SlowFast at 00a68201",
@@ -69,7 +70,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         "labels_from": labels_from,
         "model_notes": [f"{config.num_heads} heads and windows of {config.attention_window}: no file says them"],
     }
-    return as_converted(name, model, report, protocol_with(PROTOCOL, options, labels), provenance)
+    return as_converted(name, model, report, weights, protocol_with(PROTOCOL, options, labels), provenance)
 
 
 def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.files import naming
+from tubelet.files import lfs_pointer, naming
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
 from tubelet.weights.checkpoint.lora import trained_names
@@ -148,7 +148,8 @@ def read_record(path: Path) -> Record:
         data = json.loads(file.read_text(encoding="utf-8"))
         record = config_io.from_dict(Record, data, where=RECORD)
     except (ConfigError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read as a tubelet record: {error}") from None
+        what = lfs_pointer(file) or f"cannot be read as a tubelet record: {error}"
+        raise CheckpointError(f"{file}: {what}") from None
     if record.format != FORMAT:
         raise CheckpointError(f"{file}: format {record.format}; this version of tubelet reads format {FORMAT}")
     return record
@@ -183,7 +184,8 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{path / WEIGHTS}: cannot be read ({error}); copy the checkpoint again") from None
+        what = lfs_pointer(path / WEIGHTS) or f"cannot be read ({error}); copy the checkpoint again"
+        raise CheckpointError(f"{path / WEIGHTS}: {what}") from None
 
 
 def model_of(record: Record, path: Path) -> nn.Module:

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import timm
+from torch import Tensor
 
 from tubelet.errors import CheckpointError
 from tubelet.weights.checkpoint.checkpoint import stated_license
+from tubelet.weights.config import InitConfig
 from tubelet.weights.init.canonical import canonical
 from tubelet.weights.init.open_clip import facts_of_open_clip, open_clip_weights
-from tubelet.weights.mapping.huggingface import CONFIG, PREPROCESSOR, license_of
+from tubelet.weights.mapping.huggingface import CONFIG, PREPROCESSOR, license_of, read_json
 from tubelet.weights.mapping.image_model import ImageFacts, ImageModel, facts_of_timm
 from tubelet.weights.mapping.read import read_weights
 
@@ -23,32 +24,38 @@ _ACTIVATIONS = {"gelu": "gelu", "gelu_fast": "gelu_tanh", "gelu_new": "gelu_tanh
 _NOT_ALONG = ("num_classes", "in_chans", "dynamic_img_size")
 
 
-def read_image_folder(folder: Path, name: str, image_grid: tuple[int, int] | None) -> ImageModel:
+def read_image_folder(folder: Path, name: str, init: InitConfig) -> ImageModel:
     """The image model of a folder, with the license that its model card names.
 
     Args:
         name: what messages and records call it.
-        image_grid: patches (h, w) as a user gives them, which goes before what the folder says.
+        init: ``image_grid`` goes before what the folder says; ``which`` weights to take, where a file has two kinds.
 
     Raises:
         CheckpointError: the folder holds another model, is damaged, or its weights are not those of its format.
     """
     content = config_of(folder)
     clip = open_clip_weights(folder)
-    if "architecture" in content:
-        image = _of_timm(folder, name, content)
-    elif clip is not None:
-        image = canonical(read_weights(clip), name, _with_grid(facts_of_open_clip(folder), image_grid))
-    elif content.get("model_type") in ("vit", "deit"):
-        image = canonical(read_weights(folder), name, _with_grid(_facts_of_huggingface(content, folder), image_grid))
-    elif content:
+    is_timm = "architecture" in content
+    if content and not is_timm and clip is None and content.get("model_type") not in ("vit", "deit"):
         kind = content.get("model_type", "unknown")
         raise CheckpointError(
             f"{folder / CONFIG}: model_type is '{kind}'; expected an image ViT ('vit') or a video model"
         )
+    weights = read_weights(folder if clip is None or is_timm else clip, init.which)
+    if is_timm:
+        image = _of_timm(weights.tensors, name, content)
+    elif clip is not None:
+        image = canonical(weights.tensors, name, _with_grid(facts_of_open_clip(folder), init.image_grid))
     else:
-        image = canonical(read_weights(folder), name, ImageFacts(grid=image_grid))
-    return replace(image, facts=_with_grid(image.facts, image_grid), license=stated_license(license_of(folder)))
+        facts = _facts_of_huggingface(content, folder) if content else ImageFacts()
+        image = canonical(weights.tensors, name, _with_grid(facts, init.image_grid))
+    return replace(
+        image,
+        facts=_with_grid(image.facts, init.image_grid),
+        license=stated_license(license_of(folder)),
+        notes=(*weights.notes, *image.notes),
+    )
 
 
 def config_of(folder: Path) -> Mapping[str, Any]:
@@ -60,10 +67,7 @@ def config_of(folder: Path) -> Mapping[str, Any]:
     file = folder / CONFIG
     if not file.is_file():
         return {}
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read as JSON ({error}); copy or download it again") from None
+    content = read_json(file)
     return content if isinstance(content, dict) else {}
 
 
@@ -71,14 +75,14 @@ def _with_grid(facts: ImageFacts, image_grid: tuple[int, int] | None) -> ImageFa
     return facts if image_grid is None else replace(facts, grid=image_grid)
 
 
-def _of_timm(folder: Path, name: str, content: Mapping[str, Any]) -> ImageModel:
+def _of_timm(tensors: Mapping[str, Tensor], name: str, content: Mapping[str, Any]) -> ImageModel:
     """What timm's own construction of the network says, with the arguments that the folder states."""
     pretrained = content.get("pretrained_cfg", {})
     of_name = name.partition(".")[0]
     architecture = of_name if timm.is_model(of_name) else content["architecture"]
     quick = _quick_gelu_of(architecture, pretrained.get("tag") or name.partition(".")[2])
     image = ImageModel(
-        tensors=read_weights(folder),
+        tensors=tensors,
         name=name,
         architecture=quick or architecture,
         options={key: value for key, value in content.get("model_args", {}).items() if key not in _NOT_ALONG},
@@ -112,7 +116,7 @@ def _facts_of_huggingface(content: Mapping[str, Any], folder: Path) -> ImageFact
         facts["grid"] = (size[0] // patch, size[1] // patch)
     file = folder / PREPROCESSOR
     if file.is_file():
-        pixels = json.loads(file.read_text(encoding="utf-8"))
+        pixels = read_json(file)
         if pixels.get("do_normalize", True):
             for fact, key in (("mean", "image_mean"), ("std", "image_std")):
                 if isinstance(pixels.get(key), list):

@@ -6,10 +6,10 @@ does not say) and ``factory.py`` (names of the files).
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tubelet.errors import CheckpointError
+from tubelet.weights.mapping.huggingface import read_json
 from tubelet.weights.mapping.image_model import ImageFacts
 
 _CONFIG = "open_clip_config.json"
@@ -32,7 +32,7 @@ def facts_of_open_clip(folder: Path) -> ImageFacts:
     """
     file = folder / _CONFIG
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
         model, pixels = content["model_cfg"], content.get("preprocess_cfg", {})
         tower = model["vision_cfg"]
         if "timm_model_name" in tower:

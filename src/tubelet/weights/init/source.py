@@ -73,9 +73,11 @@ def model_fields(source: InitSource, given: Mapping[str, Any]) -> dict[str, Any]
 def _read(init: InitConfig) -> InitSource:
     path, timm_name = Path(init.source), _timm_name(init.source)
     if path.is_file():
-        return canonical(read_weights(path), path.name, ImageFacts(grid=init.image_grid))
+        weights = read_weights(path, init.which)
+        image = canonical(weights.tensors, path.name, ImageFacts(grid=init.image_grid))
+        return dataclasses.replace(image, notes=(*weights.notes, *image.notes))
     if timm_name is not None and not path.is_dir():
-        return read_image_folder(local_folder(_on_hub(timm_name)), timm_name, init.image_grid)
+        return read_image_folder(local_folder(_on_hub(timm_name)), timm_name, init)
     if not path.is_dir() and parse_hub_name(init.source) is None:
         raise CheckpointError(
             f"{init.source}: no such file or folder, no model of timm (such as vit_base_patch16_224.augreg_in21k) and "
@@ -84,10 +86,12 @@ def _read(init: InitConfig) -> InitSource:
     folder = local_folder(init.source)
     video_types = {kind for family in FAMILIES for kind in family.huggingface}
     if (folder / RECORD).is_file() or config_of(folder).get("model_type") in video_types:
+        if init.which is not None:
+            raise ConfigError(f"init.which: {init.source} is a checkpoint of a video model; leave the option out")
         return _of_checkpoint(init.source)
     if any((folder / name / RECORD).is_file() for name in ("best", "last")):
         read_record(folder)  # says which checkpoint of the run to give
-    return read_image_folder(folder, init.source, init.image_grid)
+    return read_image_folder(folder, init.source, init)
 
 
 def _of_checkpoint(source: str) -> InitSource:

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.protocol import Protocol
+from tubelet.types import WhichWeights
 from tubelet.weights.mapping.rules import MappingReport
+from tubelet.weights.mapping.training_state import Weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +27,7 @@ class ConvertOptions:
     labels: tuple[str, ...] | dict[str, tuple[str, ...]] | None = None
     model: dict[str, Any] = field(default_factory=dict)  # name and fields, where names and shapes leave them open
     protocol: dict[str, Any] = field(default_factory=dict)  # fields in place of those that belong to the weights
+    which: WhichWeights | None = None  # averaged or raw weights of a file with both; None means the averaged ones
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +80,15 @@ class HuggingFaceModel:
 
 
 def as_converted(
-    name: str, model: nn.Module, report: MappingReport, protocol: Protocol, provenance: Mapping[str, Any]
+    name: str, model: nn.Module, report: MappingReport, weights: Weights, protocol: Protocol, provenance: dict[str, Any]
 ) -> Converted:
-    """The named model with its weights loaded, in eval mode; the provenance gets the mapping report."""
+    """The named model with its weights loaded, in eval mode; the provenance gets the mapping report.
+
+    Args:
+        report: what became of ``weights.tensors``; what of the file was not among them is added.
+    """
+    dropped, notes = {**report.dropped, **weights.left_out}, (*weights.notes, *report.notes)
+    report = dataclasses.replace(report, dropped=dropped, notes=notes)
     return Converted(
         model=model.eval(),
         name=name,

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.errors import CheckpointError
+from tubelet.files import lfs_pointer
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 PROCESSOR_FILES = (PREPROCESSOR, "video_preprocessor_config.json")
@@ -32,10 +33,7 @@ def read_config(path: Path, model_types: Collection[str]) -> dict[str, Any]:
     file = path / CONFIG
     if not file.is_file():
         raise CheckpointError(f"{path}: expected a folder with {CONFIG} and weights, as transformers saves a model")
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read as JSON ({error}); copy or download it again") from None
+    content = read_json(file)
     kind = content.get("model_type") if isinstance(content, dict) else type(content).__name__
     if kind not in model_types:
         raise CheckpointError(f"{file}: model_type is {kind!r}, expected {' or '.join(map(repr, model_types))}")
@@ -44,6 +42,19 @@ def read_config(path: Path, model_types: Collection[str]) -> dict[str, Any]:
             f"{file}: problem_type is {content['problem_type']!r}; tubelet's classes exclude each other (softmax)"
         )
     return dict(content)
+
+
+def read_json(file: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        CheckpointError: it cannot be read.
+    """
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        what = lfs_pointer(file) or f"cannot be read as JSON ({error}); copy or download it again"
+        raise CheckpointError(f"{file}: {what}") from None
 
 
 def labels_of(content: Mapping[str, Any], path: Path) -> list[str] | None:

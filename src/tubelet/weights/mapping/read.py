@@ -7,11 +7,10 @@ without pickle; flax files are read without flax (``weights/mapping/flax_file.py
 
 from __future__ import annotations
 
-import json
 import pickle
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,39 +21,43 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tubelet.errors import CheckpointError
+from tubelet.files import lfs_pointer
+from tubelet.types import WhichWeights
 from tubelet.weights.mapping.flax_file import read_flax
+from tubelet.weights.mapping.huggingface import read_json
+from tubelet.weights.mapping.training_state import Weights, weights_in
 
 # What a folder may hold, in the order in which it is looked for.
 _IN_FOLDER = (
     *("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"),
     *("open_clip_model.safetensors", "open_clip_pytorch_model.bin", "checkpoint", "flax_model.msgpack"),
 )
-# Where training code puts the state dict inside the object that it pickles; torchvision and timm pickle it alone.
-_WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
-# What DistributedDataParallel and torch.compile put before every name.
-_PREFIXES = ("module.", "_orig_mod.")
-# Where training states of flax keep the parameters: scenic of 2021, big_vision and vision_transformer, scenic today.
-_PARAMETERS = ("optimizer/target/params/", "optimizer/target/", "opt/target/", "params/params/", "params/")
 
 
-def read_weights(path: Path) -> dict[str, Tensor]:
+def read_weights(path: Path, which: WhichWeights | None = None) -> Weights:
     """The tensors of a file, or of a folder with such files, under the names that they have there.
 
     Reads safetensors (whole or sharded), ``.npz``, pickles of torch (``.pth .pt .pyth .bin``) and flax's msgpack.
     What training adds is left out: the object around a state dict, ``module.`` before every name, and in a flax
     training state everything but the parameters, whose names are joined by "/".
 
+    Args:
+        which: averaged or raw weights of a file that holds both. None means the averaged ones.
+
     Raises:
-        CheckpointError: no such file, a format that is none of these, a damaged file, or one that needs code to run.
+        CheckpointError: no such file, a format that is none of these, a damaged file, one that needs code to run, or
+            one without the weights that ``which`` asks for.
     """
     file = _file_in(path)
     try:
-        if file.name.endswith(".index.json"):
-            return _read_sharded(file)
-        weights = _reader_of(file)(file)
+        content = _read_sharded(file) if file.name.endswith(".index.json") else _reader_of(file)(file)
     except OSError as error:
         raise CheckpointError(f"{file}: cannot be read ({error.strerror or error})") from None
-    if not weights:
+    try:
+        weights = weights_in(content, which)
+    except CheckpointError as error:
+        raise CheckpointError(f"{file}: {error}") from None
+    if not weights.tensors:
         raise CheckpointError(f"{file}: holds no tensors")
     return weights
 
@@ -77,7 +80,9 @@ def _file_in(path: Path) -> Path:
     )
 
 
-def _reader_of(file: Path) -> Callable[[Path], dict[str, Tensor]]:
+def _reader_of(file: Path) -> Callable[[Path], Any]:
+    if (pointer := lfs_pointer(file)) is not None:
+        raise CheckpointError(f"{file}: {pointer}")
     with file.open("rb") as stream:
         start = stream.read(16)
     if start[:4] == b"PK\x03\x04":
@@ -88,7 +93,7 @@ def _reader_of(file: Path) -> Callable[[Path], dict[str, Tensor]]:
     if start[:1] == b"\x80" or file.suffix in (".pth", ".pt", ".pyth", ".bin"):
         return _read_pickle
     if start and (0x81 <= start[0] <= 0x8F or start[0] in (0xDE, 0xDF)):  # a msgpack map
-        return lambda file: _parameters_of(read_flax(file))
+        return read_flax
     raise CheckpointError(
         f"{file}: expected weights as safetensors, .npz, .pth/.pt/.pyth/.bin of torch, or a flax msgpack file; "
         f"its first bytes are {start[:8]!r}"
@@ -129,9 +134,9 @@ def _read_safetensors(file: Path) -> dict[str, Tensor]:
 def _read_sharded(index: Path) -> dict[str, Tensor]:
     """The files that an index of ``transformers`` names, which must lie beside it and hold what it says."""
     try:
-        where = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        where = read_json(index)["weight_map"]
         names = dict(where.items())
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (KeyError, TypeError, AttributeError):
         raise CheckpointError(f"{index}: no index of sharded weights (expected a 'weight_map')") from None
     weights: dict[str, Tensor] = {}
     for shard in sorted(set(names.values()), key=str):
@@ -159,10 +164,10 @@ def _read_npz(file: Path) -> dict[str, Tensor]:
     except (ValueError, TypeError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
         reason = " ".join(str(error).split())
         raise CheckpointError(f"{file}: {name} cannot be read as numbers ({reason})") from None
-    return _parameters_of(weights)
+    return weights
 
 
-def _read_pickle(file: Path) -> dict[str, Tensor]:
+def _read_pickle(file: Path) -> Any:
     try:
         content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -172,7 +177,7 @@ def _read_pickle(file: Path) -> dict[str, Tensor]:
     except Exception as error:  # damage shows wherever the unpickler stands: struct.error, EOFError, KeyError, ...
         reason = " ".join(str(error).split())[:200]
         raise CheckpointError(f"{file}: damaged torch file ({reason}); copy or download it again") from None
-    return _state_dict_in(content, file)
+    return content
 
 
 def _why_refused(message: str) -> str:
@@ -184,33 +189,3 @@ def _why_refused(message: str) -> str:
         f"refused, because its pickle asks for {asked[1]}, and a pickle can run any code; nothing of it was run. "
         "If you trust its source, save its state dict alone, best as safetensors"
     )
-
-
-def _state_dict_in(content: Any, file: Path) -> dict[str, Tensor]:
-    while isinstance(content, Mapping):
-        wrapped = next((content[w] for w in _WRAPPERS if isinstance(content.get(w), Mapping)), None)
-        if wrapped is None:
-            break
-        content = wrapped
-    if not isinstance(content, Mapping):
-        raise CheckpointError(f"{file}: holds a {type(content).__name__}, expected a state dict (names and tensors)")
-    other = [str(name) for name, value in content.items() if not isinstance(value, Tensor)]
-    if other:
-        known = ", ".join(_WRAPPERS)
-        raise CheckpointError(
-            f"{file}: no state dict, since {other[0]} is no tensor ({len(other)} of {len(content)} entries); "
-            f"expected names and tensors, alone or under one of {known}"
-        )
-    weights = {str(name): value.detach() for name, value in content.items()}
-    while prefix := next((p for p in _PREFIXES if weights and all(n.startswith(p) for n in weights)), None):
-        weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights
-
-
-def _parameters_of(tree: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The parameters of a flax training state, or the whole tree when it is none."""
-    for prefix in _PARAMETERS:
-        found = {name.removeprefix(prefix): value for name, value in tree.items() if name.startswith(prefix)}
-        if found:
-            return found
-    return dict(tree)
