@@ -89,7 +89,8 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, pr
         plan = _plan(classifier, reader, options)
         progress.note(f"{file.name}: {plan}")
         short_video = classifier.protocol.short_video
-        if reader.duration_seconds < plan.window_seconds and short_video != "error":
+        is_short = options.window != "whole" and reader.duration_seconds < plan.window_seconds
+        if is_short and short_video != "error":
             done = "looped" if short_video == "loop" else "last frame held"
             progress.note(f"{file.name}: shorter than a window ({reader.duration_seconds:.2f} s): {done}")
 

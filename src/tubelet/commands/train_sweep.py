@@ -18,8 +18,10 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
+from tubelet.runs.folder import check_path
 from tubelet.runs.result import RunResult, carry_out, content_key
 from tubelet.runs.run import CompletedRun, run_recipe
+from tubelet.session.folder_lock import locked
 from tubelet.session.session import Session
 from tubelet.studies.sweep import Axis, GridPoint, Make, Sweep, Values, parse_axes, run_sweep
 from tubelet.tasks.choose import task_of
@@ -45,6 +47,12 @@ def sweep(request: Request, recipe: Recipe, make: Make, *, as_json: bool) -> int
     """
     axes = parse_axes(request.axes)
     _check_folder(request.folder, axes)
+    request.folder.mkdir(parents=True, exist_ok=True)
+    with locked(request.folder):
+        return _sweep(request, axes, recipe, make, as_json=as_json)
+
+
+def _sweep(request: Request, axes: Sequence[Axis], recipe: Recipe, make: Make, *, as_json: bool) -> int:
     metric = recipe.training.best_metric
     if metric == "auto":
         metric = task_of(read_manifest(recipe.data.path, recipe.data.manifest)).best
@@ -102,8 +110,7 @@ def _tested(request: Request, best: GridPoint, make: Make, seed: int) -> Complet
 
 
 def _check_folder(folder: Path, axes: Sequence[Axis]) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: is a file, expected a folder; give another --out")
+    check_path(folder)
     if (folder / "recipe.yaml").exists():
         names = ", ".join(axis.field for axis in axes)
         raise ConfigError(f"{folder}: holds a single run, not a sweep over {names}; give another --out")

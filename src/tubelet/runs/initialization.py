@@ -53,6 +53,7 @@ class InitializedModel:
             model_name=self.recipe.model["name"],
             model_config=self.recipe.model_options(num_classes=_num_classes(self.protocol)),
             protocol=self.protocol,
+            precision=self.recipe.training.precision,
             adapter=self.adapter,
             provenance=provenance or {},
         )

@@ -10,7 +10,7 @@ from typing import Any
 
 import timm
 
-from tubelet.errors import CheckpointError
+from tubelet.errors import CheckpointError, reason
 from tubelet.weights.checkpoint.checkpoint import stated_license
 from tubelet.weights.init.canonical import canonical
 from tubelet.weights.init.open_clip import facts_of_open_clip, open_clip_weights
@@ -63,7 +63,7 @@ def config_of(folder: Path) -> Mapping[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read as JSON ({error}); copy or download it again") from None
+        raise CheckpointError(f"{file}: cannot be read as JSON ({reason(error)}); copy or download it again") from None
     return content if isinstance(content, dict) else {}
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from tubelet.errors import CheckpointError
+from tubelet.errors import CheckpointError, reason
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
 PROCESSOR_FILES = (PREPROCESSOR, "video_preprocessor_config.json")
@@ -35,7 +35,7 @@ def read_config(path: Path, model_types: Collection[str]) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{file}: cannot be read as JSON ({error}); copy or download it again") from None
+        raise CheckpointError(f"{file}: cannot be read as JSON ({reason(error)}); copy or download it again") from None
     kind = content.get("model_type") if isinstance(content, dict) else type(content).__name__
     if kind not in model_types:
         raise CheckpointError(f"{file}: model_type is {kind!r}, expected {' or '.join(map(repr, model_types))}")
