@@ -184,7 +184,8 @@ def resumed_recipe(options: Options, overrides: list[tuple[str, str]], folder: P
     is_longer = [key for key, _ in overrides] == [EPOCHS]
     if any((*given, options.out, options.strategy, options.seeds > 1, options.sweep)) or (overrides and not is_longer):
         raise ConfigError(
-            f"--resume goes on with a run as its recipe says: give the run folder and nothing else, but more --{EPOCHS}"
+            f"--resume goes on with a run as its recipe says: give the run folder and nothing else, or a higher "
+            f"--{EPOCHS}"
         )
     if options.schedule and not is_longer:
         raise ConfigError(f"--schedule says what becomes of the learning rate in more epochs: give --{EPOCHS} too")
