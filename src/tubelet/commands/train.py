@@ -45,6 +45,10 @@ it after the step at hand: its state is kept, the exit code is 143 or 130 (128 +
 at once. Slurm's `--signal=TERM@120 --requeue`, or Kubernetes' grace period, then cost no step. An error such as a full
 disk (exit code 1) leaves the last state and the checkpoints whole. torchrun itself exits with 1 whatever ended the run.
 
+One process (or one torchrun) at a time works in a run folder: run.lock names it, and others are refused. After a kill
+on the same machine a run goes on at once. What another machine left is refused with its age until --take-over is given,
+which a job script that is requeued may always do; a process that still lives then ends and writes nothing more.
+
 --init X starts from other weights: an image ViT (a model of timm such as vit_base_patch16_224.augreg_in21k, or a file
 or folder of timm, HuggingFace or flax), whose patches become tubelets, or a checkpoint of a video model (a folder, or
 owner/name on huggingface.co). The head is made fresh for the classes of DATA; frames, sizes and tubelets may differ.
