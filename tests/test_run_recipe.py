@@ -11,6 +11,7 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
+import tubelet
 from support import MODEL, TINY, Notes, content_of, motion_videos, rows_of
 from tubelet import cli
 from tubelet.data.video.packet_index import PacketIndex
@@ -113,15 +114,39 @@ def test_a_run_reports_what_evaluate_reports_of_its_checkpoint(
     assert result.evaluation.metrics["top1"] == mine["top1"]
 
 
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_validation_is_an_evaluation_of_the_last_weights_with_one_view(
-    recipe_file: Path, videos: Path, tmp_path: Path
+    recipe_file: Path, videos: Path, tmp_path: Path, precision: str
 ) -> None:
-    run(recipe(recipe_file), tmp_path / "run")
+    run(recipe(recipe_file, training__precision=precision), tmp_path / "run")
     last = rows_of(tmp_path / "run" / "validation.csv")[-1]
     out = evaluated(tmp_path / "run" / "last", videos, tmp_path / "val", "--split", "val", "--views", "1x1")
     metrics = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
     for name in ("loss", "top1", "top5", "mean_class", "auroc", "calibration_error"):
         assert float(last[name]) == pytest.approx(metrics[name], abs=1e-5)
+
+
+def test_a_checkpoint_computes_in_the_precision_of_its_run_unless_another_is_asked_for(
+    recipe_file: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(recipe(recipe_file, training__precision="bf16", training__num_epochs="1"), tmp_path / "run")
+    best, said, probs = tmp_path / "run" / "best", {}, {}
+    for asked in (None, "bf16", "fp32"):
+        out, options = tmp_path / f"as-{asked}", () if asked is None else ("--precision", asked)
+        evaluated(best, videos, out, *options)
+        said[asked] = capsys.readouterr().out
+        probs[asked] = [row["growing"] for row in rows_of(out / "scores.csv")]
+        assert json.loads((out / "metrics.json").read_text(encoding="utf-8"))["precision"] == (asked or "bf16")
+    assert ", bf16, 0 failed" in said[None]
+    assert ", fp32, 0 failed" in said["fp32"]
+    assert probs[None] == probs["bf16"] != probs["fp32"]
+    clip = next((videos / "test" / "up").iterdir())
+    own, asked_for = (tubelet.load(best, "cpu", precision=precision).predict(clip) for precision in (None, "fp32"))
+    assert dict(zip(own.labels, own.probs, strict=True)) != dict(zip(asked_for.labels, asked_for.probs, strict=True))
+    record = json.loads((best / "tubelet.json").read_text(encoding="utf-8"))
+    del record["precision"]  # as an earlier version wrote it
+    (best / "tubelet.json").write_text(json.dumps(record), encoding="utf-8")
+    assert tubelet.load(best, "cpu").predict(clip) == asked_for
 
 
 def test_the_same_recipe_gives_the_same_weights_and_another_seed_gives_others(

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from tubelet import __version__
-from tubelet.errors import Stopped, TubeletError, nearest
+from tubelet.errors import Stopped, TubeletError, error_line, nearest
 
 # name: (module with ``main(argv: list[str]) -> int``, what the command does). Modules are imported when they run:
 # this file, and so ``tubelet --help``, imports no torch.
@@ -47,10 +47,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # so that a closed pipe shows here and not while Python shuts down
         return code
     except Stopped as stop:
-        print(f"tubelet: {' '.join(str(stop).splitlines())}", file=sys.stderr)
+        print(f"tubelet: {error_line(stop)}", file=sys.stderr)
         return 128 + stop.signal_number
     except TubeletError as error:
-        print(f"tubelet: error: {' '.join(str(error).splitlines())}", file=sys.stderr)
+        print(f"tubelet: error: {error_line(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("tubelet: interrupted", file=sys.stderr)
@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:  # no permission, a full disk: the system's words name the file and the reason
-        print(f"tubelet: error: {error}", file=sys.stderr)
+        print(f"tubelet: error: {error_line(error)}", file=sys.stderr)
         return 1
 
 
@@ -73,7 +73,8 @@ def _run(argv: list[str]) -> int:
         return 0
     name, *rest = argv
     if name not in COMMANDS:
-        print(f"tubelet: unknown command '{name}'{nearest(name, COMMANDS)}; see tubelet --help", file=sys.stderr)
+        hint = nearest(name, [*COMMANDS, "--help", "--version"])
+        print(f"tubelet: unknown command '{name}'{hint}; see tubelet --help", file=sys.stderr)
         return 2
     module, _ = COMMANDS[name]
     code: int = import_module(module).main(rest)

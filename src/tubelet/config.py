@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from tubelet.errors import ConfigError, nearest
+from tubelet.errors import ConfigError, nearest, reason
 
 C = TypeVar("C")
 V = TypeVar("V")
@@ -105,7 +105,7 @@ def load_yaml(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read as a YAML text ({error}); expected a recipe file") from None
+        raise ConfigError(f"{path}: cannot be read as a YAML text ({reason(error)}); expected a recipe file") from None
     try:
         data = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:

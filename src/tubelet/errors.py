@@ -8,6 +8,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_SHOWN = 6  # known words that a message names
+
 
 class TubeletError(Exception):
     """Input, configuration or file that tubelet cannot use. Commands print it as one line and exit with 1."""
@@ -45,9 +47,27 @@ class Stopped(TubeletError):
         self.signal_number = signal_number
 
 
+def reason(error: BaseException) -> str:
+    """What the system or another library says, in one line and without the number of a system error."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def error_line(error: BaseException) -> str:
+    """The message of an error, in one line. Of a system error, the file and the reason."""
+    if isinstance(error, OSError) and error.strerror and error.filename is not None:
+        return f"{error.filename}: {error.strerror}"
+    return reason(error) if isinstance(error, OSError) else " ".join(str(error).splitlines())
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the known word nearest to ``word``, else the sorted known words."""
+    """``"; did you mean 'x'?"`` for the known words that begin with ``word``, or the one nearest to it; else the sorted
+    known words."""
     known = sorted(known)
+    longer = [name for name in known if len(word) > 2 and name.startswith(word)]
+    if len(longer) > 1:
+        return f"; did you mean one of {', '.join(longer[:_SHOWN])}{', ...' if len(longer) > _SHOWN else ''}?"
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
     if close:
         return f"; did you mean '{close[0]}'?"

@@ -22,7 +22,7 @@ from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
-from tubelet.models import model_config
+from tubelet.models import MODELS, model_config
 from tubelet.protocol import Protocol
 from tubelet.training.config import TrainingConfig
 from tubelet.training.optim.optimizer import OptimizerConfig
@@ -181,6 +181,12 @@ def _find(source: str) -> Path:
         return path
     if path.suffix in (".yaml", ".yml"):
         raise ConfigError(f"{source}: no such recipe file")
+    if (path / "recipe.yaml").is_file():
+        raise ConfigError(f"{source}: is a run; go on with --resume {source}, or give its {path / 'recipe.yaml'}")
+    if path.exists():
+        raise ConfigError(f"{source}: is no recipe; to train on this data, give --data {source}")
+    if source in MODELS:
+        raise ConfigError(f"{source}: is a model, not a recipe; give --model {source} --data FOLDER")
     raise ConfigError(f"no recipe '{source}'{nearest(source, shipped)} (or give the path of a YAML file)")
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Grid = tuple[int, int, int]  # tokens along time, height and width
 
 WhichWeights = Literal["ema", "model"]  # of a file that holds both: averaged ones, or those that the optimizer changed
+Precision = Literal["fp32", "bf16"]  # of a forward pass: bf16 is autocast, and weights stay fp32
 
 # What configs of several models say of their layers.
 Activation = Literal["gelu_tanh", "gelu"]  # of an MLP: GELU's tanh approximation, or the exact one

@@ -23,7 +23,7 @@ def test_the_summary_never_separates_accuracy_from_its_protocol(
     assert cli.main(argv) == 0
     (line,) = capsys.readouterr().out.splitlines()
     assert line.startswith("test: top-1 ")
-    assert "(16 videos, 2x3 views, 0 failed; always 'clockwise' gives 12.5%)" in line
+    assert "(16 videos, 2x3 views, fp32, 0 failed; always 'clockwise' gives 12.5%)" in line
 
 
 @pytest.mark.parametrize("split", ["train", "val", "test"])
@@ -76,7 +76,7 @@ def test_unreadable_files_are_named_and_counted(
     argv = ["evaluate", str(checkpoint), "--data", str(data), "--num-workers", "0", "--device", "cpu"]
     assert cli.main(argv) == 0
     out, err = capsys.readouterr()
-    assert "(15 videos, 2x3 views, 1 failed;" in out
+    assert "(15 videos, 2x3 views, fp32, 1 failed;" in out
     assert sum(str(data / "test" / "up" / "0001.mp4") in line for line in err.splitlines()) == 1
 
 

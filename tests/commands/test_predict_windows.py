@@ -55,6 +55,10 @@ def test_a_whole_film_is_one_segment(checkpoint: Path, film: Path, capsys: pytes
     (segment,) = found["segments"]
     assert found["frames_per_window"] == 6  # of 7 samples, in tubelets of 2
     assert (segment["start_seconds"], segment["end_seconds"]) == (0, pytest.approx(6 / 7))
+    # 4 samples, the last of which stands for more than is left; 1 sample, which is less than a tubelet.
+    for fps, is_short in (("3.3", False), ("0.5", True)):
+        assert windows(checkpoint, film, "--window", "whole", "--fps", fps) == 0
+        assert ("shorter than a window" in capsys.readouterr().err) == is_short
 
 
 def test_merged_segments_cover_the_film_without_overlap(

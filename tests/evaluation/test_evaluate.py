@@ -92,7 +92,7 @@ def test_what_cannot_be_read_is_left_out_counted_and_named(
             assert sample.path not in kept
         else:
             torch.testing.assert_close(kept[sample.path], row, atol=1e-6, rtol=0)
-    assert "(13 videos, 2x3 views, 3 failed; always '" in result.summary
+    assert "(13 videos, 2x3 views, fp32, 3 failed; always '" in result.summary
 
 
 def test_a_split_of_which_nothing_can_be_read_is_refused(damaged: Path, checkpoint: Path) -> None:

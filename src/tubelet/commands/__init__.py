@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import re
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, TextIO, TypeVar
 
 import tyro
 
 Options = TypeVar("Options")
+_GROUPED = re.compile(r"--[a-z]+(?:\.[a-z0-9-]+)+")  # an option of a group, as tyro spells it
+_DATA = re.compile(r"^--data\.manifest\.")  # as a recipe calls the group
 
 
 def parse(options: type[Options], argv: list[str], command: str, description: str) -> Options:
@@ -15,4 +20,26 @@ def parse(options: type[Options], argv: list[str], command: str, description: st
     Raises SystemExit: 0 after ``--help``, 2 after a message about an option that is unknown, missing or mistyped.
     """
     flags_as_one_word = (tyro.conf.FlagCreatePairsOff,)  # --json and --no-measure, without their opposites
-    return tyro.cli(options, args=argv, prog=f"tubelet {command}", description=description, config=flags_as_one_word)
+    out: Any = _AsInRecipes(sys.stdout)
+    err: Any = _AsInRecipes(sys.stderr)
+    words = [_DATA.sub("--manifest.", word) for word in argv]
+    with redirect_stdout(out), redirect_stderr(err):
+        return tyro.cli(
+            options, args=words, prog=f"tubelet {command}", description=description, config=flags_as_one_word
+        )
+
+
+class _AsInRecipes:
+    """A stream that writes an option of a group as the field of a recipe that it is: ``--protocol.num_frames``.
+
+    tyro accepts both spellings, and writes hyphens. Options without a group keep them.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(_GROUPED.sub(lambda found: f"--{found[0][2:].replace('-', '_')}", text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from tubelet import config
 from tubelet.commands import parse
-from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.console import ConsoleProgress, output_console, report_take_over
 from tubelet.data.medmnist import MEDMNIST3D
 from tubelet.errors import ConfigError, Stopped, nearest
 from tubelet.files import write_atomically
@@ -27,7 +27,9 @@ from tubelet.recipe import EMBEDDED, load_recipe
 from tubelet.report.comparison_report import write_comparison_report
 from tubelet.report.comparison_tables import interval as interval_text
 from tubelet.report.comparison_tables import warnings
+from tubelet.runs.folder import check_path, is_empty
 from tubelet.session.device import Device, choose_device
+from tubelet.session.folder_lock import locked
 from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison, ComparisonDataset, Fields, list_comparisons, load_comparison
 from tubelet.studies.assets import Assets
@@ -78,6 +80,7 @@ class Options:
     jobs: int | None = None  # runs at once; by default one per GPU, or per CPU core
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     out: Path | None = None  # folder of the comparison; by default comparisons/NAME, with --data comparisons/NAME-DATA
+    take_over: bool = False  # go on in a folder that a process of another machine left without ending in it
     json: bool = False  # print result.json on stdout
 
 
@@ -91,18 +94,24 @@ def main(argv: list[str]) -> int:
     out = options.out or Path("comparisons") / folder_name(options, comparison)
     assets = Assets(comparison, out)
     assets.check(generated=False)  # before anything is written
-    _open_folder(comparison, out, torch.device(devices[0]).type)
+    _check_folder(comparison, out, torch.device(devices[0]).type)
+    if options.take_over:
+        report_take_over(out)
     command = shlex.join(["tubelet", "compare", *argv])
-    try:
-        with ConsoleProgress(out.name) as progress:
-            session = Session(device=torch.device(devices[0]), progress=progress)
-            with session.signals:
-                result = run(assets, devices, session)
-    except Stopped as stop:
-        raise Stopped(f"{out}: {stop}; go on with `{command}`", stop.signal_number) from None
-    content = config.to_dict(result) | {"command": command}
-    write_atomically(out / "result.json", json.dumps(_finite(content), indent=2) + "\n")
-    report = write_comparison_report(out, result, comparison, command=command)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out):
+        write_atomically(out / DEVICE, torch.device(devices[0]).type + "\n")
+        write_atomically(out / CONTENT, config.dump_yaml(config.to_dict(comparison)))
+        try:
+            with ConsoleProgress(out.resolve().name) as progress:
+                session = Session(device=torch.device(devices[0]), progress=progress)
+                with session.signals:
+                    result = run(assets, devices, session)
+        except Stopped as stop:
+            raise Stopped(f"{out}: {stop}; go on with `{command}`", stop.signal_number) from None
+        content = config.to_dict(result) | {"command": command}
+        write_atomically(out / "result.json", json.dumps(_finite(content), indent=2) + "\n")
+        report = write_comparison_report(out, result, comparison, command=command)
     if options.json:
         print(json.dumps(_finite(content), indent=2))
     else:
@@ -224,9 +233,10 @@ def folder_name(options: Options, comparison: Comparison) -> str:
     return "-".join(part for part in (Path(options.name or "").stem, size, *data) if part)
 
 
-def _open_folder(comparison: Comparison, out: Path, device: str) -> None:
-    """Write the comparison into its folder. Runs of other versions of it stay there."""
-    if out.exists() and (not out.is_dir() or (any(out.iterdir()) and not (out / CONTENT).is_file())):
+def _check_folder(comparison: Comparison, out: Path, device: str) -> None:
+    """Check that the folder is that of the comparison, or empty. Runs of other versions of it stay there."""
+    check_path(out)
+    if out.exists() and not is_empty(out) and not (out / CONTENT).is_file():
         raise ConfigError(f"{out}: is not a folder of a comparison, and not empty; give another --out")
     known = out / DEVICE
     if known.is_file() and (begun := known.read_text(encoding="utf-8").strip()) != device:
@@ -236,9 +246,6 @@ def _open_folder(comparison: Comparison, out: Path, device: str) -> None:
         )
     if (out / CONTENT).is_file():
         _check_kin(comparison, config.load_yaml(out / CONTENT), out)
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(known, device + "\n")
-    write_atomically(out / CONTENT, config.dump_yaml(config.to_dict(comparison)))
 
 
 def _check_kin(comparison: Comparison, there: Mapping[str, Any], out: Path) -> None:

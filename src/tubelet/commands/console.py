@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tubelet.session.folder_lock import take_over
+from tubelet.session.progress import duration
 
 LINE_EVERY_SECONDS = 20.0  # where no bar can be drawn
 
@@ -17,6 +21,12 @@ LINE_EVERY_SECONDS = 20.0  # where no bar can be drawn
 def output_console() -> Console:
     """Return a console for tables on stdout: as wide as the terminal, and unlimited in a file or a pipe."""
     return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def report_take_over(folder: Path) -> None:
+    """Take a folder over, with the runs below it, and say from whom."""
+    for line in take_over(folder) or [f"nothing to take over: no process is known to work in {folder}"]:
+        print(line, file=sys.stderr)
 
 
 class ConsoleProgress:
@@ -31,6 +41,7 @@ class ConsoleProgress:
         self.title = title
         self.console = Console(stderr=True, quiet=is_quiet)
         self._line_due = time.monotonic() + LINE_EVERY_SECONDS
+        self._works: dict[int, tuple[float, int, int]] = {}  # by total: when and where it began, and how far it is
         self._bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -69,6 +80,20 @@ class ConsoleProgress:
     def advance(self, done: int, total: int, text: str = "") -> None:
         """Move the bar, or print a line when one is due."""
         self._bar.update(self._task, completed=done, total=total, text=text)
+        left = self._time_left(done, total)
         if self._bar.disable and time.monotonic() >= self._line_due:
             self._line_due = time.monotonic() + LINE_EVERY_SECONDS
-            self.note(f"{done} of {total}{', ' if text else ''}{text}")
+            parts = [f"{done} of {total}", text, "" if text.endswith(" left") else left]
+            self.note(", ".join(part for part in parts if part))
+
+    def _time_left(self, done: int, total: int) -> str:
+        """In words, as far as the work since its start in this session tells. Works of several totals take turns, as
+        training and its validations do."""
+        now = time.monotonic()
+        began, first, latest = self._works.get(total, (now, done, done))
+        if done < latest:  # the same work once more
+            began, first = now, done
+        self._works[total] = began, first, done
+        if done <= first:
+            return ""
+        return f"about {duration((now - began) / (done - first) * (total - done))} left"

@@ -26,10 +26,10 @@ _MAX_GROUPS = 8  # lines of parameter groups; more are summed up
 _MISSING_NAMED = 5
 
 
-def dry_run(recipe: Recipe, folder: Path, device: Device, *, as_json: bool) -> int:
+def dry_run(recipe: Recipe, folder: Path, device: Device, is_resumed: bool, *, as_json: bool) -> int:
     """Print the plan. Return 1 if anything would stop the run."""
     with Console(stderr=True).status("looking at the data and the model"):
-        plan = plan_run(recipe, folder, Session(device=choose_device(device)))
+        plan = plan_run(recipe, folder, Session(device=choose_device(device)), is_resumed=is_resumed)
     if as_json:
         print(json.dumps(plan.to_dict(), indent=2))
     else:

@@ -33,6 +33,7 @@ from tubelet.recipe import DataConfig
 from tubelet.session.device import Device
 from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of
+from tubelet.types import Precision
 
 DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
 
@@ -59,6 +60,7 @@ class Options:
     views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
     averaging: Literal["logits", "probs"] | None = None  # what is averaged over views; by default the checkpoint's
     protocol: SamplingOptions = field(default_factory=SamplingOptions)
+    precision: Precision | None = None  # fp32, or bf16 under autocast; by default that of the checkpoint's training
     mode: Mode = "end_to_end"  # chunked: frames part by part, then the temporal stage once over all of a long clip
     columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
@@ -73,7 +75,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "evaluate", DESCRIPTION)
-    classifier = load(options.checkpoint, options.device)
+    classifier = load(options.checkpoint, options.device, precision=options.precision)
     protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, options.averaging)
     manifest = read_data(options, classifier)
     check_store(manifest, classifier)
@@ -103,6 +105,7 @@ def main(argv: list[str]) -> int:
             protocol,
             session,
             split=options.split,
+            precision=classifier.record.precision,
             train=manifest.split("train") if "train" in manifest.splits else None,
             failure_budget=options.failure_budget,
             out=options.out,
@@ -117,7 +120,7 @@ def main(argv: list[str]) -> int:
 def read_data(options: Options, classifier: Classifier) -> Manifest:
     """Read the data with the classes of the checkpoint, in their order."""
     if options.manifest.class_names:
-        raise ConfigError("the class names are those of the checkpoint: leave out --manifest.class-names")
+        raise ConfigError("the class names are those of the checkpoint: leave out --manifest.class_names")
     heads, columns = classifier.protocol.labels, options.manifest.label_columns
     source = DataConfig(source=options.data).path
     if len(heads) > 1 and columns == ManifestConfig().label_columns:

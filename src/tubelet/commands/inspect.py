@@ -61,6 +61,7 @@ def summary(record: Record) -> dict[str, Any]:
         "parameters": count_parameters(model),
         "model_config": dict(record.model_config),
         "protocol": protocol,
+        "precision": record.precision,
         "labels": labels,
         "provenance": dict(record.provenance),
     }

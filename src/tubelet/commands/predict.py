@@ -30,7 +30,7 @@ from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.view_averaging import Mode
 from tubelet.session.device import Device
 from tubelet.tasks.classification import rankings
-from tubelet.types import Prediction
+from tubelet.types import Precision, Prediction
 
 DESCRIPTION = """Classify videos with a checkpoint. Files, folders (searched for videos) and quoted globs may be mixed.
 
@@ -57,6 +57,7 @@ class Options:
     top_k: int = 5  # labels per video
     views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
     protocol: SamplingOptions = field(default_factory=SamplingOptions)
+    precision: Precision | None = None  # fp32, or bf16 under autocast; by default that of the checkpoint's training
     mode: Mode = "end_to_end"  # chunked: frames part by part, then the temporal stage once over all of a long clip
     window: str | None = None  # go through each file in windows of this length: 4s, 1min, "clip" (one clip's), "whole"
     hop: str | None = None  # from one window to the next, rounded to whole tubelets; by default a window
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> int:
     store = find_store(options.sources)
     files = [] if store else find_files(options.sources)
     _check(options, store)
-    classifier = as_asked(options, load(options.checkpoint, options.device))
+    classifier = as_asked(options, load(options.checkpoint, options.device, precision=options.precision))
     top_k = min(options.top_k, len(classifier.labels))
     if options.window is not None:
         return _predict_windows(options, classifier, files, top_k)

@@ -89,7 +89,9 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, pr
         plan = _plan(classifier, reader, options)
         progress.note(f"{file.name}: {plan}")
         short_video = classifier.protocol.short_video
-        if reader.duration_seconds < plan.window_seconds and short_video != "error":
+        # The last step of a whole film's grid may go beyond its end.
+        beyond = plan.seconds_per_sample if options.window == "whole" else 0.0
+        if reader.duration_seconds + beyond < plan.window_seconds and short_video != "error":
             done = "looped" if short_video == "loop" else "last frame held"
             progress.note(f"{file.name}: shorter than a window ({reader.duration_seconds:.2f} s): {done}")
 

@@ -19,6 +19,7 @@ from tubelet.inference.live import StreamHealth, Watcher
 from tubelet.inference.predictor import load
 from tubelet.inference.windows import WindowPlan, plan_windows
 from tubelet.session.device import Device
+from tubelet.types import Precision
 
 DESCRIPTION = """Classify a source while it runs: standard input, an http or rtsp address, a camera.
 
@@ -44,6 +45,7 @@ class Options:
     window: str | None = None  # length of a window (4s, 500ms); by default what one clip of the model spans
     hop: str | None = None  # from one window to the next, rounded to whole tubelets; by default a window
     fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
+    precision: Precision | None = None  # fp32, or bf16 under autocast; by default that of the checkpoint's training
     drop: Literal["auto", "never", "oldest"] = "auto"  # old frames when the model is slower; auto: of live sources
     live: bool = False  # the source is live: connect again whenever it ends
     no_live: bool = False  # stop when the source ends, also where it is live
@@ -64,7 +66,7 @@ def main(argv: list[str]) -> int:
     timeout = seconds_of(options.timeout, "--timeout")
     window = None if options.window is None else seconds_of(options.window, "--window")
     hop = None if options.hop is None else seconds_of(options.hop, "--hop")
-    classifier = load(options.checkpoint, options.device)
+    classifier = load(options.checkpoint, options.device, precision=options.precision)
     real_time = is_real_time(options.source)
 
     def make_plan(source_fps: float | None) -> WindowPlan:

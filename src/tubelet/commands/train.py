@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tubelet.commands import parse
 from tubelet.commands.column_options import ColumnOptions
-from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.console import ConsoleProgress, output_console, report_take_over
 from tubelet.commands.dry_run import dry_run
 from tubelet.commands.train_options import DEFAULT_RECIPE, Options, of_options, run_name
 from tubelet.commands.train_sweep import Request, sweep
@@ -24,7 +24,8 @@ from tubelet.errors import ConfigError, Stopped
 from tubelet.models import model_config
 from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 from tubelet.report.run_report import write_run_report
-from tubelet.runs.folder import resume_recipe
+from tubelet.runs.extend import extend_run, extended
+from tubelet.runs.folder import RECIPE, resume_recipe
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.device import Device, choose_device
 from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
@@ -44,10 +45,17 @@ for match1_03.mp4, or else near-copies, which are looked for in up to 5,000 clip
 trains five times, each time with another fifth of the groups as test split, and says what all say together.
 
 Every field of the recipe can be set behind the others as --GROUP.FIELD VALUE; `tubelet train --fields` lists them.
-A run that was killed goes on with --resume and ends with the same weights, to the bit. SIGTERM and SIGINT (Ctrl-C) end
+--epochs, --batch-size and --lr stand for --training.num_epochs, --training.batch_size and --optim.lr, and --manifest.X
+for --data.manifest.X.
+A run that was killed goes on with --resume and ends with the same weights, to the bit; --training.num_epochs with it
+trains for more epochs than before (--schedule says what becomes of the learning rate). SIGTERM and SIGINT (Ctrl-C) end
 it after the step at hand: its state is kept, the exit code is 143 or 130 (128 + the signal), and another signal ends it
 at once. Slurm's `--signal=TERM@120 --requeue`, or Kubernetes' grace period, then cost no step. An error such as a full
 disk (exit code 1) leaves the last state and the checkpoints whole. torchrun itself exits with 1 whatever ended the run.
+
+One process (or one torchrun) at a time works in a run folder: run.lock names it, and others are refused. After a kill
+on the same machine a run goes on at once. What another machine left is refused with its age until --take-over is given,
+which a job script that is requeued may always do; a process that still lives then ends and writes nothing more.
 
 --init X starts from other weights: an image ViT (a model of timm such as vit_base_patch16_224.augreg_in21k, or a file
 or folder of timm, HuggingFace or flax), whose patches become tubelets, or a checkpoint of a video model (a folder, or
@@ -59,9 +67,9 @@ A VTN keeps any network of timm as its backbone (resnet50.a1_in1k, for example),
 --dry-run trains and writes nothing: it prints the resolved recipe, what is found and missing, steps, learning rate,
 size, an estimate of the memory, and a line for everything that would stop the run (then exit code 1).
 
-Several label columns give a model several heads: --data.manifest.label_columns noun,verb. An action is then one class
+Several label columns give a model several heads: --manifest.label_columns noun,verb. An action is then one class
 of each, scored by the product of their probabilities; a cell may be empty where a label is not known. Several labels
-per video stand in one cell: --data.manifest.label_separator '|'.
+per video stand in one cell: --manifest.label_separator '|'.
 
 Several GPUs or machines: torchrun starts a process for each, and they share out training.batch_size videos a step.
 --strategy fsdp shards a model that does not fit on one. A process that dies ends the run; --resume, or torchrun's
@@ -82,12 +90,14 @@ examples:
   tubelet train --data my_clips --init vit_base_patch16_clip_quickgelu_224.openai --model uniformerv2_b16
   tubelet train --data my_clips --init runs/first/best --freeze tokenizer 'spatial_encoder.blocks.[0-5]'
   tubelet train --data my_clips --init google/vivit-b-16x2-kinetics400 --lora rank=16
-  tubelet train --data EPIC-KITCHENS --data.manifest.layout epic-kitchens-100 --training.label_smoothing 0.2
+  tubelet train --data EPIC-KITCHENS --manifest.layout epic-kitchens-100 --training.label_smoothing 0.2
   tubelet train my_recipe.yaml --training.num_epochs 50 --protocol.num_frames 16
   tubelet train --data my_clips --sweep optim.lr=1e-4,3e-4,1e-3 --sweep training.batch_size=16,32 --seeds 3
   torchrun --nproc-per-node 8 -m tubelet train kinetics400/vivit_b16x2_fe --data k400
   tubelet train --resume runs/first"""
 
+EPOCHS = "training.num_epochs"  # what --resume may raise
+SHORT_NAMES = {"--epochs": EPOCHS, "--batch-size": "training.batch_size", "--lr": "optim.lr"}
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
 
 
@@ -101,16 +111,21 @@ def main(argv: list[str]) -> int:
     if options.dry_run:
         if options.sweep:
             raise ConfigError("--dry-run plans one run: leave --sweep out, and set the field to one of its values")
+        is_resumed = options.resume is not None
         # Of processes that torchrun started, one plans for all.
-        return dry_run(recipe, folder, options.device, as_json=options.json) if is_main_process() else 0
+        return dry_run(recipe, folder, options.device, is_resumed, as_json=options.json) if is_main_process() else 0
+    if options.take_over and is_main_process():
+        report_take_over(folder)
     if options.sweep:
         if is_launched():
             raise ConfigError("--sweep trains one run after the other in one process: start it without torchrun")
         return run_sweep(options, overrides, recipe, folder, argv)
-    results = []
+    results: list[CompletedRun] = []
     device = own_device(choose_device(options.device))
     with open_processes(device) as processes:
         session = Session(device=device, processes=processes)
+        if options.resume is not None:
+            processes.on_main(lambda: extend_run(folder, recipe, report=lambda line: print(line, file=sys.stderr)))
         runs = list(runs_of(recipe, folder, options))
         for run, of_run in runs:
             with saying_how_to_go_on(run, argv if len(runs) > 1 else None, options.device):
@@ -185,18 +200,9 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
     if options.folds and options.seeds > 1:
         raise ConfigError("--folds and --seeds exclude each other: folds already show the spread; leave one out")
     if options.resume is not None:
-        given = (options.recipe, options.data, options.model, options.backbone, options.init, options.freeze)
-        columns = options.columns != ColumnOptions()
-        if (
-            any((*given, options.lora, options.out, columns))
-            or options.strategy
-            or overrides
-            or options.seeds > 1
-            or options.folds
-            or options.sweep
-        ):
-            raise ConfigError("--resume goes on with a run as its recipe says: give the run folder and nothing else")
-        return resume_recipe(options.resume), options.resume
+        return resumed_recipe(options, overrides, options.resume), options.resume
+    if options.schedule:
+        raise ConfigError("--schedule says what --resume with more epochs (--training.num_epochs) does; leave it out")
     if options.recipe is None and options.data is None:
         raise ConfigError(
             f"nothing to train on: give --data FOLDER, or a recipe ({', '.join(list_recipes())}, or a YAML file)"
@@ -206,25 +212,50 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
     return recipe, options.out or Path("runs") / run_name(options, recipe)
 
 
+def resumed_recipe(options: Options, overrides: list[tuple[str, str]], folder: Path) -> Recipe:
+    """Return the recipe of the run that ``--resume`` goes on with."""
+    given = (options.recipe, options.data, options.model, options.backbone, options.init, options.freeze, options.lora)
+    is_longer = [key for key, _ in overrides] == [EPOCHS]
+    others = (options.out, options.strategy, options.seeds > 1, options.sweep, options.folds)
+    if any((*given, *others)) or options.columns != ColumnOptions() or (overrides and not is_longer):
+        raise ConfigError(
+            f"--resume goes on with a run as its recipe says: give the run folder and nothing else, or a higher "
+            f"--{EPOCHS}"
+        )
+    if options.schedule and not is_longer:
+        raise ConfigError(f"--schedule says what becomes of the learning rate in more epochs: give --{EPOCHS} too")
+    recipe = resume_recipe(folder)
+    if not is_longer:
+        return recipe
+    asked = load_recipe(str(folder / RECIPE), overrides).training.num_epochs
+    return extended(recipe, asked, options.schedule or "recompute")
+
+
 def train_one(recipe: Recipe, folder: Path, session: Session) -> CompletedRun:
     """Carry out one run with progress on stderr and a summary as the last line; only process 0 prints."""
-    with ConsoleProgress(folder.name, is_quiet=not session.processes.is_main) as progress:
+    with ConsoleProgress(folder.resolve().name, is_quiet=not session.processes.is_main) as progress:
         result = run_recipe(recipe, folder, dataclasses.replace(session, progress=progress))
         progress.note(result.evaluation.summary)
     return result
 
 
 def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
-    """Separate ``--group.field VALUE`` (or ``=VALUE``) and ``--seed N`` from the command's own options.
+    """Separate ``--group.field VALUE`` (or ``=VALUE``), ``--seed N`` and short names from the command's own options.
 
     Raises:
-        ConfigError: an override without a value.
+        ConfigError: an override without a value, or an option that only a recipe's field has the name of.
     """
     overrides, rest = [], []
     words = iter(argv)
     for word in words:
         flag, equals, value = word.partition("=")
+        if short := SHORT_NAMES.get(flag.replace("_", "-")):
+            print(f"{flag} sets --{short}", file=sys.stderr)
+            flag = f"--{short}"
+        if flag.startswith("--manifest."):
+            flag = f"--data.{flag[2:]}"  # the field of a recipe; other commands have the group alone
         if not flag.startswith("--") or not ("." in flag or flag == "--seed"):
+            check_option(flag)
             rest.append(word)
             continue
         if not equals:
@@ -234,6 +265,16 @@ def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
             value = following
         overrides.append((flag[2:].replace("-", "_"), value))
     return overrides, rest
+
+
+def check_option(flag: str) -> None:
+    """Raise ConfigError for an option that the command does not have, where a field of a recipe is called so."""
+    name = flag.removeprefix("--").replace("-", "_")
+    own = {field.name for field in dataclasses.fields(Options)}
+    if flag.startswith("--") and name not in own:
+        fields = [key for key, *_ in describe(Recipe) if key.rpartition(".")[2] == name]
+        if fields:
+            raise ConfigError(f"there is no option {flag}; did you mean {' or '.join(f'--{key}' for key in fields)}?")
 
 
 def print_spread(results: list[CompletedRun], folds: FoldSummary | None = None) -> None:

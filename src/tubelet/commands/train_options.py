@@ -13,6 +13,7 @@ from tubelet.commands.backbone_option import check_backbone, model_with
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.errors import ConfigError
 from tubelet.recipe import Recipe, load_recipe
+from tubelet.runs.extend import Schedule
 from tubelet.session.device import Device
 from tubelet.training.config import Strategy
 from tubelet.weights.config import InitConfig
@@ -34,6 +35,8 @@ class Options:
     lora: str | None = None  # rank=16[,alpha=32]: train low-rank adapters and the head alone (extra lora)
     out: Path | None = None  # run folder; by default runs/NAME
     resume: Path | None = None  # run folder to resume, instead of a recipe
+    schedule: Schedule | None = None  # --resume with more epochs: recompute (default) the learning rate, or continue it
+    take_over: bool = False  # go on in a run folder that a process of another machine left without ending in it
     strategy: Strategy | None = None  # of several processes (torchrun): ddp, the model on each; fsdp, in shards
     dry_run: bool = False  # print the plan and what would stop it; train and write nothing
     group_column: str | None = None  # CSV column of what stays in one split; by default group, patient or subject

@@ -19,8 +19,10 @@ from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
 from tubelet.runs.data import read_run_data
+from tubelet.runs.folder import check_path
 from tubelet.runs.result import RunResult, carry_out, content_key
 from tubelet.runs.run import CompletedRun, run_recipe
+from tubelet.session.folder_lock import locked
 from tubelet.session.session import Session
 from tubelet.studies.folds import FoldSummary, summarize_folds
 from tubelet.studies.sweep import Axis, GridPoint, Make, Repeat, Sweep, Values, parse_axes, run_sweep
@@ -48,6 +50,12 @@ def sweep(request: Request, recipe: Recipe, make: Make, *, as_json: bool) -> int
     """
     axes = parse_axes(request.axes)
     _check_folder(request.folder, axes)
+    request.folder.mkdir(parents=True, exist_ok=True)
+    with locked(request.folder):
+        return _sweep(request, axes, recipe, make, as_json=as_json)
+
+
+def _sweep(request: Request, axes: Sequence[Axis], recipe: Recipe, make: Make, *, as_json: bool) -> int:
     metric = recipe.training.best_metric
     if metric == "auto":
         metric = task_of(read_manifest(recipe.data.path, recipe.data.manifest)).best
@@ -113,8 +121,7 @@ def _tested(request: Request, best: GridPoint, make: Make, seed: int) -> Complet
 
 
 def _check_folder(folder: Path, axes: Sequence[Axis]) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: is a file, expected a folder; give another --out")
+    check_path(folder)
     if (folder / "recipe.yaml").exists():
         names = ", ".join(axis.field for axis in axes)
         raise ConfigError(f"{folder}: holds a single run, not a sweep over {names}; give another --out")

@@ -29,7 +29,7 @@ import av
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from tubelet.errors import DataError, nearest
+from tubelet.errors import DataError, nearest, reason
 from tubelet.files import write_atomically
 
 # Opposites are neighbors.
@@ -299,7 +299,8 @@ def _claim(root: Path, parameters: Mapping[str, Any]) -> None:
         try:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: not the parameters of a motion set ({error}); use an empty folder") from None
+            line = f"{path}: not the parameters of a motion set ({reason(error)}); use an empty folder"
+            raise DataError(line) from None
         if found != parameters:
             raise DataError(
                 f"{root}: holds a motion set made with {json.dumps(found)}, asked for {json.dumps(parameters)}; "

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -25,7 +25,7 @@ from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Cell, Place, Values
-from tubelet.types import Batch
+from tubelet.types import Batch, Precision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class Evaluation:
     failed: tuple[str, ...]  # one line per video that could not be read
     views: str  # temporal x spatial, for example 4x3
     averaging: str
+    precision: Precision
     split: str
     data_fingerprint: str
 
@@ -62,7 +63,8 @@ class Evaluation:
         """The metrics with their protocol in one line."""
         return (
             f"{self.split}: {self.task.headline(self.metrics)} "
-            f"({self.num_videos} videos, {self.views} views, {len(self.failed)} failed; {self.baseline})"
+            f"({self.num_videos} videos, {self.views} views, {self.precision}, {len(self.failed)} failed; "
+            f"{self.baseline})"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -73,6 +75,7 @@ class Evaluation:
             "failed": list(self.failed),
             "views": self.views,
             "averaging": self.averaging,
+            "precision": self.precision,
             "data_fingerprint": self.data_fingerprint,
             **self.metrics,
         }
@@ -95,7 +98,7 @@ def evaluate(
     session: Session,
     *,
     split: str,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
     mode: Mode = "end_to_end",
     train: Manifest | None = None,
     failure_budget: float = FAILURE_BUDGET,
@@ -167,6 +170,7 @@ def evaluate(
         failed=tuple(whole.failed.values()),
         views=protocol.views_text,
         averaging=protocol.averaging,
+        precision=precision,
         split=split,
         data_fingerprint=manifest.fingerprint,
     )

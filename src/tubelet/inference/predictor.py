@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
+import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from PIL.Image import Image
@@ -26,9 +27,9 @@ from tubelet.errors import ConfigError
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.view_averaging import Mode, predict_views
 from tubelet.protocol import Protocol
-from tubelet.session.device import Device, choose_device
+from tubelet.session.device import Device, autocast, choose_device
 from tubelet.tasks.choose import task_of
-from tubelet.types import Prediction
+from tubelet.types import Precision, Prediction
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
 
@@ -42,6 +43,7 @@ class Classifier:
     Args:
         model: maps clips to logits; put in eval mode on ``device``.
         record: what the checkpoint says of it; its protocol decides sampling, size, pixel range and views.
+            It computes in the precision that it was validated in.
         mode: "chunked" bounds the memory of long clips for models with a per-frame stage; scores are the same.
     """
 
@@ -53,6 +55,10 @@ class Classifier:
     @property
     def protocol(self) -> Protocol:
         return self.record.protocol
+
+    def autocast(self) -> torch.autocast:
+        """The context in which the model computes in its precision."""
+        return autocast(self.device, self.record.precision)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -169,7 +175,13 @@ class Classifier:
         ``frame_numbers`` ``[B, V, T]`` are those of ``Batch``, for models that take them.
         """
         return predict_views(
-            self.model, clips, self.protocol, device=self.device, frame_numbers=frame_numbers, mode=self.mode
+            self.model,
+            clips,
+            self.protocol,
+            device=self.device,
+            precision=self.record.precision,
+            frame_numbers=frame_numbers,
+            mode=self.mode,
         )
 
     def _prediction(
@@ -192,14 +204,19 @@ def _check_top_k(top_k: int | None) -> None:
         raise ConfigError(f"top_k must be at least 1, got {top_k}")
 
 
-def load(source: str | Path, device: Device = "auto") -> Classifier:
+def load(source: str | Path, device: Device = "auto", *, precision: Precision | None = None) -> Classifier:
     """The classifier of a checkpoint: a folder, or ``owner/name`` or ``hf://owner/name@revision`` on huggingface.co.
 
     A folder or repository of ``transformers`` with a ViViT is converted on the way; what its files say about pixels
     and labels is kept.
 
+    Args:
+        precision: to compute in. None means that which the checkpoint was validated in.
+
     Raises:
         CheckpointError: there is none, it cannot be fetched, it is damaged, or its labels do not fit its logits.
     """
     model, record = open_checkpoint(source)
+    if precision is not None:
+        record = dataclasses.replace(record, precision=precision)
     return Classifier(model, record, device)

@@ -16,7 +16,9 @@ from tubelet.data.clips.normalize import to_input
 from tubelet.inference.feature_slices import features_in_chunks
 from tubelet.models.stages import encode_time, model_inputs
 from tubelet.protocol import Protocol
+from tubelet.session.device import autocast
 from tubelet.tasks.choose import task_of
+from tubelet.types import Precision
 
 # Views go through the model in chunks of about so many input values: 8 clips of 3 x 32 x 224 x 224.
 CHUNK_VALUES = 40_000_000
@@ -31,7 +33,7 @@ def predict_views(
     protocol: Protocol,
     *,
     device: torch.device,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
     frame_numbers: Int[Tensor, "B V T"] | None = None,
     mode: Mode = "end_to_end",
 ) -> Float[Tensor, "B K"]:
@@ -50,7 +52,7 @@ def predict_views(
     numbers = [None] * len(parts) if frame_numbers is None else frame_numbers.flatten(0, 1).split(chunk)
     logits = []
     for part, of_part in zip(parts, numbers, strict=True):
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16"):
+        with autocast(device, precision):
             if mode == "chunked" and part.dtype == torch.uint8:
                 features = features_in_chunks(model, part, of_part, protocol, device)
                 logits.append(encode_time(model, features).float().cpu())

@@ -127,7 +127,8 @@ class SharedFrames:
         clip = torch.stack([sample.pixels for sample in samples], dim=1)  # C n h w
         pixels = normalize(clip.to(self.classifier.device), self.classifier.protocol)
         numbers = torch.tensor([[sample.number for sample in samples]])  # 1 n
-        return frame_features(self.model, pixels[None], numbers)
+        with self.classifier.autocast():
+            return frame_features(self.model, pixels[None], numbers)
 
     @torch.inference_mode()
     def _score(self, firsts: Sequence[int]) -> WindowLogits:
@@ -150,7 +151,8 @@ class SharedFrames:
             yield firsts[start : start + size]
 
     def _logits(self, features: FrameFeatures) -> Float[Tensor, "n K"]:
-        logits: Tensor = self.model.encode_time(counted_from_first(features))
+        with self.classifier.autocast():
+            logits: Tensor = self.model.encode_time(counted_from_first(features))
         return logits.float().cpu()
 
 
@@ -202,5 +204,6 @@ class WholeClips:
         pixels = normalize(clips.to(self.classifier.device), self.classifier.protocol)
         numbers = torch.tensor([[sample.number for sample in window] for window in windows])  # n T
         numbers -= numbers.amin(1, keepdim=True)
-        logits: Tensor = self.classifier.model(*model_inputs(self.classifier.model, pixels, numbers))
+        with self.classifier.autocast():
+            logits: Tensor = self.classifier.model(*model_inputs(self.classifier.model, pixels, numbers))
         return logits.float().cpu()

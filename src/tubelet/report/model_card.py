@@ -75,7 +75,8 @@ def _metrics(metrics: Mapping[str, Any] | None) -> str:
     cells = task_of_metrics(metrics).cells("card", metrics)
     head = (
         f"On the {metrics['split']} split: {metrics['num_videos']} videos, {metrics['num_failed']} failed, "
-        f"{metrics['views']} views (temporal x spatial), {metrics['averaging']} averaged."
+        f"{metrics['views']} views (temporal x spatial), {metrics['averaging']} averaged, "
+        f"computed in {metrics.get('precision', 'fp32')}."
     )
     return (
         head

@@ -21,7 +21,7 @@ from tubelet.config import load_yaml
 from tubelet.data.manifest.failure_budget import UNREADABLE
 from tubelet.data.manifest.quarantine import read_quarantine
 from tubelet.data.manifest.recorded_split import KEY
-from tubelet.errors import CheckpointError, DataError, TubeletError
+from tubelet.errors import CheckpointError, DataError, TubeletError, reason
 from tubelet.tasks.choose import task_of_metrics
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.single_label import SingleLabel
@@ -106,7 +106,7 @@ def _read_columns(path: Path, required: tuple[str, ...], kind: str, notes: list[
         with path.open(newline="", encoding="utf-8") as file:
             header, *rows = list(csv.reader(file)) or [[]]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error}); remove it or restore it") from None
+        raise DataError(f"{path}: cannot be read as CSV ({reason(error)}); remove it or restore it") from None
     missing = [name for name in required if name not in header]
     if missing:
         raise DataError(f"{path}: expected a column '{missing[0]}', found {', '.join(header) or 'an empty file'}")
@@ -141,7 +141,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); write it again or remove it") from None
+        raise DataError(f"{path}: cannot be read as JSON ({reason(error)}); write it again or remove it") from None
     if not isinstance(data, dict):
         raise DataError(f"{path}: expected a JSON object, got {type(data).__name__}")
     return data
@@ -159,4 +159,4 @@ def _num_parameters(weights: Path) -> int:
         with safe_open(weights, framework="numpy") as tensors:
             return sum(math.prod(tensors.get_slice(name).get_shape()) for name in tensors.keys())  # noqa: SIM118
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{weights}: cannot be read ({error}); copy the checkpoint again") from None
+        raise CheckpointError(f"{weights}: cannot be read ({reason(error)}); copy the checkpoint again") from None

@@ -5,6 +5,7 @@ recipe.yaml  run.json (versions, data fingerprint)
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import platform
 import shutil
@@ -25,10 +26,13 @@ from tubelet.data.manifest.recorded_split import KEY, split_facts
 from tubelet.errors import ConfigError, DataError, Stopped, TubeletError
 from tubelet.files import is_leftover, write_atomically
 from tubelet.recipe import Recipe, load_recipe, save_recipe
+from tubelet.session.folder_lock import FILE as LOCK
+from tubelet.session.folder_lock import FolderLock, locked
 from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.storage import tidy
 
 RECIPE, FACTS = "recipe.yaml", "run.json"
+_NOT_OURS = {LOCK, "lost+found"}  # the second is in the uppermost folder of a mounted file system
 
 
 @cache
@@ -54,48 +58,83 @@ def resume_recipe(folder: Path) -> Recipe:
 
 
 @contextmanager
-def removed_on_error(folder: Path) -> Iterator[None]:
-    """Leave a folder missing or empty after an error, if it was so before and the run cannot resume in it.
+def held_folder(folder: Path) -> Iterator[FolderLock]:
+    """Make the folder and hold it for this process. After an error it is missing or empty again, if it was so before
+    and the run cannot resume in it.
 
     A run resumes from its state; one that was asked to stop before its first state resumes by its recipe alone.
+
+    Raises:
+        ConfigError: A file or a dead link is in the way, or another process works in the folder.
     """
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder}: is a file, expected a folder; give another --out")
+    check_path(folder)
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
-    is_new = bool(missing) or not any(folder.iterdir())
     try:
-        yield
-    except TubeletError as error:
-        goes_on = (folder / (RECIPE if isinstance(error, Stopped) else STATE)).exists()
-        if is_new and not goes_on:
-            shutil.rmtree(folder, ignore_errors=True)
-            if not missing:
-                folder.mkdir()
-            for parent in missing[1:]:
-                with suppress(OSError):  # another run has begun in it
-                    parent.rmdir()
+        folder.mkdir(parents=True, exist_ok=True)
+        with locked(folder) as lock:
+            is_new = is_empty(folder)
+            try:
+                yield lock
+            except (TubeletError, OSError) as error:
+                goes_on = (folder / (RECIPE if isinstance(error, Stopped) else STATE)).exists()
+                if is_new and not goes_on and lock.is_held:
+                    _remove_content(folder)
+                raise
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):  # it holds the run, or another that has begun in it
+                path.rmdir()
         raise
+
+
+def check_path(folder: Path) -> None:
+    """Raise ConfigError where no folder can be made."""
+    for path in (folder, *folder.parents):
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(f"{path}: is a link to {path.readlink()}, which does not exist; give another --out")
+        if path.exists():
+            if not path.is_dir():
+                raise ConfigError(f"{path}: is a file, expected a folder; give another --out")
+            return
+
+
+def is_empty(folder: Path) -> bool:
+    """Whether a run may begin in an existing folder: only what killed writers, this process or a file system left is
+    there."""
+    return all(path.name in _NOT_OURS or is_leftover(path) for path in folder.iterdir())
+
+
+def _remove_content(folder: Path) -> None:
+    """Not the folder itself, which may be the current one or a mount point."""
+    for path in folder.iterdir():
+        if path.name in _NOT_OURS:
+            continue
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def open_folder(
     recipe: Recipe, manifest: Manifest, folder: Path, device: torch.device, provenance: dict[str, Any] | None
 ) -> None:
-    """Make the folder, or check that what is there belongs to the same recipe and the same data.
+    """Begin in an empty folder, or check that what is there belongs to the same recipe and the same data.
 
     Args:
         device: recorded in ``run.json``.
         provenance: of the first weights, recorded in ``run.json``. None means random weights.
     """
     if not (folder / RECIPE).exists():
-        if folder.exists() and not all(map(is_leftover, folder.iterdir())):
+        if not is_empty(folder):
             raise ConfigError(f"{folder}: not empty and not a run; give another --out")
-        folder.mkdir(parents=True, exist_ok=True)
         save_recipe(recipe, folder / RECIPE)
-    elif resume_recipe(folder) != recipe:
-        raise ConfigError(f"{folder}: holds a run of another recipe; give another --out, or --resume {folder}")
+    elif (begun := resume_recipe(folder)) != recipe:
+        longer = dataclasses.replace(begun, training=recipe.training) == recipe
+        fields = " --training.num_epochs N for more epochs" if longer else ""
+        raise ConfigError(f"{folder}: holds a run of another recipe; give another --out, or --resume {folder}{fields}")
     tidy(folder)
     if not (folder / FACTS).exists():
-        _write_facts(folder, _facts(manifest, device))
+        write_facts(folder, _facts(manifest, device))
     facts = read_facts(folder)
     if facts["data_fingerprint"] != manifest.fingerprint:
         raise DataError(
@@ -103,7 +142,7 @@ def open_folder(
             f"now {manifest.fingerprint}); restore it, or start a new run"
         )
     if provenance is not None and provenance != facts.get("init"):
-        _write_facts(folder, facts | {"init": provenance})
+        write_facts(folder, facts | {"init": provenance})
 
 
 def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:
@@ -142,5 +181,6 @@ def read_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _write_facts(folder: Path, facts: dict[str, Any]) -> None:
+def write_facts(folder: Path, facts: dict[str, Any]) -> None:
+    """Replace the content of ``run.json``."""
     write_atomically(folder / FACTS, json.dumps(facts, indent=2) + "\n")

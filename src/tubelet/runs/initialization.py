@@ -54,6 +54,7 @@ class InitializedModel:
             model_name=self.recipe.model["name"],
             model_config=to_dict(self.model.config),
             protocol=self.protocol,
+            precision=self.recipe.training.precision,
             adapter=self.adapter,
             provenance=provenance or {},
         )

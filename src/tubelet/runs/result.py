@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tubelet import config
-from tubelet.errors import ConfigError, DataError, Diverged
+from tubelet.errors import ConfigError, DataError, Diverged, reason
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
 from tubelet.runs.folder import package_versions
@@ -127,7 +127,7 @@ def read_result(folder: Path) -> RunResult | None:
     try:
         return config.from_dict(RunResult, json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, ConfigError) as error:
-        raise DataError(f"{file}: cannot be read ({error}); remove {folder} to run it again") from None
+        raise DataError(f"{file}: cannot be read ({reason(error)}); remove {folder} to run it again") from None
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, float | None]:

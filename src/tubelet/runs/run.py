@@ -9,7 +9,7 @@ Each of these is there whole or not at all, except the tables and events, which 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.data import read_run_data
-from tubelet.runs.folder import check_shared, open_folder, read_facts, removed_on_error
+from tubelet.runs.folder import check_shared, held_folder, open_folder, read_facts
 from tubelet.runs.initialization import InitializedModel, first_model
 from tubelet.session.device import keep_freed_memory
 from tubelet.session.progress import NoProgress, Progress
@@ -86,8 +86,12 @@ def run_recipe(
         session.progress.note(note)
     if session.device.type == "cpu":
         keep_freed_memory()  # because every step takes the same large blocks, which are slow to get anew
-    undo = removed_on_error(folder) if processes.is_main else nullcontext()
-    with undo, explaining_storage(folder), session.signals:
+    # Process 0 holds the folder for all.
+    held = held_folder(folder) if processes.is_main else nullcontext()
+    with explaining_storage(folder), held as lock, session.signals:
+        if lock is not None and lock.taken_from is not None:
+            session.progress.note(f"goes on in place of {lock.taken_from.name}, which ended without a word")
+        check = (lambda: None) if lock is None else lock.check
         known, has_state = read_facts(folder).get("init"), (folder / STATE).exists()
         if not read_facts(folder):  # what a run began with, it goes on with
             processes.on_main(lambda: check_files(manifest))
@@ -98,17 +102,21 @@ def run_recipe(
         processes.on_main(lambda: open_folder(first.recipe, manifest, folder, session.device, first.provenance))
         check_shared(folder)
         processes.on_main(lambda: index_manifest(manifest, session=session, **_reading(first.recipe)))
-        state = _train(first, manifest, folder, session)
+        state = _train(first, manifest, folder, session, check)
         processes.on_main(lambda: None)  # wait until process 0 wrote the best checkpoint
         split = next((name for name in (final_split, "val", "train") if name in manifest.splits), "train")
+        check()
         evaluation = _evaluate_best(first.recipe, manifest, folder, folder / "evaluation" / split, split, session)
     return CompletedRun(folder=folder, state=state, evaluation=evaluation)
 
 
-def _train(first: InitializedModel, manifest: Manifest, folder: Path, session: Session) -> TrainingState:
+def _train(
+    first: InitializedModel, manifest: Manifest, folder: Path, session: Session, check: Callable[[], None]
+) -> TrainingState:
     recipe, facts = first.recipe, read_facts(folder)
 
     def save(path: Path) -> None:
+        check()
         save_checkpoint(path, first.model, first.record({"recipe": to_dict(recipe), **facts}))
 
     with (
@@ -124,6 +132,7 @@ def _train(first: InitializedModel, manifest: Manifest, folder: Path, session: S
             prepare=partial(to_input, protocol=first.protocol, device=session.device),
             validate=validation if has_validation else None,
             save=save,
+            check_folder=check,
             training=recipe.training,
             optim=recipe.optim,
             seed=recipe.seed,
@@ -241,6 +250,7 @@ def _evaluate_best(
             protocol,
             session,
             split=split,
+            precision=record.precision,
             train=manifest.split("train"),
             failure_budget=recipe.data.failure_budget,
             out=out if session.processes.is_main else None,

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from tubelet.errors import TubeletError
+from tubelet.types import Precision
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -29,6 +30,11 @@ def choose_device(name: Device) -> torch.device:
     if not available[name]:
         raise TubeletError(f"device '{name}' is not available here; use --device auto or --device cpu")
     return torch.device(name)
+
+
+def autocast(device: torch.device, precision: Precision) -> torch.autocast:
+    """Return the context in which a model computes in ``precision``. It may be entered again."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
 def keep_freed_memory() -> bool:

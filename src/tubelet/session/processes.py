@@ -25,7 +25,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from tubelet.errors import ConfigError, Stopped, TubeletError
+from tubelet.errors import ConfigError, Stopped, TubeletError, error_line
 
 T = TypeVar("T")
 
@@ -226,10 +226,8 @@ def _leave(number: int, frame: object) -> None:
 def _reporting_once(processes: Processes) -> Iterator[None]:
     try:
         yield
-    except TubeletError as error:
-        _report(processes, str(error), error)
-    except OSError as error:
-        _report(processes, str(error), error)
+    except (TubeletError, OSError) as error:
+        _report(processes, error_line(error), error)
     except (_Ended, dist.DistError, RuntimeError) as error:
         if not is_lost(error):
             raise

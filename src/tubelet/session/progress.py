@@ -30,3 +30,11 @@ class NoProgress:
     def advance(self, done: int, total: int, text: str = "") -> None: ...
     def step(self, step: int, num_steps: int, epoch: int, loss: float) -> None: ...
     def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool, text: str) -> None: ...
+
+
+def duration(seconds: float) -> str:
+    """A length of time for a message: ``40 s``, ``12 min``, ``5 h``, ``3 d``."""
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from tubelet.errors import ConfigError, Diverged
 from tubelet.runs.result import RunResult
+from tubelet.session.progress import duration
 from tubelet.session.session import Session
 from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
 from tubelet.studies.assets import Assets
@@ -165,4 +166,4 @@ class _Execution:
         if made < 0.5:
             return ""
         seconds = (time.monotonic() - self.began) / made * (total - self.num_done - sum(shares.values()))
-        return f"; about {seconds / 60:.0f} min left" if seconds >= 90 else f"; about {seconds:.0f} s left"
+        return f"; about {duration(seconds)} left"

@@ -19,7 +19,7 @@ import numpy as np
 
 from tubelet.data.manifest.failure_budget import UNREADABLE
 from tubelet.data.manifest.quarantine import read_quarantine
-from tubelet.errors import DataError
+from tubelet.errors import DataError, reason
 from tubelet.studies.arms import Comparison
 from tubelet.studies.convergence import area_under_curve, steps_to
 from tubelet.studies.execute import Executed
@@ -334,7 +334,9 @@ def _metrics(job: Job, name: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read ({error}); remove {job.folder} and run the comparison again") from None
+        raise DataError(
+            f"{file}: cannot be read ({reason(error)}); remove {job.folder} and run the comparison again"
+        ) from None
     return content
 
 

@@ -136,7 +136,7 @@ class _Arm:
         self.labels = batch.labels.to(device)
         self.optimizer = make_optimizer(self.model, recipe.optim)
         self.device, self.shape = device, (protocol.num_channels, protocol.num_frames, *protocol.crop_size)
-        self.is_bf16 = recipe.training.precision == "bf16"
+        self.precision = recipe.training.precision
         self.step_seconds: list[float] = []
         self.clip_seconds: list[float] = []
 
@@ -157,14 +157,14 @@ class _Arm:
         for module in self.frozen:
             module.eval()
         self.optimizer.zero_grad(set_to_none=True)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
+        with autocast(self.device, self.precision):
             logits = self.model(*self.inputs)
         F.cross_entropy(logits.float(), self.labels.flatten()[: len(logits)].clamp(min=0)).backward()
         self.optimizer.step()
 
     def look(self) -> None:
         self.model.eval()
-        with torch.inference_mode(), torch.autocast(self.device.type, torch.bfloat16, enabled=self.is_bf16):
+        with torch.inference_mode(), autocast(self.device, self.precision):
             self.model(*self.inputs)
 
     def cost(self) -> Cost:

@@ -23,7 +23,7 @@ from typing import Any
 
 import torch
 
-from tubelet.errors import TubeletError
+from tubelet.errors import TubeletError, error_line
 from tubelet.recipe import save_recipe
 from tubelet.runs.folder import RECIPE, resume_recipe
 from tubelet.runs.result import RunResult, carry_out
@@ -135,7 +135,7 @@ def _serve(connection: Connection, device: str, num_threads: int) -> None:
         try:
             connection.send(("done", make_run(job, session)))
         except (TubeletError, OSError) as error:
-            connection.send(("failed", str(error)))
+            connection.send(("failed", error_line(error)))
 
 
 def _listen(connection: Connection, jobs: queue.SimpleQueue[Job]) -> None:

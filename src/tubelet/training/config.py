@@ -9,6 +9,7 @@ from tubelet.data.loading.balanced_sampler import Sampling
 from tubelet.errors import ConfigError, nearest
 from tubelet.tasks.choose import ranked_metrics
 from tubelet.tasks.task import ClassWeights
+from tubelet.types import Precision
 
 Strategy = Literal["ddp", "fsdp"]
 
@@ -21,7 +22,7 @@ class TrainingConfig:
     batch_size: int = 32  # videos per optimizer step, of all processes together
     accumulation: int = 1  # portions of a batch that are computed in turn; the gradient is that of the whole batch
     strategy: Strategy = "ddp"  # of several processes: each holds the model (ddp), or a shard of it (fsdp)
-    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: autocast on CPU and GPU; weights stay fp32
+    precision: Precision = "fp32"  # of training, validation and test; bf16: autocast on CPU and GPU, weights stay fp32
     gradient_checkpointing: bool = False  # the backward pass computes blocks again: less memory, a third more work
     compile: bool = False  # torch.compile of the step: minutes at the start, then faster; a CPU needs a C++ compiler
     label_smoothing: float = 0.0  # share of the target spread evenly over the classes

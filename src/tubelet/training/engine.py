@@ -115,6 +115,7 @@ class _Engine:
     def run_epochs(self) -> None:
         """Train from where the run stands to its end."""
         self.began = time.monotonic() - self.state.seconds
+        self.report_resumed()
         self.health.look_at_start(self.setup.loader.dataset.manifest)
         first_epoch, offset = divmod(self.state.step, self.steps_per_epoch)
         if self.state.step and not offset and self.state.closed_step < self.state.step:
@@ -129,6 +130,20 @@ class _Engine:
             self.train_epoch(epoch, offset)
             self.end_epoch(epoch)
             offset = 0
+
+    def report_resumed(self) -> None:
+        """Note from where a resumed run goes on, and at which learning rate."""
+        step, note = self.state.step, self.session.progress.note
+        if step >= self.num_steps:
+            note(f"all {self.num_steps} steps are done")
+        elif step:
+            self.schedule.step_update(step)
+            first = self.optimizer.param_groups[0]
+            epoch = step // self.steps_per_epoch
+            note(
+                f"going on from step {step} of {self.num_steps}, in epoch {epoch + 1} of {self.training.num_epochs}, "
+                f"at a learning rate of {first['lr'] / first['lr_scale']:.3g}"
+            )
 
     def train_epoch(self, epoch: int, offset: int) -> None:
         """Take the steps of an epoch from number ``offset`` on."""
@@ -204,6 +219,7 @@ class _Engine:
         with self.measured_weights() as model:
             model.eval()
             metrics = measure(model)
+            is_first = self.state.best is None
             is_best = self.early_stopping.is_best(metrics)
             self.checkpoints.keep(step, is_best=is_best)
         row = {name: metrics.get(name) for name in self.task.validation_header()}
@@ -211,6 +227,10 @@ class _Engine:
         shown = self.task.cells("console", metrics)
         text = ", ".join(f"{cell.title} {cell.text}" for cell in shown if cell.text)
         self.session.progress.validated(step, epoch, metrics, is_best, text)
+        if is_first:
+            best = self.run / "best"
+            self.session.progress.note(f"{best} is usable from now on: tubelet predict {best} CLIP")
+            self.health.compare_losses(self.setup.mix)
 
     @contextmanager
     def measured_weights(self) -> Iterator[nn.Module]:
@@ -233,6 +253,7 @@ class _Engine:
 
     def flush(self) -> None:
         """Write the rows gathered so far. Only here the loop waits for the device."""
+        self.setup.check_folder()
         if not self.rows:
             return
         totals = torch.stack([torch.stack([row[key] for key in self.keys]) for row in self.rows])

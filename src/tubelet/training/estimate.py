@@ -16,7 +16,7 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +85,7 @@ def estimate_memory(
     *,
     batch_size: int,
     accumulation: int,
-    precision: Literal["fp32", "bf16"],
+    precision: Precision,
     optim: OptimizerConfig,
     device: torch.device,
     gradient_checkpointing: bool = False,
@@ -131,7 +131,7 @@ def _saved_bytes(
     model: nn.Module,
     clip_shape: ClipShape,
     num_clips: int,
-    precision: str,
+    precision: Precision,
     device: torch.device,
     blocks: tuple[nn.Module, ...],
 ) -> int:
@@ -152,10 +152,9 @@ def _saved_bytes(
 
         clips = torch.empty(num_clips, *clip_shape, device=device)
         own.add(clips.untyped_storage()._cdata)
-        autocast = torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
         with (
             saved_tensors_hooks(keep, lambda tensor: tensor),
-            autocast,
+            autocast(device, precision),
             _taking_apart(blocks, storages, keep) as inside,
         ):
             logits = _forward(model, tensors, clips)

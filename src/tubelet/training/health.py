@@ -12,6 +12,7 @@ from typing import Any
 
 from torch import nn
 
+from tubelet.data.clips.mixing import MixConfig
 from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, Diverged
@@ -51,7 +52,12 @@ def look_at_labels(train: Manifest) -> list[str]:
 
 
 def look_at_schedule(training: TrainingConfig, optim: OptimizerConfig) -> list[str]:
-    """A line when the learning rate never comes to what it is set to."""
+    """A line when the learning rate never comes to what it is set to, or to 0 before the end."""
+    if optim.schedule_epochs is not None and optim.schedule_epochs < training.num_epochs and not optim.min_lr:
+        return [
+            f"the learning rate is 0 after epoch {optim.schedule_epochs} of {training.num_epochs}: set optim.min_lr, "
+            "or leave optim.schedule_epochs out"
+        ]
     if optim.warmup_epochs < training.num_epochs:
         return []
     return [
@@ -107,6 +113,16 @@ class TrainingHealth:
                 "gradient",
                 f"the gradient was zero in {_STEPS_WITHOUT_GRADIENT} steps up to step {row['step']}: nothing learns; "
                 "look for a part of the model that ignores its input or is detached, and for pixels that are all alike",
+            )
+
+    def compare_losses(self, mix: MixConfig) -> None:
+        """Note why the loss of training is no measure of that of validation."""
+        smoothing = self.training.label_smoothing
+        causes = [f"training.label_smoothing={smoothing:g}"] * bool(smoothing) + ["augment.mix"] * mix.is_on
+        if causes:
+            self.progress.note(
+                f"training loss is of softened labels ({', '.join(causes)}), validation loss of plain ones: that of "
+                "training cannot fall to 0, and usually lies above that of validation"
             )
 
     def report_waiting(self, epoch: int, waited: float, seconds: float) -> None:

@@ -29,6 +29,7 @@ class TrainingSetup:
         validate: returns the metrics of a model. None means there is no validation split, and the last weights are the
             best.
         save: writes a checkpoint of the model as it stands to the folder it is given.
+        check_folder: raises when another process has taken over the folder of the run. Asked before it is written to.
         training: how long to train, in what portions, and what to keep.
         optim: what changes the weights, and how fast.
         seed: keys everything random in a step.
@@ -48,3 +49,4 @@ class TrainingSetup:
     mix: MixConfig = field(default_factory=MixConfig)
     failure_budget: float = FAILURE_BUDGET
     frozen: tuple[nn.Module, ...] = ()
+    check_folder: Callable[[], None] = lambda: None

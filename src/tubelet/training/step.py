@@ -20,6 +20,7 @@ from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.mixing import draw_mixture
 from tubelet.errors import ConfigError
 from tubelet.models.stages import model_inputs
+from tubelet.session.device import autocast
 from tubelet.tasks.task import Objective
 from tubelet.training.parallel.micro_batch import MicroBatch, MixedClips, borrow_partners
 from tubelet.training.parallel.parallelize import ParallelModel, full
@@ -95,7 +96,7 @@ class TrainStep:
             # Gradients travel between processes once a step, with the last portion.
             waits = rows != portions[-1] and isinstance(self.parallel.module, DistributedDataParallel)
             with self.parallel.module.no_sync() if waits else nullcontext():  # type: ignore[operator]
-                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.setup.training.precision == "bf16"):
+                with autocast(self.device, self.setup.training.precision):
                     logits = self.forward(*model_inputs(self.model, clips, numbers[rows]))  # B K
                 logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # losses lose bits in bf16
                 values = [torch.zeros((), device=self.device) for _ in self.keys]

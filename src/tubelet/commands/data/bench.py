@@ -31,8 +31,8 @@ workers is what a training can read; a training that takes more clips than that 
 
 examples:
   tubelet data bench my_clips
-  tubelet data bench prepared/manifest.csv --num-clips 200 --augment.random-resized-crop 0.3 1.0
-  tubelet data bench my_clips --protocol.num-frames 16 --protocol.frame-stride 4 --json"""
+  tubelet data bench prepared/manifest.csv --num-clips 200 --augment.random_resized_crop 0.3 1.0
+  tubelet data bench my_clips --protocol.num_frames 16 --protocol.frame_stride 4 --json"""
 
 _ADVICE = {
     "open": "opening files takes longest: use more workers, or longer clips",

@@ -38,7 +38,7 @@ a second one decodes only the files that changed.
 examples:
   tubelet data scan my_clips
   tubelet data scan labels.csv --num-workers 8 --out scans/labels
-  tubelet train --data my_clips --data.manifest.quarantine runs/scan-my_clips/quarantine.csv"""
+  tubelet train --data my_clips --manifest.quarantine runs/scan-my_clips/quarantine.csv"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,5 +78,5 @@ def _verdict(result: Scan, out: Path) -> str:
         return f"report: {out / 'report.txt'}"
     return (
         f"tubelet: error: the scan found problems; the report is {out / 'report.txt'}, the rows to leave out are in "
-        f"{out / 'quarantine.csv'} (--data.manifest.quarantine of `tubelet train`)"
+        f"{out / 'quarantine.csv'} (--manifest.quarantine of `tubelet train`)"
     )

@@ -31,7 +31,7 @@ from torch import Tensor
 from tubelet import config as config_io
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.layouts.feature_store import RECORD
-from tubelet.errors import ConfigError, DataError
+from tubelet.errors import ConfigError, DataError, reason
 from tubelet.files import written_atomically
 from tubelet.protocol import Protocol
 
@@ -79,7 +79,7 @@ def read_store(path: Path) -> StoreRecord:
     try:
         record = config_io.from_dict(StoreRecord, json.loads(file.read_text(encoding="utf-8")), where=RECORD)
     except (OSError, ConfigError, ValueError) as error:
-        raise DataError(f"{file}: cannot be read as the record of a feature store: {error}") from None
+        raise DataError(f"{file}: cannot be read as the record of a feature store: {reason(error)}") from None
     if record.format != FORMAT:
         raise DataError(f"{file}: format {record.format}; this version of tubelet reads format {FORMAT}")
     return record
@@ -142,7 +142,7 @@ class FeatureFile:
                 self.frame_numbers: NDArray[np.int64] = self._file.get_tensor("frame_numbers").numpy()
                 self.is_video = bool(int(metadata["is_video"]))
         except (OSError, SafetensorError, KeyError, ValueError) as error:
-            raise DataError(f"{path}: cannot be read as stored features ({error}); write it again") from None
+            raise DataError(f"{path}: cannot be read as stored features ({reason(error)}); write it again") from None
 
     @property
     def shape(self) -> tuple[int, int]:

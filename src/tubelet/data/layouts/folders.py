@@ -60,6 +60,9 @@ def read_folders(folder: Path, config: ManifestConfig) -> LayoutRows:
         )
     if ignored:
         notes.append(f"{len(ignored)} files or folders ignored, neither videos nor .npy volumes: {some(ignored)}")
+    if dead := _dead_links([folder, *(child for _, child in classes), *(children if in_splits else ())]):
+        shown = [f"{link.relative_to(folder)} -> {link.readlink()}" for link in dead]
+        notes.append(f"{len(dead)} links lead to files or folders that do not exist: {some(shown)}")
     layout = "split folders" if in_splits else "class folders"
     grouped_by = "the folders below the classes" if any(row.group for row in rows) else None
     return LayoutRows(root=folder, rows=rows, layout=layout, notes=notes, grouped_by=grouped_by)
@@ -121,6 +124,12 @@ def _refuse_splits_without_classes(folder: Path, children: list[Path]) -> None:
         raise DataError(
             f"{folder}: {children[0].name} holds no class folders; expected {children[0].name}/<class>/clip.mp4"
         )
+
+
+def _dead_links(folders: list[Path]) -> list[Path]:
+    """Links in these folders to what does not exist. Without a word, a class may be missing."""
+    inside = (child for folder in folders for child in sorted(folder.iterdir()))
+    return [child for child in inside if child.is_symlink() and not child.exists() and child.name[0] != "."]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tubelet.errors import DataError
+from tubelet.errors import DataError, reason
 
 _DECODER = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -39,7 +39,7 @@ def json_items(path: Path, key: str | None = None) -> Iterator[tuple[int, tuple[
     except json.JSONDecodeError as error:
         raise DataError(f"{path}: not valid JSON: {error.msg} (line {error.lineno})") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as JSON ({error}); expected UTF-8 text") from None
+        raise DataError(f"{path}: cannot be read as JSON ({reason(error)}); expected UTF-8 text") from None
 
 
 def _items(text: str, start: int) -> Iterator[tuple[int, str, Any]]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
-from tubelet.errors import DataError
+from tubelet.errors import DataError, reason
 
 SPLITS = ("train", "val", "test")
 # The words for splits that data sets use in folder names, cells and file names.
@@ -107,7 +107,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as text ({error}); expected UTF-8") from None
+        raise DataError(f"{path}: cannot be read as text ({reason(error)}); expected UTF-8") from None
     for number, line in enumerate(text.splitlines(), 1):
         if line.strip():
             yield number, line.strip()
@@ -127,7 +127,7 @@ def table_lines(path: Path, separator: str) -> Iterator[tuple[int, list[str]]]:
                     yield reader.line_num, [cell.strip() for cell in cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         word = {",": "commas", "\t": "tabs", ";": "semicolons", " ": "spaces"}.get(separator, f"'{separator}'")
-        raise DataError(f"{path}: cannot be read as CSV ({error}); expected UTF-8 text with {word}") from None
+        raise DataError(f"{path}: cannot be read as CSV ({reason(error)}); expected UTF-8 text with {word}") from None
 
 
 def records(

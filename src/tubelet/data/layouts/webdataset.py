@@ -28,7 +28,7 @@ from tubelet.data.layouts.rows import (
     whole_number,
 )
 from tubelet.data.sources.shards import address
-from tubelet.errors import DataError
+from tubelet.errors import DataError, reason
 
 Members = dict[str, tarfile.TarInfo]  # of one sample, by the part of the name after the first dot
 
@@ -52,7 +52,7 @@ def read_webdataset(source: Path, config: ManifestConfig) -> LayoutRows:
                 parser = _Parser(archive, path, split, config.label_columns)
                 rows += parse_each(shard, _samples(archive), parser.row, notes if config.skip_malformed else None)
         except (tarfile.TarError, OSError) as error:
-            raise DataError(f"{shard}: not a plain .tar file ({error}); unpack a compressed one") from None
+            raise DataError(f"{shard}: not a plain .tar file ({reason(error)}); unpack a compressed one") from None
     names = class_list(config.class_file) if config.class_file else None
     return LayoutRows(
         root=root,

@@ -32,7 +32,7 @@ from tubelet.config import dump_yaml
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.rows import SPLITS, LayoutRows, Row, check_segment, parse_each, seconds_of, whole_number
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.errors import ConfigError, DataError, nearest
+from tubelet.errors import ConfigError, DataError, nearest, reason
 from tubelet.files import write_atomically
 
 _FIRST_LINE = "# tubelet manifest 1"
@@ -106,7 +106,7 @@ def read_manifest_file(path: Path, config: ManifestConfig) -> LayoutRows:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read as a manifest ({error}); expected UTF-8 text") from None
+        raise DataError(f"{path}: cannot be read as a manifest ({reason(error)}); expected UTF-8 text") from None
     lines = text.split("\n")
     count = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
     facts = _facts(path, lines[:count])

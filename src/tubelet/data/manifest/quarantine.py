@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from tubelet.errors import DataError
+from tubelet.errors import DataError, reason
 from tubelet.files import write_atomically
 
 COLUMNS = ("path", "reason", "split", "start_seconds", "end_seconds")
@@ -100,7 +100,7 @@ def read_quarantine(path: Path) -> tuple[Quarantined, ...]:
             reader.fieldnames = header
             return tuple(_line(path, reader.line_num, cells) for cells in reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read as CSV ({error}); expected a quarantine list") from None
+        raise DataError(f"{path}: cannot be read as CSV ({reason(error)}); expected a quarantine list") from None
 
 
 class Quarantine:

@@ -18,6 +18,7 @@ from tubelet.data.video.full_decode import decode_fully
 from tubelet.data.video.reader import VideoReader
 from tubelet.data.video.truncation import missing_bytes
 from tubelet.errors import DataError
+from tubelet.errors import reason as reason_of
 from tubelet.protocol import Protocol
 
 # ok: every frame decodes. damaged: some frames do not decode. silent_short: no error, but fewer frames than the file
@@ -184,7 +185,7 @@ def _is_cut_short(source: ScanFile) -> bool:
 
 def _without_path(error: BaseException, source: ScanFile) -> str:
     """The message of an error as one line without the path, which the report shows beside it."""
-    line = " ".join(str(error).split()) or type(error).__name__
+    line = reason_of(error)
     if is_shard(source.file):
         line = line.removeprefix(f"{source.file}:{member_name(source.entry or '')}: ")
     return line.removeprefix(f"{source.file}: ").removesuffix("; replace the file or leave it out")

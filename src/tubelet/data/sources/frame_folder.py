@@ -22,7 +22,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from tubelet.errors import VideoError
+from tubelet.errors import VideoError, reason
 from tubelet.types import Frames
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
@@ -102,8 +102,7 @@ class FrameFolderReader:
             with Image.open(file) as image:
                 picture = np.array(ImageOps.exif_transpose(image).convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
-            reason = " ".join(str(error).split()) or type(error).__name__
-            raise VideoError(f"{file}: cannot be decoded as a picture ({reason}); replace the file") from None
+            raise VideoError(f"{file}: cannot be decoded as a picture ({reason(error)}); replace the file") from None
         return torch.from_numpy(picture).permute(2, 0, 1)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from tubelet.errors import DataError
+from tubelet.errors import DataError, reason
 
 
 def is_nifti(path: str | Path) -> bool:
@@ -31,8 +31,7 @@ def read_nifti(path: Path) -> np.ndarray:
         image = nibabel.as_closest_canonical(nibabel.load(path))
         array = np.asanyarray(image.dataobj)
     except (OSError, EOFError, ValueError, nibabel.filebasedimages.ImageFileError) as error:
-        reason = " ".join(str(error).split())
-        raise DataError(f"{path}: not a NIfTI volume ({reason}); expected .nii or .nii.gz") from None
+        raise DataError(f"{path}: not a NIfTI volume ({reason(error)}); expected .nii or .nii.gz") from None
     while array.ndim > 3 and array.shape[-1] == 1:
         array = array[..., 0]
     if array.ndim != 3:

@@ -12,7 +12,7 @@ from tubelet.data.sources.shards import is_shard, is_volume_row
 from tubelet.data.sources.volume import ArrayReader, read_volume
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
-from tubelet.errors import DataError
+from tubelet.errors import DataError, reason
 from tubelet.files import lfs_pointer
 from tubelet.protocol import Protocol
 
@@ -71,7 +71,7 @@ def naming_file(path: Path, name: str) -> Iterator[None]:
     except (DataError, OSError, MemoryError) as error:
         if (pointer := lfs_pointer(path)) is not None:
             raise DataError(f"{name}: {pointer}") from error
-        line = " ".join(str(error).splitlines()) or type(error).__name__
+        line = reason(error)
         if isinstance(error, DataError) and str(path) in line:
             raise
         raise DataError(f"{name}: {line}") from error

@@ -12,7 +12,7 @@ import tarfile
 from pathlib import Path
 
 from tubelet.data.sources.volume import is_volume
-from tubelet.errors import DataError
+from tubelet.errors import DataError, reason
 
 
 def is_shard(path: str | Path) -> bool:
@@ -52,7 +52,7 @@ def member_range(path: Path, entry: str | None) -> tuple[int, int]:
             file.seek(max(0, offset - tarfile.BLOCKSIZE))
             header = tarfile.TarInfo.frombuf(file.read(tarfile.BLOCKSIZE), "utf-8", "surrogateescape")
     except (OSError, tarfile.HeaderError) as error:
-        raise DataError(f"{path}: {entry} is not there ({error}); write the manifest again") from None
+        raise DataError(f"{path}: {entry} is not there ({reason(error)}); write the manifest again") from None
     # Names that are long or not ASCII have a header of their own; this header then holds their first letters.
     if header.size != size or (name.isascii() and not name.startswith(header.name)):
         raise DataError(

@@ -111,6 +111,8 @@ class VideoContainer:
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         if not self.path.is_file():
+            if self.path.is_symlink():
+                raise VideoError(f"{self.path}: is a link to {self.path.readlink()}, which is not there; mend it")
             raise VideoError(f"{self.path}: there is no such file; check the path")
         if (self.path.stat().st_size if self.part is None else self.part[1]) == 0:
             raise VideoError(f"{self.path}: the file is empty (0 bytes); replace it or leave it out")

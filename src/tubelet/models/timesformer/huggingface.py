@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet import config as config_io
-from tubelet.errors import CheckpointError, ConfigError
+from tubelet.errors import CheckpointError, ConfigError, reason
 from tubelet.models.family import config_of, create, nearest_name
 from tubelet.models.timesformer.config import TimeSformerConfig
 from tubelet.models.timesformer.model import (
@@ -235,7 +235,8 @@ def read_processor(path: Path, config: TimeSformerConfig) -> tuple[Protocol, lis
         )
         return changed, notes
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, ConfigError) as error:
-        raise CheckpointError(f"{file}: cannot be read as the preprocessing of a TimeSformer ({error})") from None
+        line = f"{file}: cannot be read as the preprocessing of a TimeSformer ({reason(error)})"
+        raise CheckpointError(line) from None
 
 
 def huggingface_folder(model: nn.Module, protocol: Protocol) -> HuggingFaceFolder:

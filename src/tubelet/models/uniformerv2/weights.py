@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tubelet.errors import CheckpointError
+from tubelet.errors import CheckpointError, reason
 from tubelet.models.family import config_of, create
 from tubelet.models.uniformerv2.recognize import model_of, protocol_of
 from tubelet.models.uniformerv2.variants import MODELS
@@ -209,7 +209,7 @@ def read_head_rows(rows: Any) -> list[int]:
         try:
             rows = json.loads(Path(rows).read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise CheckpointError(f"head_rows: {rows} cannot be read as JSON ({error})") from None
+            raise CheckpointError(f"head_rows: {rows} cannot be read as JSON ({reason(error)})") from None
     if not isinstance(rows, list | tuple) or not all(type(row) is int for row in rows):
         raise CheckpointError("head_rows: expected a number of rows, or a JSON file with a list of row numbers")
     return list(rows)

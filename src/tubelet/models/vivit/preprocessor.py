@@ -14,7 +14,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tubelet.errors import CheckpointError, ConfigError
+from tubelet.errors import CheckpointError, ConfigError, reason
 from tubelet.protocol import Protocol
 from tubelet.weights.mapping.huggingface import (
     BILINEAR,
@@ -51,7 +51,7 @@ def read_protocol(
         crop, resize = crop_and_resize(content, image_size, notes)
         protocol = _protocol(num_frames, resize, crop, mean, std)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, ConfigError) as error:
-        raise CheckpointError(f"{file}: cannot be read as the preprocessing of a ViViT ({error})") from None
+        raise CheckpointError(f"{file}: cannot be read as the preprocessing of a ViViT ({reason(error)})") from None
     low, high = -mean[0] / std[0], (1 - mean[0]) / std[0]
     if not (math.isclose(low, -1, abs_tol=1e-3) and math.isclose(high, 1, abs_tol=1e-3)):
         notes.append(

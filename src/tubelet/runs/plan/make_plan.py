@@ -18,14 +18,16 @@ from torch import nn
 
 from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest
+from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model, model_config
 from tubelet.recipe import Recipe
-from tubelet.runs.folder import RECIPE, resume_recipe
+from tubelet.runs.folder import RECIPE, check_path, is_empty, resume_recipe
 from tubelet.runs.initialization import Initialization, initialize_model, read_initialization
 from tubelet.runs.plan.data import look_at_data
 from tubelet.runs.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
+from tubelet.session.folder_lock import refusal
 from tubelet.session.processes import is_launched, num_launched, num_on_machine
 from tubelet.session.progress import NoProgress
 from tubelet.session.session import Session
@@ -46,8 +48,12 @@ _CURVE_POINTS = 61
 _STEPS_WITHOUT_DATA = 1000  # of an epoch, for the shape of the curve alone
 
 
-def plan_run(recipe: Recipe, folder: Path, session: Session) -> Plan:
-    """Plan what ``run_recipe`` with these arguments would do."""
+def plan_run(recipe: Recipe, folder: Path, session: Session, *, is_resumed: bool = False) -> Plan:
+    """Plan what ``run_recipe`` with these arguments would do.
+
+    Args:
+        is_resumed: the run in the folder may go on for more epochs (``tubelet.runs.extend``).
+    """
     plan = Plan(recipe=recipe, folder=folder, device=session.device, num_processes=num_launched())
     session = dataclasses.replace(session, progress=_Notes(plan))
     manifest = look_at_data(plan)
@@ -60,7 +66,7 @@ def plan_run(recipe: Recipe, folder: Path, session: Session) -> Plan:
         model = _initialized_model(plan, initialization, manifest, session)
         _look_at_model(plan, model)
     _look_at_schedule(plan)
-    _look_at_folder(plan)
+    _look_at_folder(plan, is_resumed=is_resumed)
     plan.notes = list(dict.fromkeys(plan.notes))
     return plan
 
@@ -236,19 +242,27 @@ def _look_at_schedule(plan: Plan) -> None:
     )
 
 
-def _look_at_folder(plan: Plan) -> None:
+def _look_at_folder(plan: Plan, *, is_resumed: bool) -> None:
     """Whether the run could begin or go on there, and whether its files fit on the disk."""
     folder = plan.folder
-    if folder.exists() and not folder.is_dir():
-        plan.problems.append(f"{folder}: is a file, expected a folder; give another --out")
+    try:
+        check_path(folder)
+    except ConfigError as error:
+        plan.problems.append(str(error))
         return
+    if (line := refusal(folder)) is not None:
+        plan.problems.append(line)
     if (folder / RECIPE).is_file():
         with plan.noting_problems():
-            if resume_recipe(folder) != plan.recipe:
+            begun = resume_recipe(folder)
+            if begun != plan.recipe and is_resumed:
+                before, after = begun.training.num_epochs, plan.recipe.training.num_epochs
+                plan.note(f"{folder}: this run goes on from its last state, for {after} epochs in place of {before}")
+            elif begun != plan.recipe:
                 plan.problems.append(f"{folder}: holds a run of another recipe; give another --out")
             elif (folder / STATE).is_file():
                 plan.note(f"{folder}: holds this run already, which goes on from its last state")
-    elif folder.is_dir() and any(folder.iterdir()):
+    elif folder.is_dir() and not is_empty(folder):
         plan.problems.append(f"{folder}: not empty and not a run; give another --out")
     there = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
     if not os.access(there, os.W_OK):

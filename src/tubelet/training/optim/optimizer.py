@@ -9,6 +9,7 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
 
+from tubelet.config import added
 from tubelet.errors import ConfigError
 from tubelet.training.optim.groups import ParameterGroup, WeightDecayOn, group_parameters, optimizer_groups
 
@@ -33,6 +34,7 @@ class OptimizerConfig:
         float, ...
     ] = ()  # epochs after which the rate falls to a share of itself; empty means one cosine
     step_factor: float = 0.1  # that share
+    schedule_epochs: int | None = added(None)  # of warm-up and cosine, then min_lr; None means training.num_epochs
 
     def __post_init__(self) -> None:
         if self.lr <= 0 or self.min_lr < 0 or self.min_lr > self.lr:
@@ -61,6 +63,10 @@ class OptimizerConfig:
             raise ConfigError(f"step_epochs must be positive and ascending, got {self.step_epochs}")
         if not 0 < self.step_factor <= 1:
             raise ConfigError(f"step_factor must lie in (0, 1], got {self.step_factor:g}")
+        if self.schedule_epochs is not None and (self.schedule_epochs < 1 or self.step_epochs):
+            raise ConfigError(
+                "schedule_epochs is the length of the cosine, at least 1, and does not go with step_epochs"
+            )
         if self.step_epochs and (self.min_lr or self.step_epochs[0] < self.warmup_epochs):
             raise ConfigError("step_epochs come after the warm-up and know no min_lr, which is the cosine's")
 

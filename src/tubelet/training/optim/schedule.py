@@ -24,7 +24,7 @@ def make_schedule(
 
     The rate of a parameter group, ``min_lr`` too, is ``lr_scale`` times that of the schedule.
     """
-    total = max(1, num_epochs * steps_per_epoch)
+    total = max(1, (config.schedule_epochs or num_epochs) * steps_per_epoch)
     warmup = min(int(config.warmup_epochs * steps_per_epoch), total - 1)
     if config.step_epochs:
         return MultiStepLRScheduler(

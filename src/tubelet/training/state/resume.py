@@ -21,7 +21,7 @@ import torch
 import torch.distributed.checkpoint as dcp
 from torch import Tensor, nn
 
-from tubelet.errors import CheckpointError, TubeletError
+from tubelet.errors import CheckpointError, TubeletError, reason
 from tubelet.files import written_atomically
 from tubelet.training.optim.ema import WeightAverage
 from tubelet.training.parallel.parallelize import ParallelModel
@@ -101,8 +101,23 @@ def load_state(
         # A state without closed_step is of a version that wrote it when all was done.
         return TrainingState(**{"closed_step": state["progress"]["step"]} | state["progress"])
     except (*_FAULTS, dcp.CheckpointException) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise CheckpointError(f"{file}: cannot resume from it ({reason}); start the run anew") from None
+        raise CheckpointError(f"{file}: cannot resume from it ({reason(error)[:200]}); start the run anew") from None
+
+
+def steps_done(folder: Path) -> int:
+    """Return the number of optimizer steps of the state in ``folder``; 0 without a state. Tensors are not read.
+
+    Raises:
+        CheckpointError: The state cannot be read.
+    """
+    file = folder / FILE
+    if not file.exists():
+        return 0
+    try:
+        step: int = torch.load(file, map_location="cpu", weights_only=True, mmap=True)["progress"]["step"]
+    except _FAULTS as error:
+        raise CheckpointError(f"{file}: cannot resume from it ({reason(error)[:200]}); start the run anew") from None
+    return step
 
 
 def _save_shards(folder: Path, parallel: ParallelModel, optimizer: torch.optim.Optimizer, step: int) -> str:
@@ -127,8 +142,7 @@ def _as_of_storage(error: dcp.CheckpointException, path: Path) -> Exception:
     for failure in failures:
         if isinstance(failure, OSError) and failure.errno is not None:
             return OSError(failure.errno, failure.strerror, str(path))
-    reason = " ".join(str(failures[0]).split())[:200]
-    return TubeletError(f"{path}: the state cannot be written ({reason}); the one before is kept")
+    return TubeletError(f"{path}: the state cannot be written ({reason(failures[0])[:200]}); the one before is kept")
 
 
 def _load_shards(folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:

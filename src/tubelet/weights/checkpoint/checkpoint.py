@@ -21,10 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from tubelet import config as config_io
-from tubelet.errors import CheckpointError, ConfigError
+from tubelet.errors import CheckpointError, ConfigError, reason
 from tubelet.files import lfs_pointer, naming
 from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
+from tubelet.types import Precision
 from tubelet.weights.checkpoint.lora import trained_names
 from tubelet.weights.config import InitConfig, LoraConfig
 
@@ -49,6 +50,7 @@ class Record:
     protocol: Protocol
     provenance: dict[str, Any] = field(default_factory=dict)
     weights_sha256: str = ""
+    precision: Precision = "fp32"  # that it was validated in, and computes in; without a record, fp32
     adapter: Adapter | None = None  # the file holds adapters and what was trained beside them, not the whole model
     format: int = FORMAT
 
@@ -184,7 +186,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path / WEIGHTS)
     except (OSError, SafetensorError) as error:
-        what = lfs_pointer(path / WEIGHTS) or f"cannot be read ({error}); copy the checkpoint again"
+        what = lfs_pointer(path / WEIGHTS) or f"cannot be read ({reason(error)}); copy the checkpoint again"
         raise CheckpointError(f"{path / WEIGHTS}: {what}") from None
 
 

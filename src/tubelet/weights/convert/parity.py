@@ -12,7 +12,7 @@ import torch
 from einops import rearrange
 from torch import Tensor, nn
 
-from tubelet.errors import CheckpointError
+from tubelet.errors import CheckpointError, reason
 from tubelet.weights.mapping.converter import Converted, Source
 
 
@@ -39,7 +39,7 @@ def read_reference(file: Path) -> Reference:
     except KeyError:
         raise CheckpointError(f"{file}: expected the array 'input' (and 'logits')") from None
     except (OSError, ValueError, TypeError, EOFError) as error:
-        raise CheckpointError(f"{file}: cannot be read as .npy or .npz ({' '.join(str(error).split())})") from None
+        raise CheckpointError(f"{file}: cannot be read as .npy or .npz ({reason(error)})") from None
     if arrays:
         raise CheckpointError(f"{file}: expected the arrays 'input' and 'logits', found also '{next(iter(arrays))}'")
     digest = hashlib.sha256(file.read_bytes()).hexdigest()

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from tubelet.errors import CheckpointError
+from tubelet.errors import CheckpointError, reason
 from tubelet.files import lfs_pointer
 
 CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
@@ -53,7 +53,7 @@ def read_json(file: Path) -> Any:
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        what = lfs_pointer(file) or f"cannot be read as JSON ({error}); copy or download it again"
+        what = lfs_pointer(file) or f"cannot be read as JSON ({reason(error)}); copy or download it again"
         raise CheckpointError(f"{file}: {what}") from None
 
 
