@@ -49,6 +49,12 @@ def test_the_card_holds_metrics_with_their_views_and_counts_and_the_protocol() -
     assert {m["type"]: m["value"] for m in result["metrics"]} == {"accuracy": 0.8625, "roc_auc": 0.971}
 
 
+def test_accuracy_on_training_clips_is_called_so_and_not_published() -> None:
+    card = model_card(record(**PROVENANCE), {**METRICS, "split": "train"}, "me/gestures")
+    assert "No clip was held out: these figures say nothing about new clips." in card
+    assert "model-index" not in front_of(card)
+
+
 def test_no_path_of_the_machine_is_on_the_card() -> None:
     card = model_card(record(**PROVENANCE), METRICS, "me/gestures")
     assert "gestures" in card

@@ -189,6 +189,20 @@ def test_another_split_is_reported_by_its_name(tmp_path):
     assert "holdout split" in report(tmp_path / "report.html", run).text
 
 
+def test_training_accuracy_is_no_headline(tmp_path):
+    run = fabricate.make_run(tmp_path / "run", ("a", "b"))
+    top1 = json.loads((run / "evaluation/test/metrics.json").read_text())["top1"]
+    fabricate.edit_metrics(run, split="train")
+    (run / "evaluation/test").rename(run / "evaluation/train")
+    page = report(tmp_path / "report.html", run)
+    tiles = re.findall(r"<dt>(.*?)</dt>\s*<dd>(.*?)</dd>", page.source)
+    assert tiles[0] == ("Top-1", "not measured")
+    assert ("Top-1 on training clips", f"{100 * top1:.1f}\u00a0%") in tiles
+    assert "no clip was held out; for cross-validation add --folds 5" in page.text
+    assert "95 % interval" not in page.text
+    assert "run: no clip was held out. Every figure" in page.text
+
+
 def test_many_classes_are_listed_instead_of_drawn(tmp_path):
     labels = [f"class {i}" for i in range(61)]
     run = fabricate.make_run(tmp_path / "run", labels, skill=2.0)

@@ -23,6 +23,7 @@ from tubelet.config import describe
 from tubelet.errors import ConfigError, Stopped
 from tubelet.models import model_config
 from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
+from tubelet.report.hard_clips import hard_clips
 from tubelet.report.run_report import write_run_report
 from tubelet.runs.extend import extend_run, extended
 from tubelet.runs.folder import RECIPE, resume_recipe
@@ -140,10 +141,13 @@ def main(argv: list[str]) -> int:
         print(json.dumps(found if folds is None else {"runs": found, "folds": folds.to_dict()}, indent=2))
     elif len(results) > 1:
         print_spread(results, folds)
+    with ConsoleProgress("report") as progress:
+        strips = hard_clips(results[0].evaluation, results[0].manifest, results[0].protocol, progress)
     report = write_run_report(
         folder / "report.html",
         [r.folder for r in results],
         title=f"{recipe.model['name']} on {recipe.data.source}",
+        examples=strips,
         command=shlex.join(["tubelet", "train", *argv]),
     )
     print(f"checkpoint: {results[0].folder / 'best'}\nreport:     {report}", file=sys.stderr)

@@ -16,7 +16,7 @@ from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.recipe import load_recipe
-from tubelet.report.plots import jpeg
+from tubelet.report.film_strip import film_strip, frames_of
 from tubelet.studies.arms import Comparison
 from tubelet.studies.assets import Assets
 from tubelet.studies.items import ItemScores, TestItem, item_of, on_common_items, read_scores
@@ -24,7 +24,6 @@ from tubelet.studies.jobs import TEST
 from tubelet.studies.results import ArmResult, ComparisonResult, ProtocolResult
 
 PER_ARM = 2
-MAX_FRAMES = 8  # of a filmstrip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,15 +92,7 @@ def _images(run: Path, manifest: Manifest, item: TestItem) -> Iterator[tuple[str
         return
     recipe = load_recipe(str(run / "recipe.yaml"))
     row = [item_of(sample) for sample in manifest.samples].index(item)  # a file that was not read has no score
-    dataset = ClipDataset(manifest, recipe.protocol_for(manifest), "views")
-    pixels = dataset.read(row).pixels
-    clip = pixels if pixels.ndim == 4 else pixels[len(pixels) // 2]  # C T H W
-    frames: NDArray[np.uint8] = clip.permute(1, 2, 3, 0).numpy()
-    if frames.shape[-1] == 1:
-        frames = np.repeat(frames, 3, axis=-1)
-    chosen = np.linspace(0, len(frames) - 1, min(MAX_FRAMES, len(frames))).round().astype(int)
-    for index in chosen:
-        yield f"frame {index + 1} of {len(frames)}", jpeg(np.ascontiguousarray(frames[index]))
+    yield from film_strip(frames_of(ClipDataset(manifest, recipe.protocol_for(manifest), "views"), row))
 
 
 def _scores(out: Path, protocol: ProtocolResult) -> dict[str, list[ItemScores]]:

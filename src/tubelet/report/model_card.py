@@ -13,6 +13,7 @@ from typing import Any
 
 from tubelet.config import dump_yaml
 from tubelet.protocol import Protocol
+from tubelet.report.tables import was_trained_on
 from tubelet.tasks.choose import task_of_metrics
 from tubelet.weights.checkpoint.checkpoint import Record
 
@@ -34,7 +35,7 @@ def model_card(record: Record, metrics: Mapping[str, Any] | None, repo: str, lic
         "pipeline_tag": "video-classification",
         "tags": ["tubelet", "video-classification", record.model_name],
         **({"license": known} if known != "unknown" else {}),
-        **({"model-index": [_model_index(record, metrics, repo)]} if metrics else {}),
+        **({"model-index": [_model_index(record, metrics, repo)]} if metrics and not was_trained_on(metrics) else {}),
     }
     parts = [
         f"---\n{dump_yaml(front)}---",
@@ -78,6 +79,8 @@ def _metrics(metrics: Mapping[str, Any] | None) -> str:
         f"{metrics['views']} views (temporal x spatial), {metrics['averaging']} averaged, "
         f"computed in {metrics.get('precision', 'fp32')}."
     )
+    if was_trained_on(metrics):
+        head += " No clip was held out: these figures say nothing about new clips."
     return (
         head
         + "\n\n| metric | value |\n|---|---|\n"

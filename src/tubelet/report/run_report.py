@@ -9,8 +9,9 @@ import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
@@ -20,13 +21,17 @@ from markupsafe import Markup
 from tubelet.errors import TubeletError
 from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
+from tubelet.report.film_strip import film_strip, link_to
 from tubelet.report.read import RunFolder, read_run
 from tubelet.runs.folder import package_versions
 from tubelet.tasks.choose import TASKS
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Column
 
-MAX_FRAMES = 8  # of a filmstrip
+HARD_CLIPS = (
+    "Of each class the clips that are most wrong, then those whose two best answers are closest. The frames are those "
+    "of one centered view, as the model gets them; the scores are those of all views."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +42,11 @@ class Example:
     true_label: str | None  # None where it is not known
     predictions: Sequence[tuple[str, float]]  # (label, probability), best first
     frames: UInt8[np.ndarray, "T H W 3"]
+    predicted: str | None = None  # the answer; None means the best class
+    kind: Literal["", "wrong", "close"] = ""  # why it is shown
+    group: str = ""  # heading above it and its neighbors
+    file: Path | None = None  # to link to
+    seconds: tuple[float | None, float | None] = (None, None)  # start and end of a segment of the file
 
 
 def write_run_report(
@@ -73,7 +83,7 @@ def write_run_report(
         task=_task(read),
         is_evaluated=any(run.metrics for run in read),
         classes=tables.per_class(read),
-        examples=[_filmstrip(example) for example in examples],
+        examples=list(_film_strips(examples, out, read)),
         failed=[(run.name, line) for run in read for line in _failed(run)],
         command=command,
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -192,21 +202,37 @@ def _failed(run: RunFolder) -> Iterator[str]:
 class _Filmstrip:
     example: Example
     images: Sequence[tuple[str, str]]  # (alternative text, data address)
+    link: str
+
+    @property
+    def answer(self) -> str:
+        return self.example.predicted or self.example.predictions[0][0]
 
     @property
     def verdict(self) -> str:
         if self.example.true_label is None:
             return ""
-        return "correct" if self.example.predictions[0][0] == self.example.true_label else "wrong"
+        return "correct" if self.answer == self.example.true_label else "wrong"
 
 
-def _filmstrip(example: Example) -> _Filmstrip:
-    num_frames = len(example.frames)
-    chosen = np.linspace(0, num_frames - 1, min(MAX_FRAMES, num_frames)).round().astype(int)
-    return _Filmstrip(
-        example,
-        [(f"frame {i + 1} of {num_frames}", plots.jpeg(example.frames[i])) for i in chosen],
-    )
+def _film_strips(
+    examples: Sequence[Example], page: Path, runs: Sequence[RunFolder]
+) -> Iterator[tuple[str, str, list[tuple[str, list[_Filmstrip]]]]]:
+    """Title and description of each section, and its groups in the order of the examples."""
+    of = f" All are of {runs[0].name}." if len(runs) > 1 else ""
+    for title, description, kinds in (
+        ("Clips to look at", HARD_CLIPS + of, ("wrong", "close")),
+        ("Examples", "", ("",)),
+    ):
+        shown = [_filmstrip(example, page) for example in examples if example.kind in kinds]
+        groups = [(name, list(strips)) for name, strips in groupby(shown, key=lambda strip: strip.example.group)]
+        if groups:
+            yield title, description, groups
+
+
+def _filmstrip(example: Example, page: Path) -> _Filmstrip:
+    link = "" if example.file is None else link_to(example.file, page, *example.seconds)
+    return _Filmstrip(example, film_strip(example.frames), link)
 
 
 def versions() -> dict[str, str]:

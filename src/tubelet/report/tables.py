@@ -20,6 +20,7 @@ from tubelet.tasks.single_label import SingleLabel
 MAX_MATRIX_CLASSES = 60  # beyond, a matrix cannot be read and only the most frequent confusions are listed
 MAX_WIDE_CELLS = 12  # classes up to which a cell has room for a percentage and a count
 MAX_CONFUSIONS = 15
+FOLDS = "for cross-validation add --folds 5 to `tubelet train`"
 
 
 @dataclass(frozen=True)
@@ -58,10 +59,21 @@ def facts(run: RunFolder) -> list[Fact]:
     """The headline of one run; every run gives the same labels in the same order, but for Top-5."""
     parameters = "–" if run.num_parameters is None else numbers.parameters(run.num_parameters)
     shape = [Fact("Parameters", parameters), training_time(run)]
+    title = title_of(run.task.decisive("auto"))
     if run.metrics is None:
-        return [Fact(title_of(run.task.decisive("auto")), "–", "not evaluated"), *shape]
-    cells = run.task.cells("report", run.metrics)
-    return [*(_fact(cell) for cell in cells), *_videos_facts(run.metrics), *shape]
+        return [Fact(title, "–", "not evaluated"), *shape]
+    found = [_fact(cell) for cell in run.task.cells("report", run.metrics)]
+    if was_trained_on(run.metrics):
+        found = [
+            Fact(title, "not measured", f"no clip was held out; {FOLDS}"),
+            *(Fact(f"{fact.label} on training clips", fact.value, meaning=fact.meaning) for fact in found),
+        ]
+    return [*found, *_videos_facts(run.metrics), *shape]
+
+
+def was_trained_on(metrics: Mapping[str, Any]) -> bool:
+    """Whether the figures are of the clips that the weights were trained on, and so say nothing about new ones."""
+    return bool(metrics["split"] == "train")
 
 
 def title_of(metric: Metric) -> str:
@@ -127,6 +139,16 @@ def warnings(runs: Sequence[RunFolder]) -> Iterator[str]:
     evaluated = [run for run in runs if run.metrics is not None]
     for run in evaluated:
         m: Mapping[str, Any] = run.metrics or {}
+        if was_trained_on(m):
+            yield (
+                f"{run.name}: no clip was held out. Every figure, matrix and table below is of the clips that it was "
+                f"trained on, and says nothing about new ones; {FOLDS}."
+            )
+        elif m["split"] == "val":
+            yield (
+                f"{run.name}: no test clips. The figures are of the validation clips, which also chose the weights, "
+                "and so are somewhat too good."
+            )
         yield from (f"{run.name}: {line}" for line in _no_better_than_nothing(run.task, m))
         if m["num_failed"]:
             yield f"{run.name}: {numbers.count(m['num_failed'], 'file')} failed; see Failed files."

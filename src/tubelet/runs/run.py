@@ -51,6 +51,8 @@ class CompletedRun:
     folder: Path
     state: TrainingState
     evaluation: Evaluation
+    manifest: Manifest
+    protocol: Protocol  # of the evaluation
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``metrics.json``, with the run folder and the seconds of training."""
@@ -106,8 +108,13 @@ def run_recipe(
         processes.on_main(lambda: None)  # wait until process 0 wrote the best checkpoint
         split = next((name for name in (final_split, "val", "train") if name in manifest.splits), "train")
         check()
+        if split == "train":
+            session.progress.note(
+                "no clip is held out: the figures are of the clips trained on and say nothing about new ones; "
+                "--folds 5 cross-validates"
+            )
         evaluation = _evaluate_best(first.recipe, manifest, folder, folder / "evaluation" / split, split, session)
-    return CompletedRun(folder=folder, state=state, evaluation=evaluation)
+    return CompletedRun(folder=folder, state=state, evaluation=evaluation, manifest=manifest, protocol=first.protocol)
 
 
 def _train(

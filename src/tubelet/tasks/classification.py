@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tubelet.tasks.judgment import Judgment, judge_classes
 from tubelet.tasks.task import Task
 from tubelet.types import HeadScores, Prediction, Segment
 
@@ -72,6 +73,10 @@ class Classification(Task):
     @abstractmethod
     def label_cells(self, labels: Sequence[tuple[int, ...]], probs: Float[Tensor, "B K"]) -> list[list[str]]:
         """Labels and answers of each video, for ``label_columns``."""
+
+    def judge(self, labels: Sequence[tuple[int, ...]], probs: Float[Tensor, "B K"]) -> list[Judgment | None]:
+        """The answers about videos beside what is true; None where that is not known."""
+        return judge_classes(labels, probs, tuple(self.labels.values()))
 
 
 def best_classes(probs: Float[Tensor, " K"], names: Sequence[str], top_k: int | None) -> HeadScores:

@@ -23,6 +23,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError
 from tubelet.tasks.class_scores import functional
 from tubelet.tasks.classification import Classification
+from tubelet.tasks.judgment import Judgment, judge_labels
 from tubelet.tasks.metric import Column, Metric, Shown, Values, everywhere
 from tubelet.tasks.single_label import RIGHT, SHARE, UNDEFINED_AUROC, auroc_meaning, loss_metric
 from tubelet.tasks.task import LOSS, ClassWeights
@@ -221,6 +222,11 @@ class MultiLabel(Classification):
         """The names of the labels in one cell."""
         (names,) = self.labels.values()
         return [[LABEL_SEPARATOR.join(names[label] for label in of_video)] for of_video in labels]
+
+    def judge(self, labels: Sequence[tuple[int, ...]], probs: Float[Tensor, "B K"]) -> list[Judgment | None]:
+        """The classes above one half beside the labels."""
+        (names,) = self.labels.values()
+        return judge_labels(labels, probs, names)
 
     @classmethod
     def baseline_text(cls, values: Values) -> str:
