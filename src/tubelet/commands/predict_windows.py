@@ -87,7 +87,8 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, pr
         )
     with VideoReader(file) as reader:
         plan = _plan(classifier, reader, options)
-        progress.note(f"{file.name}: {plan}")
+        for line in (str(plan), *reader.notes):
+            progress.note(f"{file.name}: {line}")
         short_video = classifier.protocol.short_video
         if reader.duration_seconds < plan.window_seconds and short_video != "error":
             done = "looped" if short_video == "loop" else "last frame held"

@@ -6,10 +6,11 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from rich.table import Table
 
@@ -23,7 +24,7 @@ from tubelet.errors import ConfigError, Stopped
 from tubelet.models import model_config
 from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 from tubelet.report.run_report import write_run_report
-from tubelet.runs.folder import resume_recipe
+from tubelet.runs.folder import kept_rules, resume_recipe, rules_note
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.device import Device, choose_device
 from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
@@ -124,7 +125,7 @@ def main(argv: list[str]) -> int:
 
 def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
     """Run the sweep of ``--sweep`` in ``folder``."""
-    chosen = [*of_options(options), *overrides]
+    chosen = [*texts_of(kept_rules(folder)), *of_options(options), *overrides]
 
     def make(values: Values, seed: int) -> Recipe:
         return load_recipe(options.recipe or DEFAULT_RECIPE, [*chosen, *values, ("seed", str(seed))])
@@ -136,6 +137,11 @@ def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe
     )
     with saying_how_to_go_on(folder, argv, options.device):
         return sweep(request, recipe, make, as_json=options.json)
+
+
+def texts_of(rules: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Fields and values as ``load_recipe`` takes them."""
+    return [(name, json.dumps(value)) for name, value in rules.items()]
 
 
 @contextmanager
@@ -171,7 +177,12 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
         )
     chosen = [*of_options(options), *overrides]
     recipe = load_recipe(options.recipe or DEFAULT_RECIPE, chosen)
-    return recipe, options.out or Path("runs") / run_name(options, recipe)
+    folder = options.out or Path("runs") / run_name(options, recipe)
+    if rules := kept_rules(folder):
+        if is_main_process():
+            print(f"note: {rules_note(folder, rules)}", file=sys.stderr)
+        recipe = load_recipe(options.recipe or DEFAULT_RECIPE, [*texts_of(rules), *chosen])
+    return recipe, folder
 
 
 def train_one(recipe: Recipe, folder: Path, session: Session) -> CompletedRun:

@@ -143,7 +143,7 @@ class ClipDataset:
             labels=labels,
             seconds_covered=plan.seconds_covered,
             frame_numbers=torch.tensor(plan.frame_numbers),
-            notes=plan.notes,
+            notes=(*drawn.reader.notes, *plan.notes),
             augmentation=left,
         )
 
