@@ -12,6 +12,7 @@ import pytest
 from tubelet.config import (
     added,
     describe,
+    earlier_values,
     from_dict,
     load_yaml,
     override,
@@ -245,3 +246,26 @@ def test_an_added_field_counts_for_identity_only_where_it_differs_from_its_defau
     assert to_identity(HoldsGrown(inner=(Grown(new=3),))) == {"inner": [{"old": 1, "new": 3}]}
     assert to_dict(Grown()) == {"old": 1, "new": 2}
     assert from_dict(Grown, {"old": 1}) == Grown()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changed:
+    """One whose added field stands for what versions before did in another way."""
+
+    old: int = 1
+    also_old: int = 2
+    rule: str = added("new", earlier="as before")
+
+
+def test_what_an_earlier_version_wrote_keeps_its_rule_and_what_a_person_writes_gets_the_new_one() -> None:
+    written = {"old": 1, "also_old": 2}
+    assert from_dict(Changed, written) == Changed(rule="as before")
+    assert from_dict(Changed, {"old": 5}) == from_dict(Changed, {}).__class__(old=5)
+    assert from_dict(Changed, {"old": 5}).rule == "new"
+    assert from_dict(Changed, {**written, "rule": "new"}).rule == "new"
+    for config in (Changed(), Changed(rule="as before")):
+        assert from_dict(Changed, to_dict(config)) == config
+    assert to_identity(Changed(rule="as before")) == written
+    assert to_identity(Changed()) == {**written, "rule": "new"}
+    assert earlier_values(Changed(rule="as before")) == {"rule": "as before"}
+    assert earlier_values(Changed()) == earlier_values(Changed(rule="else")) == {}

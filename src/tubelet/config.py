@@ -26,11 +26,16 @@ from tubelet.errors import ConfigError, nearest, reason
 C = TypeVar("C")
 V = TypeVar("V")
 
-_ADDED = "added"  # in the metadata of a field that versions before did not have
+_EARLIER = "earlier"  # in the metadata of a field that versions before did not have: what held in them
+_SAME: Any = object()
 
 
 def from_dict(cls: type[C], data: Any, where: str = "") -> C:
     """An instance of the dataclass ``cls`` from plain data.
+
+    Data that state every field but ``added`` ones were written by ``to_dict``. An ``added`` field that they lack did
+    not exist then, and gets its ``earlier`` value. In other data, such as a recipe by hand, what is left out has its
+    default.
 
     Args:
         cls: a dataclass whose field types are scalars, ``Literal``, ``X | None``, tuples, dicts or dataclasses.
@@ -50,9 +55,12 @@ def from_dict(cls: type[C], data: Any, where: str = "") -> C:
         if key not in fields:
             raise ConfigError(f"unknown key '{prefix}{key}'{nearest(str(key), fields)}")
     values = {}
+    is_written = all(name in data for name, field in fields.items() if _EARLIER not in field.metadata)
     for name, field in fields.items():
         if name in data:
             values[name] = _convert(hints[name], data[name], f"{prefix}{name}")
+        elif is_written and _EARLIER in field.metadata:
+            values[name] = field.metadata[_EARLIER]
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"missing key '{prefix}{name}' ({type_name(hints[name])}) in {where or cls.__name__}")
     try:
@@ -74,20 +82,35 @@ def to_dict(config: Any) -> Any:
     return config
 
 
-def added(default: V) -> V:
+def added(default: V, *, earlier: V = _SAME) -> V:
     """Return a dataclass field with this default that versions before did not have.
 
-    ``to_identity`` leaves it out while it has its default, so that runs of earlier versions keep their keys.
+    Args:
+        default: for everything new.
+        earlier: the value that describes what versions before did, if it is another one. What they wrote gets it
+            (``from_dict``), and ``to_identity`` leaves it out, so that their runs keep their keys.
     """
-    return dataclasses.field(default=default, metadata={_ADDED: True})
+    what_held = default if earlier is _SAME else earlier
+    return dataclasses.field(default=default, metadata={_EARLIER: what_held})
+
+
+def earlier_values(config: Any) -> dict[str, Any]:
+    """The ``added`` fields of a dataclass instance that differ from the default because an earlier version wrote it."""
+    return {
+        f.name: getattr(config, f.name)
+        for f in dataclasses.fields(config)
+        if _EARLIER in f.metadata and getattr(config, f.name) == f.metadata[_EARLIER] != f.default
+    }
 
 
 def to_identity(config: Any) -> Any:
-    """Return ``to_dict(config)`` without the ``added`` fields that have their default: what keys are made of."""
+    """Return ``to_dict(config)`` without the ``added`` fields that are as in versions before: what keys are made of."""
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         values = {f: getattr(config, f.name) for f in dataclasses.fields(config)}
         return {
-            f.name: to_identity(value) for f, value in values.items() if _ADDED not in f.metadata or value != f.default
+            f.name: to_identity(value)
+            for f, value in values.items()
+            if _EARLIER not in f.metadata or value != f.metadata[_EARLIER]
         }
     if isinstance(config, Mapping):
         return {str(k): to_identity(v) for k, v in config.items()}

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from tubelet.config import added
 from tubelet.errors import ConfigError
 
 
@@ -20,7 +21,9 @@ class Protocol:
 
     ``sampling="dense"`` takes ``num_frames`` frames one ``frame_stride`` (source frames) or 1/``target_fps``
     seconds apart; ``sampling="uniform"`` cuts the video into ``num_frames`` equal segments and takes one frame
-    of each, ``sampling="sparse"`` does so by UniFormerV2's rule. The pixel range is ``(x / 255 - mean) / std``; 0.5
+    of each, ``sampling="sparse"`` does so by UniFormerV2's rule. A time in seconds stands for the frame that is on
+    screen then (``frame_at_time``). Checkpoints of version 0.1.0 go on with the rule they were made with: the frame
+    nearest in time. The pixel range is ``(x / 255 - mean) / std``; 0.5
     and 0.5 give [-1, 1].
     """
 
@@ -28,6 +31,7 @@ class Protocol:
     sampling: Literal["dense", "uniform", "sparse"] = "dense"  # neighboring frames, or one per equal segment
     frame_stride: int | None = 2  # source frames between samples; exclusive with target_fps
     target_fps: float | None = None  # samples per second of video, whatever its own rate
+    frame_at_time: Literal["on_screen", "nearest"] = added("on_screen", earlier="nearest")  # nearest: up to 0.1.0
     short_video: Literal["loop", "hold", "error"] = "loop"  # when a video is shorter than the clip
     resize_short_side: int = 256  # pixels, before cropping; bilinear with antialiasing
     crop_size: tuple[int, int] = (224, 224)  # pixels (height, width) that enter the model

@@ -92,7 +92,7 @@ def test_windows_of_a_file_have_the_scores_they_get_cut_out(film: Path, either: 
     plan = dataclasses.replace(PLAN, hop=hop)
     with VideoReader(film) as reader:
         segments = list(predict_windows(judge, reader, plan))
-        samples = fixed_rate_indices(reader.timestamps, plan.seconds_per_sample).tolist()
+        samples = fixed_rate_indices(reader.timestamps, plan.seconds_per_sample, "on_screen").tolist()
         assert len(segments) >= 4
         for segment in segments:
             first = round(segment.start_seconds / plan.seconds_per_sample)
@@ -112,7 +112,7 @@ def test_the_whole_film_is_one_window_with_the_scores_of_all_its_frames_at_once(
     with VideoReader(film) as reader:
         plan = plan_whole(model, PROTOCOL, reader.timestamps, sample_fps=fps, source_fps=reader.fps)
         assert plan.seconds_per_sample == pytest.approx(1 / fps if fps else PROTOCOL.frame_stride / reader.fps)  # type: ignore[operator]
-        samples = fixed_rate_indices(reader.timestamps, plan.seconds_per_sample).tolist()
+        samples = fixed_rate_indices(reader.timestamps, plan.seconds_per_sample, "on_screen").tolist()
         (segment,) = predict_windows(judge, reader, plan)
         assert plan.num_frames == len(samples) > 20
         assert segment.start_seconds == 0

@@ -85,7 +85,7 @@ def cut_out(
     """Start and probabilities of every window, each read and predicted by itself; ``numbers`` are those of frames that
     are not simply one after the other."""
     of_frames = torch.arange(len(frames)) if numbers is None else torch.tensor(numbers)
-    samples = fixed_rate_indices(timestamps, plan.seconds_per_sample)
+    samples = fixed_rate_indices(timestamps, plan.seconds_per_sample, "on_screen")
     geometry = view_geometry(frames.shape[2], frames.shape[3], dataclasses.replace(judge.protocol, num_spatial_crops=1))
     starts = list(range(0, len(samples) - plan.num_frames + 1, plan.hop))
     found = []
@@ -229,7 +229,7 @@ def test_frames_are_made_only_where_a_sample_falls(hop: int) -> None:
 
     for i in range(80):
         stream.push_one(lambda i=i: picture(i), i / 100)  # type: ignore[misc]
-    assert made == fixed_rate_indices(np.arange(80) / 100, 0.08)[: len(made)].tolist()
+    assert made == fixed_rate_indices(np.arange(80) / 100, 0.08, "on_screen")[: len(made)].tolist()
 
 
 def test_frames_that_were_left_out_keep_their_numbers() -> None:

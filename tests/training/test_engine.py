@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -360,3 +361,13 @@ def test_dropout_does_not_depend_on_the_global_generator(tmp_path: Path) -> None
 def test_a_configuration_that_cannot_train_is_refused(fields: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         TrainingConfig(**fields)
+
+
+def test_what_is_noted_of_videos_is_said_once_for_its_kind_and_counted_after_an_epoch(tmp_path: Path) -> None:
+    root, notes = write_volumes(tmp_path / "data"), Notes()
+    for number in (0, 1):
+        np.save(root / "a" / f"{number}.npy", np.zeros((1, 4, 4), dtype=np.uint8))
+    train(root, tmp_path / "run", linear(), notes=notes, num_epochs=2, batch_size=5)
+    first, count = [line for line in notes.notes if "looped" in line]
+    assert re.fullmatch(r".*a/[01]\.npy: video has 1 frames, the clip spans 2: looped", first)
+    assert count == "2 of 12 training videos: video has N frames, the clip spans N: looped"

@@ -27,7 +27,7 @@ from tubelet.recipe import EMBEDDED, load_recipe
 from tubelet.report.comparison_report import write_comparison_report
 from tubelet.report.comparison_tables import interval as interval_text
 from tubelet.report.comparison_tables import warnings
-from tubelet.runs.folder import check_path, is_empty
+from tubelet.runs.folder import check_path, is_empty, kept_rules, rules_note
 from tubelet.session.device import Device, choose_device
 from tubelet.session.folder_lock import locked
 from tubelet.session.session import Session
@@ -92,6 +92,9 @@ def main(argv: list[str]) -> int:
         return 0
     comparison, devices = chosen(options), process_devices(options)
     out = options.out or Path("comparisons") / folder_name(options, comparison)
+    if rules := kept_rules(out):
+        print(f"note: {rules_note(out, rules)}", file=sys.stderr)
+        comparison = dataclasses.replace(comparison, fields={**rules, **comparison.fields})
     assets = Assets(comparison, out)
     assets.check(generated=False)  # before anything is written
     _check_folder(comparison, out, torch.device(devices[0]).type)

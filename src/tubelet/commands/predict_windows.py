@@ -87,7 +87,8 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, pr
         )
     with VideoReader(file) as reader:
         plan = _plan(classifier, reader, options)
-        progress.note(f"{file.name}: {plan}")
+        for line in (str(plan), *reader.notes):
+            progress.note(f"{file.name}: {line}")
         short_video = classifier.protocol.short_video
         # The last step of a whole film's grid may go beyond its end.
         beyond = plan.seconds_per_sample if options.window == "whole" else 0.0

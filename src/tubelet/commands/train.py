@@ -6,10 +6,11 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from rich.table import Table
 
@@ -26,7 +27,7 @@ from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 from tubelet.report.hard_clips import hard_clips
 from tubelet.report.run_report import write_run_report
 from tubelet.runs.extend import extend_run, extended
-from tubelet.runs.folder import RECIPE, resume_recipe
+from tubelet.runs.folder import RECIPE, kept_rules, resume_recipe, rules_note
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.device import Device, choose_device
 from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
@@ -166,7 +167,7 @@ def runs_of(recipe: Recipe, folder: Path, options: Options) -> Iterator[tuple[Pa
 
 def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
     """Run the sweep of ``--sweep`` in ``folder``."""
-    chosen = [*of_options(options), *overrides]
+    chosen = [*texts_of(kept_rules(folder)), *of_options(options), *overrides]
 
     def make(values: Values, seed: int) -> Recipe:
         last = ("data.manifest.fold" if options.folds else "seed", str(seed))
@@ -183,6 +184,11 @@ def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe
     )
     with saying_how_to_go_on(folder, argv, options.device):
         return sweep(request, recipe, make, as_json=options.json)
+
+
+def texts_of(rules: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Fields and values as ``load_recipe`` takes them."""
+    return [(name, json.dumps(value)) for name, value in rules.items()]
 
 
 @contextmanager
@@ -213,7 +219,12 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
         )
     chosen = [*of_options(options), *overrides]
     recipe = load_recipe(options.recipe or DEFAULT_RECIPE, chosen)
-    return recipe, options.out or Path("runs") / run_name(options, recipe)
+    folder = options.out or Path("runs") / run_name(options, recipe)
+    if rules := kept_rules(folder):
+        if is_main_process():
+            print(f"note: {rules_note(folder, rules)}", file=sys.stderr)
+        recipe = load_recipe(options.recipe or DEFAULT_RECIPE, [*texts_of(rules), *chosen])
+    return recipe, folder
 
 
 def resumed_recipe(options: Options, overrides: list[tuple[str, str]], folder: Path) -> Recipe:

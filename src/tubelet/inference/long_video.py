@@ -36,7 +36,8 @@ def predict_windows(
     """
     stream = StreamingClassifier(classifier, plan, frames_per_batch=FRAMES_PER_BATCH, top_k=top_k)
     times = reader.timestamps
-    wanted = sorted(set(fixed_rate_indices(times, plan.seconds_per_sample).tolist()))
+    rule = classifier.protocol.frame_at_time
+    wanted = sorted(set(fixed_rate_indices(times, plan.seconds_per_sample, rule).tolist()))
     pictures = reader.frames_in_order(wanted)
     # Every frame's time is pushed, for the sampler decides by them; only those it asks for were decoded.
     for index, seconds in enumerate(times.tolist()):

@@ -48,7 +48,9 @@ class StreamingClassifier:
             if shared is not None
             else WholeClips(classifier, plan, frames_per_batch)
         )
-        self._sampler: FixedRateSampler[_Numbered] = FixedRateSampler(plan.seconds_per_sample)
+        self._sampler: FixedRateSampler[_Numbered] = FixedRateSampler(
+            plan.seconds_per_sample, classifier.protocol.frame_at_time
+        )
         self._next_number = 0  # of the frame that comes next
         self._prepared: SampledFrame | None = None  # the latest sample, for it may fall on several points
         self._closed = False

@@ -107,7 +107,7 @@ def plan_whole(
     _check_positive("fps", sample_fps)
     step = _clip_seconds(protocol, source_fps) / protocol.num_frames if sample_fps is None else 1 / sample_fps
     tubelet = frames_per_tubelet(model)
-    num_frames = max(1, len(fixed_rate_indices(timestamps, step)) // tubelet) * tubelet
+    num_frames = max(1, len(fixed_rate_indices(timestamps, step, protocol.frame_at_time)) // tubelet) * tubelet
     return WindowPlan(num_frames=num_frames, hop=num_frames, seconds_per_sample=step)
 
 

@@ -10,7 +10,7 @@ import json
 import platform
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from functools import cache
@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from tubelet import __version__
+from tubelet import __version__, config
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.recorded_split import KEY, split_facts
 from tubelet.errors import ConfigError, DataError, Stopped, TubeletError
@@ -55,6 +55,22 @@ def resume_recipe(folder: Path) -> Recipe:
     if not (folder / RECIPE).is_file():
         raise ConfigError(f"{folder}: no run to resume here (expected a folder with {RECIPE})")
     return load_recipe(str(folder / RECIPE))
+
+
+def kept_rules(folder: Path) -> dict[str, Any]:
+    """The recipe fields, with dots, that runs below a folder have from an earlier version, and their values.
+
+    Runs that go on there, and those that are compared with them, take them over in place of today's defaults.
+    """
+    begun = next(iter(sorted(folder.rglob(RECIPE))), None)
+    values = {} if begun is None else config.earlier_values(resume_recipe(begun.parent).protocol)
+    return {f"protocol.{name}": value for name, value in values.items()}
+
+
+def rules_note(folder: Path, rules: Mapping[str, Any]) -> str:
+    """A line for the user about ``kept_rules``."""
+    listed = ", ".join(f"{name}={value}" for name, value in rules.items())
+    return f"{folder}: begun with an earlier version, goes on by its rules ({listed}); give another --out for today's"
 
 
 @contextmanager

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from tubelet.data.clips.frame_sampling import ClipPlan, random_clip, segment, view_clips
+from tubelet.data.clips.frame_sampling import ClipPlan, random_clip, row_views, view_clips
+from tubelet.data.clips.segments import segment
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 
@@ -190,19 +191,30 @@ def test_num_views_defaults_to_the_protocol() -> None:
 @pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize("source_fps", [24, 25, 30, 60])
 def test_target_fps_takes_the_same_times_from_every_frame_rate(source_fps: int, views: int) -> None:
-    """Within half a frame of the source, for ten seconds filmed at any rate."""
+    """At most a frame of the source before, for ten seconds filmed at any rate."""
     plans = view_clips(at_rate(source_fps, 10 * source_fps), timed(16, 12.0), views)
     starts = [4.333333] if views == 1 else [0.0, 4.333333, 8.666667]
     for plan, start in zip(plans, starts, strict=True):
         error = np.array(plan.indices) / source_fps - (start + np.arange(16) / 12)
-        assert np.abs(error).max() <= 0.5 / source_fps + 1e-5
+        assert -1 / source_fps < error.min() <= error.max() <= 1e-5
 
 
 @given(times=variable_times(), num_frames=st.integers(1, 20), target_fps=st.floats(2, 60), seed=st.integers(0, 99))
-def test_target_fps_takes_the_nearest_shown_frame(
+def test_target_fps_takes_the_frame_on_screen(times: np.ndarray, num_frames: int, target_fps: float, seed: int) -> None:
+    plan = random_clip(times, timed(num_frames, target_fps), np.random.default_rng(seed))
+    assume(not plan.notes)
+    seconds = (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1)
+    start = np.random.default_rng(seed).uniform(0, max(0.0, seconds - (num_frames - 1) / target_fps))
+    wanted = start + np.arange(num_frames) / target_fps
+    assert plan.indices == tuple(np.searchsorted(times - times[0], wanted + 1e-6, side="right") - 1)
+
+
+@given(times=variable_times(), num_frames=st.integers(1, 20), target_fps=st.floats(2, 60), seed=st.integers(0, 99))
+def test_target_fps_of_earlier_versions_takes_the_nearest_shown_frame(
     times: np.ndarray, num_frames: int, target_fps: float, seed: int
 ) -> None:
-    plan = random_clip(times, timed(num_frames, target_fps), np.random.default_rng(seed))
+    protocol = timed(num_frames, target_fps, frame_at_time="nearest")
+    plan = random_clip(times, protocol, np.random.default_rng(seed))
     last = times[-1] - times[0]
     assume(not plan.notes and (num_frames - 1) / target_fps <= last)
     start = np.random.default_rng(seed).uniform(0, last - (num_frames - 1) / target_fps)
@@ -337,6 +349,38 @@ def test_segment_holds_exactly_the_frames_of_its_time(times: np.ndarray, start: 
     else:
         with pytest.raises(DataError, match="holds no frame"):
             segment(times, start, start + length)
+
+
+FROZEN = np.concatenate([np.arange(10) / 25, 5.4 + np.arange(50) / 25])  # the picture stands for five seconds
+
+
+@pytest.mark.parametrize(("start", "end"), [(2.0, 4.0), (4.0, 6.5), (0.1, 4.1), (2.0, None), (None, 3.0)])
+def test_a_segment_by_time_shows_what_is_on_screen_in_it(start: float | None, end: float | None) -> None:
+    seconds = (7.4 if end is None else end) - (start or 0.0)
+    (plan,) = row_views(FROZEN, start, end, timed(int(seconds / 0.25), 4.0, num_temporal_views=1))
+    offset = (seconds - int(seconds / 0.25) * 0.25) / 2
+    times = (start or 0.0) + offset + np.arange(int(seconds / 0.25)) / 4
+    assert plan.indices == tuple(np.searchsorted(FROZEN, times + 1e-6, side="right") - 1)
+    assert plan.notes == ()
+
+
+def test_a_clip_of_a_frozen_segment_covers_the_segment() -> None:
+    (plan,) = row_views(FROZEN, 2.0, 4.0, timed(8, 4.0, num_temporal_views=1))
+    assert (set(plan.indices), plan.seconds_covered) == ({9}, 2.0)
+
+
+@pytest.mark.parametrize("protocol", [dense(2, 2, num_temporal_views=1), uniform(2, num_temporal_views=1)])
+def test_sampling_that_counts_frames_takes_those_that_appear_or_the_one_on_screen(protocol: Protocol) -> None:
+    assert row_views(FROZEN, 5.0, 5.5, protocol)[0].indices == (10, 12) if protocol.sampling == "dense" else (10, 11)
+    assert set(row_views(FROZEN, 2.0, 4.0, protocol)[0].indices) == {9}
+    with pytest.raises(DataError, match="holds no frame"):
+        row_views(FROZEN, 2.0, 4.0, dataclasses.replace(protocol, frame_at_time="nearest"))
+
+
+def test_a_segment_after_the_end_is_refused_by_either_rule() -> None:
+    for rule in ("on_screen", "nearest"):
+        with pytest.raises(DataError, match="holds no frame"):
+            row_views(FROZEN, 7.5, 9.0, timed(4, 4.0, frame_at_time=rule))
 
 
 def test_neighboring_segments_share_no_frame() -> None:

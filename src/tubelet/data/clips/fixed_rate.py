@@ -1,8 +1,8 @@
 """Sampling at a fixed rate, for long videos and for streams whose end is unknown.
 
 Sample times are evenly spaced and begin at the first frame. Windows take their frames from these samples, so that
-overlapping windows share frames, whatever the rate of the source. Each sample takes the shown frame nearest to its time
-(of two equally near, the earlier), as sampling by seconds in ``tubelet.data.clips.frame_sampling`` does.
+overlapping windows share frames, whatever the rate of the source. Each sample takes the frame that stands for its time
+(``tubelet.data.video.frame_times``), as sampling by seconds in ``tubelet.data.clips.frame_sampling`` does.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from tubelet.data.video.frame_times import ROUNDING_SECONDS, FrameRule, frames_at_times, takes_over
+
 Frame = TypeVar("Frame")
-_ROUNDING = 1e-6  # seconds; with it exact halves round the same way at every rate
 
 
-def fixed_rate_indices(timestamps: NDArray[np.float64], seconds_per_sample: float) -> NDArray[np.int64]:
+def fixed_rate_indices(
+    timestamps: NDArray[np.float64], seconds_per_sample: float, rule: FrameRule
+) -> NDArray[np.int64]:
     """The frame of every sample, from the first frame until the last one leaves the screen.
 
     ``FixedRateSampler`` gives the same frames without knowing the times that follow.
     """
     times = timestamps - timestamps[0]
     count = _num_samples(_end_of(len(times), float(times[-1])), seconds_per_sample)
-    between = (times[1:] + times[:-1]) / 2 + _ROUNDING
-    return np.searchsorted(between, np.arange(count) * seconds_per_sample, side="left")
+    return frames_at_times(times, np.arange(count) * seconds_per_sample, rule)
 
 
 @dataclass
@@ -35,11 +37,13 @@ class FixedRateSampler(Generic[Frame]):
 
     Attributes:
         seconds_per_sample: time between two samples.
+        rule: which frame stands for a sample's time.
         first_seconds: time of the first frame and of the first sample. None before the first frame.
         num_samples: samples that have their frame so far.
     """
 
     seconds_per_sample: float
+    rule: FrameRule
     first_seconds: float | None = None
     num_samples: int = 0
     _held: tuple[float, Frame] | None = None  # the latest frame, with its time from the first one
@@ -58,8 +62,8 @@ class FixedRateSampler(Generic[Frame]):
         before, held = self._held
         if now <= before:
             raise ValueError(f"frames must come in the order of their times, got {now:.6f} s after {before:.6f} s")
-        middle = (before + now) / 2 + _ROUNDING
-        while self.num_samples * self.seconds_per_sample <= middle:
+        held_until = takes_over(before, now, self.rule)
+        while self.num_samples * self.seconds_per_sample <= held_until:
             self.num_samples += 1
             yield held
         self._held, self._num_frames = (now, frame), self._num_frames + 1
@@ -86,4 +90,4 @@ def _end_of(count: int, last_seconds: float) -> float:
 
 def _num_samples(end_seconds: float, seconds_per_sample: float) -> int:
     """Number of samples before the end; the one at 0 always counts."""
-    return max(1, int(np.ceil((end_seconds - _ROUNDING) / seconds_per_sample)))
+    return max(1, int(np.ceil((end_seconds - ROUNDING_SECONDS) / seconds_per_sample)))

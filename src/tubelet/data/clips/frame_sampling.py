@@ -9,7 +9,8 @@ and have whole frames as bounds.
     N  frames of the video (or of its segment)        T  frames of the clip
 
 ``timestamps`` are seconds, ascending, one per shown frame; they need not begin at 0 (a segment of a video), and
-indices count from the first of them.
+indices count from the first of them. Which frame stands for a time is the rule of ``tubelet.data.video.frame_times``
+that the protocol names.
 """
 
 from __future__ import annotations
@@ -22,11 +23,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.segments import Indices, Part, Timestamps, part_of
+from tubelet.data.video.frame_times import frames_at_times
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
-
-Timestamps = NDArray[np.float64]
-Indices = NDArray[np.int64]
 
 _ROUNDING = 1e-6  # of seconds, or of a frame; with it exact halves and thirds round the same way at every rate
 _DONE = {"loop": "looped", "hold": "last frame held", "error": ""}
@@ -56,25 +56,6 @@ class ClipPlan:
         return tuple(index - first for index in self.indices)
 
 
-def segment(
-    timestamps: Timestamps, start_seconds: float | None = None, end_seconds: float | None = None
-) -> tuple[int, int]:
-    """The index range (first, stop) of the frames that appear at start <= t < end; None leaves a side open.
-
-    Raises:
-        DataError: no frame appears in that time.
-    """
-    start = -np.inf if start_seconds is None else start_seconds
-    end = np.inf if end_seconds is None else end_seconds
-    first, stop = (int(np.searchsorted(timestamps, t, side="left")) for t in (start, end))
-    if not start < end or first >= stop:
-        last = f"the last of {len(timestamps)} frames appears at {timestamps[-1]:.3f} s" if len(timestamps) else ""
-        raise DataError(
-            f"segment {start:g} to {end:g} s holds no frame{last and '; ' + last}; check its start and end seconds"
-        )
-    return first, stop
-
-
 def random_clip(
     timestamps: Timestamps, protocol: Protocol, rng: np.random.Generator, *, first: int = 0, snap: bool = False
 ) -> ClipPlan:
@@ -94,23 +75,27 @@ def random_clip(
     Raises:
         DataError: there is no frame, or the video is short and the protocol says ``short_video="error"``.
     """
-    count, num_frames = _count(timestamps), protocol.num_frames
+    return _random_clip(Part(times=timestamps), protocol, rng, first=first, snap=snap)
+
+
+def _random_clip(part: Part, protocol: Protocol, rng: np.random.Generator, *, first: int, snap: bool) -> ClipPlan:
+    count, num_frames = _count(part.times), protocol.num_frames
     if protocol.sampling == "uniform":
-        return _uniform(timestamps, protocol, rng.random(num_frames))
+        return _uniform(part, protocol, rng.random(num_frames))
     if protocol.sampling == "sparse":
         lowest, highest = _sparse_bounds(count, num_frames)
-        return _plan(timestamps, rng.integers(lowest, highest, endpoint=True), _short_note(timestamps, protocol))
-    note = _short_note(timestamps, protocol)
+        return _plan(part, rng.integers(lowest, highest, endpoint=True), _short_note(part, protocol))
+    note = _short_note(part, protocol)
     looped = bool(note) and protocol.short_video == "loop"
     if protocol.frame_stride is not None:
         room = count if looped else count - (num_frames - 1) * protocol.frame_stride
         start = int(rng.integers(max(room, 1)))
         if snap and protocol.frame_stride % 2 == 0 and (first + start) % 2 == 1 and not looped:
             start = start - 1 if start > 0 else min(1, max(room, 1) - 1)
-        return _by_stride(timestamps, protocol, start, note)
+        return _by_stride(part, protocol, start, note)
     span = (num_frames - 1) / _target_fps(protocol)
-    seconds = _duration(timestamps) if looped else timestamps[-1] - timestamps[0] - span
-    return _by_seconds(timestamps, protocol, rng.uniform(0, max(seconds, 0.0)), note)
+    last = part.seconds if looped or protocol.frame_at_time == "on_screen" else part.times[-1] - part.times[0]
+    return _by_seconds(part, protocol, rng.uniform(0, max(last - (0.0 if looped else span), 0.0)), note)
 
 
 def jittered_sampling(protocol: Protocol, augment: AugmentConfig, rng: np.random.Generator) -> Protocol:
@@ -137,24 +122,28 @@ def view_clips(timestamps: Timestamps, protocol: Protocol, num_views: int | None
     Raises:
         DataError: there is no frame, or the video is short and the protocol says ``short_video="error"``.
     """
-    count, num_frames = _count(timestamps), protocol.num_frames
+    return _view_clips(Part(times=timestamps), protocol, num_views)
+
+
+def _view_clips(part: Part, protocol: Protocol, num_views: int | None = None) -> list[ClipPlan]:
+    count, num_frames = _count(part.times), protocol.num_frames
     views = protocol.num_temporal_views if num_views is None else num_views
     if protocol.sampling == "uniform":
         shifts = [(2 * view + 1) / (2 * views) for view in range(views)]
-        return [_uniform(timestamps, protocol, np.full(num_frames, shift)) for shift in shifts]
+        return [_uniform(part, protocol, np.full(num_frames, shift)) for shift in shifts]
     if protocol.sampling == "sparse":
         first, length = _sparse_bounds(count, num_frames)[0], (count - 1) / num_frames
         shift = length / (views + 1)
         clips = [np.minimum(first + int(shift * (view + 1)), count - 1) for view in range(views)]
-        return [_plan(timestamps, indices, _short_note(timestamps, protocol)) for indices in clips]
-    note = _short_note(timestamps, protocol)
-    # Each offset is part / whole of the way to the last one.
-    parts, whole = ([1], 2) if views == 1 else (range(views), views - 1)
+        return [_plan(part, indices, _short_note(part, protocol)) for indices in clips]
+    note = _short_note(part, protocol)
+    # Each offset is share / whole of the way to the last one.
+    shares, whole = ([1], 2) if views == 1 else (range(views), views - 1)
     if protocol.frame_stride is not None:
         room = max(count - num_frames * protocol.frame_stride, 0)
-        return [_by_stride(timestamps, protocol, room * part // whole, note) for part in parts]
-    seconds = max(_duration(timestamps) - num_frames / _target_fps(protocol), 0.0)
-    return [_by_seconds(timestamps, protocol, seconds * part / whole, note) for part in parts]
+        return [_by_stride(part, protocol, room * share // whole, note) for share in shares]
+    seconds = max(part.seconds - num_frames / _target_fps(protocol), 0.0)
+    return [_by_seconds(part, protocol, seconds * share / whole, note) for share in shares]
 
 
 def row_clip(
@@ -167,22 +156,23 @@ def row_clip(
     snap: bool,
 ) -> ClipPlan:
     """``random_clip`` of a segment of a source, with indices of the whole source. Raises DataError as both do."""
-    first, stop = segment(timestamps, start_seconds, end_seconds)
-    return _in_source(random_clip(timestamps[first:stop], protocol, rng, first=first, snap=snap), first)
+    part, first = part_of(timestamps, start_seconds, end_seconds, protocol)
+    return _in_source(_random_clip(part, protocol, rng, first=first, snap=snap), first)
 
 
 def row_views(
     timestamps: Timestamps, start_seconds: float | None, end_seconds: float | None, protocol: Protocol
 ) -> list[ClipPlan]:
     """``view_clips`` of a segment of a source, with indices of the whole source. Raises DataError as both do."""
-    first, stop = segment(timestamps, start_seconds, end_seconds)
-    return [_in_source(plan, first) for plan in view_clips(timestamps[first:stop], protocol)]
+    part, first = part_of(timestamps, start_seconds, end_seconds, protocol)
+    return [_in_source(plan, first) for plan in _view_clips(part, protocol)]
 
 
-def seconds_covered(timestamps: Timestamps, plans: Sequence[ClipPlan]) -> float:
-    """Length of the union of the clips in time."""
+def seconds_covered(timestamps: Timestamps, plans: Sequence[ClipPlan], start_seconds: float | None = None) -> float:
+    """Length of the union in time of the clips of a source, or of its segment from ``start_seconds`` on."""
     total, covered_until = 0.0, -np.inf
-    for start, seconds in sorted((float(timestamps[min(plan.indices)]), plan.seconds_covered) for plan in plans):
+    begins = np.maximum(timestamps, -np.inf if start_seconds is None else start_seconds)
+    for start, seconds in sorted((float(begins[min(plan.indices)]), plan.seconds_covered) for plan in plans):
         total += max(0.0, start + seconds - max(start, covered_until))
         covered_until = max(covered_until, start + seconds)
     return total
@@ -193,27 +183,26 @@ def _in_source(plan: ClipPlan, first: int) -> ClipPlan:
     return dataclasses.replace(plan, indices=tuple(index + first for index in plan.indices))
 
 
-def _by_stride(timestamps: Timestamps, protocol: Protocol, start: int, note: str) -> ClipPlan:
+def _by_stride(part: Part, protocol: Protocol, start: int, note: str) -> ClipPlan:
     indices = start + np.arange(protocol.num_frames) * (protocol.frame_stride or 1)
     if protocol.short_video == "loop":  # a clip that fits does not reach the end
-        indices %= len(timestamps)
-    return _plan(timestamps, np.minimum(indices, len(timestamps) - 1), note)
+        indices %= len(part.times)
+    return _plan(part, np.minimum(indices, len(part.times) - 1), note)
 
 
-def _by_seconds(timestamps: Timestamps, protocol: Protocol, start: float, note: str) -> ClipPlan:
-    """The shown frame nearest to each of the times; of two equally near, the earlier."""
+def _by_seconds(part: Part, protocol: Protocol, start: float, note: str) -> ClipPlan:
+    """The frame that stands for each of the times, which count from the first frame."""
     times = start + np.arange(protocol.num_frames) / _target_fps(protocol)
     if note and protocol.short_video == "loop":
-        times %= max(_duration(timestamps), _ROUNDING)
-    between = (timestamps[1:] + timestamps[:-1]) / 2 - timestamps[0] + _ROUNDING
-    return _plan(timestamps, np.searchsorted(between, times, side="left"), note)
+        times %= max(part.seconds, _ROUNDING)
+    return _plan(part, frames_at_times(part.times - part.times[0], times, protocol.frame_at_time), note)
 
 
-def _uniform(timestamps: Timestamps, protocol: Protocol, within: NDArray[np.float64]) -> ClipPlan:
+def _uniform(part: Part, protocol: Protocol, within: NDArray[np.float64]) -> ClipPlan:
     """Frames at the fraction ``within`` (0 to below 1) of each of T equal segments of N / T frames."""
-    count, num_frames = len(timestamps), protocol.num_frames
+    count, num_frames = len(part.times), protocol.num_frames
     indices = (np.arange(num_frames) + within) * count / num_frames + _ROUNDING
-    return _plan(timestamps, np.minimum(indices.astype(np.int64), count - 1), _short_note(timestamps, protocol))
+    return _plan(part, np.minimum(indices.astype(np.int64), count - 1), _short_note(part, protocol))
 
 
 def _sparse_bounds(count: int, num_frames: int) -> tuple[Indices, Indices]:
@@ -222,19 +211,19 @@ def _sparse_bounds(count: int, num_frames: int) -> tuple[Indices, Indices]:
     return bounds[:-1], bounds[1:]
 
 
-def _plan(timestamps: Timestamps, indices: Indices, note: str) -> ClipPlan:
+def _plan(part: Part, indices: Indices, note: str) -> ClipPlan:
     first, last = int(indices.min()), int(indices.max())
-    leaves = timestamps[last + 1] if last + 1 < len(timestamps) else timestamps[0] + _duration(timestamps)
+    leaves = part.times[last + 1] if last + 1 < len(part.times) else part.times[0] + part.seconds
     return ClipPlan(
         indices=tuple(indices.tolist()),
-        seconds_covered=float(leaves - timestamps[first]),
+        seconds_covered=float(leaves - part.times[first]),
         notes=(note,) if note else (),
     )
 
 
-def _short_note(timestamps: Timestamps, protocol: Protocol) -> str:
+def _short_note(part: Part, protocol: Protocol) -> str:
     """A note about a video that is shorter than the clip, else an empty text. Raises if the protocol refuses it."""
-    count, num_frames = len(timestamps), protocol.num_frames
+    count, num_frames = len(part.times), protocol.num_frames
     if protocol.sampling in ("uniform", "sparse"):
         short, have, need = count < num_frames, f"{count} frames", f"takes {num_frames}"
         done = "frames repeated"
@@ -243,7 +232,7 @@ def _short_note(timestamps: Timestamps, protocol: Protocol) -> str:
         short, have, need = count < span, f"{count} frames", f"spans {span}"
         done = _DONE[protocol.short_video]
     else:
-        duration, fps = _duration(timestamps), _target_fps(protocol)
+        duration, fps = part.seconds, _target_fps(protocol)
         short = (num_frames - 1) / fps > duration - _ROUNDING  # the last sample comes when the video is over
         have, need = f"{duration:.2f} s", f"spans {num_frames / fps:.2f} s"
         done = _DONE[protocol.short_video]
@@ -258,15 +247,6 @@ def _count(timestamps: Timestamps) -> int:
     if len(timestamps) == 0:
         raise DataError("expected a video with frames, it has none; leave it out")
     return len(timestamps)
-
-
-def _duration(timestamps: Timestamps) -> float:
-    """Seconds from the first frame until the last leaves the screen, which stays as long as frames do on average.
-
-    0 for a single frame, whose time on screen is unknown.
-    """
-    count = len(timestamps)
-    return float(timestamps[-1] - timestamps[0]) * count / (count - 1) if count > 1 else 0.0
 
 
 def _target_fps(protocol: Protocol) -> float:

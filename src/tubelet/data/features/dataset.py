@@ -95,7 +95,7 @@ class FeatureDataset:
         return Item(
             pixels=torch.stack([file.vectors_of(np.array(plan.indices)) for plan in plans]),
             labels=sample.labels,
-            seconds_covered=seconds_covered(file.timestamps, plans),
+            seconds_covered=seconds_covered(file.timestamps, plans, sample.start_seconds),
             frame_numbers=torch.tensor([plan.frame_numbers for plan in plans]),
             notes=tuple(dict.fromkeys(note for plan in plans for note in plan.notes)),
         )

@@ -139,7 +139,7 @@ class ClipDataset:
             labels=labels,
             seconds_covered=plan.seconds_covered,
             frame_numbers=torch.tensor(plan.frame_numbers),
-            notes=plan.notes,
+            notes=(*drawn.reader.notes, *plan.notes),
             augmentation=left,
         )
 

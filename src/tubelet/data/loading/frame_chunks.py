@@ -19,8 +19,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tubelet.data.clips.frame_sampling import ClipPlan, segment
+from tubelet.data.clips.frame_sampling import ClipPlan
 from tubelet.data.clips.resize_crop import view_geometry
+from tubelet.data.clips.segments import segment
 from tubelet.data.loading.read_views import read_crops
 from tubelet.data.loading.worker_pool import WorkerPool
 from tubelet.data.loading.worker_process import Failure
@@ -93,7 +94,9 @@ class FrameChunkReader:
             naming_file(path, self.name(index)),
             open_source(path, source.entry, self.protocol, source.fps, self.indices) as reader,
         ):
-            ranges = [range(*segment(reader.timestamps, *row.bounds(reader.timestamps))) for row in source.segments]
+            rule = self.protocol.frame_at_time
+            bounds = [row.bounds(reader.timestamps) for row in source.segments]
+            ranges = [range(*segment(reader.timestamps, *times, rule)) for times in bounds]
             wanted = sorted(set(itertools.chain.from_iterable(ranges)))
             part = wanted[epoch * FRAMES_PER_CHUNK : (epoch + 1) * FRAMES_PER_CHUNK]
             geometry = view_geometry(reader.height, reader.width, replace(self.protocol, num_spatial_crops=1))

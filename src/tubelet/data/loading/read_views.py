@@ -66,11 +66,11 @@ def views_of(reader: Reader, protocol: Protocol, start_seconds: float | None, en
     crops, rows = read_crops(reader, plans, geometry, may_round=False)
     clips = (crop[row].transpose(0, 1) for crop in crops for row in rows)
     numbers = torch.tensor([plan.frame_numbers for plan in plans])
-    notes = dict.fromkeys(note for plan in plans for note in plan.notes)
+    notes = dict.fromkeys((*reader.notes, *(note for plan in plans for note in plan.notes)))
     return Item(
         pixels=torch.stack(list(clips)),
         labels=(),
-        seconds_covered=seconds_covered(reader.timestamps, plans),
+        seconds_covered=seconds_covered(reader.timestamps, plans, start_seconds),
         frame_numbers=numbers.repeat(len(crops), 1),
         notes=tuple(notes),
     )

@@ -47,6 +47,7 @@ class Findings:
     labels: tuple[str, ...]  # classes without training rows, one line each
     duplicates: tuple[DuplicateGroup, ...]  # the same content twice in one split under one label: a warning
     variable_rate: tuple[FileFacts, ...]  # a warning
+    noted: tuple[FileFacts, ...]  # good files with notes: a warning
     one_split: tuple[str, ...]  # classes in the training split only, one line each: a warning
 
     @property
@@ -93,6 +94,7 @@ def findings(manifest: Manifest, facts: Mapping[str, FileFacts], near_copies: It
         labels=tuple(_untrained(manifest)),
         duplicates=tuple(duplicates),
         variable_rate=tuple(found for found in facts.values() if found.kind == "ok" and found.variable_rate),
+        noted=tuple(found for found in facts.values() if found.kind == "ok" and found.notes),
         one_split=tuple(_only_trained(manifest)),
     )
 

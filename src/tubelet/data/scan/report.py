@@ -34,6 +34,7 @@ def as_dict(scan: Scan) -> dict[str, Any]:
         "label_findings": [asdict(finding) for finding in scan.manifest.label_findings],
         "duplicates": [_plain(group, scan) for group in found.duplicates],
         "variable_rate": [asdict(facts) for facts in found.variable_rate],
+        "noted": [asdict(facts) for facts in found.noted],
         "classes_in_train_only": list(found.one_split),
         "quarantine": [asdict(line) for line in found.quarantine()],
         "files": [asdict(facts) for facts in scan.facts.values()],
@@ -69,6 +70,10 @@ def as_text(scan: Scan) -> str:
         *_section(
             "warning: variable frame rate (frames are found by their times; frame_stride counts frames)",
             [f"{facts.path}: {facts.variable_rate}" for facts in found.variable_rate],
+        ),
+        *_section(
+            "note: what to know of these files",
+            [f"{facts.path}: {note}" for facts in found.noted for note in facts.notes],
         ),
         *_section("warning: classes that are trained and not measured", found.one_split),
         *_section("warning: labels", [finding.note for finding in scan.manifest.label_findings]),

@@ -44,6 +44,7 @@ class FileFacts:
     height: int = 0
     width: int = 0
     variable_rate: str = ""  # in words; empty if intervals between frames are equal
+    notes: tuple[str, ...] = ()  # what the user should know, as ``VideoReader.notes``
     content: str | None = None  # equal for two files that decode to the same frames
 
 
@@ -119,6 +120,7 @@ def scan_file(
                 height=reader.height,
                 width=reader.width,
                 variable_rate=_variable_rate(reader.timestamps),
+                notes=reader.notes,
             )
             if isinstance(reader, VideoReader):
                 kind, reason, content = _check_video(reader, source)

@@ -37,6 +37,7 @@ class FrameFolderReader:
         timestamps: float64 [N], seconds of every frame, ascending, the first is 0.
         fps: frames per second as given, or 1.0 if unknown, so that frame numbers stand for seconds.
         duration_seconds: time until the last frame leaves the screen.
+        notes: as ``VideoReader.notes``.
 
     Args:
         path: the folder.
@@ -54,6 +55,7 @@ class FrameFolderReader:
         numbers = np.array([number for number, _ in numbered], dtype=np.int64)
         self.timestamps = (numbers - numbers[0]) / self.fps
         self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
+        self.notes: tuple[str, ...] = ()
 
     def __enter__(self) -> FrameFolderReader:
         return self

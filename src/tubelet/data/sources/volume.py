@@ -43,6 +43,8 @@ class ArrayReader:
         fps: frames per second; 1.0 where frames have numbers instead of times.
     """
 
+    notes: tuple[str, ...] = ()  # as ``VideoReader.notes``
+
     def __init__(self, pixels: UInt8[Tensor, "T C H W"], fps: float = 1.0) -> None:
         self._pixels = pixels
         self.fps = fps

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from tubelet.data.video.container import ByteRange, Decoded, VideoContainer, file_error, reporting
+from tubelet.data.video.frame_times import frames_at_times
 from tubelet.data.video.packet_decoder import PacketDecoder
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.scaling import CropWindow, Orientation, Scaler
@@ -25,7 +26,6 @@ from tubelet.errors import VideoError
 from tubelet.types import Frames
 
 _READ_ON_FRAMES = 3  # decoding so few frames costs less than starting at a key frame
-_ROUNDING_SECONDS = 1e-6  # far below the length of any frame
 
 _Fetched = tuple[int, av.VideoFrame, bool]  # index, frame, damaged
 
@@ -47,6 +47,7 @@ class VideoReader:
         timestamps: float64 [N], presentation seconds of every shown frame, ascending, the first is 0.
         fps: shown frames per second, averaged over the file.
         duration_seconds: time until the last shown frame leaves the screen.
+        notes: what the user should know of the file, one line each, the same words for the same thing in every file.
 
     Raises:
         VideoError: the file is missing, empty, cut short or no video.
@@ -57,6 +58,7 @@ class VideoReader:
         self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path, part)
         self.timestamps, self.fps = self.index.timestamps, self.index.fps
         self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
+        self.notes: tuple[str, ...] = ()
         # Frames that no pts identifies are found by counting from the first one.
         self._by_pts = self.index.timed or len(self.index.packets) > 0
         self._container: VideoContainer | None = None
@@ -164,8 +166,7 @@ class VideoReader:
         wrong = times[~((times >= 0) & (times < duration))]
         if len(wrong):
             raise VideoError(f"{self.path}: {wrong[0]:g} s was asked; ask for times from 0 to below {duration:.3f} s")
-        on_screen = np.searchsorted(self.timestamps, times + _ROUNDING_SECONDS, side="right") - 1
-        return self.frames_at(on_screen.tolist(), window)
+        return self.frames_at(frames_at_times(self.timestamps, times, "on_screen").tolist(), window)
 
     @property
     def _coded_size(self) -> tuple[int, int]:
