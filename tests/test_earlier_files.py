@@ -33,6 +33,12 @@ from earlier_files import (
     run,
     with_versions_of_today,
 )
+from tubelet.config import to_dict
+from tubelet.data.features.store import read_store
+from tubelet.protocol import Protocol
+from tubelet.recipe import load_recipe, save_recipe
+from tubelet.runs.folder import kept_rules, resume_recipe
+from tubelet.weights.checkpoint.checkpoint import read_record
 
 CHECKPOINTS = sorted(path.parent.name for path in EARLIER.glob("checkpoints/*/tubelet.json"))
 COMMANDS = json.loads((GOLDEN / "commands.json").read_text(encoding="utf-8"))
@@ -81,6 +87,29 @@ def test_a_checkpoint_predicts_as_it_did(checkpoints: None, name: str) -> None:
     np.testing.assert_allclose(logits, expected[f"{name}.logits"], rtol=RELATIVE, atol=1e-6)
     np.testing.assert_allclose(probs.numpy(), expected[f"{name}.probs"], rtol=RELATIVE, atol=1e-6)
     assert list(classifier.labels) == expected[f"{name}.labels"].tolist()
+
+
+EARLIER_RULES = {"frame_at_time": "nearest", "picture_window": None, "hdr": "as_stored", "interlaced": "as_stored"}
+NEW_RULES = {"frame_at_time": "on_screen", "picture_window": [0, 65535], "hdr": "tone_map", "interlaced": "deinterlace"}
+
+
+def rules(protocol: Protocol) -> dict[str, object]:
+    return {name: value for name, value in to_dict(protocol).items() if name in NEW_RULES}
+
+
+def test_what_was_written_keeps_the_rules_it_was_made_with_and_what_a_person_writes_has_those_of_today() -> None:
+    for name in CHECKPOINTS:
+        assert rules(read_record(EARLIER / "checkpoints" / name).protocol) == EARLIER_RULES
+    assert rules(read_store(EARLIER / "stores/vtn").protocol) == EARLIER_RULES
+    assert rules(resume_recipe(EARLIER / "runs/interrupted").protocol) == EARLIER_RULES
+    assert rules(load_recipe(str(EARLIER / "recipes/volumes.yaml")).protocol) == NEW_RULES
+
+
+def test_what_goes_on_in_a_folder_takes_over_its_rules(tmp_path: Path) -> None:
+    for runs in ("runs/sweep", "runs/comparison", "runs/interrupted"):
+        assert kept_rules(EARLIER / runs) == {f"protocol.{name}": value for name, value in EARLIER_RULES.items()}
+    save_recipe(load_recipe(str(EARLIER / "recipes/volumes.yaml")), tmp_path / "recipe.yaml")
+    assert kept_rules(tmp_path) == kept_rules(tmp_path / "missing") == {}
 
 
 def test_adapters_are_merged_to_a_model_that_predicts_as_they_did(checkpoints: None) -> None:

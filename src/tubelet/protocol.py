@@ -25,6 +25,11 @@ class Protocol:
     screen then (``frame_at_time``). Checkpoints of version 0.1.0 go on with the rule they were made with: the frame
     nearest in time. The pixel range is ``(x / 255 - mean) / std``; 0.5
     and 0.5 give [-1, 1].
+
+    HDR video (PQ, HLG) is mapped to SDR by BT.2390 (``hdr``), interlaced frames become pictures of one field
+    (``interlaced``), and values of pictures with 16 bits are scaled from ``picture_window`` to 0 to 255. In version
+    0.1.0 HDR and interlaced frames were read as they are stored, and gray pictures with 16 bits clipped at 255
+    (``picture_window`` None).
     """
 
     num_frames: int = 32  # frames of one clip

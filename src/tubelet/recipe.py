@@ -16,7 +16,9 @@ from typing import Any, Literal
 
 from tubelet import config as config_io
 from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.features.store import read_store
 from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
@@ -143,8 +145,10 @@ class Recipe:
         return plain
 
     def protocol_for(self, manifest: Manifest) -> Protocol:
-        """Return the protocol with the labels of the data."""
-        return dataclasses.replace(self.protocol, labels=dict(manifest.class_names), multi_label=manifest.multi_label)
+        """Return the protocol with the labels of the data; of a feature store of an earlier version, with its rules."""
+        kept = config_io.earlier_values(read_store(manifest.root).protocol) if manifest.layout == LAYOUT else {}
+        labels = dict(manifest.class_names)
+        return dataclasses.replace(self.protocol, **kept, labels=labels, multi_label=manifest.multi_label)
 
 
 def load_recipe(source: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:

@@ -19,6 +19,7 @@ from rich.table import Table
 from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.sources.volume import is_volume
 from tubelet.data.video.reader import VideoReader
+from tubelet.data.video.rendering import Rendering
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically, written_atomically
 from tubelet.inference.long_video import merge_neighbors, predict_windows
@@ -85,10 +86,9 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, pr
             f"{file}: a volume or array has no times to lay windows on; leave out --window to predict it whole, or "
             "give a video file"
         )
-    with VideoReader(file) as reader:
+    with VideoReader(file, rendering=Rendering.of(classifier.protocol)) as reader:
         plan = _plan(classifier, reader, options)
-        for line in (str(plan), *reader.notes):
-            progress.note(f"{file.name}: {line}")
+        progress.note(f"{file.name}: {plan}")
         short_video = classifier.protocol.short_video
         # The last step of a whole film's grid may go beyond its end.
         beyond = plan.seconds_per_sample if options.window == "whole" else 0.0
@@ -101,6 +101,8 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, pr
 
         found = predict_windows(classifier, reader, plan, top_k=options.top_k, on_progress=on_progress)
         segments = list(found)
+        for line in reader.notes:
+            progress.note(f"{file.name}: {line}")
         if options.window == "whole":  # the grid's last step may go beyond the end
             end = reader.duration_seconds
             segments = [dataclasses.replace(s, end_seconds=min(s.end_seconds, end)) for s in segments]

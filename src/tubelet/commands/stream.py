@@ -14,6 +14,7 @@ import tyro
 from tubelet.commands import parse
 from tubelet.commands.predict_windows import clock, seconds_of
 from tubelet.data.video.live import LiveSource, is_real_time
+from tubelet.data.video.rendering import Rendering
 from tubelet.errors import ConfigError
 from tubelet.inference.live import StreamHealth, Watcher
 from tubelet.inference.predictor import load
@@ -83,7 +84,13 @@ def main(argv: list[str]) -> int:
 
     watcher = Watcher(
         classifier,
-        partial(LiveSource, options.source, input_format=options.input_format, timeout_seconds=timeout),
+        partial(
+            LiveSource,
+            options.source,
+            input_format=options.input_format,
+            timeout_seconds=timeout,
+            rendering=Rendering.of(classifier.protocol),
+        ),
         make_plan,
         drop="oldest" if options.drop == "oldest" or (options.drop == "auto" and real_time) else "never",
         # A file or a pipe does not come back by itself.

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -110,3 +112,72 @@ def test_a_protocol_in_frames_per_second_needs_the_rate(tmp_path: Path, write_vi
     with pytest.raises(DataError) as caught:
         open_source(write_video(tmp_path / "v.mp4"), None, protocol, 10.0)
     assert_one_line(caught, "a video carries its own times")
+
+
+def write_deep(file: Path, values: np.ndarray, pixel_format: str) -> None:
+    """A PNG file with 16 bits a sample."""
+    encoder = av.CodecContext.create("png", "w")
+    encoder.height, encoder.width, encoder.pix_fmt = *values.shape[:2], pixel_format
+    encoder.time_base = Fraction(1)
+    frame = av.VideoFrame.from_ndarray(values, format=pixel_format)
+    file.write_bytes(b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode(None)]))
+
+
+RAMP = np.linspace(0, 65535, 24 * 30).reshape(24, 30).astype(np.uint16)
+DEEP = {
+    "gray16be": RAMP,
+    "rgb48be": np.stack([RAMP, RAMP[::-1], RAMP // 2], axis=2),
+    "rgba64be": np.stack([RAMP, RAMP[::-1], RAMP // 2, np.full_like(RAMP, 65535)], axis=2),
+}
+
+
+@pytest.mark.parametrize("pixel_format", DEEP)
+@pytest.mark.parametrize("window", [(0.0, 65535.0), (1000.0, 5000.0)])
+def test_pictures_with_16_bits_are_scaled_by_the_window_of_the_protocol(
+    tmp_path: Path, pixel_format: str, window: tuple[float, float]
+) -> None:
+    values = DEEP[pixel_format]
+    for number in (1, 2):
+        write_deep(tmp_path / f"{number}.png", values, pixel_format)
+    protocol = Protocol(picture_window=window)
+    with open_source(tmp_path, None, protocol, fps=10.0) as reader:
+        pixels = reader.frames_at([1]).pixels[0].permute(1, 2, 0).numpy()
+        assert reader.notes == (
+            f"16-bit pictures, {window[0]:g} to {window[1]:g} become 0 to 255 (protocol.picture_window)",
+        )
+    values = np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values[..., :3]
+    scaled = (values.astype(float) - window[0]) / (window[1] - window[0])
+    np.testing.assert_array_equal(pixels, np.rint(255 * scaled.clip(0, 1)))
+
+
+def test_pictures_with_16_bits_that_come_out_nearly_black_are_noted(tmp_path: Path) -> None:
+    write_deep(tmp_path / "1.png", RAMP // 40, "gray16be")
+    reader = FrameFolderReader(tmp_path, fps=10.0)
+    reader.frames_at([0])
+    assert reader.notes[1] == (
+        "16-bit pictures, the highest value of one is 1638: nearly black; set protocol.picture_window"
+    )
+
+
+def test_earlier_versions_clipped_gray_pictures_with_16_bits(tmp_path: Path) -> None:
+    write_deep(tmp_path / "1.png", RAMP, "gray16be")
+    with open_source(tmp_path, None, Protocol(picture_window=None), fps=10.0) as reader:
+        np.testing.assert_array_equal(reader.frames_at([0]).pixels[0, 0].numpy(), RAMP.clip(0, 255))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_pictures_with_16_bits_are_turned_as_their_exif_tag_says(tmp_path: Path, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    Image.fromarray(RAMP).save(tmp_path / "1.png", exif=exif)
+    Image.fromarray((RAMP // 257).astype(np.uint8)).save(tmp_path / "2.png", exif=exif)
+    deep, plain = FrameFolderReader(tmp_path, fps=10.0).frames_at([0, 1]).pixels
+    assert (deep.int() - plain.int()).abs().max() <= 1
+
+
+def test_a_cut_picture_with_16_bits_is_one_line(tmp_path: Path) -> None:
+    write_deep(tmp_path / "1.png", RAMP, "gray16be")
+    (tmp_path / "1.png").write_bytes((tmp_path / "1.png").read_bytes()[:60])
+    with pytest.raises(VideoError) as caught:
+        FrameFolderReader(tmp_path, fps=10.0).frames_at([0])
+    assert_one_line(caught)

@@ -41,6 +41,7 @@ PIXEL_FIELDS = (
     *("resize_short_side", "crop_size", "num_channels", "channel_order", "mean", "std"),
     *("slicing_axis", "slicing_backward", "volume_window"),
 )
+_ADDED_PIXEL_FIELDS = ("picture_window", "hdr", "interlaced")
 # Augmentation of time alone, which a store supports because it holds all frames.
 _TIME_FIELDS = ("snap_start", "stride_jitter", "repeats")
 
@@ -91,7 +92,9 @@ def file_name(record: StoreRecord, path: str, entry: str | None, fps: float | No
     It also differs for other weights or pixels, so that a run cannot resume with a store that was written again from
     others.
     """
-    pixels = [getattr(record.protocol, name) for name in PIXEL_FIELDS]
+    pixels: list[Any] = [getattr(record.protocol, name) for name in PIXEL_FIELDS]
+    named = config_io.to_identity(record.protocol)  # without what is as in earlier versions, whose names stay
+    pixels += [(name, named[name]) for name in _ADDED_PIXEL_FIELDS if name in named]
     of_what = hashlib.sha256(repr((record.stage_sha256, pixels)).encode()).hexdigest()[:8]
     digest = hashlib.sha256(repr((path, entry, fps)).encode()).hexdigest()[:8]
     parts = [re.sub(r"[^\w.\-]", "_", part) for part in Path(path).parts if part not in ("..", "/", "\\")]
@@ -176,7 +179,8 @@ def check_pixels(record: StoreRecord, protocol: Protocol, store: Path) -> None:
     Raises:
         DataError: it does not. The message names the fields that differ.
     """
-    wrong = [name for name in PIXEL_FIELDS if getattr(protocol, name) != getattr(record.protocol, name)]
+    names = (*PIXEL_FIELDS, *_ADDED_PIXEL_FIELDS)
+    wrong = [name for name in names if getattr(protocol, name) != getattr(record.protocol, name)]
     if protocol.num_spatial_crops != 1:
         raise DataError(
             f"{store}: a feature store holds the centered crop alone, the protocol has {protocol.num_spatial_crops}; "

@@ -120,17 +120,17 @@ def scan_file(
                 height=reader.height,
                 width=reader.width,
                 variable_rate=_variable_rate(reader.timestamps),
-                notes=reader.notes,
             )
             if isinstance(reader, VideoReader):
                 kind, reason, content = _check_video(reader, source)
             else:
                 kind, reason, content = _check_frames(reader)
+            notes = reader.notes  # of the frames that were read
     except (DataError, OSError, MemoryError) as error:
         reason = _without_path(error, source)
         kind = "truncated" if _is_cut_short(source) else "unreadable"
         return FileFacts(path=source.path, fingerprint=mark, kind=kind, reason=reason)
-    return FileFacts(**(vars(facts) | {"kind": kind, "reason": reason, "content": content}))
+    return FileFacts(**(vars(facts) | {"kind": kind, "reason": reason, "content": content, "notes": notes}))
 
 
 def _check_video(reader: VideoReader, source: ScanFile) -> tuple[Kind, str, str | None]:

@@ -3,7 +3,8 @@
 The number at the end of a picture's name is its frame number. It orders the pictures and gives their times, so a gap
 in the numbers is a frame that stays longer on screen. Where a folder holds several series (``img_00001.jpg``
 beside ``flow_x_00001.jpg``, as mmaction2 lays them out), the one called img, image or frame is the video. Pictures
-are decoded by Pillow to RGB, turned as their EXIF tag says; all have the size of the first.
+are decoded by Pillow to RGB, turned as their EXIF tag says; all have the size of the first. Pillow has no type for
+colors of 16 bits and clips gray ones, so those come from ``tubelet.data.sources.deep_picture``.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from tubelet.data.sources.deep_picture import FULL_RANGE, deep_notes, read_deep
+from tubelet.data.sources.value_window import ValueWindow, windowed
 from tubelet.errors import VideoError, reason
 from tubelet.types import Frames
 
@@ -42,13 +45,15 @@ class FrameFolderReader:
     Args:
         path: the folder.
         fps: frames per second. None means unknown.
+        window: the values of 16-bit pictures that become 0 and 255. None means that Pillow converts them: it keeps the
+            high byte of colors and clips gray at 255.
 
     Raises:
         VideoError: no pictures, pictures without numbers, or several series that could be the video.
     """
 
-    def __init__(self, path: str | Path, fps: float | None = None) -> None:
-        self.path = Path(path)
+    def __init__(self, path: str | Path, fps: float | None = None, window: ValueWindow | None = FULL_RANGE) -> None:
+        self.path, self._window = Path(path), window
         numbered = frame_files(self.path)
         self._files = [self.path / name for _, name in numbered]
         self.fps = fps or UNTIMED_FPS
@@ -101,6 +106,10 @@ class FrameFolderReader:
     def _decode(self, index: int) -> UInt8[Tensor, "C H W"]:
         file = self._files[index]
         try:
+            deep = None if self._window is None else read_deep(file)
+            if deep is not None and self._window is not None:
+                self.notes = tuple(dict.fromkeys((*self.notes, *deep_notes(deep, self._window))))
+                return torch.from_numpy(windowed(deep, self._window, str(file))).permute(2, 0, 1).contiguous()
             with Image.open(file) as image:
                 picture = np.array(ImageOps.exif_transpose(image).convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises

@@ -12,6 +12,7 @@ from tubelet.data.sources.shards import is_shard, is_volume_row
 from tubelet.data.sources.volume import ArrayReader, read_volume
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
+from tubelet.data.video.rendering import Rendering
 from tubelet.errors import DataError, reason
 from tubelet.files import lfs_pointer
 from tubelet.protocol import Protocol
@@ -31,7 +32,7 @@ def open_source(
     Args:
         path: the file or frame folder.
         entry: the address of one sample in a file that holds many.
-        protocol: channels, slicing and intensity window.
+        protocol: channels, slicing, intensity windows, and how HDR and interlaced frames become pictures.
         fps: frames per second of a frame folder. None means unknown.
         indices: the store of packet indices. It remembers the index of a video that it did not have.
 
@@ -52,12 +53,16 @@ def open_source(
                 f"{path}: the protocol samples {protocol.target_fps:g} frames per second, and the rate of this frame "
                 "folder is not known; set frame_fps"
             )
-        return FrameFolderReader(path, fps)
+        return FrameFolderReader(path, fps, protocol.picture_window)
     if fps is not None:
         raise DataError(f"{path}: fps={fps:g} is for frame folders; a video carries its own times, leave it out")
     video = (path, entry) if entry else path
     index = indices.get(video) if indices else None
-    reader = ShardVideoReader(path, entry, index) if is_shard(path) else VideoReader(path, index)
+    rendering = Rendering.of(protocol)
+    if is_shard(path):
+        reader: VideoReader = ShardVideoReader(path, entry, index, rendering)
+    else:
+        reader = VideoReader(path, index, rendering=rendering)
     if indices and reader.index is not index:
         indices.remember(video, reader.index)
     return reader

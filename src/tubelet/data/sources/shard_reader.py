@@ -13,6 +13,7 @@ from tubelet.data.sources.shards import member_name, member_range, read_member
 from tubelet.data.sources.volume import ValueWindow, read_npy_bytes
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.reader import VideoReader
+from tubelet.data.video.rendering import BY_DEFAULT, Rendering
 from tubelet.data.video.scaling import CropWindow
 from tubelet.errors import VideoError
 from tubelet.types import Frames
@@ -33,17 +34,24 @@ class ShardVideoReader(VideoReader):
         path: the shard.
         entry: the address of the member.
         index: the packet index of the member, if known.
+        rendering: as in ``VideoReader``.
 
     Raises:
         DataError: the shard holds something else there.
         VideoError: the member is no video.
     """
 
-    def __init__(self, path: Path, entry: str | None, index: PacketIndex | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        entry: str | None,
+        index: PacketIndex | None = None,
+        rendering: Rendering = BY_DEFAULT,
+    ) -> None:
         self._shard, self._name = str(path), f"{path}:{member_name(entry or '')}"
         part = member_range(path, entry)
         with self._named():
-            super().__init__(path, index, part)
+            super().__init__(path, index, part, rendering)
 
     def frames_at(self, indices: Sequence[int], window: CropWindow | None = None) -> Frames:
         """As ``VideoReader.frames_at``."""

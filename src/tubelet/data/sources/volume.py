@@ -25,12 +25,12 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from tubelet.data.sources.nifti import is_nifti, read_nifti
+from tubelet.data.sources.value_window import ValueWindow, windowed
 from tubelet.errors import DataError
 from tubelet.files import lfs_pointer
 from tubelet.types import Frames
 
 VOLUME_SUFFIXES = frozenset({".nii", ".npy", ".npz"})  # and .nii.gz, see is_volume
-ValueWindow = tuple[float, float]  # the values that become 0 and 255
 # What numpy and zipfile raise on truncated, foreign or pickled content.
 _UNREADABLE = (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -132,7 +132,7 @@ def frames_from_array(
             ``num_channels``.
     """
     if window is not None:
-        array = _windowed(array, window, name)
+        array = windowed(array, window, name)
     if array.dtype != np.uint8:
         raise DataError(
             f"{name}: holds {array.dtype}; expected uint8 from 0 to 255 (scale and round, then .astype(np.uint8)), or "
@@ -202,18 +202,6 @@ def _npz_array(path: Path, key: str, changed: tuple[int, int]) -> np.ndarray:
     with np.load(path, allow_pickle=False) as archive:
         array: np.ndarray = archive[key]
     return array
-
-
-def _windowed(array: np.ndarray, window: ValueWindow, name: str) -> np.ndarray:
-    """Map window[0] to 0 and window[1] to 255, rounded. Values outside become 0 or 255."""
-    if array.dtype.kind not in "uifb":
-        raise DataError(f"{name}: holds {array.dtype}; expected numbers")
-    low, high = window
-    values = array.astype(np.float32)
-    if not np.isfinite(values).all():
-        raise DataError(f"{name}: holds values that are not finite; replace them before the volume is used")
-    scaled: np.ndarray = np.rint(np.clip((values - low) / (high - low), 0, 1) * 255).astype(np.uint8)
-    return scaled
 
 
 def _load_npy(path: Path) -> np.ndarray:

@@ -19,6 +19,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from torch import Tensor
 
+from tubelet.data.video.rendering import BY_DEFAULT, Rendering
 from tubelet.data.video.scaling import Orientation, Scaler
 from tubelet.errors import VideoError
 
@@ -40,13 +41,14 @@ class LiveFrame:
     seconds: float  # from the first frame of the connection
     number: int  # in the connection, from 0; frames that were left out count too
     decoded: av.VideoFrame
+    rendering: Rendering = BY_DEFAULT
 
     def picture(self) -> UInt8[Tensor, "C H W"]:
         """RGB as shown, in memory of its own."""
         size = self.decoded.height, self.decoded.width
-        scaler, orientation = Scaler(size, None), Orientation.of(self.decoded)
+        scaler, orientation = Scaler(size, None, tone_map=self.rendering.maps_hdr), Orientation.of(self.decoded)
         pixels = np.empty((3, *scaler.size(orientation)), dtype=np.uint8)
-        scaler.write(self.decoded, orientation, pixels)
+        scaler.write(self.rendering.whole(self.decoded), orientation, pixels)
         return torch.from_numpy(pixels)
 
 
@@ -56,6 +58,7 @@ class LiveSource:
     Args:
         source: "-" for standard input, an address (http, https, rtsp, udp ...), a device or a file.
         input_format: FFmpeg's name of the format if the source does not show it, for example v4l2 for a camera.
+        rendering: how HDR and interlaced frames become pictures.
         timeout_seconds: opening or reading fails after so long without a byte. A pipe may stay silent for any time.
 
     Attributes:
@@ -67,8 +70,15 @@ class LiveSource:
         VideoError: the source cannot be opened, or has no video.
     """
 
-    def __init__(self, source: str, *, input_format: str | None = None, timeout_seconds: float = 10.0) -> None:
-        self.source = source
+    def __init__(
+        self,
+        source: str,
+        *,
+        input_format: str | None = None,
+        timeout_seconds: float = 10.0,
+        rendering: Rendering = BY_DEFAULT,
+    ) -> None:
+        self.source, self.rendering = source, rendering
         self.damaged = 0  # number of damaged frames, which are left out
         options = dict(_RTSP) if source.startswith("rtsp") else dict(_HTTP) if source.startswith("http") else {}
         if source.startswith("http"):
@@ -116,7 +126,9 @@ class LiveSource:
                     count += 1
                     if time - first > previous:
                         previous = time - first
-                        yield LiveFrame(seconds=previous, number=count - 1 + self.damaged, decoded=frame)
+                        yield LiveFrame(
+                            seconds=previous, number=count - 1 + self.damaged, decoded=frame, rendering=self.rendering
+                        )
         except (av.FFmpegError, OSError) as error:
             if self.has_end is None and error.errno == errno.EIO and count:
                 return  # FFmpeg reports the end of a response without a length in this way

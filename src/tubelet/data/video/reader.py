@@ -21,6 +21,7 @@ from tubelet.data.video.container import ByteRange, Decoded, VideoContainer, fil
 from tubelet.data.video.frame_times import frames_at_times
 from tubelet.data.video.packet_decoder import PacketDecoder
 from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.rendering import BY_DEFAULT, Rendering
 from tubelet.data.video.scaling import CropWindow, Orientation, Scaler
 from tubelet.errors import VideoError
 from tubelet.types import Frames
@@ -40,6 +41,7 @@ class VideoReader:
         path: the file.
         index: an index of the file that was made earlier. If the file has changed since, a new one is made.
         part: the bytes of the file that hold the video. None means the whole file.
+        rendering: how HDR and interlaced frames become pictures.
 
     Attributes:
         path: the file.
@@ -47,14 +49,21 @@ class VideoReader:
         timestamps: float64 [N], presentation seconds of every shown frame, ascending, the first is 0.
         fps: shown frames per second, averaged over the file.
         duration_seconds: time until the last shown frame leaves the screen.
-        notes: what the user should know of the file, one line each, the same words for the same thing in every file.
+        notes: what the user should know of the frames read so far, one line each, the same words for the same thing in
+            every file.
 
     Raises:
         VideoError: the file is missing, empty, cut short or no video.
     """
 
-    def __init__(self, path: str | Path, index: PacketIndex | None = None, part: ByteRange | None = None) -> None:
-        self.path, self.part = Path(path), part
+    def __init__(
+        self,
+        path: str | Path,
+        index: PacketIndex | None = None,
+        part: ByteRange | None = None,
+        rendering: Rendering = BY_DEFAULT,
+    ) -> None:
+        self.path, self.part, self.rendering = Path(path), part, rendering
         self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path, part)
         self.timestamps, self.fps = self.index.timestamps, self.index.fps
         self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
@@ -63,7 +72,7 @@ class VideoReader:
         self._by_pts = self.index.timed or len(self.index.packets) > 0
         self._container: VideoContainer | None = None
         self._decoder: PacketDecoder | None = None
-        self._scaler = Scaler(self._coded_size, None)
+        self._scaler = Scaler(self._coded_size, None, tone_map=rendering.maps_hdr)
 
     def __enter__(self) -> VideoReader:
         return self
@@ -104,7 +113,7 @@ class VideoReader:
         if not len(asked) or asked.min() < 0 or asked.max() > last:
             raise VideoError(f"{self.path}: asked for frames {asked.tolist()}, expected some of 0 to {last}")
         if window != self._scaler.window:
-            self._scaler = Scaler(self._coded_size, window)
+            self._scaler = Scaler(self._coded_size, window, tone_map=self.rendering.maps_hdr)
         unique, first_rows, row_of = np.unique(asked, return_index=True, return_inverse=True)
         rows = dict(zip(unique.tolist(), first_rows.tolist(), strict=True))
         missing, pixels = set(rows), None
@@ -115,6 +124,7 @@ class VideoReader:
                 orientation = self.index.orientation or Orientation.of(frame)
                 if pixels is None:
                     pixels = np.empty((len(asked), 3, *self._scaler.size(orientation)), dtype=np.uint8)
+                frame = self._whole(frame)
                 self._scaler.write(frame, orientation, pixels[rows[index]])  # a second time if the first was wrong
                 missing.discard(index)
         if pixels is None or missing:
@@ -132,7 +142,7 @@ class VideoReader:
         """
         wanted = np.array(indices, dtype=np.int64)
         gop = np.searchsorted(self.index.keys, self.index.pts[wanted], side="right") if self._by_pts else wanted * 0
-        scaler = Scaler(self._coded_size, None)
+        scaler = Scaler(self._coded_size, None, tone_map=self.rendering.maps_hdr)
         for group in np.split(wanted, np.flatnonzero(np.diff(gop)) + 1) if len(wanted) else ():
             missing = set(group.tolist())
             with reporting(self.path, "decode"):
@@ -141,7 +151,7 @@ class VideoReader:
                         raise file_error(self.path, f"the file is damaged at or before frame {index}")
                     orientation = self.index.orientation or Orientation.of(frame)
                     picture = np.empty((3, *scaler.size(orientation)), dtype=np.uint8)
-                    scaler.write(frame, orientation, picture)
+                    scaler.write(self._whole(frame), orientation, picture)
                     missing.discard(index)
                     yield index, picture
             if missing:
@@ -167,6 +177,14 @@ class VideoReader:
         if len(wrong):
             raise VideoError(f"{self.path}: {wrong[0]:g} s was asked; ask for times from 0 to below {duration:.3f} s")
         return self.frames_at(frames_at_times(self.timestamps, times, "on_screen").tolist(), window)
+
+    def _whole(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """The frame, or a new one of its upper field."""
+        codec, order = self.index.codec.name, 0
+        if self._container is not None:
+            order = int(self._container.stream.codec_context.field_order)
+        self.notes = tuple(dict.fromkeys((*self.notes, *self.rendering.notes(frame, codec, order))))
+        return self.rendering.whole(frame, codec, order)
 
     @property
     def _coded_size(self) -> tuple[int, int]:

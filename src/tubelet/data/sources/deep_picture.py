@@ -1,0 +1,61 @@
+"""PNG pictures with 16 bits, gray or color, as infrared and depth cameras write them. FFmpeg decodes them whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from av.video.codeccontext import VideoCodecContext
+from jaxtyping import UInt16
+from PIL import Image
+
+from tubelet.data.sources.value_window import ValueWindow
+
+FULL_RANGE = (0.0, 65535.0)
+_PNG, _DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # the signature, and where the header has the bits of a sample
+_DARK = 8  # of 255: what a picture at most has that most likely needs another window
+_ORIENTATION = 0x0112  # EXIF tag
+# Of each EXIF orientation: whether rows and columns change places, then whether each runs backward.
+_TURNS = {
+    **{2: (False, False, True), 3: (False, True, True), 4: (False, True, False), 5: (True, False, False)},
+    **{6: (True, False, True), 7: (True, True, True), 8: (True, True, False)},
+}
+
+
+def read_deep(file: Path) -> UInt16[np.ndarray, "H W 3"] | None:
+    """The values of a picture with 16 bits, as shown, gray ones in three equal channels. None for other pictures.
+
+    Raises:
+        ValueError: the picture does not decode.
+        OSError: the file cannot be read.
+    """
+    with file.open("rb") as stream:
+        start = stream.read(_DEPTH_AT + 1)
+        if not start.startswith(_PNG) or start[_DEPTH_AT:] != b"\x10":
+            return None
+        content = start + stream.read()
+    with Image.open(file) as image:
+        turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1), (False, False, False))
+    context = av.CodecContext.create("png", "r")
+    assert isinstance(context, VideoCodecContext)
+    try:
+        frames = [*context.decode(av.Packet(content)), *context.decode(None)]
+    except av.FFmpegError as error:
+        raise ValueError(error.strerror) from None
+    if not frames:
+        raise ValueError("no picture decodes")
+    values = frames[0].reformat(format="rgb48le" if "gray" not in frames[0].format.name else "gray16le").to_ndarray()
+    values = np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values
+    values = values.swapaxes(0, 1) if turn[0] else values
+    return values[:: -1 if turn[1] else 1, :: -1 if turn[2] else 1]
+
+
+def deep_notes(values: UInt16[np.ndarray, "H W 3"], window: ValueWindow) -> Iterator[str]:
+    """Yield lines for the user about a picture that is scaled by ``window``."""
+    low, high = window
+    yield f"16-bit pictures, {low:g} to {high:g} become 0 to 255 (protocol.picture_window)"
+    highest = int(values.max())
+    if (highest - low) / (high - low) * 255 < _DARK:
+        yield f"16-bit pictures, the highest value of one is {highest}: nearly black; set protocol.picture_window"
