@@ -31,7 +31,7 @@ class VTNConfig:
     # Attention to neighbors and class token, to every frame, or the mean of all frames (nothing to learn in weighing).
     encoder: Literal["longformer", "full", "uniform"] = "longformer"
     depth: int = 3  # layers of the encoder
-    num_heads: int | None = None  # attention heads per layer; None means 12, or a divisor where 12 is none of the width
+    num_heads: int = DEFAULT_HEADS  # attention heads per layer; 12 gives way to a divisor of the encoder's width
     attention_window: tuple[int, ...] = (18,)  # neighbors a frame sees, both sides together; one for all, or per layer
     hidden_dim: int = 3072  # width of the encoder's feed-forward layers
     positions: Literal["learned", "fixed", "none"] = "learned"  # of frame numbers: table, sine and cosine, or nothing
@@ -45,7 +45,7 @@ class VTNConfig:
 
     def __post_init__(self) -> None:
         for name in ("num_classes", "in_channels", "num_frames", "depth", "num_heads", "hidden_dim", "frame_step"):
-            if getattr(self, name) is not None and getattr(self, name) <= 0:
+            if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         if len(self.attention_window) not in (1, self.depth):
             raise ConfigError(
@@ -60,16 +60,16 @@ class VTNConfig:
             raise ConfigError(f"num_positions must be 3 or more (frame, class, padding), got {self.num_positions}")
 
     def heads_for(self, width: int) -> int:
-        """Attention heads of an encoder of this width.
+        """Attention heads of an encoder of this width: ``num_heads``, or a divisor where the default is none.
 
         Raises:
             ConfigError: ``num_heads`` does not divide it.
         """
-        if self.num_heads is None:
-            return DEFAULT_HEADS if width % DEFAULT_HEADS == 0 else math.gcd(width, max(1, width // _HEAD_DIM))
-        if width % self.num_heads:
-            raise ConfigError(
-                f"the encoder's width {width} is not divisible by num_heads {self.num_heads}: set num_heads to a "
-                "divisor of it, or embed_dim to a multiple of num_heads"
-            )
-        return self.num_heads
+        if width % self.num_heads == 0:
+            return self.num_heads
+        if self.num_heads == DEFAULT_HEADS:
+            return math.gcd(width, max(1, width // _HEAD_DIM))
+        raise ConfigError(
+            f"the encoder's width {width} is not divisible by num_heads {self.num_heads}: set num_heads to a "
+            "divisor of it, or embed_dim to a multiple of num_heads"
+        )

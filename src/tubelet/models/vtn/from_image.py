@@ -14,6 +14,7 @@ from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
 from tubelet.models.family import nearest_name, refuse_options
+from tubelet.models.vtn.config import DEFAULT_HEADS
 from tubelet.models.vtn.model import VTN
 from tubelet.models.vtn.variants import MODELS
 from tubelet.weights.config import InitConfig
@@ -40,7 +41,7 @@ def prepare(image: ImageModel) -> ImageModel:
 
 
 def suggest(image: ImageModel) -> tuple[dict[str, Any], tuple[int, int] | None]:
-    """The named model with this backbone, or the first; and the size of its pictures.
+    """The named model with this backbone, or the first, with heads for its width; and the size of its pictures.
 
     Raises:
         UnsuitedImageError: it is not known which network of timm the weights are of.
@@ -48,7 +49,10 @@ def suggest(image: ImageModel) -> tuple[dict[str, Any], tuple[int, int] | None]:
     if image.architecture is None:
         raise UnsuitedImageError(f"{image.name}: which network of timm these weights are of is not known")
     name = nearest_name(MODELS, VTN, {"backbone": image.architecture})
-    return {"name": name}, image.facts.image_size
+    _, config_class, own = MODELS[name]
+    divides = image.made().head_hidden_size % config_class(**own).num_heads == 0
+    heads = {} if divides else {"num_heads": DEFAULT_HEADS}  # which gives way to a divisor
+    return {"name": name, **heads}, image.facts.image_size
 
 
 def backbone_fields(source: ImageModel, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tubelet.errors import ConfigError
-from tubelet.models.vtn.config import DEFAULT_HEADS, VTNConfig
+from tubelet.models.vtn.config import VTNConfig
 from tubelet.models.vtn.image_backbone import make_backbone
 from tubelet.models.vtn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 from tubelet.nn.position import FixedFramePositions, FramePositionTable, NoFramePositions
@@ -103,10 +103,8 @@ class TemporalEncoder(nn.Module):
     def __init__(self, config: VTNConfig, width: int) -> None:
         super().__init__()
         num_heads = config.heads_for(width)
-        if config.num_heads is None and num_heads != DEFAULT_HEADS:
-            log.info(
-                "encoder over time: %s heads, since %s do not divide its width %s", num_heads, DEFAULT_HEADS, width
-            )
+        if num_heads != config.num_heads:
+            log.info("encoder: %s heads, since %s do not divide its width %s", num_heads, config.num_heads, width)
         windows = config.attention_window * (config.depth // len(config.attention_window))
         self.cls_token = nn.Parameter(torch.empty(width))
         self.type_embed = nn.Parameter(torch.empty(2, width))  # of frames, of the class token
