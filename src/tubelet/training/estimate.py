@@ -26,8 +26,10 @@ from torch.func import functional_call
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from tubelet.session.device import autocast
 from tubelet.training.gradient_checkpointing import find_blocks
 from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.types import Precision
 
 ClipShape = tuple[int, int, int, int]  # channels, frames, height, width
 

@@ -104,8 +104,13 @@ def scan(
         skipped={row.entry or row.path for row in manifest.samples if facts[row_path(row)].kind != "ok"},
         on_file=on_file,
     )
-    found = findings(manifest, facts, copies.groups)
-    return Scan(manifest=manifest, facts=facts, findings=found, num_reused=num_reused, near_copies=copies)
+    return Scan(
+        manifest=manifest,
+        facts=facts,
+        findings=findings(manifest, facts, copies.groups),
+        num_reused=num_reused,
+        near_copies=copies,
+    )
 
 
 def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
