@@ -62,7 +62,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         raise CheckpointError(f"{path}: {error}") from None
     model.load_state_dict(state)
     labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
-    config = model.config
+    config: Any = model.config
     provenance = {
         "source": "vtn",
         "original": "bomri/SlowFast at 00a68201",
