@@ -121,7 +121,7 @@ def test_csv_reads_segments_splits_and_labels(tmp_path: Path) -> None:
     assert rows == [
         ("clips/a.mp4", (1,), "train", 0.0, 6.0),
         ("clips/b.mp4", (0,), "train", None, None),
-        (str(tmp_path / "clips/a.mp4"), (1,), "val", 6.5, None),
+        ("clips/a.mp4", (1,), "val", 6.5, None),  # one file has one spelling
     ]
 
 
