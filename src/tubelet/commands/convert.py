@@ -70,7 +70,7 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    overrides, rest = split_overrides(argv)
+    overrides, rest = split_overrides(argv, Options)
     options = parse(Options, rest, "convert", DESCRIPTION)
     if options.out.exists():
         raise ConfigError(f"{options.out}: is already there; give another OUT, or remove it first")

@@ -69,7 +69,7 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    overrides, rest = split_overrides(argv)
+    overrides, rest = split_overrides(argv, Options)
     rest += [f"--{name}={text}" for name, text in overrides if name.startswith("manifest.")]
     options = parse(Options, rest, "features", DESCRIPTION)
     fields = [(name, text) for name, text in overrides if not name.startswith("manifest.")]

@@ -104,7 +104,7 @@ SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model i
 
 
 def main(argv: list[str]) -> int:
-    overrides, rest = split_overrides(argv)
+    overrides, rest = split_overrides(argv, Options)
     options = parse(Options, rest, "train", DESCRIPTION)
     if options.fields:
         print_fields(options.model or SHOWN_MODEL)
@@ -254,8 +254,11 @@ def train_one(recipe: Recipe, folder: Path, session: Session) -> CompletedRun:
     return result
 
 
-def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
+def split_overrides(argv: list[str], options: type) -> tuple[list[tuple[str, str]], list[str]]:
     """Separate ``--group.field VALUE`` (or ``=VALUE``), ``--seed N`` and short names from the command's own options.
+
+    Args:
+        options: the dataclass of the command's own options.
 
     Raises:
         ConfigError: an override without a value, or an option that only a recipe's field has the name of.
@@ -270,7 +273,7 @@ def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
         if flag.startswith("--manifest."):
             flag = f"--data.{flag[2:]}"  # the field of a recipe; other commands have the group alone
         if not flag.startswith("--") or not ("." in flag or flag == "--seed"):
-            check_option(flag)
+            check_option(flag, options)
             rest.append(word)
             continue
         if not equals:
@@ -282,10 +285,10 @@ def split_overrides(argv: list[str]) -> tuple[list[tuple[str, str]], list[str]]:
     return overrides, rest
 
 
-def check_option(flag: str) -> None:
+def check_option(flag: str, options: type) -> None:
     """Raise ConfigError for an option that the command does not have, where a field of a recipe is called so."""
     name = flag.removeprefix("--").replace("-", "_")
-    own = {field.name for field in dataclasses.fields(Options)}
+    own = {field.name for field in dataclasses.fields(options)}
     if flag.startswith("--") and name not in own:
         fields = [key for key, *_ in describe(Recipe) if key.rpartition(".")[2] == name]
         if fields:
