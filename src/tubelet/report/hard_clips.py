@@ -17,7 +17,7 @@ from tubelet.errors import DataError
 from tubelet.evaluation.evaluate import Evaluation
 from tubelet.protocol import Protocol
 from tubelet.report.film_strip import frames_of
-from tubelet.report.run_report import Example
+from tubelet.report.run_report import Example, ExampleKind
 from tubelet.session.progress import Progress
 from tubelet.tasks.judgment import Judgment
 
@@ -68,7 +68,7 @@ def hard_clips(evaluation: Evaluation, manifest: Manifest, protocol: Protocol, p
     return found
 
 
-def choose_clips(judged: Sequence[Judgment | None]) -> Iterator[tuple[str, str, Judged]]:
+def choose_clips(judged: Sequence[Judgment | None]) -> Iterator[tuple[str, ExampleKind, Judged]]:
     """Class with its count of mistakes, kind ("wrong" or "close") and judgment of the clips to show."""
     classes: dict[str, list[Judged]] = {}
     for row, judgment in enumerate(judged):

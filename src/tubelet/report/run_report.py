@@ -34,6 +34,9 @@ HARD_CLIPS = (
 )
 
 
+ExampleKind = Literal["", "wrong", "close"]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Example:
     """One predicted video to show: its frames and its best classes."""
@@ -43,7 +46,7 @@ class Example:
     predictions: Sequence[tuple[str, float]]  # (label, probability), best first
     frames: UInt8[np.ndarray, "T H W 3"]
     predicted: str | None = None  # the answer; None means the best class
-    kind: Literal["", "wrong", "close"] = ""  # why it is shown
+    kind: ExampleKind = ""  # why it is shown
     group: str = ""  # heading above it and its neighbors
     file: Path | None = None  # to link to
     seconds: tuple[float | None, float | None] = (None, None)  # start and end of a segment of the file

@@ -38,6 +38,7 @@ from tubelet.files import write_atomically
 from tubelet.models.stages import model_inputs
 from tubelet.recipe import Recipe
 from tubelet.runs.initialization import first_model
+from tubelet.session.device import autocast
 from tubelet.session.session import Session
 from tubelet.studies.jobs import Job
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
