@@ -51,7 +51,7 @@ def segment(
     end = np.inf if end_seconds is None else end_seconds
     first, stop = (int(np.searchsorted(timestamps, t, side="left")) for t in (start, end))
     if rule == "on_screen" and len(timestamps) and start < _end_of(timestamps):
-        first = int(frames_at_times(timestamps, np.array(start), rule))
+        first = int(frames_at_times(timestamps, np.array([start]), rule)[0])
         stop = max(first + 1, stop)
     if not start < end or first >= stop:
         last = f"the last of {len(timestamps)} frames appears at {timestamps[-1]:.3f} s" if len(timestamps) else ""

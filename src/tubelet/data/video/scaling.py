@@ -223,7 +223,9 @@ def _cutting_steps(pixel_format: av.VideoFormat) -> tuple[int, int]:
     return (1, 1) if single_bytes and max(steps) <= 2 else steps
 
 
-def _copy_planes(planar: av.VideoFrame, offset: tuple[int, int], target: NDArray[np.uint8 | np.uint16]) -> None:
+def _copy_planes(
+    planar: av.VideoFrame, offset: tuple[int, int], target: NDArray[np.uint8] | NDArray[np.uint16]
+) -> None:
     """Red, green and blue of a gbrp or gbrp16le picture, from ``offset`` on; its lines are padded."""
     rows = slice(offset[0], offset[0] + target.shape[1])
     columns = slice(offset[1], offset[1] + target.shape[2])
