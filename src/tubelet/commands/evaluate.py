@@ -14,31 +14,37 @@ from tubelet.commands import parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.protocol_options import SamplingOptions, with_views
+from tubelet.commands.scored_data import Part, find_scored_data
 from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.features.store import read_store
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.layouts.feature_store import LAYOUT, is_store
+from tubelet.data.layouts.feature_store import LAYOUT
+from tubelet.data.loading.content_hash import MAX_FILES, may_hash
 from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.manifest.read import read_manifest
-from tubelet.errors import ConfigError
-from tubelet.evaluation.evaluate import evaluate, write_evaluation
+from tubelet.data.manifest.quarantine import row_path
+from tubelet.data.manifest.segments import segment_text
+from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
+from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.view_averaging import Mode
-from tubelet.recipe import DataConfig
 from tubelet.session.device import Device
 from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of
 from tubelet.types import Precision
 
-DESCRIPTION = """Evaluate a checkpoint on a labeled split: accuracies, AUROC, calibration, confusion, scores per video.
+DESCRIPTION = """Evaluate a checkpoint on labeled videos: accuracies, AUROC, calibration, confusion, scores per video.
 
 A model with several heads is measured by its actions (one class of each head, all of them right) and by each head.
 Where a video may have several labels, mean average precision stands in place of accuracy.
+
+Of the data that the checkpoint was trained on, the test part of the split of then is scored. Other data are scored
+whole, or their test part where they state one; --split all scores everything. The first line says what was scored.
+Videos that the model has seen in training, found by content under any name, are named and counted.
 
 The checkpoint's own protocol decides sampling, size and views; --views changes the number of views, --protocol.* which
 frames make a clip (VTN is trained on 16 frames and tested on 250). --mode chunked bounds the memory of long clips for
@@ -56,7 +62,7 @@ examples:
 class Options:
     checkpoint: Annotated[str, tyro.conf.Positional]  # folder, owner/name or hf://owner/name@revision
     data: str  # folder, .csv or .npz file, "embedded:adrenalmnist3d", or a feature store (`tubelet features`)
-    split: Literal["train", "val", "test"] = "test"  # which rows
+    split: Part | None = None  # which rows; by default as said above
     views: str | None = None  # temporal x spatial, for example 4x3; by default those of the checkpoint
     averaging: Literal["logits", "probs"] | None = None  # what is averaged over views; by default the checkpoint's
     protocol: SamplingOptions = field(default_factory=SamplingOptions)
@@ -77,12 +83,12 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "evaluate", DESCRIPTION)
     classifier = load(options.checkpoint, options.device, precision=options.precision)
     protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, options.averaging)
-    manifest = read_data(options, classifier)
+    scored = find_scored_data(options.data, options.columns.applied_to(options.manifest), options.split, classifier)
+    manifest, rows = scored.manifest, scored.rows
     check_store(manifest, classifier)
-    dataset = make_dataset(manifest.split(options.split), protocol, "views")
     with (
         Loader(
-            dataset,
+            make_dataset(rows, protocol, "views"),
             options.batch_size,
             num_workers=options.num_workers,
             timeout_seconds=options.decode_timeout_seconds,
@@ -91,67 +97,55 @@ def main(argv: list[str]) -> int:
         ConsoleProgress("evaluate") as progress,
     ):
         session = Session(device=classifier.device, progress=progress)
-        for note in (*manifest.notes, *differs_from_training(options, classifier, manifest)):
-            progress.note(note)
-        index_manifest(
-            dataset.manifest,
-            options.num_workers,
-            session,
-            options.decode_timeout_seconds,
-        )
+        trained_on, note = training_contents(classifier, rows)
+        for line in (*manifest.notes, *scored.notes, *([] if note is None else [note])):
+            progress.note(line)
+        if trained_on is not None:
+            loader.hash_files()
+        index_manifest(rows, options.num_workers, session, options.decode_timeout_seconds)
         result = evaluate(
             classifier.model,
             loader,
             protocol,
             session,
-            split=options.split,
+            split=scored.part,
             precision=classifier.record.precision,
-            train=manifest.split("train") if "train" in manifest.splits else None,
+            train=manifest.split("train") if scored.part != "all" and "train" in manifest.splits else None,
             failure_budget=options.failure_budget,
             out=options.out,
             mode=options.mode,
         )
+    seen = None if trained_on is None else seen_videos(trained_on, result, rows, loader)
+    result = dataclasses.replace(result, scored=scored.text, seen=seen)
     if options.out is not None:
         write_evaluation(result, options.out)
-    print(json.dumps(result.to_dict(), indent=2) if options.json else result.summary)
+    print(json.dumps(result.to_dict(), indent=2) if options.json else f"{scored.text}\n{result.summary}")
     return 0
 
 
-def read_data(options: Options, classifier: Classifier) -> Manifest:
-    """Read the data with the classes of the checkpoint, in their order."""
-    if options.manifest.class_names:
-        raise ConfigError("the class names are those of the checkpoint: leave out --manifest.class_names")
-    heads, columns = classifier.protocol.labels, options.manifest.label_columns
-    source = DataConfig(source=options.data).path
-    if len(heads) > 1 and columns == ManifestConfig().label_columns:
-        columns = tuple(heads)
-    if len(columns) != len(heads):
-        raise ConfigError(
-            f"name one label column for each head of the checkpoint ({', '.join(heads)}), got {', '.join(columns)}"
-        )
-    if is_store(source):
-        columns = tuple(heads)
-    elif len(heads) == 1 and source.suffix.lower() != ".csv":
-        columns = ("label",)
-    names = dict(zip(columns, heads.values(), strict=True))
-    return read_manifest(source, dataclasses.replace(options.manifest, label_columns=columns, class_names=names))
+def training_contents(classifier: Classifier, rows: Manifest) -> tuple[TrainedOn | None, str | None]:
+    """What the checkpoint was trained on by content, and a note where that is not known."""
+    recorded = classifier.record.provenance.get(KEY)
+    if recorded is None or not recorded["contents"]:
+        why = "holds no hashes of the files that it was trained on"
+    elif not may_hash(rows):
+        why = f"cannot be compared with feature stores, or with more than {MAX_FILES:,} files"
+    else:
+        trained_on = TrainedOn.from_dict(recorded)
+        missing = trained_on.num_rows - trained_on.num_known
+        note = f"the checkpoint knows {trained_on.num_known} of its {trained_on.num_rows} training videos by content"
+        return trained_on, note if missing else None
+    return None, f"whether the model has seen these videos in training is not known: the checkpoint {why}"
+
+
+def seen_videos(trained_on: TrainedOn, result: Evaluation, rows: Manifest, loader: Loader) -> tuple[str, ...]:
+    """The scored videos that the model was trained on, by name."""
+    scored = dataclasses.replace(rows, samples=result.samples)
+    found = trained_on.seen(scored, loader.take_contents())
+    return tuple(f"{row_path(row)}{segment_text(row)}" for row in found)
 
 
 def check_store(manifest: Manifest, classifier: Classifier) -> None:
     """Check that a feature store was made with the checkpoint's weights."""
     if manifest.layout == LAYOUT:
         check_stage(classifier.model, classifier.record.model_name, read_store(manifest.root), manifest.root)
-
-
-def differs_from_training(options: Options, classifier: Classifier, manifest: Manifest) -> list[str]:
-    """Return a warning if the training data has changed or is split differently since the training run."""
-    provenance = classifier.record.provenance
-    trained_on = provenance.get("recipe", {}).get("data", {}).get("source")
-    if trained_on is None or Path(trained_on).resolve() != Path(options.data).resolve():
-        return []
-    if provenance.get("data_fingerprint") == manifest.fingerprint:
-        return []
-    return [
-        f"{options.data} is not split or filled as when this model was trained on it (other --manifest options or "
-        f"changed files): '{options.split}' may hold videos that it has seen"
-    ]

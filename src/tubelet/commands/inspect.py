@@ -98,6 +98,8 @@ def _text(value: Any) -> str:
         return parity_text(value)
     if is_mapping(value):
         return str(value["summary"])
+    if isinstance(value, Mapping) and "contents" in value:  # of trained_on
+        value = value | {"contents": f"{len(value['contents'].split())} hashes (--json prints all)"}
     if isinstance(value, Mapping | list):
         return json.dumps(value, ensure_ascii=False)
     return "none" if value is None else str(value)

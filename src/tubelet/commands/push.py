@@ -18,6 +18,7 @@ from rich.console import Console
 
 from tubelet.commands import parse
 from tubelet.errors import CheckpointError, ConfigError
+from tubelet.evaluation.trained_on import KEY
 from tubelet.report.model_card import model_card
 from tubelet.report.read import read_run
 from tubelet.weights.checkpoint.checkpoint import RECORD, Record, load_checkpoint, save_checkpoint
@@ -26,8 +27,9 @@ from tubelet.weights.hub import upload_folder
 DESCRIPTION = """Upload a run (its best checkpoint and its metrics) or a checkpoint folder to huggingface.co.
 
 What is uploaded: model.safetensors, tubelet.json, and README.md, a model card made from the record: metrics with
-their views and number of videos, protocol, data, license. Paths of this machine are left out. Log in once with
-`hf auth login`.
+their views and number of videos, protocol, data, license. Paths of this machine are left out, and the hashes of the
+training files too unless --content-hashes asks for them: with them anyone can tell whether the model has seen a video.
+Log in once with `hf auth login`.
 
 examples:
   tubelet push runs/first owner/my-gestures --license cc-by-4.0
@@ -45,6 +47,7 @@ class Options:
     license: str | None = None  # as huggingface.co calls it; by default the one in the record
     private: bool = False  # make a new repository private
     dry_run: Path | None = None  # write what would be uploaded to this folder, which must not exist
+    content_hashes: bool = False  # also upload the hashes of the files that it was trained on
     json: bool = False  # print address and files as JSON
 
 
@@ -86,6 +89,9 @@ def write_folder(checkpoint: Path, metrics: Mapping[str, Any] | None, options: O
     """Write the checkpoint, checked by loading it, and its card, atomically."""
     model, record = load_checkpoint(checkpoint)
     record = without_paths(record)
+    if not options.content_hashes and KEY in record.provenance:
+        trained_on = record.provenance[KEY] | {"contents": ""}
+        record = dataclasses.replace(record, provenance=record.provenance | {KEY: trained_on})
     card = model_card(record, metrics, options.repo, options.license)
     new = folder.with_name(f".{folder.name}.card")
     save_checkpoint(new, model, record)

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tubelet.data.layouts.rows import some
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
 from tubelet.data.manifest.manifest import Manifest, Sample
@@ -42,6 +43,8 @@ class Evaluation:
     precision: Precision
     split: str
     data_fingerprint: str
+    scored: str | None = None  # which rows of the data, in one line; None where the caller knows
+    seen: tuple[str, ...] | None = None  # videos that the model was trained on; None where that was not looked at
 
     def cells(self, place: Place) -> list[Cell]:
         """The metrics that a place shows."""
@@ -61,9 +64,10 @@ class Evaluation:
     @property
     def summary(self) -> str:
         """The metrics with their protocol in one line."""
+        seen = f", {len(self.seen)} of them SEEN IN TRAINING ({some(self.seen)})" if self.seen else ""
         return (
             f"{self.split}: {self.task.headline(self.metrics)} "
-            f"({self.num_videos} videos, {self.views} views, {self.precision}, {len(self.failed)} failed; "
+            f"({self.num_videos} videos{seen}, {self.views} views, {self.precision}, {len(self.failed)} failed; "
             f"{self.baseline})"
         )
 
@@ -77,6 +81,8 @@ class Evaluation:
             "averaging": self.averaging,
             "precision": self.precision,
             "data_fingerprint": self.data_fingerprint,
+            **({} if self.scored is None else {"scored": self.scored}),
+            **({} if self.seen is None else {"num_seen": len(self.seen), "seen": list(self.seen)}),
             **self.metrics,
         }
 

@@ -20,12 +20,14 @@ from torch import nn
 from tubelet.config import to_dict
 from tubelet.data.clips.normalize import to_input
 from tubelet.data.features.make_dataset import make_dataset
+from tubelet.data.loading.content_hash import may_hash
 from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.same_file import check_files
 from tubelet.errors import Diverged, ScoresNotFinite
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
+from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.data import read_run_data
@@ -120,11 +122,12 @@ def run_recipe(
 def _train(
     first: InitializedModel, manifest: Manifest, folder: Path, session: Session, check: Callable[[], None]
 ) -> TrainingState:
-    recipe, facts = first.recipe, read_facts(folder)
+    recipe, facts, contents = first.recipe, read_facts(folder), dict[str, str]()
 
     def save(path: Path) -> None:
         check()
-        save_checkpoint(path, first.model, first.record({"recipe": to_dict(recipe), **facts}))
+        trained_on = TrainedOn.of(manifest.split("train"), contents).to_dict()
+        save_checkpoint(path, first.model, first.record({"recipe": to_dict(recipe), **facts, KEY: trained_on}))
 
     with (
         _training_loader(recipe, manifest, first.protocol, session) as loader,
@@ -146,7 +149,10 @@ def _train(
             mix=recipe.augment.mix,
             failure_budget=recipe.data.failure_budget,
             frozen=first.frozen,
+            contents=contents,
         )
+        if may_hash(manifest.split("train")):
+            loader.hash_files()
         return fit(setup, folder, session)
 
 

@@ -112,6 +112,8 @@ class _Engine:
                 "an uninterrupted run to the bit"
             )
         state.num_processes = number
+        self.setup.contents.update(state.contents)
+        state.contents = self.setup.contents
         return state
 
     def run_epochs(self) -> None:
@@ -212,6 +214,7 @@ class _Engine:
             except Stopped as stop:
                 raise self.stopped(stop.signal_number) from None
         elif self.setup.validate is None and is_last:
+            self.gather_contents()
             with self.measured_weights():
                 self.checkpoints.keep(self.state.step, is_best=True)
         self.state.closed_step = self.state.step
@@ -269,8 +272,14 @@ class _Engine:
         self.session.progress.step(last["step"], self.num_steps, last["epoch"], last["loss"])
         self.rows.clear()
 
+    def gather_contents(self) -> None:
+        """Take over the hashes of files that the readers of all processes have read since."""
+        for found in self.session.processes.gather(self.setup.loader.take_contents()):
+            self.setup.contents.update(found)
+
     def checkpoint(self) -> None:
         """Keep the state that the run goes on from."""
         self.flush()
+        self.gather_contents()
         self.log.flush()
         save_state(self.run, self.parallel, self.optimizer, self.state, self.average)

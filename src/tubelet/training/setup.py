@@ -36,6 +36,8 @@ class TrainingSetup:
         mix: mixup and cutmix.
         failure_budget: share of the training videos that may be unreadable (``tubelet.data.manifest.failure_budget``).
         frozen: modules that stay in eval mode.
+        contents: gets the hashes of the files that were read (``Loader.take_contents``), of all processes and sessions,
+            before ``save`` is called.
     """
 
     model: nn.Module
@@ -50,3 +52,4 @@ class TrainingSetup:
     failure_budget: float = FAILURE_BUDGET
     frozen: tuple[nn.Module, ...] = ()
     check_folder: Callable[[], None] = lambda: None
+    contents: dict[str, str] = field(default_factory=dict)

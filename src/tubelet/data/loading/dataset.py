@@ -30,6 +30,7 @@ class Item:
     seconds_covered: float  # of the source, all clips together
     frame_numbers: Int[Tensor, " T"] | Int[Tensor, "V T"]  # as ``ClipPlan.frame_numbers``
     notes: tuple[str, ...] = ()  # what the user should know, for example that a short video was looped
+    content: str | None = None  # hash of the file's bytes, with the first item that a process reads of it, if asked
     augmentation: PixelAugmentation | None = None  # still to be applied (``ClipDataset.augment_later``)
 
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 import torch
@@ -18,10 +18,12 @@ from torch import Tensor
 from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.pixel_augmentation import UnaugmentedBatch
 from tubelet.data.loading.balanced_sampler import Sampling, balanced_shares, draw_balanced
+from tubelet.data.loading.content_hash import ContentHasher
 from tubelet.data.loading.dataset import Dataset, Item
 from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.loading.worker_pool import RowInProgress, WorkerPool
 from tubelet.data.loading.worker_process import Failure
+from tubelet.data.manifest.quarantine import row_path
 from tubelet.errors import ConfigError, DataError
 from tubelet.types import Batch
 
@@ -29,17 +31,23 @@ ItemOrFailure = Item | Failure
 Targets = Callable[[Sequence[tuple[int, ...]]], Tensor]  # from the labels of the rows to those of the batch
 
 
-@dataclass(frozen=True)
+@dataclass
 class _ClipReader:
-    """Reads the rows of a dataset in a worker pool."""
+    """Reads the rows of a dataset in a worker pool, or in this process."""
 
     dataset: Dataset
+    hasher: ContentHasher | None = None  # None means that items carry no hash of their file
 
     def name(self, index: int) -> str:
         return self.dataset.name(index)
 
     def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> Item:
-        return self.dataset.read(index, epoch)
+        began = time.monotonic()
+        item = self.dataset.read(index, epoch)
+        if self.hasher is None:
+            return item
+        row, spent = self.dataset.manifest.samples[index % len(self.dataset)], time.monotonic() - began
+        return replace(item, content=self.hasher.content_of(row, lambda seconds: allow(spent + seconds)))
 
 
 class Loader:
@@ -85,8 +93,9 @@ class Loader:
         self._rank, self._num_processes = rank, num_processes
         self.dataset, self.batch_size, self.num_workers, self.seed = dataset, batch_size, num_workers, seed
         self._shares = balanced_shares(dataset.manifest) if sampling == "balanced" else None
+        self._reader, self._contents = _ClipReader(dataset), dict[str, str]()
         self.wait_seconds = 0.0  # spent waiting for batches so far, all iterators together
-        self._pool = WorkerPool(_ClipReader(dataset), num_workers, timeout_seconds) if num_workers else None
+        self._pool = WorkerPool(self._reader, num_workers, timeout_seconds) if num_workers else None
         # Ends the processes even if the loader is garbage-collected without ``close``.
         self._close = weakref.finalize(self, self._pool.close) if self._pool else None
 
@@ -102,6 +111,15 @@ class Loader:
         """End the worker processes. A second call does nothing."""
         if self._close is not None:
             self._close()
+
+    def hash_files(self) -> None:
+        """Hash every file with the first row that is read of it, from the first batch on, for ``take_contents``."""
+        self._reader.hasher = ContentHasher(self.dataset.manifest)
+
+    def take_contents(self) -> dict[str, str]:
+        """The hashes of the files that were read since the last call, by the file of their rows (``row_path``)."""
+        taken, self._contents = self._contents, {}
+        return taken
 
     @property
     def num_videos(self) -> int:
@@ -174,7 +192,7 @@ class Loader:
         Taking the results in the order of submission makes batches independent of which worker is faster.
         """
         if self._pool is None:
-            yield from (_read_or_fail(self.dataset, index, epoch) for index in indices)
+            yield from (_read_or_fail(self._reader, index, epoch) for index in indices)
             return
         ahead: deque[Future[ItemOrFailure]] = deque()
         try:
@@ -201,6 +219,11 @@ class Loader:
             if item is not None:
                 clips[row], numbers[row] = item.pixels, item.frame_numbers
         samples, group = self.dataset.manifest.samples, [index % len(self.dataset) for index in group]
+        self._contents |= {
+            row_path(samples[index]): item.content
+            for index, item in zip(group, read, strict=True)
+            if item and item.content
+        }
         labels = [item.labels if item else samples[index].labels for index, item in zip(group, read, strict=True)]
         batch = Batch(
             clips=clips,
@@ -225,10 +248,10 @@ def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
     return heads[:, 0] if heads.shape[1] == 1 else heads
 
 
-def _read_or_fail(dataset: Dataset, index: int, epoch: int) -> ItemOrFailure:
+def _read_or_fail(reader: _ClipReader, index: int, epoch: int) -> ItemOrFailure:
     """Read one row in this process."""
     try:
-        return dataset.read(index, epoch)
+        return reader.run(index, epoch, lambda seconds: None)
     except DataError as error:
         return Failure(str(error))
 

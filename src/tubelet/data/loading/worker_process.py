@@ -80,6 +80,7 @@ class ItemHeader:
     seconds_covered: float
     frame_numbers: NDArray[np.int64]
     notes: tuple[str, ...]
+    content: str | None
     augmentation: PixelAugmentation | None
 
 
@@ -93,6 +94,7 @@ def receive_item(connection: Connection, header: ItemHeader) -> Item:
         seconds_covered=header.seconds_covered,
         frame_numbers=torch.from_numpy(header.frame_numbers),
         notes=header.notes,
+        content=header.content,
         augmentation=header.augmentation,
     )
 
@@ -130,7 +132,10 @@ def _answer(connection: Connection, processor: RowProcessor[object], index: int,
             pixels = result.pixels
             numbers = result.frame_numbers.numpy()
             covered, shape = result.seconds_covered, tuple(pixels.shape)
-            header = ItemHeader(shape, pixels.dtype, result.labels, covered, numbers, result.notes, result.augmentation)
+            notes, content = result.notes, result.content
+            header = ItemHeader(
+                shape, pixels.dtype, result.labels, covered, numbers, notes, content, result.augmentation
+            )
             connection.send(header)
             connection.send_bytes(pixels.numpy().reshape(-1).view(np.uint8))
         else:

@@ -34,6 +34,7 @@ def read_manifest(
     config: ManifestConfig | None = None,
     *,
     is_checked: bool = True,
+    makes_splits: bool = True,
     recorded: RecordedSplit | None = None,
     on_file: OnFile = lambda done, total: None,
 ) -> Manifest:
@@ -49,6 +50,8 @@ def read_manifest(
         source: the dataset.
         config: how it is read.
         is_checked: whether missing files and classes without training rows are errors. The scan sets False.
+        makes_splits: whether rows that state no split get one, for training. Else they are test rows, and one class is
+            enough.
         recorded: the split that a run was made with, which is kept where the data state none.
         on_file: called with the files that were searched for near-copies, and their number.
 
@@ -58,7 +61,15 @@ def read_manifest(
     """
     source, config = Path(source), config or ManifestConfig()
     reading = read_rows(source, config)
-    return manifest_of(source, reading, config, is_checked=is_checked, recorded=recorded, on_file=on_file)
+    return manifest_of(
+        source,
+        reading,
+        config,
+        is_checked=is_checked,
+        makes_splits=makes_splits,
+        recorded=recorded,
+        on_file=on_file,
+    )
 
 
 def read_rows(source: Path, config: ManifestConfig) -> LayoutRows:
@@ -92,6 +103,7 @@ def manifest_of(
     config: ManifestConfig,
     *,
     is_checked: bool = True,
+    makes_splits: bool = True,
     recorded: RecordedSplit | None = None,
     on_file: OnFile = lambda done, total: None,
 ) -> Manifest:
@@ -116,6 +128,9 @@ def manifest_of(
     found = label_findings(rows, names, multi_label=several)
     if not reading.splits_decided:  # a written manifest holds the notes already
         notes += [finding.note for finding in found]
+    if not makes_splits:
+        rows = [replace(row, split=row.split or "test") for row in rows]
+        reading = replace(reading, splits_decided=True)
     same = {} if reading.splits_decided else copies(reading.root, [row.path for row in rows])
     named = [replace(row, path=same.get(row.path, row.path)) for row in rows]  # a file and its copies come into one
     split, origin = with_all_splits(source, reading, named, config, notes, recorded, on_file)
@@ -125,7 +140,7 @@ def manifest_of(
     if is_checked:
         rows, missing = existing_rows(source, reading, rows, may_miss)
     samples = _samples(source, rows, names, several)
-    if is_checked:
+    if is_checked and makes_splits:
         notes += _check_classes(source, samples, names, reading.all_classes_known, several)
     manifest = Manifest(
         root=reading.root,

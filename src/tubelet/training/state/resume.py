@@ -42,6 +42,7 @@ class TrainingState:
     seconds: float = 0.0  # training time so far, over all sessions
     closed_step: int = 0  # the last end of an epoch after which all that was due is done: validation, checkpoints
     num_processes: int = 1  # that the run has now
+    contents: dict[str, str] = field(default_factory=dict)  # hashes of the training files read so far, by file
 
 
 def save_state(
