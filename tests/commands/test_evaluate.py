@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ def test_the_summary_never_separates_accuracy_from_its_protocol(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert cli.main(argv) == 0
-    (line,) = capsys.readouterr().out.splitlines()
+    scored, line = capsys.readouterr().out.splitlines()
+    assert scored == "16 of 40 videos: the test part as the data state it"
     assert line.startswith("test: top-1 ")
     assert "(16 videos, 2x3 views, fp32, 0 failed; always 'clockwise' gives 12.5%)" in line
 
@@ -121,17 +123,108 @@ def test_a_split_that_the_data_lacks_is_refused(
     data = tmp_path / "videos"
     shutil.copytree(videos / "train", data / "train")
     assert "no 'test' split; this data has train, val" in error_of(
-        ["evaluate", str(checkpoint), "--data", str(data)], capsys
+        ["evaluate", str(checkpoint), "--data", str(data), "--split", "test"], capsys
     )
 
 
-@pytest.mark.parametrize("options", [[], ["--manifest.split-seed", "1"]], ids=["as trained", "another split"])
-def test_a_split_that_training_may_have_seen_is_pointed_out(
-    videos: Path, tmp_path: Path, options: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
-    data = str(videos / "train")
-    assert cli.main(["train", "--data", data, "--out", str(tmp_path / "run"), *TRAIN_TINY]) == 0
+@pytest.fixture(scope="module")
+def pool(videos: Path) -> Path:
+    """Class folders without a split."""
+    return videos / "train"
+
+
+@pytest.fixture(scope="module")
+def run(pool: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run on ``pool``: its split is made for it. Two processes read."""
+    folder = tmp_path_factory.mktemp("run") / "run"
+    # The motions of one class look alike: files are split one by one, so that the test part holds every class.
+    split = ("--data.manifest.split_by", "files", "--data.manifest.val_fraction", "0")
+    options = (*TRAIN_TINY, *split, "--data.num_workers", "2")
+    assert cli.main(["train", "--data", str(pool), "--out", str(folder), *options]) == 0
+    return folder
+
+
+def evaluated(run: Path, data: Path, capsys: pytest.CaptureFixture[str], *options: str) -> tuple[str, str, str]:
+    """What was scored, the summary, and the notes."""
     capsys.readouterr()
-    argv = ["evaluate", str(tmp_path / "run" / "best"), "--data", data, "--num-workers", "0", "--device", "cpu"]
-    assert cli.main([*argv, "--split", "val", *options]) == 0
-    assert ("'val' may hold videos that it has seen" in capsys.readouterr().err) == bool(options)
+    argv = ["evaluate", str(run / "best"), "--data", str(data), "--num-workers", "0", "--device", "cpu"]
+    assert cli.main([*argv, *options]) == 0
+    out, err = capsys.readouterr()
+    scored, summary = out.splitlines()
+    return scored, summary, " ".join(err.split())
+
+
+def trained_on(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((run / "best" / "tubelet.json").read_text(encoding="utf-8"))
+    return found["provenance"]["trained_on"]  # type: ignore[no-any-return]
+
+
+def test_the_split_that_the_checkpoint_recorded_is_scored_wherever_the_data_lie(
+    run: Path, pool: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    metrics = json.loads((run / "evaluation" / "test" / "metrics.json").read_text(encoding="utf-8"))
+    moved = tmp_path / "moved"
+    shutil.copytree(pool, moved)
+    for data in (pool, moved):
+        scored, summary, _ = evaluated(run, data, capsys)
+        assert scored == f"{metrics['num_videos']} of 16 videos: the test part of the split recorded by the checkpoint"
+        assert summary.startswith("test: ")
+        assert "SEEN" not in summary
+
+
+@pytest.mark.parametrize("num_classes", [1, 3])
+def test_other_data_are_scored_whole(
+    run: Path, videos: Path, tmp_path: Path, num_classes: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("up", "down", "left")[:num_classes]:
+        shutil.copytree(videos / "test" / name, tmp_path / "new" / name)
+    scored, summary, _ = evaluated(run, tmp_path / "new", capsys)
+    assert scored == f"all {2 * num_classes} videos of {tmp_path / 'new'}"
+    assert f"({2 * num_classes} videos, 2x1 views" in summary
+
+
+def test_all_of_the_data_are_scored_if_asked_and_what_was_trained_on_is_counted(
+    run: Path, pool: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    number = trained_on(run)["num_rows"]
+    scored, summary, _ = evaluated(run, pool, capsys, "--split", "all")
+    assert scored == f"all 16 videos of {pool}"
+    assert f"(16 videos, {number} of them SEEN IN TRAINING (" in summary
+
+
+def test_a_video_that_was_trained_on_is_known_under_any_name(
+    run: Path, pool: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "new" / "up").mkdir(parents=True)
+    for i, file in enumerate(sorted(pool.rglob("*.mp4"))):
+        shutil.copy(file, tmp_path / "new" / "up" / f"renamed_{i}.mp4")
+    shutil.copy(videos / "test" / "up" / "0000.mp4", tmp_path / "new" / "up" / "unknown.mp4")
+    capsys.readouterr()
+    argv = ["evaluate", str(run / "best"), "--data", str(tmp_path / "new"), "--num-workers", "2", "--device", "cpu"]
+    assert cli.main([*argv, "--json"]) == 0
+    metrics = json.loads(capsys.readouterr().out)
+    assert metrics["num_seen"] == len(metrics["seen"]) == trained_on(run)["num_known"] == trained_on(run)["num_rows"]
+    assert "up/unknown.mp4" not in metrics["seen"]
+    assert metrics["scored"] == f"all 17 videos of {tmp_path / 'new'}"
+
+
+def test_another_split_of_the_data_is_pointed_out(run: Path, pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scored, _, notes = evaluated(run, pool, capsys, "--split", "val", "--manifest.split-seed", "1")
+    assert "the val part of a split made now, which the checkpoint does not know" in scored
+    assert "it may hold videos that the model has seen" in notes
+
+
+def test_a_checkpoint_without_hashes_says_that_nothing_is_known(
+    argv: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(argv) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "whether the model has seen these videos in training is not known" in said
+
+
+def test_hashes_are_pushed_only_if_asked(run: Path, tmp_path: Path) -> None:
+    for number, options in enumerate(([], ["--content-hashes"])):
+        out = tmp_path / str(number)
+        assert cli.main(["push", str(run), "me/gestures", "--dry-run", str(out), *options]) == 0
+        record = json.loads((out / "tubelet.json").read_text(encoding="utf-8"))
+        assert bool(record["provenance"]["trained_on"]["contents"]) == bool(options)

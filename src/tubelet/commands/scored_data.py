@@ -23,6 +23,16 @@ from tubelet.inference.predictor import Classifier
 from tubelet.recipe import DataConfig
 
 Part = Literal["train", "val", "test", "all"]
+_SPLITTING = (
+    "val_fraction",
+    "test_fraction",
+    "split_seed",
+    "split_by",
+    "group_column",
+    "group_pattern",
+    "folds",
+    "fold",
+)
 _BY_DEFAULT = ("test", "val", "train")  # of a recorded split: the first that it has
 
 
@@ -86,6 +96,8 @@ def _as_trained_on(source: Path, config: ManifestConfig, classifier: Classifier)
     if "data_fingerprint" not in facts:
         return None
     asked, recorded = as_recorded(_recorded_config(config, facts), facts)
+    if any(getattr(config, name) != getattr(ManifestConfig(), name) for name in _SPLITTING):
+        recorded = None  # the user asks for another split
     try:
         asked = _with_classes(source, asked, classifier)
         manifest = read_manifest(source, asked, recorded=recorded)
