@@ -43,6 +43,9 @@ class Protocol:
     slicing_axis: Literal[0, 1, 2] = 0  # volumes only: the axis of the array that plays time
     slicing_backward: bool = False  # volumes only: from the last slice to the first
     volume_window: tuple[float, float] | None = None  # volumes only: values that become 0 and 255; None reads uint8
+    picture_window: tuple[float, float] | None = added((0.0, 65535.0), earlier=None)  # 16 bits: what becomes 0 and 255
+    hdr: Literal["tone_map", "as_stored"] = added("tone_map", earlier="as_stored")  # PQ and HLG video
+    interlaced: Literal["deinterlace", "as_stored"] = added("deinterlace", earlier="as_stored")  # flagged frames
     num_channels: int = 3  # a one-channel volume is repeated to this many
     channel_order: Literal["rgb", "bgr"] = "rgb"  # order of the channels that enter the model
     mean: tuple[float, ...] = (0.5, 0.5, 0.5)  # per channel, after division by 255
@@ -68,8 +71,10 @@ class Protocol:
                 f"crop_size {self.crop_size} must be positive and its shorter side at most "
                 f"resize_short_side={self.resize_short_side}"
             )
-        if self.volume_window is not None and self.volume_window[0] >= self.volume_window[1]:
-            raise ConfigError(f"volume_window must rise from the value of 0 to that of 255, got {self.volume_window}")
+        for name in ("volume_window", "picture_window"):
+            window = getattr(self, name)
+            if window is not None and window[0] >= window[1]:
+                raise ConfigError(f"{name} must rise from the value of 0 to that of 255, got {window}")
         if not len(self.mean) == len(self.std) == self.num_channels:
             raise ConfigError(
                 f"mean and std need one value for each of {self.num_channels} channels, "

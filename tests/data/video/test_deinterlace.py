@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tubelet.data.prepare.transcode import Encoding, transcode
 from tubelet.data.sources.open_source import open_source
 from tubelet.data.video.deinterlace import deinterlaced
 from tubelet.data.video.reader import VideoReader
@@ -77,6 +78,14 @@ def test_the_order_of_the_stream_counts_where_a_codec_flags_no_frames(tmp_path: 
     with VideoReader(path) as reader:
         assert combs(reader.frames_at([3]).pixels[0].numpy()) == 0
         assert reader.notes == (UPPER,)
+
+
+def test_a_prepared_copy_of_interlaced_video_has_no_combs(tmp_path: Path) -> None:
+    path = write_interlaced(tmp_path / "dvd.mpg", *FILES["dvd.mpg"])
+    transcode(path, tmp_path / "copy.mp4", Encoding(short_side=32, crf=4, preset="ultrafast"))
+    with VideoReader(tmp_path / "copy.mp4") as reader:
+        pictures = reader.frames_at([2, 5]).pixels.numpy()
+    assert max(map(combs, pictures)) == 0
 
 
 def test_progressive_video_is_left_alone(tmp_path: Path) -> None:

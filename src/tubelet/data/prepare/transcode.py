@@ -17,6 +17,7 @@ from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
 from tubelet.data.video.container import VideoContainer, file_error, reporting
 from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.rendering import BY_DEFAULT
 from tubelet.data.video.scaling import Orientation
 from tubelet.files import written_atomically
 
@@ -67,8 +68,8 @@ def transcode(
     ticks, time_base = _ticks(index)
     with written_atomically(target) as new, av.open(str(new), "w", format="mp4") as container:
         stream, pictures = None, _Pictures(index, encoding.short_side)
-        for frame, tick in zip(_frames(source, index), ticks.tolist(), strict=True):
-            picture = pictures.of(frame)
+        for (frame, whole), tick in zip(_frames(source, index), ticks.tolist(), strict=True):
+            picture = pictures.of(whole, Orientation.of(frame))
             if stream is None:
                 rate = Fraction(index.fps).limit_denominator(1001)
                 stream = container.add_stream("libx264", rate=rate, options=encoding.options)
@@ -91,15 +92,19 @@ def _ticks(index: PacketIndex) -> tuple[np.ndarray, Fraction]:
     return np.rint(index.timestamps / float(_TICKS)).astype(np.int64), _TICKS
 
 
-def _frames(source: Path, index: PacketIndex) -> Iterator[av.VideoFrame]:
-    """Yield all shown frames. Raises VideoError if one is damaged or missing."""
+def _frames(source: Path, index: PacketIndex) -> Iterator[tuple[av.VideoFrame, av.VideoFrame]]:
+    """Yield all shown frames, each also deinterlaced. Raises VideoError if one is damaged or missing.
+
+    Scaling would mix the two fields of an interlaced frame, and no reader could part them again.
+    """
     container, count = VideoContainer(source), 0
     try:
         with reporting(source, "decode"):
             for frame, damaged in container.decode_from(None, index.keys):
                 if damaged:
                     raise file_error(source, f"the file is damaged at or before frame {count}")
-                yield frame
+                order = int(container.stream.codec_context.field_order)
+                yield frame, BY_DEFAULT.whole(frame, index.codec.name, order)
                 count += 1
     finally:
         container.close()
@@ -116,7 +121,7 @@ class _Pictures:
         self._size = max(2, 2 * round(height * factor / 2)), max(2, 2 * round(width * factor / 2))  # as stored
         self._scaler = VideoReformatter()
 
-    def of(self, frame: av.VideoFrame) -> av.VideoFrame:
+    def of(self, frame: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
         """The picture of one frame."""
         is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
         small = self._scaler.reformat(
@@ -128,7 +133,6 @@ class _Pictures:
             dst_color_range=ColorRange.MPEG if is_full else None,
             threads=1,
         )
-        orientation = Orientation.of(frame)
         return small if orientation == Orientation() else _turned(small, orientation)
 
 
