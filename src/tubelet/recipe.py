@@ -181,7 +181,7 @@ def _find(source: str) -> Path:
     path, shipped = Path(source), _shipped()
     if source in shipped:
         return Path(str(shipped[source]))
-    if path.is_file():
+    if path.is_file() and path.suffix.lower() not in (".csv", ".npz"):
         return path
     if path.suffix in (".yaml", ".yml"):
         raise ConfigError(f"{source}: no such recipe file")

@@ -82,7 +82,7 @@ def test_what_cannot_be_extended_is_refused_and_left_alone(
     for words, line in refused.items():
         assert line in error_of([*resume, *words], capsys)
     again = ["train", str(recipe_file), "--out", str(run), "--training.num_epochs", "2", *CPU]
-    assert f"--resume {run} --training.num_epochs N for more epochs" in error_of(again, capsys)
+    assert f"--resume {run} --training.num_epochs 2 for more epochs" in error_of(again, capsys)
     (run / "outcome.json").touch()
     assert "a run of a sweep or a comparison" in error_of([*resume, "--training.num_epochs", "2"], capsys)
     (run / "outcome.json").unlink()

@@ -6,7 +6,9 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -55,7 +57,7 @@ def test_a_run_that_was_taken_over_writes_nothing_more(recipe_file: Path, tmp_pa
     before: dict[str, bytes] = {}
 
     class TakesOver(Notes):
-        def validated(self, *_: object) -> None:
+        def validated(self, step: int, epoch: int, metrics: Mapping[str, Any], is_best: bool, text: str) -> None:
             (run / FILE).write_text("{}", encoding="utf-8")
             before.update(content_of(run))
 

@@ -8,7 +8,6 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from tubelet import config
 from tubelet.commands import parse
+from tubelet.commands.compare_folder import CONTENT, DEVICE, check_folder
 from tubelet.commands.console import ConsoleProgress, output_console, report_take_over
 from tubelet.data.medmnist import MEDMNIST3D
 from tubelet.errors import ConfigError, Stopped, nearest
@@ -27,7 +27,7 @@ from tubelet.recipe import EMBEDDED, load_recipe
 from tubelet.report.comparison_report import write_comparison_report
 from tubelet.report.comparison_tables import interval as interval_text
 from tubelet.report.comparison_tables import warnings
-from tubelet.runs.folder import check_path, is_empty, kept_rules, rules_note
+from tubelet.runs.folder import kept_rules, rules_note
 from tubelet.session.device import Device, choose_device
 from tubelet.session.folder_lock import locked
 from tubelet.session.session import Session
@@ -65,10 +65,6 @@ examples:
   tubelet compare my_comparison.yaml --json > result.json"""
 
 
-CONTENT = "comparison.yaml"  # in the folder of a comparison: what it is
-DEVICE = "device.txt"  # in the folder of a comparison: what kind of device its runs are made on
-
-
 @dataclass(frozen=True, kw_only=True)
 class Options:
     name: Annotated[str | None, tyro.conf.Positional] = None  # shipped comparison or YAML file; by default list them
@@ -97,7 +93,7 @@ def main(argv: list[str]) -> int:
         comparison = dataclasses.replace(comparison, fields={**rules, **comparison.fields})
     assets = Assets(comparison, out)
     assets.check(generated=False)  # before anything is written
-    _check_folder(comparison, out, torch.device(devices[0]).type)
+    check_folder(comparison, out, torch.device(devices[0]).type)
     if options.take_over:
         report_take_over(out)
     command = shlex.join(["tubelet", "compare", *argv])
@@ -234,42 +230,6 @@ def folder_name(options: Options, comparison: Comparison) -> str:
     size = "quick" if options.quick else "full" if options.full else ""
     data = list(comparison.datasets) if options.data else []
     return "-".join(part for part in (Path(options.name or "").stem, size, *data) if part)
-
-
-def _check_folder(comparison: Comparison, out: Path, device: str) -> None:
-    """Check that the folder is that of the comparison, or empty. Runs of other versions of it stay there."""
-    check_path(out)
-    if out.exists() and not is_empty(out) and not (out / CONTENT).is_file():
-        raise ConfigError(f"{out}: is not a folder of a comparison, and not empty; give another --out")
-    known = out / DEVICE
-    if known.is_file() and (begun := known.read_text(encoding="utf-8").strip()) != device:
-        raise ConfigError(
-            f"{out}: began on {begun}, and runs on {device} come to other numbers; go on with --device {begun}, or "
-            "give another --out"
-        )
-    if (out / CONTENT).is_file():
-        _check_kin(comparison, config.load_yaml(out / CONTENT), out)
-
-
-def _check_kin(comparison: Comparison, there: Mapping[str, Any], out: Path) -> None:
-    """A folder keeps the runs of a comparison whose file was edited; the report of another would replace its own."""
-    ours = config.to_dict(comparison)
-    for key, asked in (("arms", comparison.arms), ("datasets", comparison.datasets)):
-        if not set(asked) & set(there.get(key) or ()):
-            raise ConfigError(
-                f"{out}: holds another comparison, with the {key} {', '.join(there.get(key) or ())} in place of "
-                f"{', '.join(asked)}; give another --out"
-            )
-    if ours["base"] != there.get("base"):
-        raise ConfigError(
-            f"{out}: holds another comparison, from {there.get('base')} in place of {ours['base']}; give another --out"
-        )
-    for name in ours["datasets"].keys() & there["datasets"].keys():
-        sources = [of["datasets"][name].get("fields", {}).get("data.source") for of in (there, ours)]
-        if sources[0] != sources[1]:
-            raise ConfigError(
-                f"{out}: holds the comparison on '{name}' of {sources[0]}, not of {sources[1]}; give another --out"
-            )
 
 
 def print_result(result: ComparisonResult) -> None:

@@ -18,7 +18,7 @@ from tubelet import __version__
 from tubelet.commands import parse
 from tubelet.commands.console import output_console
 from tubelet.commands.provenance import mapping_table, parity_text
-from tubelet.commands.train import split_overrides
+from tubelet.commands.train_overrides import split_overrides
 from tubelet.config import parse_value, to_dict
 from tubelet.errors import ConfigError, nearest
 from tubelet.types import WhichWeights

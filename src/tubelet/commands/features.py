@@ -14,7 +14,7 @@ from torch import nn
 
 from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress
-from tubelet.commands.train import split_overrides
+from tubelet.commands.train_overrides import split_overrides
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
@@ -70,9 +70,10 @@ class Options:
 
 def main(argv: list[str]) -> int:
     overrides, rest = split_overrides(argv, Options)
-    rest += [f"--{name}={text}" for name, text in overrides if name.startswith("manifest.")]
+    own = {name: text for name, text in overrides if name.removeprefix("data.").startswith("manifest.")}
+    rest += [f"--{name}={text}" for name, text in own.items()]
     options = parse(Options, rest, "features", DESCRIPTION)
-    fields = [(name, text) for name, text in overrides if not name.startswith("manifest.")]
+    fields = [(name, text) for name, text in overrides if name not in own]
     source = DataConfig(source=options.data).path
     manifest = read_manifest(source, options.manifest)
     began = time.monotonic()

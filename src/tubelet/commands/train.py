@@ -19,6 +19,7 @@ from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import ConsoleProgress, output_console, report_take_over
 from tubelet.commands.dry_run import dry_run
 from tubelet.commands.train_options import DEFAULT_RECIPE, Options, of_options, run_name
+from tubelet.commands.train_overrides import EPOCHS, in_full, split_overrides
 from tubelet.commands.train_sweep import Request, sweep
 from tubelet.config import describe
 from tubelet.errors import ConfigError, Stopped
@@ -98,13 +99,11 @@ examples:
   torchrun --nproc-per-node 8 -m tubelet train kinetics400/vivit_b16x2_fe --data k400
   tubelet train --resume runs/first"""
 
-EPOCHS = "training.num_epochs"  # what --resume may raise
-SHORT_NAMES = {"--epochs": EPOCHS, "--batch-size": "training.batch_size", "--lr": "optim.lr"}
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
 
 
 def main(argv: list[str]) -> int:
-    overrides, rest = split_overrides(argv, Options)
+    overrides, rest = split_overrides(in_full(argv), Options)
     options = parse(Options, rest, "train", DESCRIPTION)
     if options.fields:
         print_fields(options.model or SHOWN_MODEL)
@@ -252,47 +251,6 @@ def train_one(recipe: Recipe, folder: Path, session: Session) -> CompletedRun:
         result = run_recipe(recipe, folder, dataclasses.replace(session, progress=progress))
         progress.note(result.evaluation.summary)
     return result
-
-
-def split_overrides(argv: list[str], options: type) -> tuple[list[tuple[str, str]], list[str]]:
-    """Separate ``--group.field VALUE`` (or ``=VALUE``), ``--seed N`` and short names from the command's own options.
-
-    Args:
-        options: the dataclass of the command's own options.
-
-    Raises:
-        ConfigError: an override without a value, or an option that only a recipe's field has the name of.
-    """
-    overrides, rest = [], []
-    words = iter(argv)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if short := SHORT_NAMES.get(flag.replace("_", "-")):
-            print(f"{flag} sets --{short}", file=sys.stderr)
-            flag = f"--{short}"
-        if flag.startswith("--manifest."):
-            flag = f"--data.{flag[2:]}"  # the field of a recipe; other commands have the group alone
-        if not flag.startswith("--") or not ("." in flag or flag == "--seed"):
-            check_option(flag, options)
-            rest.append(word)
-            continue
-        if not equals:
-            following = next(words, None)
-            if following is None:
-                raise ConfigError(f"{flag} needs a value")
-            value = following
-        overrides.append((flag[2:].replace("-", "_"), value))
-    return overrides, rest
-
-
-def check_option(flag: str, options: type) -> None:
-    """Raise ConfigError for an option that the command does not have, where a field of a recipe is called so."""
-    name = flag.removeprefix("--").replace("-", "_")
-    own = {field.name for field in dataclasses.fields(options)}
-    if flag.startswith("--") and name not in own:
-        fields = [key for key, *_ in describe(Recipe) if key.rpartition(".")[2] == name]
-        if fields:
-            raise ConfigError(f"there is no option {flag}; did you mean {' or '.join(f'--{key}' for key in fields)}?")
 
 
 def print_spread(results: list[CompletedRun], folds: FoldSummary | None = None) -> None:

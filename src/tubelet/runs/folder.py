@@ -145,8 +145,10 @@ def open_folder(
             raise ConfigError(f"{folder}: not empty and not a run; give another --out")
         save_recipe(recipe, folder / RECIPE)
     elif (begun := resume_recipe(folder)) != recipe:
-        longer = dataclasses.replace(begun, training=recipe.training) == recipe
-        fields = " --training.num_epochs N for more epochs" if longer else ""
+        epochs = recipe.training.num_epochs
+        same_length = dataclasses.replace(begun, training=dataclasses.replace(begun.training, num_epochs=epochs))
+        is_longer = same_length == recipe and epochs > begun.training.num_epochs
+        fields = f" --training.num_epochs {epochs} for more epochs" if is_longer else ""
         raise ConfigError(f"{folder}: holds a run of another recipe; give another --out, or --resume {folder}{fields}")
     tidy(folder)
     if not (folder / FACTS).exists():
