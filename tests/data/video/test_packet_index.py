@@ -220,7 +220,9 @@ def test_what_a_process_remembers_is_bounded(
     store: IndexStore, clips: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     indices = {clip: PacketIndex.of(clip) for clip in clips}
-    sizes = [index.pts.nbytes + index.keys.nbytes + index.packets.nbytes for index in indices.values()]
+    sizes = [
+        index.pts.nbytes + index.rows.nbytes + index.keys.nbytes + index.packets.nbytes for index in indices.values()
+    ]
     monkeypatch.setattr("tubelet.data.video.packet_index_store._REMEMBERED_BYTES", sum(sizes) - 1)
     for clip in (clips[0], *clips):
         store.remember(clip, indices[clip])

@@ -100,7 +100,7 @@ def _frames(source: Path, index: PacketIndex) -> Iterator[tuple[av.VideoFrame, a
     container, count = VideoContainer(source), 0
     try:
         with reporting(source, "decode"):
-            for frame, damaged in container.decode_from(None, index.keys):
+            for frame, damaged in container.decode_from(index.packets, 0):
                 if damaged:
                     raise file_error(source, f"the file is damaged at or before frame {count}")
                 order = int(container.stream.codec_context.field_order)

@@ -2,7 +2,8 @@
 
 Every file is opened here once. Files whose packets cannot be read straight from the file are also decoded here
 (``tubelet.data.video.packet_index``). A *packet* holds one coded frame. Its *pts* is the presentation time in the
-stream's time base. Decoding can start at a *key* packet. Each reader decodes with one thread; many run side by side.
+stream's time base, its *row* its number in the file, from 0. Decoding can start at a *key* packet. Each reader decodes
+with one thread; many run side by side.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
-from numpy.typing import NDArray
+from jaxtyping import Shaped
 
-from tubelet.data.video.formats import NO_SKIPPING
+from tubelet.data.video.formats import NO_SKIPPING, SEEK_BY_POSITION
 from tubelet.errors import VideoError
 from tubelet.files import lfs_pointer
 
@@ -79,35 +80,55 @@ class VideoContainer:
         return (packet for packet in self._container.demux(self.stream) if packet.size)
 
     def decode_from(
-        self, key: int | None, keys: NDArray[np.int64], needed: Container[int | None] | None = None
+        self, packets: Shaped[np.ndarray, " P"], start: int, needed: Container[int] | None = None
     ) -> Iterator[Decoded]:
-        """Decode shown frames in order, with a flag for damaged ones.
+        """Decode shown frames in order, with a flag for damaged ones. The pts of a frame is the row of its packet.
 
         A frame is damaged if FFmpeg has painted over missing data, or if it may be predicted from such a frame.
+        Decoding ends where the container gives other packets than expected, which some do after a seek.
 
         Args:
-            key: pts of the key frame to start from. None starts at the file's first packet.
-            keys: pts of all key frames.
-            needed: pts of the frames that are needed. The decoder may skip other frames on which no frame depends.
+            packets: all packets of the stream (``PACKET``).
+            start: row of the key packet to start from. 0 starts at the file's first packet.
+            needed: rows of the frames that are needed. The decoder may skip other frames on which no frame depends.
         """
-        if key is None:
+        damaged = False
+        may_skip = needed is not None and self.stream.codec_context.name not in NO_SKIPPING
+        for packet, row in self._numbered(packets, start):
+            skip = may_skip and needed is not None and row not in needed
+            self.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
+            for frame in packet.decode():
+                damaged = frame.is_corrupt or (damaged and not frame.key_frame)
+                yield frame, damaged
+
+    def _numbered(
+        self, packets: Shaped[np.ndarray, " P"], start: int
+    ) -> Iterator[tuple[av.Packet[VideoStream], int | None]]:
+        """Packets from a row on with their rows as pts, and the empty packet at the end, which drains the decoder."""
+        row, by_position = (0, False) if start == 0 else (-1, bool(self.format_names & SEEK_BY_POSITION))
+        base = 0 if self.part is None else self.part[0]
+        if start == 0:
             self.close()
             self._container, self.stream = self._open()
+        elif by_position:
+            self._container.seek(int(packets["position"][start]) - base, unsupported_byte_offset=True)
         else:
-            self._container.seek(key, stream=self.stream)
-        landed, damaged = key is None, False
-        may_skip = needed is not None and self.stream.codec_context.name not in NO_SKIPPING
+            self._container.seek(int(packets["pts"][start]), stream=self.stream)
         for packet in self._container.demux(self.stream):
-            if not landed and packet.is_keyframe:
-                if key is None or packet.pts not in keys[keys <= key]:
-                    return  # the seek went past the key frame, or the demuxer guesses other times after a seek
-                landed = True
-            if landed:
-                skip = may_skip and needed is not None and packet.pts not in needed
-                self.stream.codec_context.skip_frame = "NONREF" if skip else "DEFAULT"
-                for frame in packet.decode():
-                    damaged = frame.is_corrupt or (damaged and not frame.key_frame)
-                    yield frame, damaged
+            if not packet.size:
+                if row >= 0:
+                    yield packet, None
+                continue
+            if row < 0 and packet.is_keyframe:
+                known, found = ("position", (packet.pos or 0) + base) if by_position else ("pts", packet.pts)
+                landed = np.flatnonzero(packets[known][: start + 1] == found)
+                row = int(landed[0]) if len(landed) == 1 else len(packets)
+            if row >= 0:
+                if row >= len(packets) or packet.size != packets["size"][row]:
+                    return  # the seek went past the key packet, or the demuxer guesses other times after a seek
+                packet.pts, packet.dts = row, None
+                yield packet, row
+                row += 1
 
     def _open(self) -> tuple[InputContainer, VideoStream]:
         if not self.path.is_file():

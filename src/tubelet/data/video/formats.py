@@ -19,6 +19,10 @@ VIDEO_SUFFIXES = frozenset(
 STORE_PTS = frozenset({"flv", "matroska", "mov", "mpegts", "nut"})
 STORE_DTS = frozenset({"asf", "avi"})
 
+# Containers in which a seek by time lands behind the key packet that has this time, or elsewhere if the clock wraps or
+# files were joined: the seek goes to the packet's position in the file.
+SEEK_BY_POSITION = frozenset({"mpegts"})
+
 # Decoders that need extradata and packets alone. Others need what only the container holds.
 SELF_CONTAINED = frozenset({"av1", "h264", "hevc", "libdav1d", "mpeg4", "vp8", "vp9"})
 

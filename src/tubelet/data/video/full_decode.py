@@ -7,6 +7,7 @@ it has, how many frames the decoder gives, and what they show. Frames are not co
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +32,7 @@ class FullDecode:
     promised_seconds: float | None  # by the header, of the longest stream
     reached_seconds: float  # end of the last packet of any stream
     error: str | None  # why the pass ended before the end of the file
+    pictures: dict[int, bytes]  # ``digest`` of the frames with the numbers that were asked for
     content: str  # hash of the size and the first plane (luma) of every frame: the same after remuxing or renaming
 
     @property
@@ -44,9 +46,12 @@ class FullDecode:
         return None
 
 
-def decode_fully(path: Path, part: ByteRange | None = None) -> FullDecode:
-    """Decode all of a video file, or of a ``part`` of it. Errors are part of the result and are not raised."""
-    counts, digest = _Counts(), hashlib.blake2b(digest_size=16)
+def decode_fully(path: Path, part: ByteRange | None = None, pictures: Collection[int] = ()) -> FullDecode:
+    """Decode all of a video file, or of a ``part`` of it. Errors are part of the result and are not raised.
+
+    The result holds the digests of the frames with the numbers in ``pictures``.
+    """
+    counts, content, digests = _Counts(), hashlib.blake2b(digest_size=16), dict[int, bytes]()
     error = None
     try:
         with av.open(url_of(path, part), metadata_errors="replace") as container:
@@ -60,9 +65,11 @@ def decode_fully(path: Path, part: ByteRange | None = None) -> FullDecode:
                 for frame in packet.decode() if packet.stream is stream else ():
                     if not isinstance(frame, av.VideoFrame):
                         continue
+                    if counts.frames in pictures:
+                        digests[counts.frames] = digest(frame)
                     counts.frames += 1
                     counts.damaged += bool(frame.is_corrupt)
-                    digest.update(f"{frame.width}x{frame.height}".encode() + _first_plane(frame))
+                    content.update(f"{frame.width}x{frame.height}".encode() + next(picture_bytes(frame)))
     except (av.FFmpegError, OSError, ValueError, IndexError, MemoryError) as problem:
         reason = problem.strerror if isinstance(problem, av.FFmpegError) else str(problem)
         error = " ".join(str(reason or type(problem).__name__).split())
@@ -74,7 +81,8 @@ def decode_fully(path: Path, part: ByteRange | None = None) -> FullDecode:
         promised_seconds=counts.promised_seconds,
         reached_seconds=max(0.0, counts.reached_seconds - counts.start_seconds),
         error=error,
-        content=digest.hexdigest(),
+        pictures=digests,
+        content=content.hexdigest(),
     )
 
 
@@ -100,10 +108,18 @@ class _Counts:
             self.reached_seconds = max(self.reached_seconds, end)
 
 
-def _first_plane(frame: av.VideoFrame) -> bytes:
-    """The first plane without the bytes that pad its lines, whose values are undefined."""
-    plane, components = frame.planes[0], frame.format.components
-    alone = sum(component.plane == 0 for component in components) == 1
-    bits = components[0].bits if alone else frame.format.padded_bits_per_pixel
-    lines = np.frombuffer(plane, dtype=np.uint8)[: plane.height * plane.line_size].reshape(plane.height, -1)
-    return lines[:, : plane.width * ((bits + 7) // 8)].tobytes()
+def digest(frame: av.VideoFrame) -> bytes:
+    """A hash of the decoded planes of a frame."""
+    return hashlib.blake2b(b"".join(picture_bytes(frame)), digest_size=16).digest()
+
+
+def picture_bytes(frame: av.VideoFrame) -> Iterator[bytes]:
+    """The planes of a frame without the bytes that pad their lines, whose values are undefined."""
+    components = frame.format.components
+    for number, plane in enumerate(frame.planes):
+        own = [component for component in components if component.plane == number]
+        if not own:
+            continue  # a palette
+        bits = own[0].bits if len(own) == 1 else frame.format.padded_bits_per_pixel
+        lines = np.frombuffer(plane, dtype=np.uint8)[: plane.height * plane.line_size].reshape(plane.height, -1)
+        yield lines[:, : plane.width * ((bits + 7) // 8)].tobytes()

@@ -17,18 +17,20 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from jaxtyping import Shaped
-from numpy.typing import NDArray
 
 from tubelet.data.video.container import Decoded
 from tubelet.data.video.formats import NO_SKIPPING
 
-# One coded frame; P of them in decoding order; ``pts`` and ``dts`` in the stream's time base, NO_TIME where absent.
-PACKET = np.dtype([("position", "<i8"), ("size", "<i4"), ("pts", "<i8"), ("dts", "<i8"), ("flags", "u1")])
-KEY, DISCARDED = 1, 2  # flags: decoding may start here; decoded but not shown
+# One coded frame; P of them in decoding order. Its bytes begin at ``position`` in the file; where they cannot be read
+# straight from it, the container's packet does, or it is NO_TIME. ``pts`` in the stream's time base, NO_TIME if absent.
+PACKET = np.dtype([("position", "<i8"), ("size", "<i4"), ("pts", "<i8"), ("flags", "u1")])
+# Flags: decoding may start here; decoded but not shown; the container calls it a start, the stream does not.
+KEY, DISCARDED, DOUBTFUL = 1, 2, 4
 NO_TIME = -(2**63)
 
 COLORS = ("color_range", "color_primaries", "color_trc", "colorspace")
 _GAPS = 2  # bytes read per byte wanted, up to which one read is better than one for each packet
+_PACKETS_AT_ONCE = 512  # read together: more than most groups have
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,34 +82,31 @@ class PacketDecoder:
     Args:
         path: the file.
         codec: the settings of its stream.
-        packets: all packets of the stream (``PACKET``), each with a pts of its own.
+        packets: all packets of the stream (``PACKET``).
     """
 
     def __init__(self, path: Path, codec: Codec, packets: Shaped[np.ndarray, " P"]) -> None:
         self._codec, self._packets = codec, packets
         self._file = path.open("rb", buffering=0)
         self._context = codec.open()
-        self._rows = np.argsort(packets["pts"], kind="stable")
-        self._pts = packets["pts"][self._rows]
 
     def close(self) -> None:
         """Close the file. A second call does nothing."""
         self._file.close()
 
-    def decode_from(self, key: int, needed: Container[int | None], wanted: NDArray[np.int64]) -> Iterator[Decoded]:
-        """Decode frames in order, from the key frame with this pts at least to the last of the ``wanted`` pts.
+    def decode_from(self, start: int, stop: int, needed: Container[int] | None = None) -> Iterator[Decoded]:
+        """Decode the frames of the packets ``start`` to ``stop`` - 1 in order. The pts of a frame is its packet's row.
 
-        Each frame comes with a flag for damage, as in ``VideoContainer.decode_from``. Frames whose pts are not in
-        ``needed`` may be skipped.
+        Each frame comes with a flag for damage, as in ``VideoContainer.decode_from``. Frames whose rows are not in
+        ``needed`` may be skipped. None means that none is.
         """
-        start, stop = int(self._row_of(key)), int(self._row_of(wanted).max()) + 1
         damaged, context, skipping = False, self._context, False
-        may_skip = self._codec.name not in NO_SKIPPING
+        may_skip = needed is not None and self._codec.name not in NO_SKIPPING
         try:
-            for payload, pts, dts in self._read(start, stop):
+            for row, payload in enumerate(self._read(start, stop), start):
                 packet = av.Packet(payload)
-                packet.pts, packet.dts = pts, None if dts == NO_TIME else dts
-                if skipping != (may_skip and pts not in needed):
+                packet.pts = row
+                if skipping != (may_skip and needed is not None and row not in needed):
                     skipping = not skipping
                     context.skip_frame = "NONREF" if skipping else "DEFAULT"
                 for frame in context.decode(packet):
@@ -122,23 +121,18 @@ class PacketDecoder:
             context.flush_buffers()
             context.reorder_depth = self._codec.reorder_depth  # flushing may reset it
 
-    def _row_of(self, pts: int | NDArray[np.int64]) -> NDArray[np.int64]:
-        return np.asarray(self._rows[np.searchsorted(self._pts, pts)])
-
-    def _read(self, start: int, stop: int) -> Iterator[tuple[bytes, int, int]]:
-        """Bytes, pts and dts of these packets. The bytes are fewer if the file has become shorter."""
-        positions, sizes, pts, dts = (
-            self._packets[name][start:stop].tolist() for name in ("position", "size", "pts", "dts")
-        )
-        first, end = min(positions), max(map(sum, zip(positions, sizes, strict=True)))
-        if end - first <= _GAPS * sum(sizes):
-            self._file.seek(first)
-            content = self._file.read(end - first)
-            ranges = zip(positions, sizes, strict=True)
-            payloads = (content[position - first : position - first + size] for position, size in ranges)
-        else:
-            payloads = (self._read_one(position, size) for position, size in zip(positions, sizes, strict=True))
-        return zip(payloads, pts, dts, strict=True)
+    def _read(self, start: int, stop: int) -> Iterator[bytes]:
+        """The bytes of these packets; fewer if the file has become shorter."""
+        for begin in range(start, stop, _PACKETS_AT_ONCE):
+            rows = self._packets[begin : min(stop, begin + _PACKETS_AT_ONCE)]
+            ranges = list(zip(rows["position"].tolist(), rows["size"].tolist(), strict=True))
+            first, end = min(ranges)[0], max(map(sum, ranges))
+            if end - first <= _GAPS * sum(size for _, size in ranges):
+                self._file.seek(first)
+                content = self._file.read(end - first)
+                yield from (content[position - first : position - first + size] for position, size in ranges)
+            else:
+                yield from (self._read_one(position, size) for position, size in ranges)
 
     def _read_one(self, position: int, size: int) -> bytes:
         self._file.seek(position)

@@ -1,18 +1,23 @@
 """The index of a video file: which frames it shows, and the byte positions of its packets.
 
 The shown frames are read from the packets without decoding if the container can be trusted
-(``tubelet.data.video.formats``). Otherwise every frame is decoded once and counted, which is slower and just as exact.
+(``tubelet.data.video.formats``). Otherwise every frame is decoded once, which is slower and just as exact. So is it
+where the decoder sorts frames, but the times of the packets ascend: a container that was written without presentation
+times (from AVI, or a raw stream) shows its frames in the decoder's order.
+
 The index also holds the position of every packet in the file, so that a reader can decode from a key frame on without
 opening the container. These positions are verified: the bytes there must equal the packet, or lie close behind
 (Matroska gives the position of a block's header), and the first frame decoded from them must equal the container's.
-If they do not, or if a packet carries more than its bytes, ``packets`` is empty and readers use the container.
+If they do not, or if a packet carries more than its bytes, ``is_direct`` is False and readers use the container.
 
-N shown frames, P packets. Times are whole numbers of the stream's time base.
+N shown frames, P packets, K key packets. Times are whole numbers of the stream's time base. The *row* of a packet is
+its number in the file; decoders are given it in place of a time, and so tell which packet a frame comes from.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -21,13 +26,24 @@ from typing import BinaryIO
 import av
 import numpy as np
 from av.packet import PktSideDataT
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from jaxtyping import Shaped
 from numpy.typing import NDArray
 
-from tubelet.data.video.container import ByteRange, VideoContainer, file_error, reporting
-from tubelet.data.video.formats import SELF_CONTAINED, STORE_DTS, STORE_PTS
-from tubelet.data.video.packet_decoder import COLORS, DISCARDED, KEY, NO_TIME, PACKET, Codec, PacketDecoder
+from tubelet.data.video.container import ByteRange, Decoded, VideoContainer, file_error, reporting
+from tubelet.data.video.formats import SEEK_BY_POSITION, SELF_CONTAINED, STORE_DTS, STORE_PTS
+from tubelet.data.video.packet_decoder import (
+    COLORS,
+    DISCARDED,
+    DOUBTFUL,
+    KEY,
+    NO_TIME,
+    PACKET,
+    Codec,
+    PacketDecoder,
+)
+from tubelet.data.video.random_access import Decode, is_doubtful, key_packets, with_tried_starts
 from tubelet.data.video.scaling import Orientation
 
 _PROGRESSIVE = 1  # FFmpeg's field orders above it are interlaced: a packet may hold one field, half a frame
@@ -38,10 +54,9 @@ _HEADER_BYTES = 64  # a Matroska block header is shorter
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PacketIndex:
-    """The shown frames of one file and, where they can be read straight from it, its packets.
+    """The shown frames of one file, and its packets.
 
-    A pts identifies a frame in ``packets`` and, if ``timed``, in the container. If neither holds, frames are found by
-    counting from the first.
+    If ``rows`` is empty, frames are found by counting from the first.
     """
 
     file_bytes: int
@@ -51,10 +66,12 @@ class PacketIndex:
     time_base: Fraction | None  # seconds
     rate: float  # frames per second as the container states
     num_frames: int  # N
-    timed: bool
     pts: NDArray[np.int64]  # of the shown frames, ascending; fewer than N if some frames have none
-    keys: NDArray[np.int64]  # pts of the key frames, ascending
-    packets: Shaped[np.ndarray, " P"] = field(default_factory=lambda: np.empty(0, PACKET))
+    is_direct: bool  # whether packets can be read straight from the file
+    is_sorted_by_decoder: bool  # the container has no presentation times, though the stream has B-frames
+    packets: Shaped[np.ndarray, " P"]  # PACKET
+    rows: NDArray[np.int64]  # of the packets of the shown frames [N]; empty if frames do not tell their packets
+    keys: Shaped[np.ndarray, " K"]  # KEY_PACKET; empty if decoding can only start at the first packet
 
     @classmethod
     def of(cls, path: str | Path, part: ByteRange | None = None) -> PacketIndex:
@@ -75,6 +92,12 @@ class PacketIndex:
                 return _build(container)
         finally:
             container.close()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the file, one line each."""
+        sorted_note = "its container has no presentation times, but B-frames: frames come in the decoder's order"
+        return (sorted_note,) if self.is_sorted_by_decoder else ()
 
     def fits(self, path: Path) -> bool:
         """Whether the file has the size and modification time that it had when it was indexed."""
@@ -124,21 +147,24 @@ def _build(container: VideoContainer) -> PacketIndex:
         raise file_error(path, f"the file is damaged or cut short: data ends early, at {num_bytes} bytes")
     codec, progressive = Codec.of(stream), stream.codec_context.field_order <= _PROGRESSIVE
     time_base, rate = stream.time_base, float(stream.average_rate or stream.guessed_rate or 1)
-    stored = bool(names & STORE_PTS) or (bool(names & STORE_DTS) and not stream.codec_context.has_b_frames)
-    packets, exact = scan.packets, scan.exact
-    times = _times_of_packets(packets) if stored and progressive else None
-    if times is None:  # decoding opens the container again, which makes ``stream`` invalid
-        times = [frame.pts for frame, _ in container.decode_from(None, packets["pts"][:0])]
-        packets, times, sorted_out = _sorted_out(packets, times)
-        exact &= sorted_out and progressive
-    if not times:
+    reorders, packets = bool(stream.codec_context.has_b_frames), scan.packets
+    stored = bool(names & STORE_PTS) or (bool(names & STORE_DTS) and not reorders)
+    ascending = bool(np.all(np.diff(packets["pts"]) > 0))  # so no frame is shown before one that is decoded earlier
+    order = _order_of_packets(packets) if stored and progressive and not (reorders and ascending) else None
+    if order is None:  # decoding opens the container again, which makes ``stream`` invalid
+        order = [frame.pts for frame, _ in container.decode_from(packets, 0)]
+    if not order:
         raise file_error(path, "the file is damaged: no frame decodes")
-    pts = np.array([time for time in times if time is not None], dtype=np.int64)
-    ascending = len(pts) == len(times) and bool(np.all(np.diff(pts) > 0))
-    keys = np.unique(packets["pts"][(packets["flags"] & KEY > 0) & (packets["pts"] != NO_TIME)])
-    exact = exact and ascending and len(keys) > 0 and len(np.unique(packets["pts"])) == len(packets)
-    if not (exact and scan.first is not None and _decodes_alike(path, codec, packets, scan.first)):
-        packets = packets[:0]
+    rows = np.array([row for row in order if row is not None], dtype=np.int64)
+    if len(np.unique(rows)) < len(order):
+        rows = rows[:0]
+    is_sorted = len(rows) > 0 and ascending and bool(np.any(np.diff(rows) < 0))
+    direct = scan.exact and progressive and len(rows) > 0
+    direct = direct and scan.first is not None and _decodes_alike(path, codec, packets, scan.first)
+    keys = key_packets(packets, rows)
+    if not direct and (not _seeks(packets, keys, names) or not stored):
+        keys = keys[:0]
+    decode = _decode_direct(path, codec, packets) if direct else _decode_in(container, packets)
     return PacketIndex(
         file_bytes=found.st_size,
         modified_ns=found.st_mtime_ns,
@@ -146,54 +172,93 @@ def _build(container: VideoContainer) -> PacketIndex:
         orientation=Orientation.of(scan.first) if scan.first else None,
         time_base=time_base,
         rate=rate,
-        num_frames=len(times),
-        timed=ascending and len(keys) > 0 and stored,
-        pts=pts,
-        keys=keys,
+        num_frames=len(order),
+        pts=_times(packets, rows),
+        is_direct=direct,
+        is_sorted_by_decoder=is_sorted,
         packets=packets,
+        rows=rows,
+        keys=with_tried_starts(keys, packets, rows, decode),
     )
 
 
-def _times_of_packets(packets: Shaped[np.ndarray, " P"]) -> list[int | None] | None:
-    """The pts of the shown frames. None if the packets do not determine them."""
-    shown = packets["pts"][packets["flags"] & DISCARDED == 0]
-    pts = np.unique(shown)
+def _order_of_packets(packets: Shaped[np.ndarray, " P"]) -> list[int | None] | None:
+    """The rows of the shown frames in the order of their pts. None if the packets do not determine them."""
+    shown = np.flatnonzero(packets["flags"] & DISCARDED == 0)
+    pts = packets["pts"][shown]
     first_is_key = len(packets) > 0 and packets["flags"][0] & KEY > 0
-    if len(pts) < len(shown) or not first_is_key or not len(pts) or not NO_TIME < packets["pts"][0] <= pts[0]:
+    if (
+        not first_is_key
+        or not len(pts)
+        or len(np.unique(pts)) < len(pts)
+        or not NO_TIME < packets["pts"][0] <= min(pts)
+    ):
         return None
-    return list(pts.tolist())
+    return list(shown[np.argsort(pts)].tolist())
 
 
-def _sorted_out(
-    packets: Shaped[np.ndarray, " P"], times: list[int | None]
-) -> tuple[Shaped[np.ndarray, " P"], list[int | None], bool]:
-    """Give packets and frames the times at which the frames are shown. The last value is False if that is impossible.
+def _times(packets: Shaped[np.ndarray, " P"], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The times of the shown frames, ascending [N]. Empty if they have none.
 
-    A container without presentation times (AVI) numbers its packets in decoding order. The decoder passes the number
-    on to the frame and yields frames in the order in which they are shown. So the lowest number is the time of the
-    first frame.
+    Files that were joined begin anew in the middle: there, times go on at the usual interval.
     """
-    numbers = np.array([NO_TIME if time is None else time for time in times], dtype=np.int64)
-    ascending = np.sort(numbers)
-    if len(np.unique(numbers)) < len(packets) or not np.array_equal(ascending, np.sort(packets["pts"])):
-        return packets, times, False
-    order = np.argsort(numbers)  # position among the shown frames of the lowest number, of the next, ...
-    packets = packets.copy()
-    packets["pts"] = ascending[order[np.searchsorted(ascending, packets["pts"])]]
-    return packets, list(ascending.tolist()), True
+    times = packets["pts"][rows]
+    steps = np.diff(times)
+    if not len(times) or times.min() == NO_TIME or np.any(steps == 0):
+        return times[:0]
+    if np.all(steps > 0):
+        return times
+    if np.all(np.diff(packets["pts"]) > 0):
+        return np.sort(times)  # numbers in decoding order: the lowest is the time of the first frame
+    if not np.any(steps > 0):
+        return times[:0]
+    steps[steps < 0] = int(np.median(steps[steps > 0]))
+    return times[0] + np.concatenate([[0], np.cumsum(steps)])
+
+
+def _seeks(packets: Shaped[np.ndarray, " P"], keys: Shaped[np.ndarray, " K"], names: set[str]) -> bool:
+    """Whether the container can be asked for every key packet."""
+    known = packets["position" if names & SEEK_BY_POSITION else "pts"][keys["row"]]
+    return len(np.unique(known)) == len(known) and not np.any(known == NO_TIME)
+
+
+def _decode_direct(path: Path, codec: Codec, packets: Shaped[np.ndarray, " P"]) -> Decode:
+    def decode(start: int, stop: int) -> Iterator[Decoded]:
+        decoder = PacketDecoder(path, codec, packets)
+        try:
+            yield from decoder.decode_from(start, stop)
+        finally:
+            decoder.close()
+
+    return decode
+
+
+def _decode_in(container: VideoContainer, packets: Shaped[np.ndarray, " P"]) -> Decode:
+    def decode(start: int, stop: int) -> Iterator[Decoded]:
+        for frame, damaged in container.decode_from(packets, start):
+            if frame.pts is not None and frame.pts >= stop:
+                return
+            yield frame, damaged
+
+    return decode
 
 
 def _scan(container: VideoContainer) -> _Scan:
-    rows: list[tuple[int, int, int, int, int]] = []
-    exact, cut_short, first, decoding = container.stream.codec_context.name in SELF_CONTAINED, False, None, True
+    rows: list[tuple[int, int, int, int]] = []
+    context = container.stream.codec_context
+    exact, cut_short, first, decoding = context.name in SELF_CONTAINED, False, None, True
     base = 0 if container.part is None else container.part[0]
     with container.path.open("rb", buffering=0) as file:
         for packet in container.packets():
             position = _position(file, packet, base) if exact else None
             exact = position is not None
-            rows.append((position or 0, packet.size, _time(packet.pts), _time(packet.dts), _flags(packet)))
+            if position is None:
+                position = NO_TIME if packet.pos is None or packet.pos < 0 else base + packet.pos
+            pts, flags = NO_TIME if packet.pts is None else packet.pts, _flags(packet, context)
+            rows.append((position, packet.size, pts, flags))
             cut_short = packet.is_corrupt
             if decoding:
+                packet.pts = len(rows) - 1
                 first, decoding = _first_frame(packet)
     return _Scan(packets=np.array(rows, dtype=PACKET), exact=exact and bool(rows), cut_short=cut_short, first=first)
 
@@ -217,28 +282,22 @@ def _position(file: BinaryIO, packet: av.Packet[VideoStream], base: int) -> int 
     return base + packet.pos + found if found >= 0 else None
 
 
-def _flags(packet: av.Packet[VideoStream]) -> int:
-    return KEY * packet.is_keyframe + DISCARDED * packet.is_discard
-
-
-def _time(ticks: int | None) -> int:
-    return NO_TIME if ticks is None else ticks
+def _flags(packet: av.Packet[VideoStream], context: VideoCodecContext) -> int:
+    flags = KEY * packet.is_keyframe + DISCARDED * packet.is_discard
+    doubtful = packet.is_keyframe and is_doubtful(bytes(packet), context.name, context.extradata or b"")
+    return flags + DOUBTFUL * doubtful
 
 
 def _decodes_alike(path: Path, codec: Codec, packets: Shaped[np.ndarray, " P"], first: av.VideoFrame) -> bool:
     """Whether ``PacketDecoder`` gives the container's first frame, with the same pixels and colors."""
-    if first.pts is None or first.pts not in packets["pts"]:
+    start, row = int(np.argmax(packets["flags"] & KEY)), first.pts
+    if row is None or row < start:
         return False
-    keys = packets["pts"][packets["flags"] & KEY > 0]
-    decoder = PacketDecoder(path, codec, packets)
     try:
-        wanted = np.array([first.pts])
-        frames = decoder.decode_from(int(keys[0]), {first.pts}, wanted)
-        frame = next((frame for frame, _ in frames if frame.pts == first.pts), None)
+        decoded = _decode_direct(path, codec, packets)(start, row + 1)
+        frame = next((frame for frame, _ in decoded if frame.pts == row), None)
     except av.FFmpegError:
         return False
-    finally:
-        decoder.close()
     if frame is None or any(int(getattr(frame, tag)) != int(getattr(first, tag)) for tag in COLORS):
         return False
     if (frame.format.name, frame.height, frame.width) != (first.format.name, first.height, first.width):

@@ -26,6 +26,7 @@ import numpy as np
 
 from tubelet.data.video.packet_decoder import PACKET, Codec
 from tubelet.data.video.packet_index import PacketIndex
+from tubelet.data.video.random_access import KEY_PACKET
 from tubelet.data.video.scaling import Orientation
 from tubelet.errors import DataError
 
@@ -33,7 +34,7 @@ Video = Path | tuple[Path, str]  # a file, or a tar shard and the address of its
 
 STORE_NAME = ".tubelet-packets.sqlite"
 
-_VERSION = 1  # goes up when a row means something else
+_VERSION = 2  # goes up when a row means something else
 _TABLE = "CREATE TABLE packets (path TEXT PRIMARY KEY, header TEXT, arrays BLOB, checksum INTEGER)"
 _REMEMBERED_BYTES = 64 * 2**20  # of arrays, in each process; a minute of film takes about 50 KB
 _WAIT_SECONDS = 30.0  # for another process that writes the same store
@@ -161,7 +162,11 @@ def _key(file: Path, video: Video) -> str:
 
 
 def _num_bytes(index: PacketIndex) -> int:
-    return index.pts.nbytes + index.keys.nbytes + index.packets.nbytes
+    return sum(array.nbytes for array in _arrays(index))
+
+
+def _arrays(index: PacketIndex) -> tuple[np.ndarray, ...]:
+    return index.pts, index.rows, index.keys, index.packets
 
 
 def _encode(index: PacketIndex) -> tuple[str, bytes, int]:
@@ -175,29 +180,32 @@ def _encode(index: PacketIndex) -> tuple[str, bytes, int]:
         "time_base": str(index.time_base) if index.time_base else None,
         "rate": index.rate,
         "num_frames": index.num_frames,
-        "timed": index.timed,
-        "lengths": [len(index.pts), len(index.keys), len(index.packets)],
+        "is_direct": index.is_direct,
+        "is_sorted_by_decoder": index.is_sorted_by_decoder,
+        "lengths": [len(array) for array in _arrays(index)],
     }
     text = json.dumps(header)
-    arrays = zlib.compress(index.pts.tobytes() + index.keys.tobytes() + index.packets.tobytes(), 1)
+    arrays = zlib.compress(b"".join(array.tobytes() for array in _arrays(index)), 1)
     return text, arrays, zlib.crc32(arrays, zlib.crc32(text.encode()))
 
 
-def _decode(text: str, arrays: bytes, checksum: int) -> PacketIndex:
+def _decode(text: str, compressed: bytes, checksum: int) -> PacketIndex:
     """The inverse of ``_encode``. Raises one of ``_UNREADABLE`` if the row is damaged."""
-    if zlib.crc32(arrays, zlib.crc32(text.encode())) != checksum:
+    if zlib.crc32(compressed, zlib.crc32(text.encode())) != checksum:
         raise ValueError("checksum")
-    header, content = json.loads(text), zlib.decompress(arrays)
-    num_pts, num_keys, num_packets = header.pop("lengths")
-    times = np.frombuffer(content, dtype=np.int64, count=num_pts + num_keys)
+    header, content = json.loads(text), zlib.decompress(compressed)
+    arrays, offset = [], 0
+    for dtype, length in zip(
+        (np.dtype(np.int64), np.dtype(np.int64), KEY_PACKET, PACKET), header.pop("lengths"), strict=True
+    ):
+        arrays.append(np.frombuffer(content, dtype=dtype, count=length, offset=offset))
+        offset += arrays[-1].nbytes
     codec, orientation, time_base = (header.pop(name) for name in ("codec", "orientation", "time_base"))
     extradata, colors = b64decode(codec.pop("extradata")), tuple(codec.pop("colors"))
     return PacketIndex(
         codec=Codec(**codec, extradata=extradata, colors=colors),
         orientation=Orientation(**orientation) if orientation else None,
         time_base=Fraction(time_base) if time_base else None,
-        pts=times[:num_pts],
-        keys=times[num_pts:],
-        packets=np.frombuffer(content, dtype=PACKET, count=num_packets, offset=times.nbytes),
+        **dict(zip(("pts", "rows", "keys", "packets"), arrays, strict=True)),
         **header,
     )

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from tubelet.data.video.container import ByteRange, Decoded, VideoContainer, file_error, reporting
 from tubelet.data.video.frame_times import frames_at_times
-from tubelet.data.video.packet_decoder import PacketDecoder
+from tubelet.data.video.full_decode import digest
+from tubelet.data.video.packet_decoder import DISCARDED, PacketDecoder
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.rendering import BY_DEFAULT, Rendering
 from tubelet.data.video.scaling import CropWindow, Orientation, Scaler
@@ -67,9 +68,11 @@ class VideoReader:
         self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path, part)
         self.timestamps, self.fps = self.index.timestamps, self.index.fps
         self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
-        self.notes: tuple[str, ...] = ()
-        # Frames that no pts identifies are found by counting from the first one.
-        self._by_pts = self.index.timed or len(self.index.packets) > 0
+        self.notes: tuple[str, ...] = self.index.notes
+        # Frames that do not tell their packets are found by counting from the first one.
+        self._by_row = len(self.index.rows) > 0
+        self._index_of = np.full(len(self.index.packets), -1)  # the frame of each packet
+        self._index_of[self.index.rows] = np.arange(len(self.index.rows))
         self._container: VideoContainer | None = None
         self._decoder: PacketDecoder | None = None
         self._scaler = Scaler(self._coded_size, None, tone_map=rendering.maps_hdr)
@@ -141,12 +144,14 @@ class VideoReader:
         ``indices`` ascend without repeating. Raises VideoError as ``frames_at`` does, when it gets there.
         """
         wanted = np.array(indices, dtype=np.int64)
-        gop = np.searchsorted(self.index.keys, self.index.pts[wanted], side="right") if self._by_pts else wanted * 0
+        keys = self.index.keys
+        own = keys["start"] == np.arange(len(keys))  # the others are decoded with the group before
+        group = np.searchsorted(keys["shown"][own], wanted, side="right")
         scaler = Scaler(self._coded_size, None, tone_map=self.rendering.maps_hdr)
-        for group in np.split(wanted, np.flatnonzero(np.diff(gop)) + 1) if len(wanted) else ():
-            missing = set(group.tolist())
+        for part in np.split(wanted, np.flatnonzero(np.diff(group)) + 1) if len(wanted) else ():
+            missing = set(part.tolist())
             with reporting(self.path, "decode"):
-                for index, frame, damaged in self._fetch(group):
+                for index, frame, damaged in self._fetch(part):
                     if damaged:
                         raise file_error(self.path, f"the file is damaged at or before frame {index}")
                     orientation = self.index.orientation or Orientation.of(frame)
@@ -197,20 +202,29 @@ class VideoReader:
         height, width = self.frames_at([0]).pixels.shape[2:]  # the display matrix comes with a frame
         return height, width
 
+    def digests(self, indices: Sequence[int]) -> dict[int, bytes]:
+        """A hash of the decoded planes of each frame, by its index, to compare with ``decode_fully``.
+
+        Raises:
+            VideoError: a frame does not decode.
+        """
+        with reporting(self.path, "decode"):
+            return {index: digest(frame) for index, frame, _ in self._fetch(np.unique(np.array(indices)))}
+
     def _fetch(self, wanted: NDArray[np.int64]) -> Iterator[_Fetched]:
         """The frames at the wanted indices (ascending, unique)."""
-        for key, group in self._groups(wanted) if self._by_pts else ():
-            missing = dict(zip(self.index.pts[group].tolist(), group.tolist(), strict=True))
-            yield from self._fetch_from(key, missing)
-            if missing and self.index.timed:  # the seek gave other frames: read from the first packet
+        for start, group in self._groups(wanted) if self._by_row else ():
+            missing = dict(zip(self.index.rows[group].tolist(), group.tolist(), strict=True))
+            yield from self._fetch_from(start, missing)
+            if missing and start is not None:  # the seek gave other frames: read from the first packet
                 yield from self._fetch_from(None, missing)
-            if missing:  # the packets' pts are not those of the frames: count frames from now on
+            if missing:  # the packets are not those of the frames: count frames from now on
                 count = sum(1 for _ in self._decode_from(None))
                 if count != len(self.timestamps):
                     raise file_error(self.path, f"the file is damaged: {count} of {len(self.timestamps)} frames decode")
-                self._by_pts = False
+                self._by_row = False
                 break
-        if not self._by_pts:
+        if not self._by_row:
             for index, (frame, damaged) in enumerate(self._decode_from(None)):
                 if index in wanted:
                     yield index, frame, damaged
@@ -218,39 +232,47 @@ class VideoReader:
                     return
 
     def _groups(self, wanted: NDArray[np.int64]) -> Iterator[tuple[int | None, NDArray[np.int64]]]:
-        """Split ascending indices where a seek saves decoding. Each group comes with the pts of its key frame."""
-        keys, pts = self.index.keys, self.index.pts
-        key = np.searchsorted(keys, pts[wanted], side="right") - 1  # the last at or before each
-        shown_before_key = np.searchsorted(pts, keys)
-        jump = key[1:] > key[:-1]
-        jump[jump] = (shown_before_key[key[1:]] - wanted[:-1])[jump] > _READ_ON_FRAMES
-        for group in np.split(np.arange(len(wanted)), np.flatnonzero(jump) + 1):
-            first = key[group[0]]
-            yield (int(keys[first]) if first >= 0 else None), wanted[group]
+        """Split ascending indices where a seek saves decoding. Each group comes with the row to decode from.
 
-    def _fetch_from(self, key: int | None, missing: dict[int, int]) -> Iterator[_Fetched]:
-        """Decode from a key frame on. Each frame it yields is removed from ``missing`` (pts to index)."""
-        previous, last_wanted = -(2**63), max(missing)
+        None is the file's first packet, which is no key packet.
+        """
+        keys = self.index.keys
+        own = np.searchsorted(keys["shown"], wanted, side="right") - 1  # the key of its group; -1: there is none
+        start = np.append(keys["start"], -1)[own]
+        shown = np.append(keys["shown"], 0)[start]
+        jump = (start[1:] > start[:-1]) & (shown[1:] - wanted[:-1] > _READ_ON_FRAMES)
+        for group in np.split(np.arange(len(wanted)), np.flatnonzero(jump) + 1):
+            first = int(start[group[0]])
+            yield (int(keys["row"][first]) if first >= 0 else None), wanted[group]
+
+    def _fetch_from(self, start: int | None, missing: dict[int, int]) -> Iterator[_Fetched]:
+        """Decode from the packet of a row on. Each frame it yields is removed from ``missing`` (row to index)."""
+        previous, last_wanted = -1, max(missing.values())
         try:
-            for frame, damaged in self._decode_from(key, missing):
-                pts = frame.pts
-                if pts is None or not previous < pts <= last_wanted or (damaged and key is not None):
+            for frame, damaged in self._decode_from(start, missing):
+                index = -1 if frame.pts is None else int(self._index_of[frame.pts])
+                if index < 0:
+                    continue
+                if not previous < index <= last_wanted or (damaged and start is not None):
                     return
-                previous = pts
-                if pts in missing:
-                    yield missing.pop(pts), frame, damaged
+                previous = index
+                if frame.pts in missing:
+                    yield missing.pop(frame.pts), frame, damaged
                 if not missing:
                     return
         except av.FFmpegError:
-            if key is None:
+            if start is None:
                 raise  # otherwise the caller reads from the first packet, because some files cannot seek
 
-    def _decode_from(self, key: int | None, needed: dict[int, int] | None = None) -> Iterator[Decoded]:
-        """Frames from a key frame on, straight from the packets if the index has them."""
-        if key is not None and needed and len(self.index.packets):
+    def _decode_from(self, start: int | None, needed: dict[int, int] | None = None) -> Iterator[Decoded]:
+        """Frames from the packet of a row on, straight from the packets if the index has their positions."""
+        packets = self.index.packets
+        if start is not None and needed and self.index.is_direct:
             if self._decoder is None:
-                self._decoder = PacketDecoder(self.path, self.index.codec, self.index.packets)
-            return self._decoder.decode_from(key, needed, np.array(list(needed)))
+                self._decoder = PacketDecoder(self.path, self.index.codec, packets)
+            return self._decoder.decode_from(start, max(needed) + 1, needed)
         if self._container is None:
             self._container = VideoContainer(self.path, self.part)
-        return self._container.decode_from(key, self.index.keys, needed)
+        # Where a frame has two packets, one for each field, neither may be skipped.
+        one_packet_each = len(self.index.rows) == np.sum(packets["flags"] & DISCARDED == 0)
+        return self._container.decode_from(packets, start or 0, needed if one_packet_each else None)
