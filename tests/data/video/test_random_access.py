@@ -157,7 +157,7 @@ def test_frames_without_presentation_times_are_in_the_decoders_order_and_noted(
 ) -> None:
     facts = scanned(hard(name))
     assert facts.kind == "ok"
-    assert any("no presentation times" in note for note in facts.notes)
+    assert any("without presentation times" in note for note in facts.notes)
     with VideoReader(hard(name)) as reader:
         np.testing.assert_allclose(np.diff(reader.timestamps), 0.04, atol=0.002)
 

@@ -19,7 +19,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from jaxtyping import Shaped
 
-from tubelet.data.video.formats import NO_SKIPPING, SEEK_BY_POSITION
+from tubelet.data.video.formats import NO_SKIPPING, PLAYLISTS, SEEK_BY_POSITION
 from tubelet.errors import VideoError
 from tubelet.files import lfs_pointer
 
@@ -139,6 +139,9 @@ class VideoContainer:
             raise VideoError(f"{self.path}: the file is empty (0 bytes); replace it or leave it out")
         with reporting(self.path, "open"):
             container = av.open(url_of(self.path, self.part), metadata_errors="replace")
+            if container.format.name in PLAYLISTS:
+                container.close()
+                raise file_error(self.path, "expected a video, found a list of other files")
             stream = container.streams.best("video")
             cover = stream is not None and bool(stream.disposition & Disposition.attached_pic)
             if not isinstance(stream, VideoStream) or cover or stream.codec_context is None:

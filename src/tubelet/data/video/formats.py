@@ -23,6 +23,9 @@ STORE_DTS = frozenset({"asf", "avi"})
 # files were joined: the seek goes to the packet's position in the file.
 SEEK_BY_POSITION = frozenset({"mpegts"})
 
+# Texts that name other files, whatever their own name says: what they show would be counted as this file's.
+PLAYLISTS = frozenset({"concat", "dash", "hls", "imf", "sdp"})
+
 # Decoders that need extradata and packets alone. Others need what only the container holds.
 SELF_CONTAINED = frozenset({"av1", "h264", "hevc", "libdav1d", "mpeg4", "vp8", "vp9"})
 

@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from tubelet.data.video.container import ByteRange, Decoded, VideoContainer, file_error, reporting
 from tubelet.data.video.formats import SEEK_BY_POSITION, SELF_CONTAINED, STORE_DTS, STORE_PTS
+from tubelet.data.video.frame_order import order_of_packets, times_of_frames
 from tubelet.data.video.packet_decoder import (
     COLORS,
     DISCARDED,
@@ -68,7 +69,7 @@ class PacketIndex:
     num_frames: int  # N
     pts: NDArray[np.int64]  # of the shown frames, ascending; fewer than N if some frames have none
     is_direct: bool  # whether packets can be read straight from the file
-    is_sorted_by_decoder: bool  # the container has no presentation times, though the stream has B-frames
+    is_sorted_by_decoder: bool  # the container has decoding times in place of presentation times, and B-frames
     packets: Shaped[np.ndarray, " P"]  # PACKET
     rows: NDArray[np.int64]  # of the packets of the shown frames [N]; empty if frames do not tell their packets
     keys: Shaped[np.ndarray, " K"]  # KEY_PACKET; empty if decoding can only start at the first packet
@@ -96,7 +97,7 @@ class PacketIndex:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user should know of the file, one line each."""
-        sorted_note = "its container has no presentation times, but B-frames: frames come in the decoder's order"
+        sorted_note = "the file has B-frames without presentation times: frames are shown in the decoder's order"
         return (sorted_note,) if self.is_sorted_by_decoder else ()
 
     def fits(self, path: Path) -> bool:
@@ -150,7 +151,7 @@ def _build(container: VideoContainer) -> PacketIndex:
     reorders, packets = bool(stream.codec_context.has_b_frames), scan.packets
     stored = bool(names & STORE_PTS) or (bool(names & STORE_DTS) and not reorders)
     ascending = bool(np.all(np.diff(packets["pts"]) > 0))  # so no frame is shown before one that is decoded earlier
-    order = _order_of_packets(packets) if stored and progressive and not (reorders and ascending) else None
+    order = order_of_packets(packets) if stored and progressive and not (reorders and ascending) else None
     if order is None:  # decoding opens the container again, which makes ``stream`` invalid
         order = [frame.pts for frame, _ in container.decode_from(packets, 0)]
     if not order:
@@ -158,7 +159,7 @@ def _build(container: VideoContainer) -> PacketIndex:
     rows = np.array([row for row in order if row is not None], dtype=np.int64)
     if len(np.unique(rows)) < len(order):
         rows = rows[:0]
-    is_sorted = len(rows) > 0 and ascending and bool(np.any(np.diff(rows) < 0))
+    is_sorted = bool(names & STORE_PTS) and ascending and bool(np.any(np.diff(rows) < 0))
     direct = scan.exact and progressive and len(rows) > 0
     direct = direct and scan.first is not None and _decodes_alike(path, codec, packets, scan.first)
     keys = key_packets(packets, rows)
@@ -173,47 +174,13 @@ def _build(container: VideoContainer) -> PacketIndex:
         time_base=time_base,
         rate=rate,
         num_frames=len(order),
-        pts=_times(packets, rows),
+        pts=times_of_frames(packets, rows),
         is_direct=direct,
         is_sorted_by_decoder=is_sorted,
         packets=packets,
         rows=rows,
         keys=with_tried_starts(keys, packets, rows, decode),
     )
-
-
-def _order_of_packets(packets: Shaped[np.ndarray, " P"]) -> list[int | None] | None:
-    """The rows of the shown frames in the order of their pts. None if the packets do not determine them."""
-    shown = np.flatnonzero(packets["flags"] & DISCARDED == 0)
-    pts = packets["pts"][shown]
-    first_is_key = len(packets) > 0 and packets["flags"][0] & KEY > 0
-    if (
-        not first_is_key
-        or not len(pts)
-        or len(np.unique(pts)) < len(pts)
-        or not NO_TIME < packets["pts"][0] <= min(pts)
-    ):
-        return None
-    return list(shown[np.argsort(pts)].tolist())
-
-
-def _times(packets: Shaped[np.ndarray, " P"], rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The times of the shown frames, ascending [N]. Empty if they have none.
-
-    Files that were joined begin anew in the middle: there, times go on at the usual interval.
-    """
-    times = packets["pts"][rows]
-    steps = np.diff(times)
-    if not len(times) or times.min() == NO_TIME or np.any(steps == 0):
-        return times[:0]
-    if np.all(steps > 0):
-        return times
-    if np.all(np.diff(packets["pts"]) > 0):
-        return np.sort(times)  # numbers in decoding order: the lowest is the time of the first frame
-    if not np.any(steps > 0):
-        return times[:0]
-    steps[steps < 0] = int(np.median(steps[steps > 0]))
-    return times[0] + np.concatenate([[0], np.cumsum(steps)])
 
 
 def _seeks(packets: Shaped[np.ndarray, " P"], keys: Shaped[np.ndarray, " K"], names: set[str]) -> bool:
