@@ -26,7 +26,7 @@ from tubelet.data.video.packet_decoder import DOUBTFUL, KEY
 # row: of the packet. shown: index of the first frame of the group. start: number of the key to decode its group from.
 KEY_PACKET = np.dtype([("row", "<i8"), ("shown", "<i8"), ("start", "<i8")])
 
-_IDR, _SEI, _RECOVERY_POINT = 5, 6, 6  # H.264: types of NAL units and of a message
+_SLICE, _IDR, _SEI, _RECOVERY_POINT = 1, 5, 6, 6  # H.264: types of NAL units and of a message
 _IRAP = range(16, 24)  # H.265: types of NAL units
 _GROUPS_TRIED = 3  # that a doubtful start decodes: a refresh takes one or two
 
@@ -38,7 +38,9 @@ def is_doubtful(payload: bytes, codec: str, extradata: bytes) -> bool:
     if codec == "h264":
         units = list(_nal_units(payload, (extradata[4] & 3) + 1 if extradata[:1] == b"\1" else 0))
         types = {unit[0] & 31 for unit in units}
-        return _IDR not in types and not any(_recovers_at_once(unit) for unit in units if unit[0] & 31 == _SEI)
+        is_intra = any(unit[0] & 31 == _SLICE and _begins_intra_picture(unit) for unit in units)
+        at_once = any(_recovers_at_once(unit) for unit in units if unit[0] & 31 == _SEI)
+        return _IDR not in types and not (is_intra and at_once)  # x264 states a count of 0 for P slices too
     if codec == "hevc":
         length_bytes = (extradata[21] & 3) + 1 if extradata[:1] == b"\1" and len(extradata) > 21 else 0
         return not any(unit[0] >> 1 & 63 in _IRAP for unit in _nal_units(payload, length_bytes))
@@ -104,6 +106,11 @@ def _nal_units(payload: bytes, length_bytes: int) -> Iterator[bytes]:
         if unit := payload[position + length_bytes : end]:
             yield unit
         position = end
+
+
+def _begins_intra_picture(unit: bytes) -> bool:
+    """Whether a slice unit of H.264 has first_mb_in_slice 0 (one bit, 1) and slice_type I (011, or 0001000 for 7)."""
+    return len(unit) > 1 and (unit[1] >> 4 == 0b1011 or unit[1] == 0b10001000)
 
 
 def _recovers_at_once(unit: bytes) -> bool:
