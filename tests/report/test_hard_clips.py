@@ -68,6 +68,7 @@ def wrong_on_all(folder: Path) -> tuple[Evaluation, list]:  # type: ignore[type-
         failed=(),
         views="2x3",
         averaging="logits",
+        precision="fp32",
         split="test",
         data_fingerprint="",
     )
