@@ -52,22 +52,23 @@ class Promise:
             whole_pictures=whole_gif_pictures(container.path, container.part) if "gif" in names else None,
         )
 
-    def shortfall(self, num_frames: int, num_spoiled: int, end_seconds: float) -> str:
+    def shortfall(self, num_frames: int, num_packets: int, num_spoiled: int, end_seconds: float) -> str:
         """In words, found and promised. Empty if nothing is missing.
 
         Args:
             num_frames: that are used.
+            num_packets: that are there, also of frames that the container discards.
             num_spoiled: that are not used, because the file ends inside the last packet.
             end_seconds: when the last used frame ends, by the clock of the file.
         """
-        missing = self._missing(num_frames, end_seconds)
+        missing = self._missing(num_frames, num_packets, end_seconds)
         return missing or (f"{num_frames} frames, without the last {num_spoiled}" if num_spoiled else "")
 
-    def _missing(self, num_frames: int, end_seconds: float) -> str:
+    def _missing(self, num_frames: int, num_packets: int, end_seconds: float) -> str:
         if self.whole_pictures is not None:
             return f"{num_frames} whole pictures are there, and no end mark"
-        if self.frames is not None and num_frames < self.frames:
-            return f"{num_frames} of {self.frames} promised frames are there"
+        if self.frames is not None and num_packets < self.frames:
+            return f"{num_packets} of {self.frames} promised frames are there"
         promised = self.seconds or 0.0
         slack = 0.0 if self.missing_bytes else max(_SECONDS_SLACK, _SHARE_SLACK * promised)
         if end_seconds < promised - slack:

@@ -169,7 +169,9 @@ def _build(container: VideoContainer) -> PacketIndex:
         pts=pts,
         keys=keys,
         packets=packets,
-        shortfall=promise.shortfall(len(times), num_shown - len(times), _end_seconds(pts, time_base, rate)),
+        shortfall=promise.shortfall(
+            len(times), len(scan.packets), num_shown - len(times), _end_seconds(pts, time_base, rate)
+        ),
     )
 
 
