@@ -106,7 +106,7 @@ class Classifier:
                 predictions (``predict_files`` goes on behind a bad file); an array or tensor ``[T, H, W, C]`` or
                 ``[C, T, H, W]`` (of a volume also ``[T, H, W]``); or a list of PIL images; RGB.
             start_seconds: with ``end_seconds``, the segment to look at. None means the whole source.
-            fps: frames per second of a clip in memory, needed where the protocol samples by time.
+            fps: frames per second of a frame folder or a clip in memory, needed where the protocol samples by time.
             value_range: the values of a clip in memory that are black and white, for example ``(0, 1)``. None means 0
                 and 255 of uint8.
             top_k: how many labels to give, of each head and of the actions. None means all.
@@ -125,15 +125,26 @@ class Classifier:
         return self._prediction(name, probs, top_k, item.seconds_covered, item.notes)
 
     def predict_files(
-        self, files: Sequence[Path], *, num_workers: int = 0, batch_size: int = 1, top_k: int | None = None
+        self,
+        files: Sequence[Path],
+        *,
+        frame_fps: float | None = None,
+        num_workers: int = 0,
+        batch_size: int = 1,
+        top_k: int | None = None,
     ) -> Iterator[Prediction | str]:
         """A prediction for each file in order, or the line that says why there is none; a bad file stops nothing.
+
+        ``frame_fps`` is the frames per second of those that are frame folders.
 
         Raises:
             ConfigError: ``top_k`` is less than 1.
         """
         _check_top_k(top_k)
-        rows = tuple(Sample(path=str(file), labels=(-1,), split="test") for file in files)
+        rows = tuple(
+            Sample(path=str(file), labels=(-1,), split="test", fps=frame_fps if file.is_dir() else None)
+            for file in files
+        )
         manifest = Manifest(root=Path(), samples=rows, class_names={"label": self.labels}, layout="files")
         dataset = ClipDataset(manifest, self.protocol, mode="views")
         yield from self._predict_dataset(dataset, list(map(str, files)), num_workers, batch_size, top_k)

@@ -26,10 +26,12 @@ from jaxtyping import Shaped
 from numpy.typing import NDArray
 
 from tubelet.data.video.container import ByteRange, VideoContainer, file_error, reporting
+from tubelet.data.video.early_end import Promise, num_whole, refuse_cut
 from tubelet.data.video.formats import SELF_CONTAINED, STORE_DTS, STORE_PTS
 from tubelet.data.video.packet_decoder import COLORS, DISCARDED, KEY, NO_TIME, PACKET, Codec, PacketDecoder
 from tubelet.data.video.scaling import Orientation
 
+_POSSIBLE_FPS = 0.05, 1000.0  # a picture in 20 s; faster than any screen and usual camera
 _PROGRESSIVE = 1  # FFmpeg's field orders above it are interlaced: a packet may hold one field, half a frame
 # Side data of a packet that its decoding depends on.
 _CHANGING: tuple[PktSideDataT, ...] = ("new_extradata", "param_change", "palette", "encryption_info")
@@ -55,6 +57,7 @@ class PacketIndex:
     pts: NDArray[np.int64]  # of the shown frames, ascending; fewer than N if some frames have none
     keys: NDArray[np.int64]  # pts of the key frames, ascending
     packets: Shaped[np.ndarray, " P"] = field(default_factory=lambda: np.empty(0, PACKET))
+    shortfall: str = ""  # in words, what is missing of what the file promises; empty if nothing is
 
     @classmethod
     def of(cls, path: str | Path, part: ByteRange | None = None) -> PacketIndex:
@@ -89,6 +92,17 @@ class PacketIndex:
         """Height and width as shown. None if they are unknown until a frame is decoded."""
         return self.orientation.size(self.codec.height, self.codec.width) if self.orientation else None
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the file, one line each."""
+        notes = [f"the file ends early: {self.shortfall}"] if self.shortfall else []
+        if self.num_frames > 1 and not _POSSIBLE_FPS[0] <= self.fps <= _POSSIBLE_FPS[1]:
+            last = float(self.timestamps[-1])
+            notes.append(
+                f"its times cannot be right: {self.num_frames} frames in {last:.4g} s, {self.fps:.4g} per second"
+            )
+        return tuple(notes)
+
     @cached_property
     def timestamps(self) -> NDArray[np.float64]:
         """Presentation seconds of every shown frame [N], ascending from 0. Evenly spaced if some have no time."""
@@ -120,17 +134,21 @@ def _build(container: VideoContainer) -> PacketIndex:
     found = path.stat()
     num_bytes = found.st_size if container.part is None else container.part[1]
     scan = _scan(container)
-    if scan.cut_short or any(entry.pos + entry.size > num_bytes for entry in stream.index_entries):
-        raise file_error(path, f"the file is damaged or cut short: data ends early, at {num_bytes} bytes")
+    refuse_cut(container, num_bytes, len(scan.packets), scan.cut_short)
+    promise = Promise.of(container)
     codec, progressive = Codec.of(stream), stream.codec_context.field_order <= _PROGRESSIVE
     time_base, rate = stream.time_base, float(stream.average_rate or stream.guessed_rate or 1)
     stored = bool(names & STORE_PTS) or (bool(names & STORE_DTS) and not stream.codec_context.has_b_frames)
     packets, exact = scan.packets, scan.exact
     times = _times_of_packets(packets) if stored and progressive else None
+    damaged: list[bool] | None = None
     if times is None:  # decoding opens the container again, which makes ``stream`` invalid
-        times = [frame.pts for frame, _ in container.decode_from(None, packets["pts"][:0])]
+        decoded = [(frame.pts, bad) for frame, bad in container.decode_from(None, packets["pts"][:0])]
+        times, damaged = [pts for pts, _ in decoded], [bad for _, bad in decoded]
         packets, times, sorted_out = _sorted_out(packets, times)
         exact &= sorted_out and progressive
+    num_shown = len(times)
+    times = times[: num_whole(container, promise, scan.packets, times, damaged, scan.cut_short)]
     if not times:
         raise file_error(path, "the file is damaged: no frame decodes")
     pts = np.array([time for time in times if time is not None], dtype=np.int64)
@@ -151,7 +169,17 @@ def _build(container: VideoContainer) -> PacketIndex:
         pts=pts,
         keys=keys,
         packets=packets,
+        shortfall=promise.shortfall(
+            len(times), len(scan.packets), num_shown - len(times), _end_seconds(pts, time_base, rate)
+        ),
     )
+
+
+def _end_seconds(pts: NDArray[np.int64], time_base: Fraction | None, rate: float) -> float:
+    """When the last frame ends, by the clock of the file. Infinite if that is unknown."""
+    if not len(pts) or time_base is None:
+        return float("inf")
+    return float(int(pts[-1]) * time_base) + 1 / rate
 
 
 def _times_of_packets(packets: Shaped[np.ndarray, " P"]) -> list[int | None] | None:

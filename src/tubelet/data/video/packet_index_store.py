@@ -33,7 +33,7 @@ Video = Path | tuple[Path, str]  # a file, or a tar shard and the address of its
 
 STORE_NAME = ".tubelet-packets.sqlite"
 
-_VERSION = 1  # goes up when a row means something else
+_VERSION = 2  # goes up when a row means something else
 _TABLE = "CREATE TABLE packets (path TEXT PRIMARY KEY, header TEXT, arrays BLOB, checksum INTEGER)"
 _REMEMBERED_BYTES = 64 * 2**20  # of arrays, in each process; a minute of film takes about 50 KB
 _WAIT_SECONDS = 30.0  # for another process that writes the same store
@@ -176,6 +176,7 @@ def _encode(index: PacketIndex) -> tuple[str, bytes, int]:
         "rate": index.rate,
         "num_frames": index.num_frames,
         "timed": index.timed,
+        "shortfall": index.shortfall,
         "lengths": [len(index.pts), len(index.keys), len(index.packets)],
     }
     text = json.dumps(header)
