@@ -44,6 +44,10 @@ A folder of pictures, one per frame (img_00001.jpg, ...), is one video; --frame-
 
 A file that cannot be read gives one line on stderr and exit code 1; all others are still predicted.
 
+--reject answers "none of these" for what is less familiar to the model than 95 % of its validation videos, such as a
+black picture; behind it stands the share of the validation videos that are more familiar. Classes that look like known
+ones are not found so.
+
 examples:
   tubelet predict runs/first/best clip.mp4
   tubelet predict runs/first/best footage/ 'more/*.mkv' --top-k 3 --csv predictions.csv
@@ -52,6 +56,7 @@ examples:
   tubelet predict runs/first/best film.mp4 --window 4s --hop 1s --merge --plot film.png
   tubelet predict runs/vtn/best film.mp4 --window whole --fps 5
   tubelet predict runs/vtn/best clip.mp4 --mode chunked --protocol.num_frames 250 --protocol.target_fps 25
+  tubelet predict runs/first/best footage/ --reject
   tubelet predict google/vivit-b-16x2-kinetics400 clip.mp4
   tubelet predict runs/first/best -- -file-that-begins-with-a-dash.mp4"""
 
@@ -77,6 +82,7 @@ class Options:
     json: bool = False  # print JSON on stdout
     csv: Path | None = None  # also write one row per video (or window) and label to this file
     num_workers: int | None = None  # processes that decode, by default 2; 0: this one, as --window always does
+    reject: bool = False  # answer "none of these" for videos unlike all that the model was validated on
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
 
 
@@ -87,7 +93,8 @@ def main(argv: list[str]) -> int:
     store = find_store(options.sources)
     files = [] if store else find_files(options.sources)
     _check(options, store, files)
-    classifier = as_asked(options, load(options.checkpoint, options.device, precision=options.precision))
+    loaded = load(options.checkpoint, options.device, precision=options.precision, reject=options.reject)
+    classifier = as_asked(options, loaded)
     top_k = min(options.top_k, len(classifier.labels))
     if options.window is not None:
         return _predict_windows(options, classifier, files, top_k)
@@ -121,7 +128,7 @@ def as_asked(options: Options, classifier: Classifier) -> Classifier:
     """Load the classifier with the views, frames and mode of the command line."""
     protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, None)
     record = dataclasses.replace(classifier.record, protocol=protocol)
-    return Classifier(classifier.model, record, options.device, options.mode)
+    return Classifier(classifier.model, record, options.device, options.mode, reject=classifier.reject)
 
 
 def find_store(sources: Sequence[str]) -> Path | None:

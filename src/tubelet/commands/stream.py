@@ -62,6 +62,7 @@ class Options:
     timeout: str = "10s"  # without data for so long, a connection is given up and made anew
     input_format: str | None = None  # FFmpeg's name of the format, where it cannot be told (v4l2, mpegts, mjpeg)
     top_k: int = 3  # labels per window
+    reject: bool = False  # answer "none of these" for windows unlike all that the model was validated on
     json: bool = False  # one JSON object per line on stdout
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
 
@@ -76,7 +77,7 @@ def main(argv: list[str]) -> int:
     lengths = (options.window, "--window"), (options.hop, "--hop")
     window, hop = (None if text is None else seconds_of(text, name) for text, name in lengths)
     connect = connection(options, timeout)
-    classifier = load(options.checkpoint, options.device, precision=options.precision)
+    classifier = load(options.checkpoint, options.device, precision=options.precision, reject=options.reject)
     real_time = is_real_time(options.source)
 
     def make_plan(source_fps: float | None) -> WindowPlan:
