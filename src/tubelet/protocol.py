@@ -94,3 +94,52 @@ class Protocol:
     def views_text(self) -> str:
         """The views as papers write them, for example ``4x3``."""
         return f"{self.num_temporal_views}x{self.num_spatial_crops}"
+
+
+RejectionScore = Literal["max_logit", "energy"]
+LEVELS = 20  # steps of the stored quantiles: 5 % each
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """When a video is none of the classes: it scores below nearly all validation videos.
+
+    ``score`` is the function of its logits that says how familiar the video is (``tubelet.inference.rejection``).
+    """
+
+    score: RejectionScore
+    quantiles: tuple[float, ...]  # scores of the validation videos at 0, 5, ..., 100 %, ascending
+
+    def __post_init__(self) -> None:
+        if len(self.quantiles) != LEVELS + 1 or list(self.quantiles) != sorted(self.quantiles):
+            raise ConfigError(f"quantiles must be {LEVELS + 1} ascending values, got {self.quantiles}")
+
+    @property
+    def threshold(self) -> float:
+        """The score that 95 % of the validation videos reach."""
+        return self.quantiles[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """What the validation split taught about the scores of a model, for the views of its protocol.
+
+    Averaged logits are divided by the temperature before they become probabilities (Guo et al. 2017,
+    arXiv:1706.04599). The default changes nothing.
+    """
+
+    temperatures: tuple[float, ...] = ()  # of each head; empty means 1
+    rejection: Rejection | None = None  # None means that no video is rejected
+    num_videos: int = 0  # validation videos that it was learned from; 0: it was not learned
+
+    def __post_init__(self) -> None:
+        if any(not t > 0 for t in self.temperatures):
+            raise ConfigError(f"temperatures must be positive, got {self.temperatures}")
+
+    @property
+    def is_tempered(self) -> bool:
+        """Whether a temperature is not 1."""
+        return any(t != 1 for t in self.temperatures)
+
+
+UNCALIBRATED = Calibration()

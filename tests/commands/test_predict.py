@@ -11,10 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from support import content_of, error_of, rows_of
 from tubelet import cli, load
 from tubelet.commands.predict import find_files
+from tubelet.data.video.reader import VideoReader
 
 
 @pytest.fixture
@@ -54,6 +56,88 @@ def test_a_folder_of_volumes_is_predicted(checkpoint: Path, tmp_path: Path, caps
     assert predict(checkpoint, tmp_path, "--json") == 0
     (prediction,) = json.loads(capsys.readouterr().out)["predictions"]
     assert prediction["source"] == str(tmp_path / "scan.npy")
+
+
+@pytest.fixture
+def frames(videos: Path, tmp_path: Path) -> Path:
+    """The pictures of a video of 10 frames per second, lossless."""
+    folder = tmp_path / "frames" / "left"
+    folder.mkdir(parents=True)
+    with VideoReader(videos / "test" / "left" / "0000.mp4") as reader:
+        for number, picture in enumerate(reader.frames_at(range(10)).pixels, 1):
+            Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"img_{number:05d}.png")
+    return folder
+
+
+@pytest.mark.parametrize("timing", [(), ("--protocol.target_fps", "5", "--protocol.frame_stride", "none")])
+@pytest.mark.parametrize("place", ["itself", "its parent", "a glob"])
+def test_a_frame_folder_gives_the_prediction_of_its_video(
+    checkpoint: Path,
+    videos: Path,
+    frames: Path,
+    capsys: pytest.CaptureFixture[str],
+    timing: tuple[str, ...],
+    place: str,
+) -> None:
+    source = {"itself": frames, "its parent": frames.parent, "a glob": frames.parent / "l*"}[place]
+    assert predict(checkpoint, source, videos / "test/left/0000.mp4", "--frame-fps", "10", "--json", *timing) == 0
+    of_folder, of_video = json.loads(capsys.readouterr().out)["predictions"]
+    assert of_folder["source"] == str(frames)
+    assert {**of_folder, "source": ""} == {**of_video, "source": ""}
+    if not timing:
+        assert list(load(checkpoint, "cpu").predict(frames, fps=10.0).probs) == of_folder["probs"]
+
+
+def test_windows_and_streams_of_a_frame_folder_are_those_of_its_video(
+    checkpoint: Path, videos: Path, frames: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = videos / "test" / "left" / "0000.mp4"
+    options = ["--window", "400ms", "--json", "--device", "cpu"]
+    assert cli.main(["predict", str(checkpoint), str(frames), str(video), "--frame-fps", "10", *options]) == 0
+    of_folder, of_video = (film["segments"] for film in json.loads(capsys.readouterr().out)["films"])
+    assert of_folder == of_video
+    options += ["--frame-fps", "10", "--top-k", "8"]
+    assert cli.main(["stream", str(checkpoint), str(frames), *options]) == 0
+    streamed = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [segment["labels"][0] for segment in streamed] == [segment["labels"][0] for segment in of_folder]
+    assert streamed[0]["probs"][0] == pytest.approx(of_folder[0]["probs"][0], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments", "message"),
+    [
+        (
+            "predict",
+            ["FRAMES", "--protocol.target_fps", "5", "--protocol.frame_stride", "none"],
+            "rate of this frame folder",
+        ),
+        ("predict", ["FRAMES", "--window", "400ms"], "--frame-fps"),
+        ("predict", ["FRAMES", "--fps", "10"], "the rate of a frame folder is --frame-fps"),
+        ("predict", ["FRAMES", "--frame-fps", "0"], "--frame-fps must be positive"),
+        ("predict", ["VIDEO", "--frame-fps", "10"], "none is given; leave it out"),
+        ("stream", ["FRAMES"], "give its frames per second with --frame-fps"),
+        ("stream", ["VIDEO", "--frame-fps", "10"], "none is given; leave it out"),
+    ],
+)
+def test_the_rate_of_a_frame_folder_is_asked_for_and_refused_elsewhere(
+    checkpoint: Path,
+    videos: Path,
+    frames: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+    arguments: list[str],
+    message: str,
+) -> None:
+    words = {"FRAMES": str(frames), "VIDEO": str(videos / "test" / "left" / "0000.mp4")}
+    code = cli.main([command, str(checkpoint), *(words.get(word, word) for word in arguments), "--device", "cpu"])
+    assert code == 1
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_pictures_beside_videos_are_no_frame_folder(footage: Path) -> None:
+    Image.new("RGB", (8, 8)).save(footage / "cover_1.jpg")
+    Image.new("RGB", (8, 8)).save(footage / "deep" / "1.jpg")
+    assert [path.name for path in find_files([str(footage)])] == ["a.mp4", "b.MP4"]
 
 
 def test_json_holds_what_the_library_says(checkpoint: Path, footage: Path, capsys: pytest.CaptureFixture[str]) -> None:

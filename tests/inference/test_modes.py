@@ -59,7 +59,7 @@ def test_chunks_give_the_scores_of_whole_clips_and_hold_no_more_frames(
     kind: str, frames_at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, (clips, numbers) = made(kind), views()
-    whole = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers)
+    whole = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers).probs
     monkeypatch.setattr(features_module, "FRAMES_AT_ONCE", frames_at_once)
     seen: list[int] = []
 
@@ -68,7 +68,7 @@ def test_chunks_give_the_scores_of_whole_clips_and_hold_no_more_frames(
         return frame_features(model, clip, numbers)
 
     monkeypatch.setattr(features_module, "frame_features", counted)
-    chunked = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers, mode="chunked")
+    chunked = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers, mode="chunked").probs
     torch.testing.assert_close(chunked, whole, atol=1e-6, rtol=0)
     assert whole.std(0).max() > 1e-5  # else the comparison sees nothing
     assert sum(seen) == 2 * 3 * 8
@@ -81,8 +81,8 @@ def test_stored_vectors_give_the_scores_of_the_pixels(kind: str) -> None:
     with torch.inference_mode():
         pixels = normalize(clips.flatten(0, 1), PROTOCOL)
         vectors = frame_features(model, pixels, None).vectors.unflatten(0, (2, 3))
-    stored = predict_views(model, vectors, PROTOCOL, device=CPU, frame_numbers=numbers)
-    whole = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers)
+    stored = predict_views(model, vectors, PROTOCOL, device=CPU, frame_numbers=numbers).probs
+    whole = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers).probs
     torch.testing.assert_close(stored, whole, atol=1e-6, rtol=0)
 
 
@@ -90,8 +90,8 @@ def test_frame_numbers_reach_a_model_that_takes_them_and_no_other() -> None:
     clips, numbers = views()
     for kind, takes in {"vtn": True, "vivit_fe": False}.items():
         model = made(kind)
-        given = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers)
-        wrong = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers.flip(0))
+        given = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers).probs
+        wrong = predict_views(model, clips, PROTOCOL, device=CPU, frame_numbers=numbers.flip(0)).probs
         assert torch.equal(given, wrong) != takes
 
 

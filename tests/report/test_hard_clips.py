@@ -14,6 +14,8 @@ from PIL import Image
 from support import PROTOCOL, Notes, videos  # noqa: F401
 from tubelet.data.manifest.read import read_manifest
 from tubelet.evaluation.evaluate import Evaluation
+from tubelet.inference.view_averaging import VideoScores
+from tubelet.protocol import UNCALIBRATED
 from tubelet.report.film_strip import link_to
 from tubelet.report.hard_clips import MAX_CLIPS, choose_clips, hard_clips
 from tubelet.report.run_report import write_run_report
@@ -64,10 +66,13 @@ def wrong_on_all(folder: Path) -> tuple[Evaluation, list]:  # type: ignore[type-
         task=task,
         metrics=task.measure(probs, labels),
         samples=test.samples,
-        probs=probs,
+        scores=VideoScores(probs=probs, uncalibrated=probs, logits=probs.log()),
+        labels=labels,
+        calibration=UNCALIBRATED,
         failed=(),
         views="2x3",
         averaging="logits",
+        precision="fp32",
         split="test",
         data_fingerprint="",
     )

@@ -28,6 +28,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.manifest.segments import segment_text
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
+from tubelet.evaluation.rejection import score_unknown, with_rejection
 from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.predictor import Classifier, load
@@ -54,6 +55,7 @@ examples:
   tubelet evaluate runs/first/best --data my_clips
   tubelet evaluate runs/first/best --data labels.csv --split val --views 1x1 --out results/val
   tubelet evaluate runs/vtn/best --data my_clips --views 1x1 --protocol.num_frames 250 --protocol.target_fps 25
+  tubelet evaluate runs/first/best --data my_clips --reject
   tubelet evaluate runs/kitchens/best --data EPIC-KITCHENS --manifest.layout epic-kitchens-100 --split val
   tubelet evaluate runs/first/best --data my_clips --manifest.quarantine runs/scan-my_clips/quarantine.csv"""
 
@@ -67,6 +69,7 @@ class Options:
     averaging: Literal["logits", "probs"] | None = None  # what is averaged over views; by default the checkpoint's
     protocol: SamplingOptions = field(default_factory=SamplingOptions)
     precision: Precision | None = None  # fp32, or bf16 under autocast; by default that of the checkpoint's training
+    reject: bool = False  # also count what is "none of these" to the model, and test that on black, bars and noise
     mode: Mode = "end_to_end"  # chunked: frames part by part, then the temporal stage once over all of a long clip
     columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
@@ -81,7 +84,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "evaluate", DESCRIPTION)
-    classifier = load(options.checkpoint, options.device, precision=options.precision)
+    classifier = load(options.checkpoint, options.device, precision=options.precision, reject=options.reject)
     protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, options.averaging)
     scored = find_scored_data(options.data, options.columns.applied_to(options.manifest), options.split, classifier)
     manifest, rows = scored.manifest, scored.rows
@@ -114,12 +117,18 @@ def main(argv: list[str]) -> int:
             failure_budget=options.failure_budget,
             out=options.out,
             mode=options.mode,
+            calibration=classifier.record.calibration,
         )
+        if options.reject:
+            unknown = score_unknown(classifier.model, protocol, classifier.device, classifier.record.precision)
+            result = with_rejection(result, protocol, unknown)
     seen = None if trained_on is None else seen_videos(trained_on, result, rows, loader)
     result = dataclasses.replace(result, scored=scored.text, seen=seen)
     if options.out is not None:
         write_evaluation(result, options.out)
     print(json.dumps(result.to_dict(), indent=2) if options.json else f"{scored.text}\n{result.summary}")
+    if options.reject and not options.json:
+        print(result.rejection_text)
     return 0
 
 

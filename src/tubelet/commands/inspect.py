@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
 
 
 def summary(record: Record) -> dict[str, Any]:
-    """Plain data about a checkpoint: model, license, parameters, model_config, protocol, labels, provenance."""
+    """Plain data about a checkpoint: model, license, parameters, model_config, protocol, calibration, ..."""
     with torch.device("meta"):
         model = create_model(record.model_name, **record.model_config)
     protocol = to_dict(record.protocol)
@@ -62,6 +62,7 @@ def summary(record: Record) -> dict[str, Any]:
         "model_config": dict(record.model_config),
         "protocol": protocol,
         "precision": record.precision,
+        "calibration": to_dict(record.calibration),
         "labels": labels,
         "provenance": dict(record.provenance),
     }

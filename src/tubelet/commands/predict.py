@@ -19,10 +19,17 @@ from rich.table import Table
 
 from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress, output_console
-from tubelet.commands.predict_windows import WindowOptions, predict_films, scores_text, write_films, write_plots
+from tubelet.commands.predict_windows import (
+    WindowOptions,
+    check_frame_fps,
+    predict_films,
+    scores_text,
+    write_films,
+    write_plots,
+)
 from tubelet.commands.protocol_options import SamplingOptions, with_views
 from tubelet.data.layouts.feature_store import is_store
-from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_sample_file
+from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_frame_folder, sources_below
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically
@@ -33,16 +40,23 @@ from tubelet.tasks.classification import rankings
 from tubelet.types import Precision, Prediction
 
 DESCRIPTION = """Classify videos with a checkpoint. Files, folders (searched for videos) and quoted globs may be mixed.
+A folder of pictures, one per frame (img_00001.jpg, ...), is one video; --frame-fps says how fast it ran.
 
 A file that cannot be read gives one line on stderr and exit code 1; all others are still predicted.
+
+--reject answers "none of these" for what is less familiar to the model than 95 % of its validation videos, such as a
+black picture; behind it stands the share of the validation videos that are more familiar. Classes that look like known
+ones are not found so.
 
 examples:
   tubelet predict runs/first/best clip.mp4
   tubelet predict runs/first/best footage/ 'more/*.mkv' --top-k 3 --csv predictions.csv
   tubelet predict runs/first/best clip.mp4 --json
+  tubelet predict runs/first/best frames/ --frame-fps 25
   tubelet predict runs/first/best film.mp4 --window 4s --hop 1s --merge --plot film.png
   tubelet predict runs/vtn/best film.mp4 --window whole --fps 5
   tubelet predict runs/vtn/best clip.mp4 --mode chunked --protocol.num_frames 250 --protocol.target_fps 25
+  tubelet predict runs/first/best footage/ --reject
   tubelet predict google/vivit-b-16x2-kinetics400 clip.mp4
   tubelet predict runs/first/best -- -file-that-begins-with-a-dash.mp4"""
 
@@ -62,11 +76,13 @@ class Options:
     window: str | None = None  # go through each file in windows of this length: 4s, 1min, "clip" (one clip's), "whole"
     hop: str | None = None  # from one window to the next, rounded to whole tubelets; by default a window
     fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
+    frame_fps: float | None = None  # frames per second of frame folders, which do not say it
     merge: bool = False  # windows: neighbors with the same best label become one segment
     plot: Path | None = None  # windows: also draw a timeline into this file (.png, .svg, .pdf)
     json: bool = False  # print JSON on stdout
     csv: Path | None = None  # also write one row per video (or window) and label to this file
     num_workers: int | None = None  # processes that decode, by default 2; 0: this one, as --window always does
+    reject: bool = False  # answer "none of these" for videos unlike all that the model was validated on
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
 
 
@@ -76,8 +92,9 @@ def main(argv: list[str]) -> int:
         raise ConfigError("nothing to predict: give video files, folders or globs behind the checkpoint")
     store = find_store(options.sources)
     files = [] if store else find_files(options.sources)
-    _check(options, store)
-    classifier = as_asked(options, load(options.checkpoint, options.device, precision=options.precision))
+    _check(options, store, files)
+    loaded = load(options.checkpoint, options.device, precision=options.precision, reject=options.reject)
+    classifier = as_asked(options, loaded)
     top_k = min(options.top_k, len(classifier.labels))
     if options.window is not None:
         return _predict_windows(options, classifier, files, top_k)
@@ -86,7 +103,8 @@ def main(argv: list[str]) -> int:
     with ConsoleProgress("predict") as progress:
         num_workers = min(NUM_WORKERS if options.num_workers is None else options.num_workers, len(files))
         if store is None:
-            total, results = len(files), classifier.predict_files(files, num_workers=num_workers, top_k=top_k)
+            total = len(files)
+            results = classifier.predict_files(files, frame_fps=options.frame_fps, num_workers=num_workers, top_k=top_k)
         else:
             total, results = len(read_manifest(store, is_checked=False)), classifier.predict_store(store, top_k=top_k)
         for done, result in enumerate(results, 1):
@@ -110,7 +128,7 @@ def as_asked(options: Options, classifier: Classifier) -> Classifier:
     """Load the classifier with the views, frames and mode of the command line."""
     protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, None)
     record = dataclasses.replace(classifier.record, protocol=protocol)
-    return Classifier(classifier.model, record, options.device, options.mode)
+    return Classifier(classifier.model, record, options.device, options.mode, reject=classifier.reject)
 
 
 def find_store(sources: Sequence[str]) -> Path | None:
@@ -125,7 +143,8 @@ def find_store(sources: Sequence[str]) -> Path | None:
     return store
 
 
-def _check(options: Options, store: Path | None) -> None:
+def _check(options: Options, store: Path | None, files: Sequence[Path]) -> None:
+    check_frame_fps(options.frame_fps, files)
     for name, file in (("--csv", options.csv), ("--plot", options.plot)):
         if file is not None and not file.parent.is_dir():
             raise ConfigError(f"{name} {file}: there is no folder {file.parent}; make it first")
@@ -134,7 +153,8 @@ def _check(options: Options, store: Path | None) -> None:
     for_windows = {"--hop": options.hop, "--fps": options.fps, "--merge": options.merge, "--plot": options.plot}
     idle = [name for name, value in for_windows.items() if value]
     if idle and options.window is None:
-        raise ConfigError(f"{', '.join(idle)} belongs to --window; give a length, for example --window 4s")
+        rate = "; the rate of a frame folder is --frame-fps" if options.fps and any(map(Path.is_dir, files)) else ""
+        raise ConfigError(f"{', '.join(idle)} belongs to --window; give a length, for example --window 4s{rate}")
     if options.window == "whole" and options.hop is not None:
         raise ConfigError("--hop has no meaning with --window whole, which is one window; leave it out")
     for_clips = {"--views": options.views, "--mode": options.mode != "end_to_end", "a feature store": store}
@@ -151,7 +171,14 @@ def _check(options: Options, store: Path | None) -> None:
 
 
 def _predict_windows(options: Options, classifier: Classifier, files: Sequence[Path], top_k: int) -> int:
-    asked = WindowOptions(window=options.window, hop=options.hop, fps=options.fps, merge=options.merge, top_k=top_k)
+    asked = WindowOptions(
+        window=options.window,
+        hop=options.hop,
+        fps=options.fps,
+        frame_fps=options.frame_fps,
+        merge=options.merge,
+        top_k=top_k,
+    )
     with ConsoleProgress("predict") as progress:
         films, failures = predict_films(classifier, files, asked, progress)
     write_films(films, failures, options.json, options.csv)
@@ -177,13 +204,14 @@ def find_files(sources: Sequence[str]) -> list[Path]:
     for source in sources:
         path = Path(source)
         if path.is_dir():
-            matches = sorted(p for p in path.rglob("[!.]*") if is_sample_file(p.name) and p.is_file())
+            matches = sources_below(path)
         elif path.exists():
             matches = [path]
         else:
-            matches = sorted(p for p in map(Path, glob.glob(source, recursive=True)) if p.is_file())
+            found_by_glob = map(Path, glob.glob(source, recursive=True))
+            matches = sorted(p for p in found_by_glob if p.is_file() or is_frame_folder(p))
         if not matches:
-            what = "folder without videos" if path.is_dir() else "no such file, folder or match"
+            what = "folder without videos or pictures of frames" if path.is_dir() else "no such file, folder or match"
             raise DataError(f"{source}: {what}; videos and volumes end in {', '.join(sorted(FILE_SUFFIXES))}")
         found |= dict.fromkeys(matches)
     return list(found)

@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import io
 import json
+import math
 import re
 import sys
 from collections.abc import Sequence
@@ -17,6 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.volume import is_volume
 from tubelet.data.video.reader import VideoReader
 from tubelet.data.video.rendering import Rendering
@@ -25,6 +27,7 @@ from tubelet.files import write_atomically, written_atomically
 from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan, plan_whole, plan_windows
+from tubelet.protocol import Protocol
 from tubelet.report.timeline import write_timeline
 from tubelet.tasks.classification import rankings
 from tubelet.types import HeadScores, Segment
@@ -39,6 +42,7 @@ class WindowOptions:
     window: str | None  # length, "clip" for what one clip spans, "whole" for all of a film
     hop: str | None
     fps: float | None
+    frame_fps: float | None  # of frame folders
     merge: bool
     top_k: int
 
@@ -51,6 +55,7 @@ class Film:
     duration_seconds: float
     plan: WindowPlan
     segments: tuple[Segment, ...]
+    notes: tuple[str, ...]
 
 
 def seconds_of(text: str, name: str) -> float:
@@ -63,6 +68,14 @@ def seconds_of(text: str, name: str) -> float:
     if match is None or float(match[1]) <= 0:
         raise ConfigError(f"{name} must be a positive length of time such as 4s, 250ms or 1.5min, got '{text}'")
     return float(match[1]) * _UNITS[match[2]]
+
+
+def check_frame_fps(frame_fps: float | None, sources: Sequence[Path]) -> None:
+    """Raise ConfigError for a rate of frame folders that is none, or that belongs to no source."""
+    if frame_fps is not None and not (frame_fps > 0 and math.isfinite(frame_fps)):
+        raise ConfigError(f"--frame-fps must be positive, got {frame_fps:g}")
+    if frame_fps is not None and not any(map(Path.is_dir, sources)):
+        raise ConfigError("--frame-fps is the rate of frame folders, and none is given; leave it out")
 
 
 def predict_films(
@@ -86,7 +99,7 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, pr
             f"{file}: a volume or array has no times to lay windows on; leave out --window to predict it whole, or "
             "give a video file"
         )
-    with VideoReader(file, rendering=Rendering.of(classifier.protocol)) as reader:
+    with _open(file, options.frame_fps, classifier.protocol) as reader:
         plan = _plan(classifier, reader, options)
         progress.note(f"{file.name}: {plan}")
         short_video = classifier.protocol.short_video
@@ -108,10 +121,19 @@ def _predict_film(classifier: Classifier, file: Path, options: WindowOptions, pr
             segments = [dataclasses.replace(s, end_seconds=min(s.end_seconds, end)) for s in segments]
         merged = merge_neighbors(segments) if options.merge else segments
         best = tuple(_best(segment, options.top_k) for segment in merged)
-        return Film(source=str(file), duration_seconds=reader.duration_seconds, plan=plan, segments=best)
+        duration, notes = reader.duration_seconds, reader.notes
+        return Film(source=str(file), duration_seconds=duration, plan=plan, segments=best, notes=notes)
 
 
-def _plan(classifier: Classifier, reader: VideoReader, options: WindowOptions) -> WindowPlan:
+def _open(file: Path, frame_fps: float | None, protocol: Protocol) -> VideoReader | FrameFolderReader:
+    if not file.is_dir():
+        return VideoReader(file, rendering=Rendering.of(protocol))
+    if frame_fps is None:
+        raise DataError(f"{file}: windows need the rate of a frame folder; give its frames per second with --frame-fps")
+    return FrameFolderReader(file, frame_fps, protocol.picture_window)
+
+
+def _plan(classifier: Classifier, reader: VideoReader | FrameFolderReader, options: WindowOptions) -> WindowPlan:
     if options.window == "whole":
         return plan_whole(
             classifier.model,
@@ -187,6 +209,7 @@ def as_dict(film: Film) -> dict[str, Any]:
         "window_seconds": film.plan.window_seconds,
         "hop_seconds": film.plan.hop_seconds,
         "frames_per_window": film.plan.num_frames,
+        "notes": list(film.notes),
         "segments": [dataclasses.asdict(segment) for segment in film.segments],
     }
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +20,15 @@ from tubelet.errors import DataError, ScoresNotFinite
 from tubelet.evaluation.intervals import group_figures
 from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
-from tubelet.inference.view_averaging import Mode, predict_views
-from tubelet.protocol import Protocol
+from tubelet.inference.view_averaging import Mode, VideoScores, joined, predict_views
+from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Cell, Place, Values
 from tubelet.types import Batch, Precision
+
+METRICS = "metrics.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +38,9 @@ class Evaluation:
     task: Classification
     metrics: Values  # what the task measures, by key
     samples: tuple[Sample, ...]  # the videos that were read, in manifest order
-    probs: Float[Tensor, "N K"]
+    scores: VideoScores  # of these videos
+    labels: Tensor  # as in ``Batch``
+    calibration: Calibration  # that the probabilities come of
     failed: tuple[str, ...]  # one line per video that could not be read
     views: str  # temporal x spatial, for example 4x3
     averaging: str
@@ -45,10 +49,31 @@ class Evaluation:
     data_fingerprint: str
     scored: str | None = None  # which rows of the data, in one line; None where the caller knows
     seen: tuple[str, ...] | None = None  # videos that the model was trained on; None where that was not looked at
+    rejection: Mapping[str, Any] = field(default_factory=dict)  # (``tubelet.evaluation.rejection``)
 
     def cells(self, place: Place) -> list[Cell]:
         """The metrics that a place shows."""
         return self.task.cells(place, self.metrics)
+
+    @property
+    def calibrated(self) -> dict[str, Any]:
+        """The temperatures, and loss and calibration error without and with them; empty where none was learned."""
+        if not self.calibration.num_videos:
+            return {}
+        before = self.task.measure(self.scores.uncalibrated, self.labels)
+        compared = [key for key in ("loss", "calibration_error") if key in self.metrics]
+        temperatures = self.calibration.temperatures or (1.0,) * len(self.task.labels)
+        return {
+            "temperatures": dict(zip(self.task.labels, temperatures, strict=True)),
+            "num_validation_videos": self.calibration.num_videos,
+            "before": {key: before[key] for key in compared},
+            "after": {key: self.metrics[key] for key in compared},
+        }
+
+    @property
+    def probs(self) -> Float[Tensor, "N K"]:
+        """Probabilities of the videos, calibrated."""
+        return self.scores.probs
 
     @property
     def num_videos(self) -> int:
@@ -71,6 +96,17 @@ class Evaluation:
             f"{self.baseline})"
         )
 
+    @property
+    def rejection_text(self) -> str:
+        """What rejection makes of the videos, in one line."""
+        (best, value), *_ = self.rejection["kept"].items()
+        title, kept = self.task.entry(best).title, "not defined" if value is None else f"{value:.1%}"
+        areas = ", ".join(f"{kind} {area:.3f}" for kind, area in self.rejection["auroc"].items())
+        return (
+            f"'none of these' for {self.rejection['num_rejected']} of {len(self.samples)} videos, {title} {kept} of "
+            f"the others; AUROC against {areas} (score {self.rejection['score']})"
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The content of ``metrics.json``."""
         return {
@@ -84,6 +120,8 @@ class Evaluation:
             **({} if self.scored is None else {"scored": self.scored}),
             **({} if self.seen is None else {"num_seen": len(self.seen), "seen": list(self.seen)}),
             **self.metrics,
+            **({"calibration": self.calibrated} if self.calibrated else {}),
+            **({"rejection": dict(self.rejection)} if self.rejection else {}),
         }
 
 
@@ -92,7 +130,7 @@ class ScoredVideos:
     """The scores of one process: ascending rows of the manifest with their probabilities and targets."""
 
     rows: tuple[int, ...]
-    probs: Tensor  # rows x K; empty where there is no row
+    scores: VideoScores | None  # None where there is no row
     labels: Tensor  # as in ``Batch``
     failed: dict[int, str]  # row and line of each video that could not be read
 
@@ -106,6 +144,7 @@ def evaluate(
     split: str,
     precision: Precision = "fp32",
     mode: Mode = "end_to_end",
+    calibration: Calibration = UNCALIBRATED,
     train: Manifest | None = None,
     failure_budget: float = FAILURE_BUDGET,
     out: Path | None = None,
@@ -122,6 +161,7 @@ def evaluate(
             processes, each has a loader of its own rows, and each gets the metrics of the whole split.
         split: its name, for messages and results.
         precision: bf16 computes under autocast.
+        calibration: of the checkpoint; the default leaves probabilities as they are.
         mode: how clips go through a model with a per-frame stage (``tubelet.inference.view_averaging``).
         train: the training split, whose most frequent class is the majority baseline. None means that it is that of
             this split.
@@ -144,7 +184,7 @@ def evaluate(
             session.progress.note(f"not used: {line}")
         budget.check()
 
-    def score(batch: Batch, read: Tensor) -> Tensor:
+    def score(batch: Batch, read: Tensor) -> VideoScores:
         numbers = batch.frame_numbers[read]
         return predict_views(
             model,
@@ -154,15 +194,16 @@ def evaluate(
             precision=precision,
             frame_numbers=numbers,
             mode=mode,
+            calibration=calibration,
         )
 
     parts = session.processes.gather(_score_own(loader, score, count, session))
     count({row: line for part in parts for row, line in part.failed.items()})
     whole = _merged(parts)
-    if not len(whole.rows):
+    if whole.scores is None:
         lines = "; ".join(list(whole.failed.values())[:4])
         raise DataError(f"none of the {len(manifest)} videos of split '{split}' could be read: {lines}")
-    if num_wrong := int((~whole.probs.isfinite()).any(dim=1).sum()):
+    if num_wrong := int((~whole.scores.probs.isfinite()).any(dim=1).sum()):
         raise ScoresNotFinite(
             f"{num_wrong} of {len(whole.rows)} videos of split '{split}' have scores that are not finite; the weights "
             "of the model are damaged, or its training diverged"
@@ -170,9 +211,12 @@ def evaluate(
     task, samples = task_of(protocol), tuple(manifest.samples[row] for row in whole.rows)
     return Evaluation(
         task=task,
-        metrics=task.measure(whole.probs, whole.labels, train) | group_figures(task, samples, whole.probs),
+        metrics=task.measure(whole.scores.probs, whole.labels, train)
+        | group_figures(task, samples, whole.scores.probs),
         samples=samples,
-        probs=whole.probs,
+        scores=whole.scores,
+        labels=whole.labels,
+        calibration=calibration,
         failed=tuple(whole.failed.values()),
         views=protocol.views_text,
         averaging=protocol.averaging,
@@ -184,13 +228,13 @@ def evaluate(
 
 def _score_own(
     loader: Loader,
-    score: Callable[[Batch, Tensor], Tensor],
+    score: Callable[[Batch, Tensor], VideoScores],
     count: Callable[[dict[int, str]], None],
     session: Session,
 ) -> ScoredVideos:
     """The rows of this process, in order."""
     rows, failed = list[int](), dict[int, str]()
-    probs, labels = [], []
+    scores, labels = list[VideoScores](), []
     for batch in loader.eval_batches():
         read = batch.weight > 0
         lines = iter(batch.failures)
@@ -198,31 +242,28 @@ def _score_own(
         failed |= new
         count(new)
         if read.any():
-            probs.append(score(batch, read))
+            scores.append(score(batch, read))
             labels.append(batch.labels[read])
             rows += [row for row, ok in zip(batch.index, read.tolist(), strict=True) if ok]
         session.advance(len(rows) + len(failed), loader.num_eval_videos, "evaluating")
-    empty = torch.empty(0)
     return ScoredVideos(
         rows=tuple(rows),
-        probs=torch.cat(probs) if probs else empty,
-        labels=torch.cat(labels) if labels else empty,
+        scores=joined(scores) if scores else None,
+        labels=torch.cat(labels) if labels else torch.empty(0),
         failed=failed,
     )
 
 
 def _merged(parts: Sequence[ScoredVideos]) -> ScoredVideos:
     """Several parts as one, in the order of the manifest."""
-    filled = [part for part in parts if part.rows]
-    rows = [row for part in filled for row in part.rows]
+    rows = [row for part in parts for row in part.rows]
     failed = {row: line for part in parts for row, line in part.failed.items()}
-    if not rows:
-        return ScoredVideos(rows=(), probs=torch.empty(0), labels=torch.empty(0), failed=dict(sorted(failed.items())))
+    scores = [part.scores for part in parts if part.scores is not None]
     order = sorted(range(len(rows)), key=rows.__getitem__)
     return ScoredVideos(
         rows=tuple(rows[i] for i in order),
-        probs=torch.cat([part.probs for part in filled])[order],
-        labels=torch.cat([part.labels for part in filled])[order],
+        scores=joined(scores).take(order) if scores else None,
+        labels=torch.cat([part.labels for part in parts if part.rows])[order] if rows else torch.empty(0),
         failed=dict(sorted(failed.items())),
     )
 
@@ -247,4 +288,4 @@ def write_evaluation(evaluation: Evaluation, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_atomically(folder / "scores.csv", scores_csv(evaluation.samples, evaluation.probs, evaluation.task))
     content = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False)
-    write_atomically(folder / "metrics.json", content + "\n")
+    write_atomically(folder / METRICS, content + "\n")

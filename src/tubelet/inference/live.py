@@ -7,11 +7,13 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 from torch import Tensor
 
+from tubelet.data.sources.frame_folder_source import FrameFolderSource
 from tubelet.data.video.live import LiveFrame, LiveSource
 from tubelet.errors import DataError, VideoError
 from tubelet.inference.predictor import Classifier
@@ -22,6 +24,7 @@ from tubelet.types import Segment
 QUEUED_FRAMES = 16  # decoded frames that wait for the model
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 30.0  # before connecting again; doubled each time
 
+Source = LiveSource | FrameFolderSource
 Drop = Literal["never", "oldest"]
 Found = TypeVar("Found")
 
@@ -33,7 +36,8 @@ class StreamHealth:
     frames: int = 0  # that reached the model's sampler
     dropped: int = 0  # left out because the model was slower than the source
     damaged: int = 0  # left out because the decoder could not make them whole
-    connections: int = 0
+    disordered: int = 0  # left out because their time was not later than that of the frame before
+    connections: int = 0  # also those that a jump of the source's clock begins
     # From the end of the newest segment to now, counted as the source counts from the first frame of the connection:
     # a source in real time that waits for the model (in a pipe, in the network) is behind as well.
     lag_seconds: float = 0.0
@@ -58,7 +62,7 @@ class Watcher:
     def __init__(
         self,
         classifier: Classifier,
-        connect: Callable[[], LiveSource],
+        connect: Callable[[], Source],
         make_plan: Callable[[float | None], WindowPlan],
         *,
         drop: Drop = "never",
@@ -110,28 +114,28 @@ class Watcher:
             self.report(f"{broken or 'the source ended'}; trying again in {pause:g} s")
             time.sleep(pause)
 
-    def _opened(self) -> LiveSource:
+    def _opened(self) -> Source:
         """A new connection; made in a thread, for a pipe that nobody writes into can neither be told of nor stopped
         while it is being opened.
 
         Raises:
             VideoError: it cannot be made.
         """
-        answer: queue.Queue[LiveSource | Exception] = queue.Queue()
+        answer: queue.Queue[Source | DataError] = queue.Queue()
 
         def connect() -> None:
             try:
                 answer.put(self.connect())
-            except Exception as error:  # raised where the connection is waited for
-                answer.put(error)
+            except BaseException as error:  # raised where the connection is waited for
+                answer.put(_as_broken("the source", error))
 
         threading.Thread(target=connect, daemon=True).start()
         found = self._patiently(lambda timeout: answer.get(timeout=timeout))
-        if isinstance(found, Exception):
+        if isinstance(found, DataError):
             raise found
         return found
 
-    def _connection(self, source: LiveSource, begin: float, is_known: bool) -> Iterator[Segment]:
+    def _connection(self, source: Source, begin: float, is_known: bool) -> Iterator[Segment]:
         """One connection, its times counted from ``begin``; what is complete is given even where it breaks.
 
         ``is_known`` says whether it is known what the source's end means.
@@ -139,26 +143,47 @@ class Watcher:
         plan = self.make_plan(source.fps)
         reader = _Reader(source, self.drop, self.health)
         stream = StreamingClassifier(self.classifier, plan, top_k=self.top_k)
-        latest = 0.0
+        latest: LiveFrame | None = None
+        came = 0.0  # the first frame of the present clock, in seconds of the monotonic clock
         try:
             for frame in iter(lambda: self._patiently(reader.get), None):
                 if not is_known:
                     self._refuse_same(frame.picture())
                     is_known = True
-                if frame.seconds - latest > plan.window_seconds and self.health.frames:
-                    self.report(f"{frame.seconds - latest:.1f} s without frames: windows begin anew")
-                    yield from self._shifted(stream.close(), begin, reader)
+                came = came or frame.came
+                if latest is not None and (why := self._break(latest, frame, plan)):
+                    self.report(f"{why}: windows begin anew")
+                    yield from self._shifted(stream.close(), begin, came)
                     stream = StreamingClassifier(self.classifier, plan, top_k=self.top_k)
-                latest = frame.seconds
+                    if frame.clock is not latest.clock:
+                        self.health.connections += 1
+                        begin, came = self._begin_after(latest, frame, begin, source), frame.came
+                latest = frame
                 self.health.frames += 1
-                yield from self._shifted(stream.push_one(frame.picture, frame.seconds, frame.number), begin, reader)
-            yield from self._shifted(stream.close(), begin, reader)
+                yield from self._shifted(stream.push_one(frame.picture, frame.seconds, frame.number), begin, came)
+            yield from self._shifted(stream.close(), begin, came)
         except VideoError:
-            yield from self._shifted(stream.close(), begin, reader)
+            yield from self._shifted(stream.close(), begin, came)
             raise
         finally:
             reader.stop()
             self.health.damaged += source.damaged
+            self.health.disordered += source.disordered
+
+    @staticmethod
+    def _break(latest: LiveFrame, frame: LiveFrame, plan: WindowPlan) -> str:
+        """Why no window may hold both of two frames that follow each other. Empty if one may."""
+        if frame.clock is not latest.clock:
+            jump = frame.clock.jump_seconds
+            way = f"back by {-jump:.1f} s" if jump < 0 else f"forward by {jump:.1f} s"
+            return f"the source's clock jumped {way}, which counts as a new connection"
+        gap = frame.seconds - latest.seconds
+        return f"{gap:.1f} s without frames" if gap > plan.window_seconds else ""
+
+    def _begin_after(self, latest: LiveFrame, frame: LiveFrame, begin: float, source: Source) -> float:
+        """When the clock of ``frame`` begins: right after ``latest``, or when it came if the source is in real time."""
+        after = begin + latest.clock.end_seconds  # the rate in the header may have been measured across the jump
+        return after if source.has_end else max(after, frame.came - self._started)
 
     def _refuse_same(self, picture: Tensor) -> None:
         before, self._first_picture = self._first_picture, picture
@@ -178,22 +203,30 @@ class Watcher:
                     self.report(f"no frame for {silent:.0f} s; waiting")
                     silent = 0.0
 
-    def _shifted(self, segments: list[Segment], begin: float, reader: _Reader) -> Iterator[Segment]:
+    def _shifted(self, segments: list[Segment], begin: float, came: float) -> Iterator[Segment]:
         for segment in segments:
-            self._measure_lag(segment, reader)
+            self._measure_lag(segment, came)
             yield dataclasses.replace(
                 segment, start_seconds=begin + segment.start_seconds, end_seconds=begin + segment.end_seconds
             )
 
-    def _measure_lag(self, segment: Segment, reader: _Reader) -> None:
+    def _measure_lag(self, segment: Segment, came: float) -> None:
         """Told when it is more than a window, and again whenever it has doubled."""
-        self.health.lag_seconds = lag = max(0.0, time.monotonic() - reader.first_came - segment.end_seconds)
+        self.health.lag_seconds = lag = max(0.0, time.monotonic() - came - segment.end_seconds)
         window = segment.end_seconds - segment.start_seconds
         if lag <= window:
             self._reported_lag = 0.0
         elif lag >= 2 * self._reported_lag:
             self._reported_lag = lag
             self.report(f"{lag:.1f} s behind real time, more than a window of {window:.1f} s")
+
+
+def _as_broken(name: str, error: BaseException) -> DataError:
+    """What breaks a connection, as an error of one line; a defect of this program as well."""
+    if isinstance(error, DataError):
+        return error
+    line = " ".join(str(error).split())
+    return VideoError(f"{name}: reading failed ({type(error).__name__}{line and ': '}{line})")
 
 
 class _SamePicture(Exception):
@@ -203,11 +236,10 @@ class _SamePicture(Exception):
 class _Reader:
     """Decodes in a thread into a short queue, so that a silent source can be told from a slow model."""
 
-    def __init__(self, source: LiveSource, drop: Drop, health: StreamHealth) -> None:
+    def __init__(self, source: Source, drop: Drop, health: StreamHealth) -> None:
         self._source, self._drop, self._health = source, drop, health
         self._queue: queue.Queue[LiveFrame | DataError | None] = queue.Queue(QUEUED_FRAMES)
         self._stopped = threading.Event()
-        self.first_came = 0.0  # when the first frame was there, in seconds of the monotonic clock
         # A daemon: a pipe that stays silent cannot be woken, and must not keep the program from ending.
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -230,15 +262,13 @@ class _Reader:
     def _run(self) -> None:
         end: DataError | None = None
         try:
-            for frame in self._source.frames():
-                if self._stopped.is_set():
-                    break
-                self.first_came = self.first_came or time.monotonic()
-                self._put(frame)
-        except DataError as error:
-            end = error
-        finally:
-            self._source.close()
+            with closing(self._source):
+                for frame in self._source.frames():
+                    if self._stopped.is_set():
+                        break
+                    self._put(frame)
+        except BaseException as error:  # of any kind: who waits for frames would wait for ever
+            end = _as_broken(self._source.source, error)
         self._put(end, must=True)
 
     def _put(self, item: LiveFrame | DataError | None, must: bool = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,10 +26,12 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.data.sources.python_input import is_list_of_paths, path_of
 from tubelet.errors import ConfigError
 from tubelet.inference.frame_stage import check_stage
-from tubelet.inference.view_averaging import Mode, predict_views
+from tubelet.inference.rejection import check_rejection, refusal
+from tubelet.inference.view_averaging import Mode, VideoScores, predict_views
 from tubelet.protocol import Protocol
 from tubelet.session.device import Device, autocast, choose_device
 from tubelet.tasks.choose import task_of
+from tubelet.tasks.classification import Ranking
 from tubelet.types import Precision, Prediction
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
@@ -45,12 +48,26 @@ class Classifier:
         record: what the checkpoint says of it; its protocol decides sampling, size, pixel range and views.
             It computes in the precision that it was validated in.
         mode: "chunked" bounds the memory of long clips for models with a per-frame stage; scores are the same.
+        reject: answer "none of these" for what is less familiar than nearly all validation videos.
+
+    Raises:
+        CheckpointError: ``reject``, and the checkpoint does not say what is familiar.
     """
 
-    def __init__(self, model: nn.Module, record: Record, device: Device = "auto", mode: Mode = "end_to_end") -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        record: Record,
+        device: Device = "auto",
+        mode: Mode = "end_to_end",
+        *,
+        reject: bool = False,
+    ) -> None:
+        if reject:
+            check_rejection(record.calibration)
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
-        self.record, self.mode = record, mode
+        self.record, self.mode, self.reject = record, mode, reject
 
     @property
     def protocol(self) -> Protocol:
@@ -106,7 +123,7 @@ class Classifier:
                 predictions (``predict_files`` goes on behind a bad file); an array or tensor ``[T, H, W, C]`` or
                 ``[C, T, H, W]`` (of a volume also ``[T, H, W]``); or a list of PIL images; RGB.
             start_seconds: with ``end_seconds``, the segment to look at. None means the whole source.
-            fps: frames per second of a clip in memory, needed where the protocol samples by time.
+            fps: frames per second of a frame folder or a clip in memory, needed where the protocol samples by time.
             value_range: the values of a clip in memory that are black and white, for example ``(0, 1)``. None means 0
                 and 255 of uint8.
             top_k: how many labels to give, of each head and of the actions. None means all.
@@ -120,20 +137,31 @@ class Classifier:
             options: Any = {"start_seconds": start_seconds, "end_seconds": end_seconds, "fps": fps, "top_k": top_k}
             return [self.predict(path, value_range=value_range, **options) for path in source]
         item = read_views(source, self.protocol, start_seconds, end_seconds, fps, value_range)
-        probs = self.predict_clips(item.pixels.unsqueeze(0), item.frame_numbers.unsqueeze(0))[0]
+        scores = self.score_clips(item.pixels.unsqueeze(0), item.frame_numbers.unsqueeze(0))
         name = str(path) if (path := path_of(source)) is not None else type(source).__name__
-        return self._prediction(name, probs, top_k, item.seconds_covered, item.notes)
+        return self._prediction(name, scores, 0, top_k, item.seconds_covered, item.notes)
 
     def predict_files(
-        self, files: Sequence[Path], *, num_workers: int = 0, batch_size: int = 1, top_k: int | None = None
+        self,
+        files: Sequence[Path],
+        *,
+        frame_fps: float | None = None,
+        num_workers: int = 0,
+        batch_size: int = 1,
+        top_k: int | None = None,
     ) -> Iterator[Prediction | str]:
         """A prediction for each file in order, or the line that says why there is none; a bad file stops nothing.
+
+        ``frame_fps`` is the frames per second of those that are frame folders.
 
         Raises:
             ConfigError: ``top_k`` is less than 1.
         """
         _check_top_k(top_k)
-        rows = tuple(Sample(path=str(file), labels=(-1,), split="test") for file in files)
+        rows = tuple(
+            Sample(path=str(file), labels=(-1,), split="test", fps=frame_fps if file.is_dir() else None)
+            for file in files
+        )
         manifest = Manifest(root=Path(), samples=rows, class_names={"label": self.labels}, layout="files")
         dataset = ClipDataset(manifest, self.protocol, mode="views")
         yield from self._predict_dataset(dataset, list(map(str, files)), num_workers, batch_size, top_k)
@@ -161,11 +189,12 @@ class Classifier:
         with Loader(dataset, batch_size, num_workers=num_workers) as loader:
             for batch in loader.eval_batches():
                 read, failures = batch.weight > 0, iter(batch.failures)
-                probs = iter(self.predict_clips(batch.clips[read], batch.frame_numbers[read]) if read.any() else ())
+                scores = self.score_clips(batch.clips[read], batch.frame_numbers[read]) if read.any() else None
+                rows = itertools.count()
                 for i, index in enumerate(batch.index):
-                    if read[i]:
+                    if read[i] and scores is not None:
                         name, seconds, notes = names[index], batch.seconds_covered[i], batch.notes[i]
-                        yield self._prediction(name, next(probs), top_k, seconds, notes)
+                        yield self._prediction(name, scores, next(rows), top_k, seconds, notes)
                     else:
                         yield next(failures)
 
@@ -174,6 +203,10 @@ class Classifier:
 
         ``frame_numbers`` ``[B, V, T]`` are those of ``Batch``, for models that take them.
         """
+        return self.score_clips(clips, frame_numbers).probs
+
+    def score_clips(self, clips: Tensor, frame_numbers: Tensor | None = None) -> VideoScores:
+        """Probabilities as of ``predict_clips``, and logits."""
         return predict_views(
             self.model,
             clips,
@@ -182,12 +215,25 @@ class Classifier:
             precision=self.record.precision,
             frame_numbers=frame_numbers,
             mode=self.mode,
+            calibration=self.record.calibration,
         )
 
+    def rank(self, probs: Float[Tensor, " K"], logits: Float[Tensor, " K"], top_k: int | None) -> Ranking:
+        """The best labels of a video, or "none of these"."""
+        rejection = self.record.calibration.rejection if self.reject else None
+        refused = None if rejection is None else refusal(logits, rejection, self.protocol)
+        return refused or task_of(self.protocol).rank(probs, top_k)
+
     def _prediction(
-        self, source: str, probs: Tensor, top_k: int | None, seconds_covered: float, notes: tuple[str, ...]
+        self,
+        source: str,
+        scores: VideoScores,
+        row: int,
+        top_k: int | None,
+        seconds_covered: float,
+        notes: tuple[str, ...],
     ) -> Prediction:
-        best = task_of(self.protocol).rank(probs, top_k)
+        best = self.rank(scores.probs[row], scores.logits[row], top_k)
         return Prediction(
             source=source,
             labels=best.labels,
@@ -204,7 +250,9 @@ def _check_top_k(top_k: int | None) -> None:
         raise ConfigError(f"top_k must be at least 1, got {top_k}")
 
 
-def load(source: str | Path, device: Device = "auto", *, precision: Precision | None = None) -> Classifier:
+def load(
+    source: str | Path, device: Device = "auto", *, precision: Precision | None = None, reject: bool = False
+) -> Classifier:
     """The classifier of a checkpoint: a folder, or ``owner/name`` or ``hf://owner/name@revision`` on huggingface.co.
 
     A folder or repository of ``transformers`` with a ViViT is converted on the way; what its files say about pixels
@@ -212,11 +260,13 @@ def load(source: str | Path, device: Device = "auto", *, precision: Precision | 
 
     Args:
         precision: to compute in. None means that which the checkpoint was validated in.
+        reject: answer "none of these" for what is less familiar than nearly all validation videos.
 
     Raises:
-        CheckpointError: there is none, it cannot be fetched, it is damaged, or its labels do not fit its logits.
+        CheckpointError: there is none, it cannot be fetched, it is damaged, or its labels do not fit its logits; or
+            ``reject``, and it does not say what is familiar.
     """
     model, record = open_checkpoint(source)
     if precision is not None:
         record = dataclasses.replace(record, precision=precision)
-    return Classifier(model, record, device)
+    return Classifier(model, record, device, reject=reject)

@@ -137,7 +137,8 @@ class StreamingClassifier:
             seconds = self.plan.window_seconds
             if self.num_samples < self.plan.num_frames:  # the source ended inside its first window
                 seconds = min(seconds, self._sampler.end_seconds or step)
-            best = task.rank(task.probs(logits), self.top_k)
+            probs = task.probs(task.tempered(logits, self.classifier.record.calibration.temperatures))
+            best = self.classifier.rank(probs, logits, self.top_k)
             found.append(
                 Segment(
                     start_seconds=begin + first * step,

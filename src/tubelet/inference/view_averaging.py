@@ -5,7 +5,8 @@ B  videos   V  views of one video   K  classes
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -15,15 +16,39 @@ from torch import Tensor, nn
 from tubelet.data.clips.normalize import to_input
 from tubelet.inference.feature_slices import features_in_chunks
 from tubelet.models.stages import encode_time, model_inputs
-from tubelet.protocol import Protocol
+from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.session.device import autocast
 from tubelet.tasks.choose import task_of
+from tubelet.tasks.classification import Classification
 from tubelet.types import Precision
 
 # Views go through the model in chunks of about so many input values: 8 clips of 3 x 32 x 224 x 224.
 CHUNK_VALUES = 40_000_000
 # End to end: a clip as a whole. Chunked: its frames part by part, then the temporal stage once over all of them.
 Mode = Literal["end_to_end", "chunked"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoScores:
+    """What a model says of videos, all their views together; on the CPU in fp32."""
+
+    probs: Float[Tensor, "B K"]  # views averaged as the protocol says, then calibrated
+    uncalibrated: Float[Tensor, "B K"]  # the same before the temperature
+    logits: Float[Tensor, "B K"]  # mean over the views
+
+    def take(self, rows: Sequence[int]) -> VideoScores:
+        """Those of some of the videos."""
+        index = list(rows)
+        return VideoScores(probs=self.probs[index], uncalibrated=self.uncalibrated[index], logits=self.logits[index])
+
+
+def joined(parts: Sequence[VideoScores]) -> VideoScores:
+    """One behind the other."""
+    return VideoScores(
+        probs=torch.cat([part.probs for part in parts]),
+        uncalibrated=torch.cat([part.uncalibrated for part in parts]),
+        logits=torch.cat([part.logits for part in parts]),
+    )
 
 
 @torch.inference_mode()
@@ -36,8 +61,9 @@ def predict_views(
     precision: Precision = "fp32",
     frame_numbers: Int[Tensor, "B V T"] | None = None,
     mode: Mode = "end_to_end",
-) -> Float[Tensor, "B K"]:
-    """Probabilities of each video, on the CPU in fp32: its views' logits (or probabilities) averaged, head by head.
+    calibration: Calibration = UNCALIBRATED,
+) -> VideoScores:
+    """The scores of each video: its views' logits (or probabilities) averaged, head by head.
 
     The model must be in eval mode on ``device``; clips stay where they are and travel chunk by chunk. Without
     ``frame_numbers``, a model that takes them assumes its own. Clips may be the vectors of a feature store.
@@ -45,6 +71,28 @@ def predict_views(
     Raises:
         ConfigError: chunked mode, and the model has no per-frame stage.
     """
+    logits = _logits_of_views(
+        model, clips, protocol, device=device, precision=precision, frame_numbers=frame_numbers, mode=mode
+    )
+    task = task_of(protocol)
+    averaged = average_views(logits, protocol.averaging, task)
+    probs = averaged
+    if calibration.is_tempered:
+        of_averaged = logits.mean(1) if protocol.averaging == "logits" else task.logits_of(averaged)
+        probs = task.probs(task.tempered(of_averaged, calibration.temperatures))
+    return VideoScores(probs=probs, uncalibrated=averaged, logits=logits.mean(1))
+
+
+def _logits_of_views(
+    model: nn.Module,
+    clips: Tensor,
+    protocol: Protocol,
+    *,
+    device: torch.device,
+    precision: Precision,
+    frame_numbers: Tensor | None,
+    mode: Mode,
+) -> Float[Tensor, "B V K"]:
     num_videos, num_views = clips.shape[:2]
     flat = clips.flatten(0, 1)  # (B V) C T H W
     chunk = max(1, CHUNK_VALUES // flat[0].numel())
@@ -59,17 +107,11 @@ def predict_views(
             else:
                 clip = to_input(part.to(device, non_blocking=True), protocol)
                 logits.append(model(*model_inputs(model, clip, of_part)).float().cpu())
-    by_video = torch.cat(logits).unflatten(0, (num_videos, num_views))
-    return average_views(by_video, protocol.averaging, task_of(protocol).probs)
+    return torch.cat(logits).unflatten(0, (num_videos, num_views))
 
 
 def average_views(
-    logits: Float[Tensor, "B V K"],
-    averaging: Literal["logits", "probs"],
-    to_probs: Callable[[Tensor], Tensor] = lambda logits: logits.softmax(-1),
+    logits: Float[Tensor, "B V K"], averaging: Literal["logits", "probs"], task: Classification
 ) -> Float[Tensor, "B K"]:
-    """Probabilities: those of the mean logits, or the mean of those of each view; a softmax over all classes unless
-    ``to_probs`` is given."""
-    if averaging == "logits":
-        return to_probs(logits.mean(1))
-    return to_probs(logits).mean(1)
+    """Probabilities: those of the mean logits, or the mean of those of each view."""
+    return task.probs(logits.mean(1)) if averaging == "logits" else task.probs(logits).mean(1)

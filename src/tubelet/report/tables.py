@@ -14,7 +14,7 @@ import numpy as np
 from tubelet.report import numbers
 from tubelet.report.read import RunFolder
 from tubelet.tasks.classification import Classification
-from tubelet.tasks.metric import Cell, Metric, Unit
+from tubelet.tasks.metric import Cell, Metric, Shown, Unit
 from tubelet.tasks.single_label import SingleLabel
 
 MAX_MATRIX_CLASSES = 60  # beyond, a matrix cannot be read and only the most frequent confusions are listed
@@ -68,7 +68,7 @@ def facts(run: RunFolder) -> list[Fact]:
             Fact(title, "not measured", f"no clip was held out; {FOLDS}"),
             *(Fact(f"{fact.label} on training clips", fact.value, meaning=fact.meaning) for fact in found),
         ]
-    return [*found, *_videos_facts(run.metrics), *shape]
+    return [*found, *_videos_facts(run.metrics), *_calibration_facts(run), *shape]
 
 
 def was_trained_on(metrics: Mapping[str, Any]) -> bool:
@@ -117,6 +117,30 @@ def _videos_facts(m: Mapping[str, Any]) -> Iterator[Fact]:
     views = f"{m['split']} split, {m['averaging']} averaged"
     yield Fact("Views", m["views"], views, "temporal clips x spatial crops")
     yield Fact("Failed files", numbers.count(m["num_failed"]), "", "not among the videos counted")
+
+
+def _calibration_facts(run: RunFolder) -> Iterator[Fact]:
+    """What the validation split taught about scores, with figures before and after."""
+    metrics = run.metrics or {}
+    if found := metrics.get("calibration"):
+        values = ", ".join(f"{value:.2f}" for value in found["temperatures"].values()) or "1"
+        changes = (_change(run.task.entry(key), found["before"][key], found["after"][key]) for key in found["before"])
+        learned = f"learned on {numbers.count(found['num_validation_videos'], 'validation video')}"
+        yield Fact("Temperature", values, "; ".join(changes), learned)
+    if found := metrics.get("rejection"):
+        areas = ", ".join(f"{kind} {numbers.decimal(value)}" for kind, value in found["auroc"].items())
+        yield Fact(
+            "None of these",
+            numbers.count(found["num_rejected"], "video"),
+            f"AUROC against {areas}",
+            f"that --reject would refuse, by {found['score']}; 5{numbers.SPACE}% of validation videos are",
+        )
+
+
+def _change(metric: Metric, before: float, after: float) -> str:
+    shown = metric.shows.get("report", Shown())
+    unit = metric.unit if shown.unit is None else shown.unit
+    return f"{(shown.title or metric.title).lower()} {text_of(before, unit)} before, {text_of(after, unit)} after"
 
 
 def training_time(run: RunFolder) -> Fact:

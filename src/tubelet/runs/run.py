@@ -9,6 +9,7 @@ Each of these is there whole or not at all, except the tables and events, which 
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -26,8 +27,11 @@ from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.same_file import check_files
 from tubelet.errors import Diverged, ScoresNotFinite
-from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
+from tubelet.evaluation.calibrate import MAX_VIDEOS, learn_calibration
+from tubelet.evaluation.evaluate import METRICS, Evaluation, evaluate, write_evaluation
+from tubelet.evaluation.rejection import score_unknown, with_rejection
 from tubelet.evaluation.trained_on import KEY, TrainedOn
+from tubelet.inference.rejection import MIN_VIDEOS
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.data import read_run_data
@@ -42,7 +46,7 @@ from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.resume import TrainingState
 from tubelet.training.state.storage import explaining_storage
-from tubelet.weights.checkpoint.checkpoint import save_checkpoint
+from tubelet.weights.checkpoint.checkpoint import save_checkpoint, write_calibration
 from tubelet.weights.open_checkpoint import open_checkpoint
 
 
@@ -115,7 +119,10 @@ def run_recipe(
                 "no clip is held out: the figures are of the clips trained on and say nothing about new ones; "
                 "--folds 5 cross-validates"
             )
-        evaluation = _evaluate_best(first.recipe, manifest, folder, folder / "evaluation" / split, split, session)
+        out = folder / "evaluation" / split
+        if final_split == "test" and "val" in manifest.splits and not _is_earlier(out / METRICS):
+            _calibrate(first.recipe, manifest, folder, session)
+        evaluation = _evaluate_best(first.recipe, manifest, folder, out, split, session)
     return CompletedRun(folder=folder, state=state, evaluation=evaluation, manifest=manifest, protocol=first.protocol)
 
 
@@ -264,13 +271,50 @@ def _evaluate_best(
             session,
             split=split,
             precision=record.precision,
+            calibration=record.calibration,
             train=manifest.split("train"),
             failure_budget=recipe.data.failure_budget,
             out=out if session.processes.is_main else None,
         )
+        if record.calibration.rejection is not None:
+            unknown = score_unknown(model, protocol, session.device, record.precision)
+            result = with_rejection(result, protocol, unknown)
     if session.processes.is_main:
         write_evaluation(result, out)
     return result
+
+
+def _is_earlier(metrics: Path) -> bool:
+    """Whether an earlier version finished the run, whose checkpoint stays as it is."""
+    return metrics.exists() and "calibration" not in json.loads(metrics.read_text(encoding="utf-8"))
+
+
+def _calibrate(recipe: Recipe, manifest: Manifest, folder: Path, session: Session) -> None:
+    """Put what validation videos say of the best weights' scores into their checkpoint, unless it stands there."""
+    model, record = open_checkpoint(folder / "best")
+    if record.calibration.num_videos:
+        return
+    model, protocol = model.to(session.device), record.protocol
+    rows = manifest.split("val").samples
+    some = rows[:: -(-len(rows) // MAX_VIDEOS)]
+    with _views_loader(recipe, dataclasses.replace(manifest, samples=some), protocol, session) as loader:
+        validation = evaluate(
+            model,
+            loader,
+            protocol,
+            session,
+            split="val",
+            precision=record.precision,
+            failure_budget=recipe.data.failure_budget,
+        )
+    unknown = score_unknown(model, protocol, session.device, record.precision)
+    calibration = learn_calibration(validation, protocol, unknown)
+    if not calibration.temperatures:
+        session.progress.note(
+            f"temperature 1 and no rejection: {MIN_VIDEOS} validation videos are needed, there are "
+            f"{calibration.num_videos}"
+        )
+    session.processes.on_main(lambda: write_calibration(folder / "best", calibration))
 
 
 def _views_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, session: Session) -> Loader:

@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-from tubelet.tasks.judgment import Judgment, judge_classes
+from tubelet.tasks.actions import by_head
+from tubelet.tasks.judgment import TINY, Judgment, judge_classes
 from tubelet.tasks.task import Task
+from tubelet.tasks.temperature import class_temperature
 from tubelet.types import HeadScores, Prediction, Segment
 
 # validation.csv of every task with classes has these columns, so that runs can be read side by side.
@@ -49,6 +51,23 @@ class Classification(Task):
     @abstractmethod
     def probs(self, logits: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
         """Probabilities of the classes."""
+
+    def logits_of(self, probs: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
+        """Logits whose ``probs`` these are."""
+        return probs.clamp(min=TINY).log()
+
+    def tempered(self, logits: Float[Tensor, "*B K"], temperatures: Sequence[float]) -> Float[Tensor, "*B K"]:
+        """Logits divided by the temperature of their head; as they are where there is none."""
+        if all(t == 1 for t in temperatures):
+            return logits
+        scale = [t for t, size in zip(temperatures, self.head_sizes, strict=True) for _ in range(size)]
+        return logits / logits.new_tensor(scale)
+
+    def temperatures(self, probs: Float[Tensor, "N K"], targets: Int[Tensor, "N *targets"]) -> tuple[float, ...]:
+        """Of each head, the temperature that fits held-out videos best, from their uncalibrated probabilities."""
+        by_column = targets.reshape(len(targets), -1).unbind(dim=1)
+        logits = by_head(self.logits_of(probs.double()), self.head_sizes)
+        return tuple(class_temperature(part, labels) for part, labels in zip(logits, by_column, strict=True))
 
     def rank(self, probs: Float[Tensor, " K"], top_k: int | None = None) -> Ranking:
         """The best labels of a video.

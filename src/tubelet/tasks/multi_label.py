@@ -27,6 +27,7 @@ from tubelet.tasks.judgment import Judgment, judge_labels
 from tubelet.tasks.metric import Column, Metric, Shown, Values, everywhere
 from tubelet.tasks.single_label import RIGHT, SHARE, UNDEFINED_AUROC, auroc_meaning, loss_metric
 from tubelet.tasks.task import LOSS, ClassWeights
+from tubelet.tasks.temperature import label_temperature
 
 LABEL_SEPARATOR = "|"  # between the labels of a video in scores.csv
 
@@ -197,6 +198,14 @@ class MultiLabel(Classification):
     def probs(self, logits: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
         """A sigmoid of each class."""
         return logits.sigmoid()
+
+    def logits_of(self, probs: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
+        """Logits whose ``probs`` these are; those of 0 and 1 are the largest that float32 tells from infinity."""
+        return probs.double().logit(eps=torch.finfo(torch.float32).eps / 2).to(probs.dtype)
+
+    def temperatures(self, probs: Float[Tensor, "N K"], targets: Int[Tensor, "N K"]) -> tuple[float, ...]:
+        """One for all classes."""
+        return (label_temperature(self.logits_of(probs), targets),)
 
     def objective(
         self, train: Manifest, label_smoothing: float = 0.0, class_weights: ClassWeights = "none"

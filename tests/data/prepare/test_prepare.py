@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import threading
+import unicodedata
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -129,6 +131,87 @@ def test_the_prepared_manifest_has_the_same_rows_and_an_index(manifest: Manifest
     assert [row.path for row in prepared.samples[2:]] == ["b/two.mp4", "b/three.MOV.mp4"]
     assert any(manifest.fingerprint in note for note in prepared.notes)
     assert IndexStore.beside(out).get(out / "b" / "two.mp4") is not None
+
+
+def test_sources_whose_prepared_names_collide_keep_files_of_their_own(
+    tmp_path: Path, write_video: Callable[..., Path]
+) -> None:
+    """Also on file systems that know no case, or that write accents in one form only."""
+    names = [
+        "x.avi",
+        "x.avi.mp4",
+        "X.AVI.mp4",
+        "x.AVI",
+        "\u00e9.mkv",
+        "e\u0301.mkv",
+        "d.mov",
+        "d.mov.mp4/y.mp4",
+        "free.mkv",
+    ]
+    for seed, name in enumerate(names):
+        source = write_video(tmp_path / "data" / f"{seed}.mp4", num_frames=4 + seed, seed=seed)
+        (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
+        source.rename(tmp_path / "data" / name)
+    samples = tuple(
+        Sample(path=name, labels=(seed % 2,), split=("train", "test")[seed % 2]) for seed, name in enumerate(names)
+    )
+    root = Manifest(root=tmp_path / "data", samples=samples, class_names={"label": ("a", "b")}, layout="csv")
+    for config in (SMALL, replace(SMALL, shards=1)):
+        prepared = read_manifest(prepare(root, tmp_path / f"out{config.shards}", config).manifest)
+        dataset = ClipDataset(prepared, Protocol(num_frames=2, crop_size=(32, 32), resize_short_side=32), "views")
+        counts = []
+        for row in range(len(dataset)):
+            with dataset.open(row) as reader:
+                counts.append(len(reader.timestamps))
+        assert counts == [4 + seed for seed in range(len(names))]
+        assert [row.split for row in prepared.samples] == [row.split for row in samples]
+    loose = [row.path for row in read_manifest(tmp_path / "outNone" / "manifest.csv").samples]
+    assert len({unicodedata.normalize("NFC", path).casefold() for path in loose}) == len(names)
+    assert {"x.avi.mp4", "d.mov.mp4/y.mp4", "free.mkv.mp4"} < set(loose)
+    assert loose[1] == "x.avi.mp4"  # a file keeps its own name before another gets it
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixel_format", "tags"),
+    [
+        ("libx264", "yuv420p", (1, 1, 1, 1)),  # range, matrix, primaries, transfer by FFmpeg's numbers: BT.709
+        ("libx264", "yuv420p", (2, 5, 5, 6)),  # BT.601 in full range
+        ("libx265", "yuv420p10le", (1, 9, 9, 16)),  # BT.2020 with PQ
+        ("libx265", "yuv422p10le", (2, 9, 9, 18)),  # with HLG, in full range
+    ],
+)
+def test_a_prepared_file_keeps_the_color_tags_and_the_colors(
+    codec: str, pixel_format: str, tags: tuple[int, ...], tmp_path: Path
+) -> None:
+    source, names = tmp_path / "v.mkv", ("color_range", "colorspace", "color_primaries", "color_trc")
+    with av.open(str(source), "w") as container:
+        quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        stream = container.add_stream(codec, rate=25, options={"crf": "4", **quiet})
+        stream.height, stream.width, stream.pix_fmt = 64, 64, pixel_format
+        for name, value in zip(names, tags, strict=True):
+            setattr(stream.codec_context, name, value)
+        picture = av.VideoFrame.from_ndarray(np.full((64, 64, 3), (30, 200, 90), np.uint8), format="rgb24")
+        frame = picture.reformat(format=pixel_format, dst_colorspace=tags[1], dst_color_range=tags[0])
+        for name, value in zip(names, tags, strict=True):
+            setattr(frame, name, value)
+        for number in range(3):
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    transcode(source, tmp_path / "p.mp4", Encoding(short_side=32, crf=4))
+    pixels = []
+    for file in (source, tmp_path / "p.mp4"):
+        with VideoReader(file) as reader:
+            by_name = dict(
+                zip(
+                    ("color_range", "color_primaries", "color_trc", "colorspace"),
+                    reader.index.codec.colors,
+                    strict=True,
+                )
+            )
+            assert tuple(by_name[name] for name in names) == tags
+            pixels.append(reader.frames_at([1]).pixels.float().mean((0, 2, 3)))
+    assert (pixels[0] - pixels[1]).abs().max() < 4
 
 
 def test_preparing_again_makes_only_what_has_changed(manifest: Manifest, tmp_path: Path) -> None:

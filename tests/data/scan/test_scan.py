@@ -211,6 +211,27 @@ def test_missing_files_are_listed(footage: Path, tmp_path: Path) -> None:
     assert (bad.path, bad.kind) == ("train/b/gone.mp4", "missing")
 
 
+def test_segments_that_are_not_within_their_videos_are_found(footage: Path, tmp_path: Path) -> None:
+    """The videos last 1.2 s. What ends a little later was rounded."""
+    rows = [
+        ("train/a/0.mp4", "a", "train", 0, 1.5),
+        ("train/a/1.mp4", "a", "train", 1, 3),
+        ("train/b/2.mp4", "b", "train", 1.2, 1.6),
+        ("test/b/4.mp4", "b", "test", 40, ""),
+        ("test/a/3.mp4", "a", "test", "", 1.2),
+    ]
+    table = write_csv(footage / "rows.csv", [("path", "label", "split", "start_seconds", "end_seconds"), *rows])
+    result = scanned(table, tmp_path / "out")
+    found = [(segment.row.path, segment.is_empty) for segment in result.findings.segments]
+    assert found == [("train/a/1.mp4", False), ("train/b/2.mp4", True), ("test/b/4.mp4", True)]
+    assert not result.findings.is_clean
+    text = as_text(result)
+    assert "train/a/1.mp4 (train): the segment is 1 to 3 s, the video ends at 1.2 s: 0.2 of 2 s are there" in text
+    assert [wrong["path"] for wrong in as_dict(result)["segments"]] == [path for path, _ in found]
+    left_out = [(line.path, line.start_seconds) for line in result.findings.quarantine()]
+    assert left_out == [("train/b/2.mp4", 1.2), ("test/b/4.mp4", 40.0)]
+
+
 def test_segments_leak_only_where_they_overlap(footage: Path, tmp_path: Path) -> None:
     rows = [
         ("train/a/0.mp4", "a", "train", 0, 0.5),

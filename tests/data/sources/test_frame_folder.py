@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,8 +13,10 @@ import torch
 from PIL import Image
 
 from support import assert_one_line
+from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.read import read_manifest
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.open_source import open_source
 from tubelet.data.video.reader import VideoReader
@@ -82,6 +85,31 @@ def test_a_damaged_picture_or_one_of_another_size_is_named(tmp_path: Path) -> No
         assert_one_line(caught, f"a_{index + 1}.jpg", part)
     with pytest.raises(VideoError):
         reader.frames_at([3])
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused_by_its_size(tmp_path: Path) -> None:
+    """A file of 12 KB that says it has 100 million pixels, which Pillow alone would only warn of."""
+    folder = folder_of(tmp_path, ["a_1.png", "a_2.png"])
+    Image.new("1", (10000, 10000)).save(folder / "a_2.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(VideoError) as caught:
+            FrameFolderReader(folder).frames_at([0, 1])
+    assert_one_line(caught, "a_2.png", "100000000 pixels", "exceeds limit", "replace the file")
+
+
+def test_a_list_that_promises_more_frames_than_folders_have_is_noted(tmp_path: Path) -> None:
+    for name, count in (("whole", 12), ("half", 6), ("gap", 12)):
+        folder_of(tmp_path / name, [f"img_{number:05d}.jpg" for number in range(1, count + 1)])
+    (tmp_path / "gap" / "img_00005.jpg").unlink()
+    (tmp_path / "train.txt").write_text("whole 12 0\nhalf 12 1\nwhole 2 6 0\nhalf 3 9 1\ngap 12 1\n")
+    for fps in (None, 25.0):
+        config = ManifestConfig(layout="list", frame_fps=fps, val_fraction=0.0, test_fraction=0.0)
+        (note,) = (note for note in read_manifest(tmp_path / "train.txt", config).notes if "promise" in note)
+        assert note.startswith("3 of 5 rows promise more frames than their folders have, 20 of 33 frames are there: ")
+        assert "half (6 of 12), half (3 of 9), gap (11 of 12)" in note
+    (tmp_path / "train.txt").write_text("whole 12 0\nwhole 2 6 0\nhalf 6 1\n")
+    assert not any("promise" in note for note in read_manifest(tmp_path / "train.txt", config).notes)
 
 
 def test_the_pictures_of_a_video_give_the_clips_of_the_video(tmp_path: Path, write_video) -> None:  # type: ignore[no-untyped-def]

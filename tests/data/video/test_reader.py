@@ -503,6 +503,8 @@ def test_closed_readers_leave_no_file_open(coded: Callable[[str], Path]) -> None
 
 def test_video_files_are_told_by_their_suffix() -> None:
     assert is_video_path("a/B.MP4")
+    known = ("vob", "m2v", "divx", "dv", "h264", "3g2", "qt", "f4v", "m2t", "hevc", "mk3d")
+    assert all(is_video_path(f"a.{suffix}") for suffix in known)
     assert is_video_path(Path("clip.webm"))
     assert not is_video_path("clip.txt")
     assert all(suffix == suffix.lower() and suffix.startswith(".") for suffix in VIDEO_SUFFIXES)

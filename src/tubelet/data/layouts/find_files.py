@@ -33,6 +33,22 @@ def is_frame_folder(folder: Path) -> bool:
         return any(entry.name.lower().endswith(_PICTURES) for entry in entries if entry.name[0] != ".")
 
 
+def sources_below(folder: Path) -> list[Path]:
+    """The videos, volumes and frame folders in a folder, or the folder itself if it is a frame folder; sorted.
+
+    Pictures with a video or volume beside or below them are no frame folder. Hidden folders are left out.
+    """
+    found, pictures = list[Path](), list[Path]()
+    for name, folders, files in os.walk(folder):
+        folders[:] = [child for child in folders if not child.startswith(".")]
+        shown = [file for file in files if not file.startswith(".")]
+        found += (path for file in shown if is_sample_file(file) and (path := Path(name, file)).is_file())
+        if any(file.lower().endswith(_PICTURES) for file in shown):
+            pictures.append(Path(name))
+    taken = {parent for file in found for parent in file.parents}
+    return sorted(found + [path for path in pictures if path not in taken])
+
+
 class FileIndex:
     """Videos and frame folders below ``root`` by their name without suffix. If several match, the first by path."""
 

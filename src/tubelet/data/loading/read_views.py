@@ -38,7 +38,7 @@ def read_views(
         protocol: sampling, size and views.
         start_seconds: start of the segment. None means the start of the source.
         end_seconds: end of the segment. None means the end of the source.
-        fps: frames per second of a clip in memory. None means that frame numbers stand for seconds.
+        fps: frames per second of a frame folder or a clip in memory. None means that frame numbers stand for seconds.
         value_range: the values of a clip in memory that are black and white. None means 0 and 255 of uint8.
 
     Raises:
@@ -46,11 +46,11 @@ def read_views(
     """
     path = path_of(source)
     if path is not None:
-        if fps is not None:
-            raise DataError(f"{path}: fps={fps:g} is for arrays; a file carries its own times, leave it out")
+        if fps is not None and not path.is_dir():
+            raise DataError(f"{path}: fps={fps:g} is for arrays and frame folders; a file has its own, leave it out")
         if value_range is not None:
             raise DataError(f"{path}: value_range is for arrays; leave it out (of a volume, protocol.volume_window)")
-        with naming_file(path, str(path)), open_source(path, None, protocol) as reader:
+        with naming_file(path, str(path)), open_source(path, None, protocol, fps) as reader:
             return views_of(reader, protocol, start_seconds, end_seconds)
     if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
         raise DataError(f"array: the protocol samples {protocol.target_fps:g} frames per second; give the array's fps")

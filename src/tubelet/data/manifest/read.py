@@ -14,6 +14,7 @@ from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.feature_store import finished_manifest, is_store
 from tubelet.data.layouts.find_files import existing_rows
 from tubelet.data.layouts.folders import read_folders
+from tubelet.data.layouts.frame_counts import missing_frames_notes
 from tubelet.data.layouts.npz import read_npz
 from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
@@ -139,6 +140,7 @@ def manifest_of(
     rows = _not_quarantined(rows, spellings, config.quarantine, notes)
     if is_checked:
         rows, missing = existing_rows(source, reading, rows, may_miss)
+        notes += missing_frames_notes(reading.root, rows)
     samples = _samples(source, rows, names, several)
     if is_checked and makes_splits:
         notes += _check_classes(source, samples, names, reading.all_classes_known, several)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
@@ -138,8 +139,8 @@ def _files(manifest: Manifest, out: Path, config: PrepareConfig) -> dict[str, So
         source = manifest.path_of(sample)
         if sample.path not in files:
             mark = hashlib.sha256(f"{fingerprint(source)} {settings}".encode()).hexdigest()[:32]
-            files[sample.path] = SourceFile(source, out / _target(sample.path), mark)
-    return files
+            files[sample.path] = SourceFile(source, Path(), mark)
+    return {path: dataclasses.replace(files[path], target=out / target) for path, target in _targets(files).items()}
 
 
 def other_kind(manifest: Manifest, sample: Sample) -> str | None:
@@ -167,12 +168,38 @@ def _refuse_others(manifest: Manifest) -> None:
         )
 
 
+def _targets(paths: Iterable[str]) -> dict[str, PurePath]:
+    """The path of each prepared file, none twice: a second source of a name has a hash of its path in it.
+
+    Names are told apart as file systems do that know no case and write accents in one form only. A name that is also
+    that of a folder of others is taken as well.
+    """
+    named = {path: _target(path) for path in paths}
+    taken = {_folded(folder) for target in named.values() for folder in target.parents}
+    targets: dict[str, PurePath] = {}
+    for path in sorted(named, key=lambda path: (named[path].as_posix() != path, path)):  # a file keeps its own name
+        target = named[path]
+        if _folded(target) in taken:
+            target = target.with_name(f"{target.stem}-{_hash(path)}{target.suffix}")
+        taken.add(_folded(target))
+        targets[path] = target
+    return {path: targets[path] for path in named}
+
+
+def _folded(path: PurePath) -> str:
+    return unicodedata.normalize("NFC", path.as_posix()).casefold()
+
+
+def _hash(path: str) -> str:
+    return hashlib.sha256(path.encode()).hexdigest()[:12]
+
+
 def _target(path: str) -> PurePath:
     """The path of a prepared file: that of its source. Files from outside the dataset go to a folder of their own."""
     name = path if path.lower().endswith(".mp4") else f"{path}.mp4"
     pure = PurePath(name)
     if pure.is_absolute() or ".." in pure.parts:
-        return PurePath("outside", f"{hashlib.sha256(path.encode()).hexdigest()[:12]}-{pure.name}")
+        return PurePath("outside", f"{_hash(path)}-{pure.name}")
     return pure
 
 

@@ -123,14 +123,13 @@ class _Pictures:
 
     def of(self, frame: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
         """The picture of one frame."""
-        is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
         small = self._scaler.reformat(
             frame,
             width=self._size[1],
             height=self._size[0],
             format="yuv420p",
             interpolation=Interpolation.BICUBIC,
-            dst_color_range=ColorRange.MPEG if is_full else None,
+            dst_color_range=_kept_range(frame),
             threads=1,
         )
         return small if orientation == Orientation() else _turned(small, orientation)
@@ -147,8 +146,14 @@ def _turned(picture: av.VideoFrame, orientation: Orientation) -> av.VideoFrame:
     return turned
 
 
+def _kept_range(frame: av.VideoFrame) -> ColorRange:
+    """The range of the copy's values: that of the source. RGB, which has none, becomes the usual limited one."""
+    is_full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj")
+    return ColorRange.JPEG if is_full and not frame.format.is_rgb else ColorRange.MPEG
+
+
 def _tag_colors(context: VideoCodecContext, frame: av.VideoFrame) -> None:
     """Copy the color tags, so that the copy is converted to RGB as the source is."""
-    context.color_range, context.color_primaries = ColorRange.MPEG, frame.color_primaries
+    context.color_range, context.color_primaries = _kept_range(frame), frame.color_primaries
     context.color_trc = frame.color_trc
     context.colorspace = _UNSPECIFIED if frame.format.is_rgb else frame.colorspace

@@ -1,5 +1,5 @@
 """The findings of a scan: the same content, or near-copies of it, in two splits; the same content under two labels, or
-twice; bad files; classes without rows.
+twice; bad files; segments outside their videos; classes without rows.
 
 Two rows show the same content if their files decode to the same frames and their segments overlap.
 """
@@ -7,6 +7,7 @@ Two rows show the same content if their files decode to the same frames and thei
 from __future__ import annotations
 
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from tubelet.data.scan.scan_file import FileFacts
 # Of rows with the same content in several splits, those of the first of these splits stay: a test set that shrinks when
 # the training set changes could not be compared with published results.
 _KEPT_FIRST = ("test", "val", "train")
+# By so much a segment may end behind its video: annotations are rounded, and sound lasts longer than pictures.
+_END_SLACK_SECONDS, _END_SLACK_SHARE = 0.5, 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,15 @@ class DuplicateGroup:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutsideSegment:
+    """A row whose segment does not lie within its video."""
+
+    row: Sample
+    reason: str
+    is_empty: bool  # it begins behind the end, so that no frame is in it
+
+
+@dataclass(frozen=True, kw_only=True)
 class Findings:
     """Everything that is wrong. Empty tuples mean that nothing was found."""
 
@@ -44,6 +56,7 @@ class Findings:
     near_copies: tuple[DuplicateGroup, ...]  # the same footage in several splits, cut, mirrored or encoded otherwise
     conflicts: tuple[DuplicateGroup, ...]  # the same content under different labels
     bad_files: tuple[FileFacts, ...]
+    segments: tuple[OutsideSegment, ...]
     labels: tuple[str, ...]  # classes without training rows, one line each
     duplicates: tuple[DuplicateGroup, ...]  # the same content twice in one split under one label: a warning
     variable_rate: tuple[FileFacts, ...]  # a warning
@@ -53,16 +66,20 @@ class Findings:
     @property
     def is_clean(self) -> bool:
         """Whether nothing but warnings was found."""
-        return not (self.leakage or self.near_copies or self.conflicts or self.bad_files or self.labels)
+        problems = (self.leakage, self.near_copies, self.conflicts, self.bad_files, self.segments, self.labels)
+        return not any(problems)
 
     def quarantine(self) -> Iterator[Quarantined]:
-        """Yield the rows to leave out: those of bad files, and of leaked content all rows but those of one split.
+        """Yield the rows to leave out: of bad files, without a frame, and of leaked content all but those of one split.
 
         Rows with conflicting labels are not among them, because nothing shows which label is right, nor are
         near-copies, because another split keeps them all.
         """
         for facts in self.bad_files:
             yield Quarantined(path=facts.path, reason=f"{facts.kind}: {facts.reason}")
+        for segment in self.segments:
+            if segment.is_empty:
+                yield quarantined(segment.row, f"segment: {segment.reason}")
         for group in self.leakage:
             kept = min(group.splits, key=_KEPT_FIRST.index)
             shown = next(row_path(row) for row in group.rows if row.split == kept)
@@ -91,6 +108,7 @@ def findings(manifest: Manifest, facts: Mapping[str, FileFacts], near_copies: It
         near_copies=tuple(_near_leakage(manifest, near_copies, leakage)),
         conflicts=tuple(conflicts),
         bad_files=tuple(found for found in facts.values() if found.kind != "ok"),
+        segments=tuple(_outside(manifest.samples, facts)),
         labels=tuple(_untrained(manifest)),
         duplicates=tuple(duplicates),
         variable_rate=tuple(found for found in facts.values() if found.kind == "ok" and found.variable_rate),
@@ -111,6 +129,23 @@ def _near_leakage(
         group = DuplicateGroup(rows=tuple(row for name in names for row in rows[name]))
         if len(group.splits) > 1 and not known.issuperset(group.rows):
             yield group
+
+
+def _outside(samples: Sequence[Sample], facts: Mapping[str, FileFacts]) -> Iterator[OutsideSegment]:
+    """The segments that begin or end behind the end of their video."""
+    for row in samples:
+        found, (start, end, unit) = facts[row_path(row)], extent(row)
+        if unit == "whole" or found.kind != "ok":
+            continue
+        length, slack, name = found.seconds, _END_SLACK_SECONDS, "s"
+        if unit == "frames":
+            slack, length, name = slack * found.num_frames / max(length, 1e-9), found.num_frames, "frames"
+        end = length if math.isinf(end) else end
+        if start < length and end <= length + max(slack, _END_SLACK_SHARE * (end - start)):
+            continue
+        there = f"{max(0.0, length - start):.4g} of {max(0.0, end - start):.4g} {name} are there"
+        reason = f"the segment is {start:g} to {end:g} {name}, the video ends at {length:.4g} {name}: {there}"
+        yield OutsideSegment(row=row, reason=reason, is_empty=start >= length)
 
 
 def _groups(samples: Sequence[Sample], facts: Mapping[str, FileFacts]) -> Iterator[DuplicateGroup]:

@@ -30,6 +30,10 @@ def as_dict(scan: Scan) -> dict[str, Any]:
         "near_copy_groups": [list(names) for names in scan.near_copies.groups],
         "label_conflicts": [_plain(group, scan) for group in found.conflicts],
         "bad_files": [asdict(facts) for facts in found.bad_files],
+        "segments": [
+            {"path": row_path(wrong.row), "split": wrong.row.split, "reason": wrong.reason, "is_empty": wrong.is_empty}
+            for wrong in found.segments
+        ],
         "label_problems": list(found.labels),
         "label_findings": [asdict(finding) for finding in scan.manifest.label_findings],
         "duplicates": [_plain(group, scan) for group in found.duplicates],
@@ -64,6 +68,10 @@ def as_text(scan: Scan) -> str:
         *_section(
             "PROBLEM: files that cannot be trusted",
             [f"{facts.kind.replace('_', '-')}: {facts.path}: {facts.reason}" for facts in found.bad_files],
+        ),
+        *_section(
+            "PROBLEM: segments that are not within their videos (those without a frame are on the quarantine list)",
+            [f"{row_path(segment.row)} ({segment.row.split}): {segment.reason}" for segment in found.segments],
         ),
         *_section("PROBLEM: classes without training rows", found.labels),
         *_section("warning: the same content more than once in a split", [group.text for group in found.duplicates]),

@@ -147,7 +147,7 @@ def _facts_of(line: str) -> FileFacts | None:
     names = {field.name for field in fields(FileFacts)}
     if not isinstance(data, dict) or data.pop("version", None) != _VERSION or set(data) != names:
         return None
-    return FileFacts(**data)
+    return FileFacts(**(data | {"notes": tuple(data["notes"])}))
 
 
 def _decoded(files: tuple[ScanFile, ...], config: ScanConfig) -> Iterator[FileFacts]:

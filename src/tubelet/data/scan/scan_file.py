@@ -138,6 +138,10 @@ def _check_video(reader: VideoReader, source: ScanFile) -> tuple[Kind, str, str 
     known, missing = len(reader.timestamps), missing_bytes(reader.path, reader.part)
     singly = sorted({0, known // 2, known - 1})
     found = decode_fully(reader.path, reader.part, singly)
+    if reader.index.shortfall:
+        cut = f"; the file is {missing} bytes shorter than its container says" if missing else ""
+        kind: Kind = "truncated" if missing or found.shortfall is None else "silent_short"
+        return kind, f"ends early: {reader.index.shortfall}{cut}", None
     if found.error is not None or found.num_damaged:
         what = found.error or f"{found.num_damaged} damaged frames"
         return ("truncated" if missing else "damaged"), f"{found.num_frames} of {known} frames decode: {what}", None

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import itertools
 import re
+import warnings
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,7 @@ from types import TracebackType
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
@@ -31,6 +33,9 @@ from tubelet.types import Frames
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
 _VIDEO_SERIES = ("img", "image", "frame")  # what the pictures of the video are called, beside those of optical flow
 UNTIMED_FPS = 1.0  # if the rate is unknown, frame numbers stand for seconds
+# What Pillow raises. The warning comes above 89 million pixels, before they are decoded: a file of some KB may claim
+# to hold more than memory does.
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class FrameFolderReader:
@@ -99,6 +104,11 @@ class FrameFolderReader:
         seconds = tuple(float(self.timestamps[index]) for index in indices)
         return Frames(pixels=torch.stack([decoded[index] for index in indices]), seconds=seconds)
 
+    def frames_in_order(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """As ``VideoReader.frames_in_order``."""
+        for index in indices:
+            yield index, self.frames_at([index]).pixels[0].numpy()
+
     @cached_property
     def _first(self) -> UInt8[Tensor, "C H W"]:
         return self._decode(0)
@@ -110,9 +120,11 @@ class FrameFolderReader:
             if deep is not None and self._window is not None:
                 self.notes = tuple(dict.fromkeys((*self.notes, *deep_notes(deep, self._window))))
                 return torch.from_numpy(windowed(deep, self._window, str(file))).permute(2, 0, 1).contiguous()
-            with Image.open(file) as image:
-                picture = np.array(ImageOps.exif_transpose(image).convert("RGB"))
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises
+            with warnings.catch_warnings():
+                warnings.simplefilter("error", Image.DecompressionBombWarning)
+                with Image.open(file) as image:
+                    picture = np.array(ImageOps.exif_transpose(image).convert("RGB"))
+        except _UNREADABLE as error:
             raise VideoError(f"{file}: cannot be decoded as a picture ({reason(error)}); replace the file") from None
         return torch.from_numpy(picture).permute(2, 0, 1)
 

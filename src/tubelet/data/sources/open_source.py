@@ -51,7 +51,7 @@ def open_source(
         if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
             raise DataError(
                 f"{path}: the protocol samples {protocol.target_fps:g} frames per second, and the rate of this frame "
-                "folder is not known; set frame_fps"
+                "folder is not known; give it (frame_fps, of predict() fps)"
             )
         return FrameFolderReader(path, fps, protocol.picture_window)
     if fps is not None:

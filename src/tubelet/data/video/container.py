@@ -19,7 +19,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from jaxtyping import Shaped
 
-from tubelet.data.video.formats import NO_SKIPPING, PLAYLISTS, SEEK_BY_POSITION
+from tubelet.data.video.formats import MAX_FRAME_PIXELS, NO_SKIPPING, PLAYLISTS, SEEK_BY_POSITION
 from tubelet.errors import VideoError
 from tubelet.files import lfs_pointer
 
@@ -74,6 +74,16 @@ class VideoContainer:
     def format_names(self) -> set[str]:
         """FFmpeg's names of the container, for example mov and mp4."""
         return set(self._container.format.name.split(","))
+
+    @property
+    def header_seconds(self) -> float | None:
+        """The length of the file by its header. None if it states none."""
+        return None if self._container.duration is None else self._container.duration / av.time_base
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether the file has no other stream."""
+        return len(self._container.streams) == 1
 
     def packets(self) -> Iterator[av.Packet[VideoStream]]:
         """The stream's packets from the present position, without the empty one that drains the decoder."""
@@ -149,6 +159,11 @@ class VideoContainer:
                 container.close()
                 found = others or "a picture or an unknown codec"
                 raise file_error(self.path, f"expected a video stream, found only {found}")
+            height, width = stream.codec_context.height, stream.codec_context.width
+            if height * width > MAX_FRAME_PIXELS:
+                container.close()
+                most = f"at most {MAX_FRAME_PIXELS / 1e6:.0f} million in a frame"
+                raise file_error(self.path, f"its frames have {width}x{height} pixels, expected {most}")
             stream.codec_context.thread_count = 1
             stream.codec_context.open()  # before skip_frame is set: AV1's decoder keeps the value it opens with
         return container, stream

@@ -10,9 +10,16 @@ from __future__ import annotations
 from pathlib import Path
 
 VIDEO_SUFFIXES = frozenset(
-    {".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov"}
-    | {".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".webm", ".wmv"}
+    {".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".ismv", ".insv", ".lrv"}  # ISO media, of cameras as well
+    | {".mkv", ".mk3d", ".webm", ".avi", ".divx", ".xvid", ".asf", ".wmv", ".flv", ".ogv", ".gif", ".nut"}
+    | {".ts", ".m2ts", ".mts", ".m2t", ".tp", ".trp"}  # MPEG transport streams
+    | {".mpg", ".mpeg", ".mpe", ".m1v", ".m2v", ".mpv", ".m2p", ".vob", ".vro", ".mod", ".tod"}  # MPEG program streams
+    | {".dv", ".mxf", ".gxf", ".rm", ".rmvb", ".wtv", ".amv", ".mj2", ".mjpeg", ".mjpg", ".y4m"}
+    | {".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".ivf", ".obu"}  # streams without a container
 )
+
+# A file of some KB may claim frames that no memory holds. These take 256 MiB of RGB, 2.7 times 8K; Pillow's limit, too.
+MAX_FRAME_PIXELS = 2**28 // 3
 
 # Containers whose packets and seeks are trusted, because they store a time with every packet: STORE_PTS stores the
 # presentation time, STORE_DTS the decoding time, which is the same without B-frames. No other container is trusted.

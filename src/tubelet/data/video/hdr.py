@@ -92,8 +92,8 @@ def hlg_nits(code: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def bt2390(nits: NDArray[np.float64]) -> NDArray[np.float64]:
     """Luminance after the curve of BT.2390 (section 5.4.1, without black level) from ``SOURCE_PEAK`` to white."""
-    peak = pq_code(np.array(SOURCE_PEAK))
-    source, highest = np.minimum(pq_code(nits) / peak, 1), pq_code(np.array(REFERENCE_WHITE)) / peak
+    peak = pq_code(np.array([SOURCE_PEAK]))
+    source, highest = np.minimum(pq_code(nits) / peak, 1), pq_code(np.array([REFERENCE_WHITE])) / peak
     knee = 1.5 * highest - 0.5
     t = np.clip((source - knee) / (1 - knee), 0, 1)
     spline = (2 * t**3 - 3 * t**2 + 1) * knee + (t**3 - 2 * t**2 + t) * (1 - knee) + (-2 * t**3 + 3 * t**2) * highest

@@ -1,5 +1,7 @@
 """Live sources: frames of a pipe, a network address or a camera, which may have no end and cannot seek.
 
+``tubelet.data.video.live_clock`` gives frames their times.
+
 FFmpeg (in PyAV's wheel) opens the source by its name. HTTP connections that break resume at the same byte; RTSP runs
 over TCP.
 """
@@ -7,8 +9,10 @@ over TCP.
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import av
@@ -19,6 +23,7 @@ from av.video.stream import VideoStream
 from jaxtyping import UInt8
 from torch import Tensor
 
+from tubelet.data.video.live_clock import Clock, LiveClock
 from tubelet.data.video.rendering import BY_DEFAULT, Rendering
 from tubelet.data.video.scaling import Orientation, Scaler
 from tubelet.errors import VideoError
@@ -36,20 +41,13 @@ def is_real_time(source: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class LiveFrame:
-    """A decoded frame with its time. ``picture`` converts its pixels."""
+    """A frame with its time. ``picture`` makes its pixels: RGB as shown, in memory of its own."""
 
-    seconds: float  # from the first frame of the connection
+    seconds: float  # from the first frame of its clock
     number: int  # in the connection, from 0; frames that were left out count too
-    decoded: av.VideoFrame
-    rendering: Rendering = BY_DEFAULT
-
-    def picture(self) -> UInt8[Tensor, "C H W"]:
-        """RGB as shown, in memory of its own."""
-        size = self.decoded.height, self.decoded.width
-        scaler, orientation = Scaler(size, None, tone_map=self.rendering.maps_hdr), Orientation.of(self.decoded)
-        pixels = np.empty((3, *scaler.size(orientation)), dtype=np.uint8)
-        scaler.write(self.rendering.whole(self.decoded), orientation, pixels)
-        return torch.from_numpy(pixels)
+    clock: Clock  # another one from where the source's times jump
+    came: float  # when it was decoded, in seconds of the monotonic clock
+    picture: Callable[[], UInt8[Tensor, "C H W"]]
 
 
 class LiveSource:
@@ -63,6 +61,8 @@ class LiveSource:
 
     Attributes:
         fps: frames per second as the source states. None if it does not.
+        damaged: number of damaged frames, which are left out.
+        disordered: number of frames that are left out because their time is not later than that of the one before.
         has_end: whether the source ends by itself. None if that is unknown: an HTTP response without a length may come
             from a camera or a recording, and FFmpeg takes a chunked response that breaks off for one that ends.
 
@@ -79,7 +79,7 @@ class LiveSource:
         rendering: Rendering = BY_DEFAULT,
     ) -> None:
         self.source, self.rendering = source, rendering
-        self.damaged = 0  # number of damaged frames, which are left out
+        self.damaged = self.disordered = self._num_seen = 0
         options = dict(_RTSP) if source.startswith("rtsp") else dict(_HTTP) if source.startswith("http") else {}
         if source.startswith("http"):
             options["timeout"] = str(int(timeout_seconds * 1e6))
@@ -111,39 +111,55 @@ class LiveSource:
         self._container.close()
 
     def frames(self) -> Iterator[LiveFrame]:
-        """Yield frames in order until the source ends. Frames whose time does not ascend are left out.
+        """Yield frames in order until the source ends. Damaged and disordered ones are counted and left out.
 
         Raises:
             VideoError: the connection breaks or stays silent.
         """
-        first: float | None = None
-        previous, count = -1.0, 0
+        times = LiveClock(self._stream, is_real_time=self.has_end is False)
         try:
             for packet in self._container.demux(self._stream):
-                for frame in self._decoded(packet):
-                    time = frame.time if frame.time is not None else count / (self.fps or 25.0)
-                    first = time if first is None else first
-                    count += 1
-                    if time - first > previous:
-                        previous = time - first
-                        yield LiveFrame(
-                            seconds=previous, number=count - 1 + self.damaged, decoded=frame, rendering=self.rendering
-                        )
+                for frame in self._decoded(packet, times):
+                    self._num_seen += 1
+                    clock, seconds = times.seconds_of(frame)
+                    if seconds is None:
+                        self.damaged += frame.is_corrupt
+                        self.disordered += not frame.is_corrupt
+                        continue
+                    yield LiveFrame(
+                        seconds=seconds,
+                        number=self._num_seen - 1,
+                        clock=clock,
+                        came=time.monotonic(),
+                        picture=partial(self._picture, frame),
+                    )
         except (av.FFmpegError, OSError) as error:
-            if self.has_end is None and error.errno == errno.EIO and count:
+            if self.has_end is None and error.errno == errno.EIO and self._num_seen:
                 return  # FFmpeg reports the end of a response without a length in this way
             raise self._error("broke off", error) from None
 
-    def _decoded(self, packet: av.Packet[VideoStream]) -> list[av.VideoFrame]:
-        """The whole frames of a packet. Frames that a lost packet damaged are counted and left out."""
+    def _decoded(self, packet: av.Packet[VideoStream], times: LiveClock) -> list[av.VideoFrame]:
+        """The frames that the decoder gives for a packet. A packet that it refuses counts as a damaged frame."""
+        context, frames = self._stream.codec_context, list[av.VideoFrame]()
         try:
-            decoded = packet.decode()
+            if packet.size and times.starts_anew(packet) and packet.is_keyframe:
+                frames += context.decode(None)  # the decoder would drop them where the size changes
+                context.flush_buffers()
+            frames += packet.decode()
         except av.InvalidDataError:
             self.damaged += 1
-            return []
-        whole = [frame for frame in decoded if not frame.is_corrupt]
-        self.damaged += len(decoded) - len(whole)
-        return whole
+            self._num_seen += 1
+        return frames
+
+    def _picture(self, frame: av.VideoFrame) -> UInt8[Tensor, "C H W"]:
+        size = frame.height, frame.width
+        scaler, orientation = Scaler(size, None, tone_map=self.rendering.maps_hdr), Orientation.of(frame)
+        pixels = np.empty((3, *scaler.size(orientation)), dtype=np.uint8)
+        try:
+            scaler.write(self.rendering.whole(frame), orientation, pixels)
+        except (av.FFmpegError, ValueError) as error:
+            raise self._error("has a frame that cannot be converted", error) from None
+        return torch.from_numpy(pixels)
 
     def _error(self, what: str, error: Exception) -> VideoError:
         reason = getattr(error, "strerror", None) or str(error)  # FFmpeg's words, without its number and the address

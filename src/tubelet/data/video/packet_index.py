@@ -32,6 +32,7 @@ from jaxtyping import Shaped
 from numpy.typing import NDArray
 
 from tubelet.data.video.container import ByteRange, Decoded, VideoContainer, file_error, reporting
+from tubelet.data.video.early_end import Promise, num_whole, refuse_cut
 from tubelet.data.video.formats import SEEK_BY_POSITION, SELF_CONTAINED, STORE_DTS, STORE_PTS
 from tubelet.data.video.frame_order import order_of_packets, times_of_frames
 from tubelet.data.video.packet_decoder import (
@@ -47,6 +48,7 @@ from tubelet.data.video.packet_decoder import (
 from tubelet.data.video.random_access import Decode, is_doubtful, key_packets, with_tried_starts
 from tubelet.data.video.scaling import Orientation
 
+_POSSIBLE_FPS = 0.05, 1000.0  # a picture in 20 s; faster than any screen and usual camera
 _PROGRESSIVE = 1  # FFmpeg's field orders above it are interlaced: a packet may hold one field, half a frame
 # Side data of a packet that its decoding depends on.
 _CHANGING: tuple[PktSideDataT, ...] = ("new_extradata", "param_change", "palette", "encryption_info")
@@ -73,6 +75,7 @@ class PacketIndex:
     packets: Shaped[np.ndarray, " P"]  # PACKET
     rows: NDArray[np.int64]  # of the packets of the shown frames [N]; empty if frames do not tell their packets
     keys: Shaped[np.ndarray, " K"]  # KEY_PACKET; empty if decoding can only start at the first packet
+    shortfall: str = ""  # in words, what is missing of what the file promises; empty if nothing is
 
     @classmethod
     def of(cls, path: str | Path, part: ByteRange | None = None) -> PacketIndex:
@@ -94,12 +97,6 @@ class PacketIndex:
         finally:
             container.close()
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What the user should know of the file, one line each."""
-        sorted_note = "the file has B-frames without presentation times: frames are shown in the decoder's order"
-        return (sorted_note,) if self.is_sorted_by_decoder else ()
-
     def fits(self, path: Path) -> bool:
         """Whether the file has the size and modification time that it had when it was indexed."""
         try:
@@ -112,6 +109,19 @@ class PacketIndex:
     def shown_size(self) -> tuple[int, int] | None:
         """Height and width as shown. None if they are unknown until a frame is decoded."""
         return self.orientation.size(self.codec.height, self.codec.width) if self.orientation else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know of the file, one line each."""
+        notes = [f"the file ends early: {self.shortfall}"] if self.shortfall else []
+        if self.num_frames > 1 and not _POSSIBLE_FPS[0] <= self.fps <= _POSSIBLE_FPS[1]:
+            last = float(self.timestamps[-1])
+            notes.append(
+                f"its times cannot be right: {self.num_frames} frames in {last:.4g} s, {self.fps:.4g} per second"
+            )
+        if self.is_sorted_by_decoder:
+            notes.append("the file has B-frames without presentation times: frames are shown in the decoder's order")
+        return tuple(notes)
 
     @cached_property
     def timestamps(self) -> NDArray[np.float64]:
@@ -144,16 +154,20 @@ def _build(container: VideoContainer) -> PacketIndex:
     found = path.stat()
     num_bytes = found.st_size if container.part is None else container.part[1]
     scan = _scan(container)
-    if scan.cut_short or any(entry.pos + entry.size > num_bytes for entry in stream.index_entries):
-        raise file_error(path, f"the file is damaged or cut short: data ends early, at {num_bytes} bytes")
+    refuse_cut(container, num_bytes, len(scan.packets), scan.cut_short)
+    promise = Promise.of(container)
     codec, progressive = Codec.of(stream), stream.codec_context.field_order <= _PROGRESSIVE
     time_base, rate = stream.time_base, float(stream.average_rate or stream.guessed_rate or 1)
     reorders, packets = bool(stream.codec_context.has_b_frames), scan.packets
     stored = bool(names & STORE_PTS) or (bool(names & STORE_DTS) and not reorders)
     ascending = bool(np.all(np.diff(packets["pts"]) > 0))  # so no frame is shown before one that is decoded earlier
     order = order_of_packets(packets) if stored and progressive and not (reorders and ascending) else None
+    damaged: list[bool] | None = None
     if order is None:  # decoding opens the container again, which makes ``stream`` invalid
-        order = [frame.pts for frame, _ in container.decode_from(packets, 0)]
+        decoded = [(frame.pts, bad) for frame, bad in container.decode_from(packets, 0)]
+        order, damaged = [row for row, _ in decoded], [bad for _, bad in decoded]
+    num_shown = len(order)
+    order = order[: num_whole(container, promise, packets, order, damaged, scan.cut_short)]
     if not order:
         raise file_error(path, "the file is damaged: no frame decodes")
     rows = np.array([row for row in order if row is not None], dtype=np.int64)
@@ -166,6 +180,7 @@ def _build(container: VideoContainer) -> PacketIndex:
     if not direct and (not _seeks(packets, keys, names) or not stored):
         keys = keys[:0]
     decode = _decode_direct(path, codec, packets) if direct else _decode_in(container, packets)
+    pts = times_of_frames(packets, rows)
     return PacketIndex(
         file_bytes=found.st_size,
         modified_ns=found.st_mtime_ns,
@@ -174,12 +189,15 @@ def _build(container: VideoContainer) -> PacketIndex:
         time_base=time_base,
         rate=rate,
         num_frames=len(order),
-        pts=times_of_frames(packets, rows),
+        pts=pts,
         is_direct=direct,
         is_sorted_by_decoder=is_sorted,
         packets=packets,
         rows=rows,
         keys=with_tried_starts(keys, packets, rows, decode),
+        shortfall=promise.shortfall(
+            len(order), len(packets), num_shown - len(order), _end_seconds(pts, time_base, rate)
+        ),
     )
 
 
@@ -187,6 +205,13 @@ def _seeks(packets: Shaped[np.ndarray, " P"], keys: Shaped[np.ndarray, " K"], na
     """Whether the container can be asked for every key packet."""
     known = packets["position" if names & SEEK_BY_POSITION else "pts"][keys["row"]]
     return len(np.unique(known)) == len(known) and not np.any(known == NO_TIME)
+
+
+def _end_seconds(pts: NDArray[np.int64], time_base: Fraction | None, rate: float) -> float:
+    """When the last frame ends, by the clock of the file. Infinite if that is unknown."""
+    if not len(pts) or time_base is None:
+        return float("inf")
+    return float(int(pts[-1]) * time_base) + 1 / rate
 
 
 def _decode_direct(path: Path, codec: Codec, packets: Shaped[np.ndarray, " P"]) -> Decode:

@@ -34,7 +34,7 @@ Video = Path | tuple[Path, str]  # a file, or a tar shard and the address of its
 
 STORE_NAME = ".tubelet-packets.sqlite"
 
-_VERSION = 2  # goes up when a row means something else
+_VERSION = 3  # goes up when a row means something else
 _TABLE = "CREATE TABLE packets (path TEXT PRIMARY KEY, header TEXT, arrays BLOB, checksum INTEGER)"
 _REMEMBERED_BYTES = 64 * 2**20  # of arrays, in each process; a minute of film takes about 50 KB
 _WAIT_SECONDS = 30.0  # for another process that writes the same store
@@ -182,6 +182,7 @@ def _encode(index: PacketIndex) -> tuple[str, bytes, int]:
         "num_frames": index.num_frames,
         "is_direct": index.is_direct,
         "is_sorted_by_decoder": index.is_sorted_by_decoder,
+        "shortfall": index.shortfall,
         "lengths": [len(array) for array in _arrays(index)],
     }
     text = json.dumps(header)

@@ -68,7 +68,7 @@ class VideoReader:
         self.index = index if index is not None and index.fits(self.path) else PacketIndex.of(self.path, part)
         self.timestamps, self.fps = self.index.timestamps, self.index.fps
         self.duration_seconds = float(self.timestamps[-1]) + 1 / self.fps
-        self.notes: tuple[str, ...] = self.index.notes
+        self.notes = self.index.notes
         # Frames that do not tell their packets are found by counting from the first one.
         self._by_row = len(self.index.rows) > 0
         self._index_of = np.full(len(self.index.packets), -1)  # the frame of each packet
@@ -220,7 +220,7 @@ class VideoReader:
                 yield from self._fetch_from(None, missing)
             if missing:  # the packets are not those of the frames: count frames from now on
                 count = sum(1 for _ in self._decode_from(None))
-                if count != len(self.timestamps):
+                if count < len(self.timestamps):  # more where the last are incomplete
                     raise file_error(self.path, f"the file is damaged: {count} of {len(self.timestamps)} frames decode")
                 self._by_row = False
                 break

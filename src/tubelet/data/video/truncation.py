@@ -5,8 +5,12 @@
     MKV, WebM   the EBML header, then one Segment with its size as a variable-length integer, all ones where the
                 writer did not know it (RFC 8794, sections 4 to 6; RFC 9559)
     AVI         "RIFF", then the 32-bit size of what follows
+    MPEG-TS     packets of 188 bytes that begin with 0x47, or of 192 with a time of 4 bytes before each
+                (ISO/IEC 13818-1, section 2.4.3.2)
+    GIF         blocks up to a trailer; each picture in sub-blocks of at most 255 bytes, the last of them empty
+                (GIF89a specification, sections 15 to 27)
 
-Nothing is decoded. MPEG streams and other containers do not state their length.
+Nothing is decoded. Other containers do not state their length.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ from typing import BinaryIO
 from tubelet.data.video.container import ByteRange
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
+_TS_SYNC, _TS_PACKETS = 0x47, ((188, 0), (192, 4))  # size of a packet, position of its sync byte
+_GIF_EXTENSION, _GIF_PICTURE, _GIF_TRAILER = 0x21, 0x2C, 0x3B
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"pnot", b"styp", b"uuid")
 
 
@@ -32,6 +38,8 @@ def missing_bytes(path: Path, part: ByteRange | None = None) -> int:
     with path.open("rb") as file:
         file.seek(begin)
         start = file.read(min(8, size))
+        if rest := _cut_ts_packet(file, begin, size):
+            return rest
         file.seek(begin)
         if start[:4] == b"RIFF":
             end = begin + 8 + int.from_bytes(start[4:8], "little")
@@ -42,6 +50,56 @@ def missing_bytes(path: Path, part: ByteRange | None = None) -> int:
         else:
             end = begin
     return max(0, end - (begin + size))
+
+
+def whole_gif_pictures(path: Path, part: ByteRange | None = None) -> int | None:
+    """How many pictures of a GIF are whole. None if it has its end mark, or is no GIF."""
+    begin, size = part or (0, path.stat().st_size)
+    with path.open("rb") as file:
+        file.seek(begin)
+        header, stop, count = file.read(13), begin + size, 0
+        if header[:3] != b"GIF":
+            return None
+        file.seek(_color_table(header[10]), os.SEEK_CUR)
+        while file.tell() < stop:
+            kind = file.read(1)[0]
+            if kind == _GIF_TRAILER:
+                return None
+            if kind == _GIF_PICTURE:
+                flags = file.read(9)[-1:] or b"\0"
+                file.seek(_color_table(flags[0]) + 1, os.SEEK_CUR)  # and the size of codes
+            elif kind == _GIF_EXTENSION:
+                file.seek(1, os.SEEK_CUR)
+            else:
+                return None  # something behind the pictures that is not GIF
+            if not _skips_sub_blocks(file, stop):
+                break
+            count += kind == _GIF_PICTURE
+    return count
+
+
+def _color_table(flags: int) -> int:
+    """Bytes of the color table that these flags tell of."""
+    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+
+
+def _skips_sub_blocks(file: BinaryIO, stop: int) -> bool:
+    """Go behind the sub-blocks that begin here. False if the file ends inside them."""
+    while (size := file.read(1)) and file.tell() <= stop:
+        if not size[0]:
+            return True
+        file.seek(size[0], os.SEEK_CUR)
+    return False
+
+
+def _cut_ts_packet(file: BinaryIO, begin: int, size: int) -> int:
+    """Bytes that the last packet of a transport stream lacks. 0 for whole packets, and for other files."""
+    for packet, sync in _TS_PACKETS:
+        file.seek(begin)
+        start = file.read(min(size, 8 * packet))
+        if len(start) == 8 * packet and all(byte == _TS_SYNC for byte in start[sync::packet]):
+            return -size % packet
+    return 0
 
 
 def _end_of_boxes(file: BinaryIO, begin: int, stop: int) -> int:

@@ -5,6 +5,7 @@ It needs nothing else to predict, and it is loaded strictly: no tensor missing, 
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -22,9 +23,9 @@ from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError, reason
-from tubelet.files import lfs_pointer, naming
+from tubelet.files import lfs_pointer, naming, write_atomically
 from tubelet.models import create_model, model_config
-from tubelet.protocol import Protocol
+from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.types import Precision
 from tubelet.weights.checkpoint.lora import trained_names
 from tubelet.weights.config import InitConfig, LoraConfig
@@ -52,6 +53,7 @@ class Record:
     weights_sha256: str = ""
     precision: Precision = "fp32"  # that it was validated in, and computes in; without a record, fp32
     adapter: Adapter | None = None  # the file holds adapters and what was trained beside them, not the whole model
+    calibration: Calibration = UNCALIBRATED
     format: int = FORMAT
 
     @property
@@ -117,12 +119,15 @@ def _write(new: Path, model: nn.Module, record: Record) -> None:
     kept = model.state_dict().keys() if record.adapter is None else trained_names(model)
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items() if name in kept}
     _save_tensors(state, new / WEIGHTS)
-    content = config_io.to_dict(record)
-    content["weights_sha256"] = _sha256(new / WEIGHTS)
-    (new / RECORD).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    record = dataclasses.replace(record, weights_sha256=_sha256(new / WEIGHTS))
+    (new / RECORD).write_text(_record_text(record), encoding="utf-8")
     for file in new.iterdir():
         with file.open("rb+") as stream:
             os.fsync(stream.fileno())
+
+
+def _record_text(record: Record) -> str:
+    return json.dumps(config_io.to_dict(record), indent=2, ensure_ascii=False) + "\n"
 
 
 def _save_tensors(state: dict[str, Tensor], file: Path) -> None:
@@ -155,6 +160,12 @@ def read_record(path: Path) -> Record:
     if record.format != FORMAT:
         raise CheckpointError(f"{file}: format {record.format}; this version of tubelet reads format {FORMAT}")
     return record
+
+
+def write_calibration(path: Path, calibration: Calibration) -> None:
+    """Put a calibration into the record of a checkpoint folder, whose weights stay as they are."""
+    record = dataclasses.replace(read_record(path), calibration=calibration)
+    write_atomically(path / RECORD, _record_text(record))
 
 
 def load_checkpoint(path: Path) -> tuple[nn.Module, Record]:

@@ -1,0 +1,120 @@
+"""How well rejection tells unknown videos: black, color bars, noise, and a class that was left out of training.
+
+python benchmarks/unknown_classes.py                    some ten minutes on two cores; writes the result
+python benchmarks/unknown_classes.py --quick            a few clips and one epoch, writes nothing
+
+A model of the demo's motion set is trained without one of its classes, as `tubelet train` does, which chooses the score
+and learns threshold and temperature on validation clips alone. All figures are of test clips. The area under the ROC
+curve (AUROC) is the chance that a known clip scores above an unknown one.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+from jaxtyping import Float
+from torch import Tensor
+
+from tubelet.commands.console import ConsoleProgress
+from tubelet.data.loading.read_views import read_views
+from tubelet.data.synthetic import CLASSES, write_motion_set
+from tubelet.evaluation.rejection import area, score_unknown
+from tubelet.files import write_atomically
+from tubelet.inference.predictor import Classifier, load
+from tubelet.inference.rejection import SCORES, check_rejection, familiarity
+from tubelet.recipe import load_recipe
+from tubelet.runs.run import CompletedRun, run_recipe
+from tubelet.session.session import Session
+
+RESULTS = Path(__file__).parents[1] / "docs" / "results" / "unknown_classes.json"
+COUNTS = {"train": 1600, "val": 160, "test": 160}
+QUICK_COUNTS = {"train": 32, "val": 32, "test": 16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    work: Path = Path("work/unknown_classes")  # folder for videos and runs
+    left_out: str = "growing"  # the class that the model is not trained on
+    epochs: int = 10
+    quick: bool = False
+
+
+def main() -> None:
+    options = tyro.cli(Options, description=__doc__)
+    data, counts = options.work / "videos", QUICK_COUNTS if options.quick else COUNTS
+    with ConsoleProgress("writing videos") as progress:
+        write_motion_set(data, counts, progress=progress.advance)
+    completed = train(options, write_list(data, options.left_out))
+    result = figures(completed, sorted((data / "test" / options.left_out).glob("*.mp4")))
+    result |= {"left_out": options.left_out, "clips": counts, "date": date.today().isoformat()}
+    print(json.dumps(result, indent=2))
+    if not options.quick:
+        write_atomically(RESULTS, json.dumps(result, indent=2) + "\n")
+
+
+def write_list(data: Path, left_out: str) -> Path:
+    """A CSV of all clips but those of a class."""
+    file = data / f"without_{left_out}.csv"
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["path", "label", "split"])
+        for split in COUNTS:
+            for name in (name for name in sorted(CLASSES) if name != left_out):
+                writer.writerows(
+                    [path.relative_to(data), name, split] for path in sorted((data / split / name).glob("*"))
+                )
+    return file
+
+
+def train(options: Options, data: Path) -> CompletedRun:
+    epochs = "1" if options.quick else str(options.epochs)
+    recipe = load_recipe("motion/vivit_fe", [("data.source", str(data)), ("training.num_epochs", epochs)])
+    with ConsoleProgress("training") as progress:
+        return run_recipe(recipe, options.work / f"run_{epochs}", Session(progress=progress))
+
+
+def figures(completed: CompletedRun, left_out: list[Path]) -> dict[str, Any]:
+    """Every score against every kind of unknown clips, and what the learned threshold and temperature do."""
+    classifier, evaluation = load(completed.folder / "best", "cpu"), completed.evaluation
+    protocol, rejection = classifier.protocol, evaluation.calibration.rejection
+    assert rejection is not None
+    unknown = score_unknown(classifier.model, protocol, classifier.device)
+    items = (read_views(file, protocol) for file in left_out)
+    unknown["left-out class"] = torch.cat(
+        [classifier.score_clips(item.pixels[None], item.frame_numbers[None]).logits for item in items]
+    )
+    known = evaluation.scores.logits
+    return {
+        "test_top1": evaluation.metrics["top1"],
+        "num_known": len(known),
+        "num_unknown": {kind: len(logits) for kind, logits in unknown.items()},
+        "chosen": rejection.score,
+        "auroc": {
+            score: {
+                kind: round(area(familiarity(known, score, protocol), familiarity(logits, score, protocol)), 4)
+                for kind, logits in unknown.items()
+            }
+            for score in SCORES
+        },
+        "kept_of_known": share_kept(known, classifier),
+        "rejected": {kind: round(1 - share_kept(logits, classifier), 4) for kind, logits in unknown.items()},
+        "calibration": evaluation.calibrated,
+    }
+
+
+def share_kept(logits: Float[Tensor, "n K"], classifier: Classifier) -> float:
+    """Of clips, those that reach the threshold."""
+    rejection = check_rejection(classifier.record.calibration)
+    scores = familiarity(logits, rejection.score, classifier.protocol)
+    return round(float((scores >= rejection.threshold).double().mean()), 4)
+
+
+if __name__ == "__main__":
+    main()
