@@ -27,7 +27,9 @@ def folder(request: pytest.FixtureRequest, videos: Path, tmp_path: Path) -> Path
             (data / split / name).mkdir(parents=True)
         shutil.copy(videos / split / "left" / "0000.mp4", data / split / "a" / "real.mp4")
         shutil.copy(videos / split / "left" / "0000.mp4", data / split / "b" / "real.bin")
-        (data / split / "b" / "list.mp4").write_text(PLAYLISTS[request.param].format(file="real.bin"))
+        (data / split / "b" / "list.mp4").write_text(
+            PLAYLISTS[request.param].format(file="real.bin") + "\n" * (split == "val")
+        )
     return data
 
 

@@ -148,6 +148,6 @@ def test_times_that_cannot_be_right_are_noted(write_video: Callable[..., Path], 
                 packet.time_base, packet.stream = Fraction(1, 2000), copy
                 new.mux(packet)
     with VideoReader(fast) as reader:
-        (note,) = reader.notes
-    assert "its times cannot be right: 20 frames in 0.009" in note
-    assert scan_file(ScanFile(path="fast.mp4", file=fast, entry=None)).notes == (note,)
+        notes = reader.notes
+    assert "its times cannot be right: 20 frames in 0.009" in notes[0]
+    assert scan_file(ScanFile(path="fast.mp4", file=fast, entry=None)).notes == notes

@@ -22,8 +22,8 @@ def test_a_recipe_with_torchcodec_trains_as_one_with_pyav_and_says_so_once(
     tmp_path: Path, write_video: WriteVideo, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setitem(sys.modules, "torchcodec", None)  # importing it would fail
-    for name in ("train/a/0.mp4", "train/b/0.mp4", "val/a/1.mp4", "val/b/1.mp4"):
-        write_video(tmp_path / "videos" / name)
+    for seed, name in enumerate(("train/a/0.mp4", "train/b/0.mp4", "val/a/1.mp4", "val/b/1.mp4")):
+        write_video(tmp_path / "videos" / name, seed=seed)
     new, old = tmp_path / "new", tmp_path / "old"
     assert cli.main(["train", "--data", str(tmp_path / "videos"), "--out", str(new), *TRAIN_TINY]) == 0
     assert LINE not in "".join(capsys.readouterr())

@@ -129,7 +129,13 @@ def test_a_frame_alone_or_beside_any_other_is_that_of_a_full_pass(name: str, har
     index = PacketIndex.of(path)
     assert index.num_frames == len(expected)
     last = len(expected) - 1
-    asked = [[last], [last - 1], [0], *([i] for i in range(1, last, 5)), *(rng.integers(0, last, 4) for _ in range(4))]
+    asked = [
+        [last],
+        [last - 1],
+        [0],
+        *([i] for i in range(1, last, 5)),
+        *(rng.integers(0, last, 4).tolist() for _ in range(4)),
+    ]
     with VideoReader(path, index) as reader:
         for indices in [*asked, list(range(len(expected)))]:
             assert reader.digests(indices) == {int(i): expected[i] for i in indices}, indices

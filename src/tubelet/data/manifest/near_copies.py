@@ -62,8 +62,8 @@ def find_near_copies(
     rows: Sequence[ManifestRow],
     folder: Path | None = None,
     *,
-    max_clips: float = MAX_CLIPS,
-    max_seconds: float = MAX_SECONDS,
+    max_clips: int | None = MAX_CLIPS,
+    max_seconds: float | None = MAX_SECONDS,
     skipped: Collection[str] = (),
     on_file: OnFile = lambda done, total: None,
 ) -> NearCopies:
@@ -73,8 +73,8 @@ def find_near_copies(
         root: folder of the data.
         rows: Row or Sample of the dataset.
         folder: of the manifest file, for the answer where ``root`` cannot be written. None means no other.
-        max_clips: more files than this are not looked at.
-        max_seconds: from then on nothing more is looked at, and nothing is found.
+        max_clips: more files than this are not looked at. None means any number.
+        max_seconds: from then on nothing more is looked at, and nothing is found. None means any time.
         skipped: names of files that are not opened, because they are known to be broken.
         on_file: called as files are read.
     """
@@ -90,16 +90,16 @@ def find_near_copies(
     stores = [place / STORE_NAME for place in dict.fromkeys((root, folder)) if place is not None]
     key = _key(clips)
     known = next((found for store in stores if (found := _stored(store, key)) is not None), None)
-    is_unbounded = max_clips == max_seconds == float("inf")
-    if known is not None and not (known.not_looked and is_unbounded):
+    if known is not None and not (known.not_looked and max_clips is None):
         return known
-    if len(clips) > max_clips:
+    if max_clips is not None and len(clips) > max_clips:
         reason = f"there are more than {max_clips:,.0f} files"
         return NearCopies(groups=(), num_files=len(clips), not_looked=reason)
     clips = tuple(clip for clip in clips if clip.name not in skipped)
-    found = _find(clips, time.monotonic() + max_seconds, on_file)
+    seconds = float("inf") if max_seconds is None else max_seconds
+    found = _find(clips, time.monotonic() + seconds, on_file)
     if found is None:
-        reason = f"{max_seconds / 60:.0f} minutes were not enough for {len(clips):,} files"
+        reason = f"{seconds / 60:.0f} minutes were not enough for {len(clips):,} files"
         found = NearCopies(groups=(), num_files=len(clips), not_looked=reason)
     _store(stores, key, found)
     return found

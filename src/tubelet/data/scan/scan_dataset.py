@@ -99,8 +99,8 @@ def scan(
         manifest.root,
         manifest.samples,
         manifest.folder,
-        max_clips=float("inf"),
-        max_seconds=float("inf"),
+        max_clips=None,
+        max_seconds=None,
         skipped={row.entry or row.path for row in manifest.samples if facts[row_path(row)].kind != "ok"},
         on_file=on_file,
     )

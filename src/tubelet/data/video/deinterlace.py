@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import av
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Shaped
 
 # FFmpeg's field orders above it are interlaced. Most decoders flag their frames; the stream's order counts for those
 # that do not.
@@ -52,7 +52,7 @@ def _sample_type(frame: av.VideoFrame) -> np.dtype | None:
     return np.dtype(">u2" if frame.format.is_big_endian else "<u2")
 
 
-def _upper_field(lines: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8] | NDArray[np.uint16]:
+def _upper_field(lines: Shaped[np.ndarray, "H W"]) -> Shaped[np.ndarray, "H W"]:
     """Lines 0, 2, 4 ..., and between them their means; the last line repeats where there is none below."""
     out = lines.copy()
     upper = lines[::2].astype(np.uint32 if lines.itemsize > 1 else np.uint16)

@@ -7,7 +7,7 @@ mark of a GIF.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import av
@@ -119,39 +119,35 @@ def num_whole(
             last key frame on.
         last_is_cut: whether the last packet is incomplete.
     """
-    if damaged is None:
-        tail = _spoiled(container, promise, packets, order, last_is_cut)
-    else:
+    place = {row: number for number, row in enumerate(order)}
+    # MPEG-2's decoder does not say that a picture lacks its end.
+    cut = last_is_cut or (promise.missing_bytes > 0 and "mpegts" in container.format_names)
+    first_bad = place.get(len(packets) - 1, len(order) - 1) if cut else len(order)
+    if damaged is not None:
         whole = [number for number, bad in enumerate(damaged, 1) if not bad]
-        tail = max(len(damaged) - (whole[-1] if whole else 0), int(last_is_cut))
+        first_bad = min(first_bad, whole[-1] if whole else 0)
+    elif cut or promise.missing_bytes or container.format_names & _OPEN_ENDED:
+        first_bad = min(first_bad, _first_damaged(container, packets, place))
+    tail = len(order) - first_bad
     count = len(order) - (tail if tail <= _MAX_TAIL else 0)
     return count if promise.whole_pictures is None else min(count, promise.whole_pictures)
 
 
-def _spoiled(
-    container: VideoContainer,
-    promise: Promise,
-    packets: Shaped[np.ndarray, " P"],
-    order: Sequence[int | None],
-    last_is_cut: bool,
+def _first_damaged(
+    container: VideoContainer, packets: Shaped[np.ndarray, " P"], place: Mapping[int | None, int]
 ) -> int:
-    names, keys = container.format_names, np.flatnonzero(packets["flags"] & KEY)
-    if not (promise.missing_bytes or last_is_cut or names & _OPEN_ENDED):
-        return 0
-    place = {row: number for number, row in enumerate(order)}
-    # MPEG-2's decoder does not say that a picture lacks its end.
-    cut = last_is_cut or (promise.missing_bytes > 0 and "mpegts" in names)
-    spoiled = [place.get(len(packets) - 1, len(order))] if cut else []
-    reached = place.get(int(keys[-1]), -1)
+    """The first frame from the last key packet on that is damaged or does not decode, as its place among all."""
+    start = int(np.flatnonzero(packets["flags"] & KEY)[-1])
+    damaged, reached = [len(place)], place.get(start, -1)
     try:
-        for frame, bad in container.decode_from(packets, int(keys[-1])):
+        for frame, bad in container.decode_from(packets, start):
             number = place.get(frame.pts, -1)
             reached = max(reached, number)
             if bad and number >= 0:
-                spoiled.append(number)
+                damaged.append(number)
     except av.FFmpegError:
-        spoiled.append(reached + 1)
-    return len(order) - min(spoiled, default=len(order))
+        damaged.append(reached + 1)
+    return min(damaged)
 
 
 def _promised_seconds(container: VideoContainer, missing: int) -> float | None:
