@@ -19,18 +19,19 @@ from tubelet.data.video.reader import VideoReader
 NUM_FRAMES, KEY_EVERY = 60, 12
 WRAP_SECONDS = 2**33 / 90000  # of the clock of MPEG-TS
 GOP = f"keyint={KEY_EVERY}:min-keyint={KEY_EVERY}:scenecut=0:bframes=3:b-adapt=0"
+# Of pictures that are 20 blocks wide: more than one refresh reaches in 12 frames.
 REFRESH = f"keyint={KEY_EVERY}:min-keyint={KEY_EVERY}:intra-refresh=1:bframes=0"
 
 
-def write(path: Path, x264: str, codec: str = "libx264") -> Path:
+def write(path: Path, x264: str, codec: str = "libx264", width: int = 96) -> Path:
     """Frames on which a square of noise stands elsewhere each time, before bars that never change."""
     options = {"x264-params": x264} if codec == "libx264" else {"g": str(KEY_EVERY), "bf": "2"}
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
-        stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
+        stream.height, stream.width, stream.pix_fmt = 64, width, "yuv420p"
         for index in range(NUM_FRAMES):
-            pixels = np.full((64, 96, 3), np.arange(96)[None, :, None] // 24 * 60, np.uint8)
-            left = index * 7 % 80
+            pixels = np.full((64, width, 3), np.arange(width)[None, :, None] // 24 * 60 % 256, np.uint8)
+            left = index * 7 % (width - 16)
             pixels[8:24, left : left + 16] = np.random.default_rng(index).integers(0, 256, (16, 16, 3))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(pixels, format="rgb24")))
         container.mux(stream.encode(None))
@@ -75,9 +76,9 @@ HARD: dict[str, Callable[[Path, Path], Path]] = {
     "mpeg2_no_order.mkv": lambda source, target: remux(
         write(target.with_suffix(".ts"), "", "mpeg2video"), target, is_ordered=False
     ),
-    "refresh.mp4": lambda source, target: write(target, REFRESH),
-    "refresh.ts": lambda source, target: write(target, REFRESH),
-    "refresh_no_header.mkv": lambda source, target: remux(write(target.with_suffix(".ts"), REFRESH), target),
+    "refresh.mp4": lambda source, target: write(target, REFRESH, width=320),
+    "refresh.ts": lambda source, target: write(target, REFRESH, width=320),
+    "refresh_no_header.mkv": lambda source, target: remux(write(target.with_suffix(".ts"), REFRESH, width=320), target),
 }
 TRANSPORT = [name for name in HARD if name.endswith("ts") and not name.startswith(("refresh", "no_order"))]
 
