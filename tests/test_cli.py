@@ -150,7 +150,9 @@ def test_models_prints_one_row_per_name(capsys: pytest.CaptureFixture[str]) -> N
 
 def test_a_filter_that_fits_no_model_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     (line,) = lines_of_error(["models", "--filter", "vivit_b16x2_jiont"], capsys)
-    assert line == ("tubelet: error: no model's name contains 'vivit_b16x2_jiont'; did you mean 'vivit_b16x2_joint'?")
+    assert line == (
+        "tubelet: error: no model's name contains or matches 'vivit_b16x2_jiont'; did you mean 'vivit_b16x2_joint'?"
+    )
 
 
 def test_cost_counts_a_clip_of_any_size(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import pytest
 
 from tubelet.config import (
-    added,
     describe,
     earlier_values,
     from_dict,
@@ -23,6 +22,7 @@ from tubelet.config import (
 )
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.errors import ConfigError
+from tubelet.types import added
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -241,10 +241,11 @@ SCAN = ("data", "scan", "data/scanned", "--out", "scans/scanned", "--json", "--n
 
 
 @with_part("scans")
-def test_a_scan_takes_over_what_it_found(folder: Path) -> None:
+def test_a_scan_finds_again_what_it_found(folder: Path) -> None:
+    """Files are decoded again, because the lines of earlier versions do not tell what is noted of a file now."""
     results = Path("scans/scanned/results.jsonl").read_bytes()
     assert_same(golden("data_scan"), json.loads(run(*SCAN, code=1)))
-    assert Path("scans/scanned/results.jsonl").read_bytes() == results
+    assert Path("scans/scanned/results.jsonl").read_bytes().startswith(results)
     assert Path("scans/scanned/quarantine.csv").read_text() == (EARLIER / "scans/scanned/quarantine.csv").read_text()
 
 
@@ -256,7 +257,7 @@ def test_a_scan_that_was_killed_in_a_line_goes_on(folder: Path) -> None:
     assert_same(golden("data_scan"), json.loads(run(*SCAN, code=1)))
     found = file.read_text().splitlines(keepends=True)
     assert found[:4] == lines[:4]
-    assert len(found) == len(lines) + 1
+    assert len(found) == 5 + len(lines)
 
 
 @with_part("scans")

@@ -22,12 +22,9 @@ from typing import Any, TypeVar
 import yaml
 
 from tubelet.errors import ConfigError, nearest, reason
+from tubelet.types import EARLIER
 
 C = TypeVar("C")
-V = TypeVar("V")
-
-_EARLIER = "earlier"  # in the metadata of a field that versions before did not have: what held in them
-_SAME: Any = object()
 
 
 def from_dict(cls: type[C], data: Any, where: str = "") -> C:
@@ -55,12 +52,12 @@ def from_dict(cls: type[C], data: Any, where: str = "") -> C:
         if key not in fields:
             raise ConfigError(f"unknown key '{prefix}{key}'{nearest(str(key), fields)}")
     values = {}
-    is_written = all(name in data for name, field in fields.items() if _EARLIER not in field.metadata)
+    is_written = all(name in data for name, field in fields.items() if EARLIER not in field.metadata)
     for name, field in fields.items():
         if name in data:
             values[name] = _convert(hints[name], data[name], f"{prefix}{name}")
-        elif is_written and _EARLIER in field.metadata:
-            values[name] = field.metadata[_EARLIER]
+        elif is_written and EARLIER in field.metadata:
+            values[name] = field.metadata[EARLIER]
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise ConfigError(f"missing key '{prefix}{name}' ({type_name(hints[name])}) in {where or cls.__name__}")
     try:
@@ -82,24 +79,12 @@ def to_dict(config: Any) -> Any:
     return config
 
 
-def added(default: V, *, earlier: V = _SAME) -> V:
-    """Return a dataclass field with this default that versions before did not have.
-
-    Args:
-        default: for everything new.
-        earlier: the value that describes what versions before did, if it is another one. What they wrote gets it
-            (``from_dict``), and ``to_identity`` leaves it out, so that their runs keep their keys.
-    """
-    what_held = default if earlier is _SAME else earlier
-    return dataclasses.field(default=default, metadata={_EARLIER: what_held})
-
-
 def earlier_values(config: Any) -> dict[str, Any]:
     """The ``added`` fields of a dataclass instance that differ from the default because an earlier version wrote it."""
     return {
         f.name: getattr(config, f.name)
         for f in dataclasses.fields(config)
-        if _EARLIER in f.metadata and getattr(config, f.name) == f.metadata[_EARLIER] != f.default
+        if EARLIER in f.metadata and getattr(config, f.name) == f.metadata[EARLIER] != f.default
     }
 
 
@@ -110,7 +95,7 @@ def to_identity(config: Any) -> Any:
         return {
             f.name: to_identity(value)
             for f, value in values.items()
-            if _EARLIER not in f.metadata or value != f.metadata[_EARLIER]
+            if EARLIER not in f.metadata or value != f.metadata[EARLIER]
         }
     if isinstance(config, Mapping):
         return {str(k): to_identity(v) for k, v in config.items()}

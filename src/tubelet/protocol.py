@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tubelet.config import added
 from tubelet.errors import ConfigError
+from tubelet.types import added
 
 
 @dataclass(frozen=True, kw_only=True)

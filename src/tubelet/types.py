@@ -4,17 +4,23 @@
     H, W  pixels              N  tokens                 D  embedding width         K  classes
     t, h, w (small)  tubelet size in frames and pixels; n_t, n_h, n_w  tokens along each axis
 
-This file holds dataclasses and literals only and imports no torch at run time.
+This file holds dataclasses, their fields and literals only, and imports no torch at run time.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
     from torch import Tensor
+
+V = TypeVar("V")
+
+EARLIER = "earlier"  # in the metadata of a field that versions before did not have: what held in them
+_SAME: Any = object()
 
 Grid = tuple[int, int, int]  # tokens along time, height and width
 
@@ -133,3 +139,15 @@ class Segment:
     @property
     def top1(self) -> str:
         return self.labels[0]
+
+
+def added(default: V, *, earlier: V = _SAME) -> V:
+    """Return a dataclass field with this default that versions before did not have.
+
+    Args:
+        default: for everything new.
+        earlier: the value that describes what versions before did, if it is another one. What they wrote gets it
+            (``from_dict``), and ``to_identity`` leaves it out, so that their runs keep their keys.
+    """
+    what_held = default if earlier is _SAME else earlier
+    return dataclasses.field(default=default, metadata={EARLIER: what_held})

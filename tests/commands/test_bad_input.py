@@ -36,6 +36,16 @@ def place(*names: str, content: bytes = b"") -> Callable[[Path], object]:
     return make
 
 
+def place_texts(*names: str) -> Callable[[Path], object]:
+    """Files that are no videos, of different contents."""
+
+    def make(folder: Path) -> None:
+        for name in names:
+            place(name, content=f"{name} is not a video".encode())(folder)
+
+    return make
+
+
 def table(*lines: str, name: str = "labels.csv") -> Callable[[Path], object]:
     return place(name, content="\n".join(lines).encode())
 
@@ -102,7 +112,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
     "label column missing": (
         table("path,class", *REAL),
         train("--data", "labels.csv"),
-        ["labels.csv: no column 'label'; columns present: path, class; label columns are named by label_columns"],
+        ["labels.csv: no column 'label'; columns present: path, class; name the label column with --label-column"],
     ),
     "label missing in a row": (
         table("path,label", *REAL, "videos/train/up/0000.mp4,"),
@@ -139,7 +149,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
         ["no 'train' split; this data has test"],
     ),
     "text files named .mp4": (
-        place(*(f"fake/{split}/{name}/0.mp4" for split in ("train", "val") for name in "ab"), content=b"not a video"),
+        place_texts(*(f"fake/{split}/{name}/0.mp4" for split in ("train", "val") for name in "ab")),
         train("--data", "fake"),
         [
             "of 2 training videos cannot be read, more than failure_budget=0.01 allows",

@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
-from tubelet.config import added
 from tubelet.errors import ConfigError
-from tubelet.types import WhichWeights
+from tubelet.types import WhichWeights, added
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -146,7 +146,7 @@ def test_a_scan_finds_near_copies_in_two_stated_splits(tmp_path: Path) -> None:
     assert not found.leakage
     (group,) = found.near_copies
     assert {row.path for row in group.rows} == {"train/a/1.mp4", "test/a/2.mp4"}
-    assert not found.is_clean
+    assert found.is_clean  # look-alikes are for people to judge
     assert not list(found.quarantine())
 
 

@@ -153,7 +153,7 @@ def test_sources_whose_prepared_names_collide_keep_files_of_their_own(
         (tmp_path / "data" / name).parent.mkdir(exist_ok=True)
         source.rename(tmp_path / "data" / name)
     samples = tuple(
-        Sample(path=name, labels=(seed % 2,), split=("train", "test")[seed % 2]) for seed, name in enumerate(names)
+        Sample(path=name, labels=(seed // 2 % 2,), split=("train", "test")[seed % 2]) for seed, name in enumerate(names)
     )
     root = Manifest(root=tmp_path / "data", samples=samples, class_names={"label": ("a", "b")}, layout="csv")
     for config in (SMALL, replace(SMALL, shards=1)):

@@ -25,11 +25,12 @@ DESCRIPTION = """Decode every file of a dataset once and report what is wrong wi
 
 DATA is what `tubelet train` takes: a folder of class folders, a CSV file or a MedMNIST3D .npz file.
 
-Problems (exit code 1): the same content in two splits, however the file is named or wrapped, or near-copies of it (the
-same footage mirrored, brighter, re-encoded, or cut elsewhere); the same content under two labels; files that are
-missing, unreadable, cut short or damaged, that deliver fewer frames than they promise, or whose decoder hangs or
-crashes; segments that are not within their videos; classes that are tested and never trained. Warnings (exit code 0):
-a variable frame rate; times that cannot be right; the same content twice in one split; classes that no test measures.
+Problems (exit code 1): the same content in two splits, however the file is named or wrapped; the same content under two
+labels; files that are missing, unreadable, cut short or damaged, that deliver fewer frames than they promise, or whose
+decoder hangs or crashes; segments that are not within their videos; classes that are tested and never trained.
+Warnings (exit code 0): what looks like near-copies in two splits (the same footage mirrored, brighter, re-encoded, or
+cut elsewhere); a variable frame rate; times that cannot be right; the same content twice in one split; classes that no
+test measures.
 
 OUT gets report.txt, report.json and quarantine.csv, the list of rows to leave out, which you may edit and which
 training and evaluation honour. The results of each file are kept there: an interrupted scan goes on where it was, and

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from tubelet.config import added
 from tubelet.data.layouts.rows import SPLIT_NAMES, SPLITS, split_of_file, text_lines
 from tubelet.errors import ConfigError, DataError, nearest
+from tubelet.types import added
 
 LayoutName = Literal[
     "folders",

@@ -75,7 +75,7 @@ def of_pictures(gray: Float[np.ndarray, "T S S"] | UInt8[np.ndarray, "T S S"]) -
 class Shelf:
     """The fingerprints of many clips, laid out for one product with all of them."""
 
-    def __init__(self, clips: Sequence[Fingerprint]) -> None:
+    def __init__(self, clips: Sequence[Float[np.ndarray, "_ D"]]) -> None:
         self.lengths = np.array([len(clip) for clip in clips])  # N
         longest = int(self.lengths.max())
         self.pictures = np.zeros((longest, len(clips), SIZE * SIZE), dtype=np.float32)  # T N D

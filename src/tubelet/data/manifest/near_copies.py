@@ -101,7 +101,8 @@ def find_near_copies(
     if found is None:
         reason = f"{seconds / 60:.0f} minutes were not enough for {len(clips):,} files"
         found = NearCopies(groups=(), num_files=len(clips), not_looked=reason)
-    _store(stores, key, found)
+    if found.not_looked or found.num_files == len(clips):  # a broken file may be mended
+        _store(stores, key, found)
     return found
 
 
@@ -184,7 +185,7 @@ def _find(clips: Sequence[Clip], deadline: float, on_file: OnFile) -> NearCopies
         pairs = link_near_copies(prints, deadline)
     except TimeoutError:
         return None
-    return NearCopies(groups=groups_of(pairs), num_files=len(clips))
+    return NearCopies(groups=groups_of(pairs), num_files=len(prints))
 
 
 def _fingerprints(clips: Sequence[Clip], deadline: float, on_file: OnFile) -> dict[str, Fingerprint] | None:

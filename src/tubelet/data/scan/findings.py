@@ -53,7 +53,7 @@ class Findings:
     """Everything that is wrong. Empty tuples mean that nothing was found."""
 
     leakage: tuple[DuplicateGroup, ...]  # the same content in several splits
-    near_copies: tuple[DuplicateGroup, ...]  # the same footage in several splits, cut, mirrored or encoded otherwise
+    near_copies: tuple[DuplicateGroup, ...]  # what looks like the same footage in several splits: a warning
     conflicts: tuple[DuplicateGroup, ...]  # the same content under different labels
     bad_files: tuple[FileFacts, ...]
     segments: tuple[OutsideSegment, ...]
@@ -66,8 +66,7 @@ class Findings:
     @property
     def is_clean(self) -> bool:
         """Whether nothing but warnings was found."""
-        problems = (self.leakage, self.near_copies, self.conflicts, self.bad_files, self.segments, self.labels)
-        return not any(problems)
+        return not any((self.leakage, self.conflicts, self.bad_files, self.segments, self.labels))
 
     def quarantine(self) -> Iterator[Quarantined]:
         """Yield the rows to leave out: of bad files, without a frame, and of leaked content all but those of one split.

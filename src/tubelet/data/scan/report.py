@@ -54,14 +54,6 @@ def as_text(scan: Scan) -> str:
         f"{len(scan.manifest)} rows, {len(scan.facts)} files, {good} of them good, {hours:.2f} hours decoded\n",
         *_section("PROBLEM: leakage, the same content in several splits", [group.text for group in found.leakage]),
         *_section(
-            "PROBLEM: near-copies in several splits: the same footage, cut, mirrored or encoded otherwise (not on the "
-            "quarantine list: split by groups instead)",
-            [
-                f"{len(g.rows)} rows: {some([f'{row_path(row)} ({row.split})' for row in g.rows])}"
-                for g in found.near_copies
-            ],
-        ),
-        *_section(
             "PROBLEM: the same content under different labels (decide which is right; not on the quarantine list)",
             [" = ".join(f"{row_path(row)} ({_labels(row.labels, scan)})" for row in g.rows) for g in found.conflicts],
         ),
@@ -74,6 +66,14 @@ def as_text(scan: Scan) -> str:
             [f"{row_path(segment.row)} ({segment.row.split}): {segment.reason}" for segment in found.segments],
         ),
         *_section("PROBLEM: classes without training rows", found.labels),
+        *_section(
+            "warning: what looks like near-copies in several splits: the same footage, cut, mirrored or encoded "
+            "otherwise (look at them; not on the quarantine list: split by groups instead)",
+            [
+                f"{len(g.rows)} rows: {some([f'{row_path(row)} ({row.split})' for row in g.rows])}"
+                for g in found.near_copies
+            ],
+        ),
         *_section("warning: the same content more than once in a split", [group.text for group in found.duplicates]),
         *_section(
             "warning: variable frame rate (frames are found by their times; frame_stride counts frames)",
@@ -88,8 +88,8 @@ def as_text(scan: Scan) -> str:
     ]
     if found.is_clean:
         parts.append(
-            "No problems: every file delivers every frame it promises, and no content is in two splits, nor is a "
-            f"near-copy ({scan.near_copies.num_files} files were compared).\n"
+            "No problems: every file delivers every frame it promises, and no content is in two splits. "
+            f"{scan.near_copies.num_files} files were compared for near-copies.\n"
         )
     return "\n".join(parts)
 

@@ -22,7 +22,7 @@ from tubelet.data.scan.scan_file import FileFacts, FileScanner, ScanFile, finger
 from tubelet.errors import ConfigError
 
 RESULTS = "results.jsonl"
-_VERSION = 2  # of the lines of the results; lines of other versions are not reused
+_VERSION = 3  # of the lines of the results; lines of other versions are not reused
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tubelet.config import added
 from tubelet.errors import ConfigError
-from tubelet.types import Activation, Remainder
+from tubelet.types import Activation, Remainder, added
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tubelet.config import added
 from tubelet.errors import ConfigError
-from tubelet.types import Activation, Remainder
+from tubelet.types import Activation, Remainder, added
 
 TrunkActivation = Literal["quick_gelu"] | Activation
 

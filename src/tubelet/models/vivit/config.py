@@ -9,9 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tubelet.config import added
 from tubelet.errors import ConfigError
-from tubelet.types import Activation, AxisOrder, GlobalPool, Grid, Remainder
+from tubelet.types import Activation, AxisOrder, GlobalPool, Grid, Remainder, added
 
 # How a tubelet's frames enter its token: each with weights of its own (the paper); so, from weights that are zero but
 # for the central frame; or as the mean of the frames.

@@ -9,9 +9,9 @@ import torch
 from timm.optim import create_optimizer_v2
 from torch import nn
 
-from tubelet.config import added
 from tubelet.errors import ConfigError
 from tubelet.training.optim.groups import ParameterGroup, WeightDecayOn, group_parameters, optimizer_groups
+from tubelet.types import added
 
 
 @dataclass(frozen=True, kw_only=True)
