@@ -197,6 +197,7 @@ def test_features_of_random_weights_are_refused_unless_asked_for(
     assert "--allow-random" in said
     assert not out.exists()
     assert cli.main([*argv, "--init.source", str(run / "best")]) == 0
+    capsys.readouterr()
     with_flag = ["features", str(run / "best"), *argv[2:], "--allow-random"]
     assert "--allow-random is for recipes" in error_of(with_flag, capsys)
 

@@ -68,13 +68,14 @@ def test_short_names_train_and_are_echoed_in_full_and_the_first_epoch_explains_i
 
 def test_dead_links_in_a_folder_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root = motion_videos(tmp_path / "videos")
-    (root / "train" / "left" / "lost.mp4").symlink_to("/gone/lost.mp4")
     (root / "train" / "lost").symlink_to("/gone/class")
-    assert cli.main(["train", "--data", str(root), *TRAIN_TINY, "--dry-run"]) in (0, 1)
-    said = " ".join(capsys.readouterr().out.split())
-    assert "2 links lead to files or folders that do not exist: " in said
-    assert "train/lost -> /gone/class" in said
-    assert "train/left/lost.mp4 -> /gone/lost.mp4" in said
+    words = ["train", "--data", str(root), *TRAIN_TINY, "--dry-run"]
+    assert cli.main(words) == 0
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert "1 links lead to files or folders that do not exist: train/lost -> /gone/class" in said
+    (root / "train" / "left" / "lost.mp4").symlink_to("/gone/lost.mp4")
+    assert cli.main(words) == 1
+    assert "train/left/lost.mp4" in "".join(capsys.readouterr())
 
 
 def test_a_log_says_how_much_time_is_left_also_between_works_that_take_turns(

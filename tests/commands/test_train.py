@@ -162,7 +162,7 @@ def test_a_sweep_over_folds_chooses_over_all_of_them(
 
 
 def test_folds_and_seeds_exclude_each_other(videos: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = error_of(capsys, "train", "--data", str(videos), "--folds", "3", "--seeds", "2")
+    line = error_of(["train", "--data", str(videos), "--folds", "3", "--seeds", "2"], capsys)
     assert "--folds and --seeds exclude each other" in line
 
 
