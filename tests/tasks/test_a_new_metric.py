@@ -143,6 +143,7 @@ def test_a_sweep_takes_the_lowest_mean(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.soak
 def test_a_comparison_tunes_for_the_lowest_and_calls_the_lower_arm_better(tmp_path: Path) -> None:
     comparison = load(tmp_path, metric="brier", one_setting=None, levels=[0.6])
     executed, _, _ = carried_out(comparison, tmp_path / "out")

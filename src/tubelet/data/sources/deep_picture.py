@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from jaxtyping import UInt16
+from numpy.typing import NDArray
 from PIL import Image
 
 from tubelet.data.sources.value_window import ValueWindow
@@ -46,7 +48,8 @@ def read_deep(file: Path) -> UInt16[np.ndarray, "H W 3"] | None:
         raise ValueError(error.strerror) from None
     if not frames:
         raise ValueError("no picture decodes")
-    values = frames[0].reformat(format="rgb48le" if "gray" not in frames[0].format.name else "gray16le").to_ndarray()
+    form = "gray16le" if "gray" in frames[0].format.name else "rgb48le"
+    values: NDArray[Any] = frames[0].reformat(format=form).to_ndarray()
     values = np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values
     values = values.swapaxes(0, 1) if turn[0] else values
     return values[:: -1 if turn[1] else 1, :: -1 if turn[2] else 1]

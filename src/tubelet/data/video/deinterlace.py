@@ -7,9 +7,11 @@ not. Moving edges have no combs; half of the lines are new (a field of 1080i has
 
 from __future__ import annotations
 
+from typing import Any
+
 import av
 import numpy as np
-from jaxtyping import Shaped
+from numpy.typing import NDArray
 
 # FFmpeg's field orders above it are interlaced. Most decoders flag their frames; the stream's order counts for those
 # that do not.
@@ -52,7 +54,7 @@ def _sample_type(frame: av.VideoFrame) -> np.dtype | None:
     return np.dtype(">u2" if frame.format.is_big_endian else "<u2")
 
 
-def _upper_field(lines: Shaped[np.ndarray, "H W"]) -> Shaped[np.ndarray, "H W"]:
+def _upper_field(lines: NDArray[Any]) -> NDArray[Any]:
     """Lines 0, 2, 4 ..., and between them their means; the last line repeats where there is none below."""
     out = lines.copy()
     upper = lines[::2].astype(np.uint32 if lines.itemsize > 1 else np.uint16)
