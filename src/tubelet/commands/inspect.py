@@ -100,7 +100,7 @@ def _text(value: Any) -> str:
     if is_mapping(value):
         return str(value["summary"])
     if isinstance(value, Mapping) and "contents" in value:  # of trained_on
-        value = value | {"contents": f"{len(value['contents'].split())} hashes (--json prints all)"}
+        value = dict(value) | {"contents": f"{len(value['contents'].split())} hashes (--json prints all)"}
     if isinstance(value, Mapping | list):
         return json.dumps(value, ensure_ascii=False)
     return "none" if value is None else str(value)

@@ -33,7 +33,7 @@ _SPLITTING = (
     "folds",
     "fold",
 )
-_BY_DEFAULT = ("test", "val", "train")  # of a recorded split: the first that it has
+_BY_DEFAULT: tuple[Part, ...] = ("test", "val", "train")  # of a recorded split: the first that it has
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def find_scored_data(data: str, config: ManifestConfig, part: Part | None, class
     source = DataConfig(source=data).path
     manifest = _as_trained_on(source, config, classifier)
     if manifest is not None:
-        chosen = part or next(name for name in _BY_DEFAULT if name in manifest.splits)
+        chosen: Part = part or next(name for name in _BY_DEFAULT if name in manifest.splits)
         return _scored(manifest, chosen, data, "of the split recorded by the checkpoint")
     notes = _changed_since_training(data, classifier)
     named = _with_classes(source, config, classifier)

@@ -132,9 +132,10 @@ def connection(options: Options, timeout_seconds: float) -> Callable[[Protocol],
             timeout_seconds=timeout_seconds,
             rendering=Rendering.of(protocol),
         )
-    if options.frame_fps is None:
+    frame_fps = options.frame_fps
+    if frame_fps is None:
         raise ConfigError(f"{folder}: is a frame folder; give its frames per second with --frame-fps")
-    return lambda protocol: partial(FrameFolderSource, folder, options.frame_fps, protocol.picture_window)
+    return lambda protocol: partial(FrameFolderSource, folder, frame_fps, protocol.picture_window)
 
 
 def summary(health: StreamHealth) -> str:

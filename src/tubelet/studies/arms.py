@@ -23,6 +23,7 @@ from tubelet.errors import ConfigError, nearest
 from tubelet.published import published_results
 from tubelet.recipe import COMPARISONS, Recipe, load_recipe
 from tubelet.studies.items import COMPARED, kept_metrics
+from tubelet.types import added
 
 Fields = dict[str, Any]  # dotted recipe field: value
 RATE = "optim.lr"
@@ -117,7 +118,7 @@ class Comparison:
     starts: dict[str, TrainedArm] = field(default_factory=dict)  # models that it trains first, for ``start:NAME``
     published: tuple[str, ...] = ()  # sources of ``published.csv`` whose rows stand beside the result
     notes: tuple[str, ...] = ()  # what a reader of the result must know, one paragraph each
-    folds: int = config.added(0)  # cross-validation: final run s tests fold s, num_seeds of them; 0 means one split
+    folds: int = added(0)  # cross-validation: final run s tests fold s, num_seeds of them; 0 means one split
 
     def __post_init__(self) -> None:
         if len(self.arms) < 2 or not self.datasets:

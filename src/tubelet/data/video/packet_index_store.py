@@ -20,6 +20,7 @@ from contextlib import closing
 from dataclasses import asdict
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -195,7 +196,7 @@ def _decode(text: str, compressed: bytes, checksum: int) -> PacketIndex:
     if zlib.crc32(compressed, zlib.crc32(text.encode())) != checksum:
         raise ValueError("checksum")
     header, content = json.loads(text), zlib.decompress(compressed)
-    arrays, offset = [], 0
+    arrays, offset = list[Any](), 0
     for dtype, length in zip(
         (np.dtype(np.int64), np.dtype(np.int64), KEY_PACKET, PACKET), header.pop("lengths"), strict=True
     ):
@@ -207,6 +208,9 @@ def _decode(text: str, compressed: bytes, checksum: int) -> PacketIndex:
         codec=Codec(**codec, extradata=extradata, colors=colors),
         orientation=Orientation(**orientation) if orientation else None,
         time_base=Fraction(time_base) if time_base else None,
-        **dict(zip(("pts", "rows", "keys", "packets"), arrays, strict=True)),
+        pts=arrays[0],
+        rows=arrays[1],
+        keys=arrays[2],
+        packets=arrays[3],
         **header,
     )
