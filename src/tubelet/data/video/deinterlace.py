@@ -57,7 +57,7 @@ def _sample_type(frame: av.VideoFrame) -> np.dtype | None:
 def _upper_field(lines: NDArray[Any]) -> NDArray[Any]:
     """Lines 0, 2, 4 ..., and between them their means; the last line repeats where there is none below."""
     out = lines.copy()
-    upper = lines[::2].astype(np.uint32 if lines.itemsize > 1 else np.uint16)
+    upper: NDArray[Any] = lines[::2].astype(np.uint32 if lines.itemsize > 1 else np.uint16)
     between = out[1::2]
     between[: len(upper) - 1] = (upper[:-1] + upper[1:] + 1) >> 1
     if len(between) == len(upper):
