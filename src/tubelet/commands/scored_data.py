@@ -68,7 +68,7 @@ def find_scored_data(data: str, config: ManifestConfig, part: Part | None, class
     source = DataConfig(source=data).path
     manifest = _as_trained_on(source, config, classifier)
     if manifest is not None:
-        chosen: Part = part or next(name for name in _BY_DEFAULT if name in manifest.splits)
+        chosen = next(name for name in _BY_DEFAULT if name in manifest.splits) if part is None else part
         return _scored(manifest, chosen, data, "of the split recorded by the checkpoint")
     notes = _changed_since_training(data, classifier)
     named = _with_classes(source, config, classifier)
