@@ -111,7 +111,7 @@ def test_an_array_says_its_rate_where_the_protocol_samples_by_time(tmp_path: Pat
     assert same(classifier.predict(frames, fps=10.0), classifier.predict(video))
     with pytest.raises(DataError, match="the protocol samples 5 frames per second; give the array's fps"):
         classifier.predict(frames)
-    with pytest.raises(DataError, match="a video carries its own times, leave it out"):
+    with pytest.raises(DataError, match="is for arrays and frame folders; a file has its own, leave it out"):
         classifier.predict(video, fps=10.0)
 
 
