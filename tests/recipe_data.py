@@ -18,7 +18,7 @@ from PIL import Image
 
 import layout_examples
 from layout_examples import text
-from support import write_csv
+from support import touch, write_csv
 from tubelet.data.synthetic import encode_h264
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index import PacketIndex
@@ -31,12 +31,12 @@ NUM_FRAMES, FPS = 12, 8
 
 
 def folders(root: Path) -> Path:
-    return _files(root, *(f"{split}/{name}/0.mp4" for split in ("train", "val", "test") for name in ("a", "b")))
+    return touch(root, *(f"{split}/{name}/0.mp4" for split in ("train", "val", "test") for name in ("a", "b")))
 
 
 def table(root: Path) -> Path:
     files = [(f"{split}{name}.mp4", name, split) for split in ("train", "val", "test") for name in ("a", "b")]
-    _files(root, *(file for file, _, _ in files))
+    touch(root, *(file for file, _, _ in files))
     return write_csv(root / "rows.csv", [("path", "label", "split"), *files])
 
 
@@ -50,7 +50,7 @@ def epic(root: Path) -> Path:
     text(root / "EPIC_100_verb_classes.csv", "id,key", "0,take", "1,open")
     text(root / "EPIC_100_video_info.csv", "video_id,duration,fps,resolution", "P02_101,0.4,50.0,1920x1080")
     layout_examples.frames(root, "P02/rgb_frames/P02_101", 20, "frame_{:010d}.jpg")
-    return _files(root, "P01/videos/P01_01.MP4")
+    return touch(root, "P01/videos/P01_01.MP4")
 
 
 def segments(root: Path, file: str) -> Path:
@@ -61,7 +61,7 @@ def segments(root: Path, file: str) -> Path:
         for name, (subset, label) in labels.items()
     }
     text(root / file, json.dumps({"version": "1", "database": database}))
-    return _files(root, *(f"{label}/v_{name}.mp4" for name, (_, label) in labels.items()))
+    return touch(root, *(f"{label}/v_{name}.mp4" for name, (_, label) in labels.items()))
 
 
 def volumes(root: Path) -> Path:
@@ -129,17 +129,11 @@ def shrunk(name: str, source: Path) -> list[tuple[str, str]]:
     return [(key, json.dumps(value)) for key, value in changed.items()]
 
 
-def _files(root: Path, *paths: str) -> Path:
-    for path in paths:
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(b"any content")
-    return root
-
-
 def _unreal(root: Path) -> Iterator[Path]:
+    """The files that ``touch`` wrote, which hold their own path."""
     for file in sorted(root.rglob("*")):
         content = file.read_bytes() if file.is_file() else b""
-        if content == b"any content" or (content and file.as_posix().encode().endswith(content)):
+        if content and file.as_posix().encode().endswith(content):
             yield file
 
 

@@ -30,9 +30,7 @@ Precision = Literal["fp32", "bf16"]  # of a forward pass: bf16 is autocast, and 
 # What configs of several models say of their layers.
 Activation = Literal["gelu_tanh", "gelu"]  # of an MLP: GELU's tanh approximation, or the exact one
 AxisOrder = Literal["space_time", "time_space"]  # of two attentions, one over each axis
-Remainder = Literal[
-    "refuse", "drop"
-]  # frames and pixels at the end of a clip that fill no patch: an error, or left out
+Remainder = Literal["refuse", "drop"]  # what becomes of frames and pixels at the end that fill no patch
 GlobalPool = Literal["token", "first", "avg", "max", "sum"]  # what becomes of the tokens behind the last block
 
 

@@ -75,7 +75,7 @@ def test_dead_links_in_a_folder_are_reported(tmp_path: Path, capsys: pytest.Capt
     assert "1 links lead to files or folders that do not exist: train/lost -> /gone/class" in said
     (root / "train" / "left" / "lost.mp4").symlink_to("/gone/lost.mp4")
     assert cli.main(words) == 1
-    assert "train/left/lost.mp4" in "".join(capsys.readouterr())
+    assert "train/left/lost.mp4 -> /gone/lost.mp4" in "".join(capsys.readouterr())
 
 
 def test_a_log_says_how_much_time_is_left_also_between_works_that_take_turns(

@@ -109,7 +109,7 @@ def test_missing_files_are_counted_and_named(videos: Path, tmp_path: Path) -> No
 def test_videos_that_cannot_be_read_are_a_problem(tmp_path: Path) -> None:
     for split in ("train", "val"):
         for name in ("a", "b"):
-            text(tmp_path / "data" / split / name / "0.mp4", "no video")
+            text(tmp_path / "data" / split / name / "0.mp4", f"no video of {name} for {split}")
     (problem,) = plan(tmp_path / "data", tmp_path).problems
     assert problem == "none of the first 2 training videos can be read (see above)"
 

@@ -186,7 +186,9 @@ def test_stopped_by_the_scheduler_three_processes_go_on_and_evaluate_as_one_does
     model, record = open_checkpoint(run / "best")
     with Loader(ClipDataset(manifest.split("test"), record.protocol, "views"), 1) as loader:
         train = manifest.split("train")
-        result = evaluate(model, loader, record.protocol, Session(), split="test", train=train)
+        result = evaluate(
+            model, loader, record.protocol, Session(), split="test", train=train, calibration=record.calibration
+        )
     write_evaluation(result, alone)
     assert result.metrics["num_videos"] == 10
     for name in ("scores.csv", "metrics.json"):

@@ -10,30 +10,23 @@ have.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from statistics import mean
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from tubelet.evaluation.evaluate import Evaluation
-from tubelet.evaluation.rejection import area, rejection_areas
+from tubelet.evaluation.rejection import UnknownLogits, area, rejection_areas
 from tubelet.inference.rejection import MIN_VIDEOS, SCORES, familiarity
 from tubelet.protocol import LEVELS, Calibration, Protocol, Rejection, RejectionScore
 
 MAX_VIDEOS = 2000  # of the validation split, evenly spread over it
 
 
-def learn_calibration(
-    validation: Evaluation, protocol: Protocol, unknown: Mapping[str, Float[Tensor, "n K"]]
-) -> Calibration:
+def learn_calibration(validation: Evaluation, protocol: Protocol, unknown: UnknownLogits) -> Calibration:
     """Temperatures and rejection from the uncalibrated scores of validation videos.
 
     Fewer than 20 videos teach nothing: the temperature stays 1, and there is no rejection.
-
-    Args:
-        unknown: logits of clips that show none of the classes, by kind.
     """
     number = len(validation.samples)
     if number < MIN_VIDEOS:
@@ -50,9 +43,7 @@ def learn_calibration(
     )
 
 
-def choose_score(
-    validation: Evaluation, protocol: Protocol, unknown: Mapping[str, Float[Tensor, "n K"]]
-) -> RejectionScore:
+def choose_score(validation: Evaluation, protocol: Protocol, unknown: UnknownLogits) -> RejectionScore:
     """The score with the best mean over the kinds of unknown clips, the left-out classes together being one."""
 
     def quality(score: RejectionScore) -> float:

@@ -28,11 +28,13 @@ from tubelet.types import Precision
 NUM_UNKNOWN = 8  # clips of each kind
 AT_ONCE = 4  # that go through the model together
 
+UnknownLogits = Mapping[str, Float[Tensor, "n K"]]  # of clips that show none of the classes, by kind
+
 
 def score_unknown(
     model: nn.Module, protocol: Protocol, device: torch.device, precision: Precision = "fp32"
-) -> dict[str, Float[Tensor, "n K"]]:
-    """Logits of clips that show none of the classes, by kind."""
+) -> UnknownLogits:
+    """What a model says of black, color bars and noise."""
     score = partial(predict_views, model, protocol=protocol, device=device, precision=precision)
     return {
         kind: torch.cat([score(some).logits for some in clips.split(AT_ONCE)])
@@ -40,9 +42,7 @@ def score_unknown(
     }
 
 
-def with_rejection(
-    evaluation: Evaluation, protocol: Protocol, unknown: Mapping[str, Float[Tensor, "n K"]]
-) -> Evaluation:
+def with_rejection(evaluation: Evaluation, protocol: Protocol, unknown: UnknownLogits) -> Evaluation:
     """The evaluation of a checkpoint that can reject, with what rejection makes of its videos and of unknown clips."""
     rejection = evaluation.calibration.rejection
     if rejection is None:
@@ -75,7 +75,7 @@ def _of_kept(evaluation: Evaluation, kept: Tensor) -> dict[str, float | None]:
 
 
 def rejection_areas(
-    known: Evaluation, score: RejectionScore, protocol: Protocol, unknown: Mapping[str, Float[Tensor, "n K"]]
+    known: Evaluation, score: RejectionScore, protocol: Protocol, unknown: UnknownLogits
 ) -> dict[str, float]:
     """AUROC of known videos against each kind of unknown clips."""
     of_known = familiarity(known.scores.logits, score, protocol)

@@ -12,10 +12,9 @@ from typing import Any
 
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.quarantine import row_path
-from tubelet.data.manifest.segments import shared_part
+from tubelet.data.manifest.segments import show_the_same
 
 KEY = "trained_on"
-_SAME = 0.5  # share of the shorter of two segments from which on a model has seen what both show
 
 
 @dataclass(frozen=True)
@@ -54,7 +53,7 @@ class TrainedOn:
         return [
             row
             for row in rows.samples
-            if any(shared_part(row, known) >= _SAME for known in self.segments.get(contents.get(row_path(row), ""), ()))
+            if any(show_the_same(row, known) for known in self.segments.get(contents.get(row_path(row), ""), ()))
         ]
 
 

@@ -29,7 +29,7 @@ from tubelet.data.manifest.same_file import check_files
 from tubelet.errors import Diverged, ScoresNotFinite
 from tubelet.evaluation.calibrate import MAX_VIDEOS, learn_calibration
 from tubelet.evaluation.evaluate import METRICS, Evaluation, evaluate, write_evaluation
-from tubelet.evaluation.rejection import score_unknown, with_rejection
+from tubelet.evaluation.rejection import UnknownLogits, score_unknown, with_rejection
 from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.inference.rejection import MIN_VIDEOS
 from tubelet.protocol import Protocol
@@ -120,9 +120,10 @@ def run_recipe(
                 "--folds 5 cross-validates"
             )
         out = folder / "evaluation" / split
+        unknown = None
         if final_split == "test" and "val" in manifest.splits and not _is_earlier(out / METRICS):
-            _calibrate(first.recipe, manifest, folder, session)
-        evaluation = _evaluate_best(first.recipe, manifest, folder, out, split, session)
+            unknown = _calibrate(first.recipe, manifest, folder, session)
+        evaluation = _evaluate_best(first.recipe, manifest, folder, out, split, session, unknown=unknown)
     return CompletedRun(folder=folder, state=state, evaluation=evaluation, manifest=manifest, protocol=first.protocol)
 
 
@@ -257,8 +258,13 @@ def _evaluate_best(
     session: Session,
     *,
     num_temporal_views: int | None = None,
+    unknown: UnknownLogits | None = None,
 ) -> Evaluation:
-    """Evaluate the best checkpoint, read back from disk, with all views of the protocol or another number of them."""
+    """Evaluate the best checkpoint, read back from disk, with all views of the protocol or another number of them.
+
+    Args:
+        unknown: what the checkpoint says of unknown clips, where that has been computed.
+    """
     model, record = open_checkpoint(folder / "best")
     protocol = record.protocol
     if num_temporal_views is not None:
@@ -277,7 +283,7 @@ def _evaluate_best(
             out=out if session.processes.is_main else None,
         )
         if record.calibration.rejection is not None:
-            unknown = score_unknown(model, protocol, session.device, record.precision)
+            unknown = unknown or score_unknown(model, protocol, session.device, record.precision)
             result = with_rejection(result, protocol, unknown)
     if session.processes.is_main:
         write_evaluation(result, out)
@@ -289,11 +295,14 @@ def _is_earlier(metrics: Path) -> bool:
     return metrics.exists() and "calibration" not in json.loads(metrics.read_text(encoding="utf-8"))
 
 
-def _calibrate(recipe: Recipe, manifest: Manifest, folder: Path, session: Session) -> None:
-    """Put what validation videos say of the best weights' scores into their checkpoint, unless it stands there."""
+def _calibrate(recipe: Recipe, manifest: Manifest, folder: Path, session: Session) -> UnknownLogits | None:
+    """Put what validation videos say of the best weights' scores into their checkpoint, unless it stands there.
+
+    Returns what the weights say of unknown clips, or None where that was not needed.
+    """
     model, record = open_checkpoint(folder / "best")
     if record.calibration.num_videos:
-        return
+        return None
     model, protocol = model.to(session.device), record.protocol
     rows = manifest.split("val").samples
     some = rows[:: -(-len(rows) // MAX_VIDEOS)]
@@ -315,6 +324,7 @@ def _calibrate(recipe: Recipe, manifest: Manifest, folder: Path, session: Sessio
             f"{calibration.num_videos}"
         )
     session.processes.on_main(lambda: write_calibration(folder / "best", calibration))
+    return unknown
 
 
 def _views_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, session: Session) -> Loader:

@@ -199,7 +199,8 @@ def open_processes(device: torch.device, timeout: timedelta = TIMEOUT) -> Iterat
             yield processes
             dist.destroy_process_group()
     finally:
-        signal.signal(signal.SIGTERM, before)
+        if signal.getsignal(signal.SIGTERM) is _leave:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _open_store(rank: int) -> dist.Store:
@@ -247,6 +248,7 @@ def is_lost(error: BaseException) -> bool:
 
 def _report(processes: Processes, line: str, error: BaseException, *, is_cause: bool = True) -> NoReturn:
     """Raise the line, unless a process reported it, or its cause, before."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the launcher sends it now, and the line would be lost
     own = f"{processes.rank}\n{line}"
     first = _first_error(processes, own)
     if first != own and (not is_cause or first.partition("\n")[2] == line):

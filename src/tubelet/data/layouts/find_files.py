@@ -125,7 +125,7 @@ def existing_rows(source: Path, reading: LayoutRows, rows: list[Row], skip: bool
     """
     paths = list(dict.fromkeys(row.path for row in rows))
     there = {path for path in paths if (reading.root / path).is_file() or is_frame_folder(reading.root / path)}
-    missing = (*reading.missing, *(path for path in paths if path not in there))
+    missing = (*reading.missing, *(_with_target(reading.root, path) for path in paths if path not in there))
     if not there:
         raise DataError(
             f"{source}: none of its {len(missing)} files exists below {reading.root}: {some(missing)}; "
@@ -141,3 +141,9 @@ def existing_rows(source: Path, reading: LayoutRows, rows: list[Row], skip: bool
             f"{len(missing)} files are missing below {reading.root}, their rows are left out: {some(missing)}"
         )
     return [row for row in rows if row.path in there], missing
+
+
+def _with_target(root: Path, path: str) -> str:
+    """The name of a missing file, and where it leads if it is a link."""
+    link = root / path
+    return f"{path} -> {link.readlink()}" if link.is_symlink() else path

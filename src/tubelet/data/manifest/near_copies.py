@@ -93,7 +93,7 @@ def find_near_copies(
     if known is not None and not (known.not_looked and max_clips is None):
         return known
     if max_clips is not None and len(clips) > max_clips:
-        reason = f"there are more than {max_clips:,.0f} files"
+        reason = f"there are more than {max_clips:,} files"
         return NearCopies(groups=(), num_files=len(clips), not_looked=reason)
     clips = tuple(clip for clip in clips if clip.name not in skipped)
     seconds = float("inf") if max_seconds is None else max_seconds

@@ -18,12 +18,11 @@ from pathlib import Path
 from tubelet.data.layouts.rows import Row, some
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.quarantine import row_path
-from tubelet.data.manifest.segments import extent, segment_text, shared_part
+from tubelet.data.manifest.segments import extent, segment_text, show_the_same
 from tubelet.errors import DataError
 
 MAX_ROWS = 100_000
 _HEAD_BYTES = 1 << 16  # compared before whole files are read
-_SAME = 0.5  # share of the shorter of two segments from which on both show the same
 
 
 class Spellings:
@@ -156,7 +155,7 @@ def _in_two_splits(rows: Sequence[Sample]) -> list[_Pair]:
     for row in sorted(rows, key=lambda row: extent(row)[0]):
         start = extent(row)[0]
         open_rows = [other for other in open_rows if extent(other)[1] > start or extent(other)[2] != extent(row)[2]]
-        pair = next((o for o in open_rows if o.split != row.split and shared_part(o, row) >= _SAME), None)
+        pair = next((o for o in open_rows if o.split != row.split and show_the_same(o, row)), None)
         if pair is not None:
             found.append((pair, row))
         open_rows.append(row)

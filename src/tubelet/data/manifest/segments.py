@@ -8,6 +8,7 @@ from typing import Literal
 from tubelet.data.manifest.quarantine import ManifestRow
 
 Unit = Literal["whole", "seconds", "frames"]
+_SAME = 0.5  # share of the shorter of two segments from which on both show the same
 
 
 def extent(row: ManifestRow) -> tuple[float, float, Unit]:
@@ -30,6 +31,11 @@ def shared_part(one: ManifestRow, other: ManifestRow) -> float:
     if common <= 0:
         return 0.0
     return 1.0 if math.isinf(common) else common / shorter
+
+
+def show_the_same(one: ManifestRow, other: ManifestRow) -> bool:
+    """Whether two rows of one source show the same: half of the shorter segment at least."""
+    return shared_part(one, other) >= _SAME
 
 
 def segment_text(row: ManifestRow) -> str:

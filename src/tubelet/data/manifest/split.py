@@ -16,7 +16,7 @@ from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.rows import LayoutRows, Row, some
 from tubelet.data.manifest.groups import FEW_GROUPS, units_of, with_pattern
 from tubelet.data.manifest.manifest import SplitOrigin
-from tubelet.data.manifest.near_copies import MAX_CLIPS, OnFile, find_near_copies, grouped_by_near_copies
+from tubelet.data.manifest.near_copies import MAX_CLIPS, NOT_LOOKED, OnFile, find_near_copies, grouped_by_near_copies
 from tubelet.data.manifest.recorded_split import RecordedSplit, is_pooled
 from tubelet.errors import ConfigError, DataError
 
@@ -55,7 +55,10 @@ def with_all_splits(
         folder = source.parent if source.is_file() else None
         train, max_clips = [row for row in rows if is_pooled(row)], MAX_CLIPS if recorded is None else 0
         copies = find_near_copies(reading.root, train, folder, max_clips=max_clips, on_file=on_file)
-        rows, kept = grouped_by_near_copies(rows, copies, notes)
+        if recorded is not None and copies.not_looked:
+            kept = NOT_LOOKED  # the files are those of the run, whatever they show
+        else:
+            rows, kept = grouped_by_near_copies(rows, copies, notes)
     multi_label = (reading.label_separator or config.label_separator) is not None
     if recorded is not None:
         rows = recorded.applied_to(rows)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tubelet.data.sources.value_window import ValueWindow
+from tubelet.data.video.packet_decoder import padded_packet
 
 FULL_RANGE = (0.0, 65535.0)
 _PNG, _DEPTH_AT = b"\x89PNG\r\n\x1a\n", 24  # the signature, and where the header has the bits of a sample
@@ -43,7 +44,7 @@ def read_deep(file: Path) -> UInt16[np.ndarray, "H W 3"] | None:
     context = av.CodecContext.create("png", "r")
     assert isinstance(context, VideoCodecContext)
     try:
-        frames = [*context.decode(av.Packet(content)), *context.decode(None)]
+        frames = [*context.decode(padded_packet(content)), *context.decode(None)]
     except av.FFmpegError as error:
         raise ValueError(error.strerror) from None
     if not frames:

@@ -16,6 +16,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Shaped
 
 from tubelet.data.video.container import VideoContainer, file_error
+from tubelet.data.video.full_decode import slack_seconds
 from tubelet.data.video.packet_decoder import KEY
 from tubelet.data.video.truncation import missing_bytes, whole_gif_pictures
 
@@ -25,7 +26,6 @@ _STATE_SECONDS = frozenset({"asf", "flv", "matroska", "mxf"})
 _INDEXED = frozenset({"avi", "mov"})
 # Streams without an index, whose last packet may be a part of one.
 _OPEN_ENDED = frozenset({"asf", "flv", "mpegts", "nut"})
-_SECONDS_SLACK, _SHARE_SLACK = 0.5, 0.02  # streams end a little before their container: by so much it means nothing
 # Frames from the one of the last packet on, as they are shown; no codec reorders more than 16. Damage that is further
 # from the end has another cause, and is an error when its frames are read.
 _MAX_TAIL = 17
@@ -70,7 +70,7 @@ class Promise:
         if self.frames is not None and num_packets < self.frames:
             return f"{num_packets} of {self.frames} promised frames are there"
         promised = self.seconds or 0.0
-        slack = 0.0 if self.missing_bytes else max(_SECONDS_SLACK, _SHARE_SLACK * promised)
+        slack = 0.0 if self.missing_bytes else slack_seconds(promised)
         if end_seconds < promised - slack:
             return f"{num_frames} frames, {end_seconds:.2f} of {promised:.2f} promised seconds are there"
         if self.missing_bytes and self.frames is None and self.seconds is None:

@@ -18,7 +18,10 @@ from av.video.stream import VideoStream
 
 from tubelet.data.video.container import ByteRange, url_of
 
-_SECONDS_SLACK, _SHARE_SLACK = 0.5, 0.02  # streams end a little before their container: by so much it means nothing
+
+def slack_seconds(promised: float) -> float:
+    """By how much a stream may end before the seconds that its container promises."""
+    return max(0.5, 0.02 * promised)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class FullDecode:
         if self.promised_packets is not None and self.num_packets < self.promised_packets:
             return f"{self.num_packets} of {self.promised_packets} promised frames are there"
         promised = self.promised_seconds or 0.0
-        if self.reached_seconds < promised - max(_SECONDS_SLACK, _SHARE_SLACK * promised):
+        if self.reached_seconds < promised - slack_seconds(promised):
             return f"ends after {self.reached_seconds:.2f} of {promised:.2f} promised seconds"
         return None
 

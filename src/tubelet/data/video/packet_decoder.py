@@ -104,7 +104,7 @@ class PacketDecoder:
         may_skip = needed is not None and self._codec.name not in NO_SKIPPING
         try:
             for row, payload in enumerate(self._read(start, stop), start):
-                packet = av.Packet(payload)
+                packet = padded_packet(payload)
                 packet.pts = row
                 if skipping != (may_skip and needed is not None and row not in needed):
                     skipping = not skipping
@@ -137,3 +137,10 @@ class PacketDecoder:
     def _read_one(self, position: int, size: int) -> bytes:
         self._file.seek(position)
         return self._file.read(size)
+
+
+def padded_packet(payload: bytes) -> av.Packet:
+    """A packet with the zeros that decoders read behind it, which PyAV leaves out of a packet made of bytes."""
+    packet = av.Packet(len(payload))
+    packet.update(payload)
+    return packet

@@ -1,6 +1,6 @@
 """Random access gives the frames of a full decode: `make soak`; writes docs/results/random_access.json.
 
-python -m pytest -m soak tests/soak/test_random_access.py --clips-dir FOLDER
+python -m pytest -m soak tests/soak/test_random_access_of_real_files.py --clips-dir FOLDER
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def test_random_access_gives_the_planes_of_a_full_decode(
 ) -> None:
     found = [compared(file, IndexStore.beside(tmp_path)) for file in clips]
     content = {
-        "command": f"python -m pytest -m soak tests/soak/test_random_access.py{clips_option}",
+        "command": f"python -m pytest -m soak tests/soak/test_random_access_of_real_files.py{clips_option}",
         "date": datetime.now(UTC).date().isoformat(),
         "versions": {"av": version("av")},
         "rounds_per_clip": ROUNDS,
