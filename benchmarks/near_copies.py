@@ -4,8 +4,8 @@
 
 From each film, clips of four to six seconds are cut at times that do not fit together, and mirrored, brightened, made
 smaller and re-encoded. Two clips are a true pair if they show the same film and at least half of the shorter one is in
-both. A found pair is right if both are of one film. Films that are one source in two containers count as one; the
-script looks for them by comparing whole films first, and prints them.
+both. A found pair is right if both are of one film. Whole films are compared as well, because two that are one source
+would have to count as one.
 
 Labeled data (``fight`` with its column group, ``pocus`` with its column patient) and generated motions show what is
 merged beyond the true groups.
@@ -21,7 +21,7 @@ import platform
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -37,7 +37,6 @@ from tubelet.data.video.reader import VideoReader
 from tubelet.data.video.scaling import CropWindow
 
 RESULT = Path(__file__).parents[1] / "docs" / "results" / "near_copies.json"
-FILMS_ALIKE = 0.9  # likeness of whole films that are one source
 CLIPS_PER_FILM = 8
 SEED = 7
 
@@ -60,10 +59,10 @@ class Cut:
         return self.film == other.film and self.overlap(other) >= shorter / 2
 
 
-def cut_clips(films: Mapping[Path, str], folder: Path) -> Iterator[Cut]:
+def cut_clips(films: Sequence[Path], folder: Path) -> Iterator[Cut]:
     """Clips of each film, changed in one or several ways each."""
     rng = np.random.default_rng(SEED)
-    for film, source in films.items():
+    for film in films:
         with VideoReader(film) as reader:
             seconds = float(reader.timestamps[-1])
             for number in range(CLIPS_PER_FILM):
@@ -76,7 +75,7 @@ def cut_clips(films: Mapping[Path, str], folder: Path) -> Iterator[Cut]:
                 pixels = reader.frames_at(inside.nonzero()[0].tolist(), window).pixels.permute(0, 2, 3, 1).numpy()
                 file = folder / f"{film.stem}{film.suffix[1:]}_{number}.mp4"
                 _write(file, _changed(pixels, number, rng), reader.fps, crf=int(rng.choice([20, 28, 36])))
-                yield Cut(file=file, film=source, start=start, end=start + length)
+                yield Cut(file=file, film=film.name, start=start, end=start + length)
 
 
 def _changed(pixels: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:
@@ -98,19 +97,11 @@ def _write(file: Path, pixels: np.ndarray, fps: float, crf: int) -> None:
         container.mux(stream.encode(None))
 
 
-def sources_of(films: list[Path]) -> dict[Path, str]:
-    """Each film with the name of its source: two containers of one source have one."""
-    prints = {str(film): fingerprint(film) for film in films}
-    one = [pair for pair in link_near_copies(prints) if pair[2] >= FILMS_ALIKE]
-    for first, second, likeness in one:
-        print(f"one source: {first} and {second} ({likeness:.3f})")
-    named = {name: group[0] for group in groups_of(one) for name in group}
-    return {film: Path(named.get(str(film), str(film))).stem for film in films}
-
-
-def measure_cuts(films: Path) -> dict[str, Any]:
+def measure_cuts(folder_of_films: Path) -> dict[str, Any]:
+    films = sorted(folder_of_films.iterdir())
+    of_one_source = link_near_copies({film.name: fingerprint(film) for film in films})
     with tempfile.TemporaryDirectory() as folder:
-        cuts = {str(cut.file): cut for cut in cut_clips(sources_of(sorted(films.iterdir())), Path(folder))}
+        cuts = {str(cut.file): cut for cut in cut_clips(films, Path(folder))}
         prints = {name: fingerprint(Path(name)) for name in cuts}
     pairs = link_near_copies(prints)
     linked = {frozenset(pair[:2]) for pair in pairs}
@@ -130,7 +121,8 @@ def measure_cuts(films: Path) -> dict[str, Any]:
     wrong = [sorted(Path(n).name for n in pair) for pair in grouped if len({cuts[n].film for n in pair}) > 1]
     return {
         "num_clips": len(cuts),
-        "num_films": len({cut.film for cut in cuts.values()}),
+        "num_films": len(films),
+        "films_of_one_source": of_one_source,
         "num_true_pairs": len(true),
         "linked": share(linked),
         "grouped": share(grouped),

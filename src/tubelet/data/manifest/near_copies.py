@@ -27,11 +27,11 @@ from tubelet.data.sources.shards import is_volume_row
 from tubelet.files import write_atomically
 
 STORE_NAME = ".tubelet-near-copies.json"
-ALIKE = 0.8  # likeness from which two clips are near-copies
+ALIKE = 0.9  # likeness from which two clips are near-copies
 MAX_CLIPS, MAX_SECONDS = 5_000, 120.0  # for what a command does unasked
 SWALLOWED, FEW_FILES = 0.5, 4  # share of a class in one group, of at least so many files, that makes groups useless
 NOT_LOOKED = "files, near-copies not looked for"  # what a split then keeps together
-_VERSION = 1  # of the stored answer; others are not read
+_VERSION = 2  # of the stored answer; others are not read
 _KEPT = 8  # answers about different sets of files in one store
 _SHELF_PICTURES = 30_000  # of the clips that are compared at once
 
