@@ -23,7 +23,7 @@ from torch import Tensor
 from tubelet.data.clips.augment_config import AugmentConfig, ErasingConfig
 from tubelet.data.clips.color import ColorStep, change_colors
 from tubelet.data.clips.flip import Flip, draw_flip, flip_clip
-from tubelet.data.clips.randaugment import AugmentOp, apply_operations, draw_randaugment, draw_trivial
+from tubelet.data.clips.randaugment import AugmentOp, draw_randaugment, draw_trivial
 from tubelet.protocol import Protocol
 from tubelet.types import Batch
 
@@ -86,7 +86,11 @@ def augment_pixels(clip: UInt8[Tensor, "T C H W"], augmentation: PixelAugmentati
     if any(augmentation.shift):
         clip = _shift(clip, augmentation.shift)
     clip = change_colors(clip, augmentation.colors)
-    clip = apply_operations(clip, augmentation.operations)
+    if augmentation.operations:
+        # torchvision takes as long to import as torch, and most workers do without it.
+        from tubelet.data.clips.image_operations import apply_operations
+
+        clip = apply_operations(clip, augmentation.operations)
     return _erase(clip, augmentation.erasure) if augmentation.erasure else clip
 
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as F
+from torch.nn.functional import interpolate
 
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.video.scaling import CropWindow
@@ -127,13 +126,12 @@ def reading_window(geometry: Geometry, *, may_round: bool) -> tuple[CropWindow, 
 
 
 def resize_frames(frames: UInt8[Tensor, "T C H W"], geometry: Geometry) -> UInt8[Tensor, "T C h w"]:
-    """The box of every frame at the resized size, bilinear with antialiasing."""
+    """The box of every frame at the resized size, bilinear with antialiasing, bit for bit as torchvision resizes."""
     top, left, height, width = geometry.box
     frames = frames[..., top : top + height, left : left + width]
     if (height, width) == geometry.resized:
         return frames
-    resized: Tensor = F.resize(frames, list(geometry.resized), interpolation=InterpolationMode.BILINEAR, antialias=True)
-    return resized
+    return interpolate(frames, geometry.resized, mode="bilinear", antialias=True)
 
 
 def crop_frames(frames: UInt8[Tensor, "T C H W"], geometry: Geometry) -> tuple[UInt8[Tensor, "T C h w"], ...]:
