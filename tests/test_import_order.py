@@ -242,12 +242,18 @@ def test_no_torch_is_loaded(code: str) -> None:
     assert not loaded & {"torch", "numpy", "av", "timm", "rich"}
 
 
-@pytest.mark.parametrize("command", ["models", "inspect", "predict", "train"])
-def test_commands_start_without_what_only_a_measurement_needs(command: str) -> None:
+def test_commands_start_without_what_only_a_measurement_needs() -> None:
     """torchmetrics imports transformers where that is installed: seconds of CPU, and 90 MB."""
-    loaded = modules_loaded_by(f"import tubelet.commands.{command}")
+    loaded = modules_loaded_by("from tubelet.commands import inspect, models, predict, train")
     assert "torch" in loaded
     assert not loaded & {"torchmetrics", "transformers"}
+
+
+def test_processes_that_read_start_without_what_only_models_and_some_augmentations_need() -> None:
+    """torchvision takes longer to import than torch, and every reading process would wait for it."""
+    loaded = modules_loaded_by("import tubelet.data.loading.clip_dataset")
+    assert "torch" in loaded
+    assert not loaded & {"torchvision", "timm", "scipy", "matplotlib"}
 
 
 def test_public_names_are_found_where_they_are_said_to_be() -> None:

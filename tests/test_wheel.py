@@ -50,6 +50,7 @@ def test_every_file_of_the_package_is_in_the_wheel(wheel: Path) -> None:
 
 def test_the_installed_package_runs_without_the_repository(elsewhere: Path) -> None:
     env = {**os.environ, "PYTHONPATH": str(elsewhere)}
-    imported = run("-c", "import tubelet; print(tubelet.__file__)", cwd=elsewhere, env=env)
-    assert Path(imported.strip()) == elsewhere / "tubelet" / "__init__.py"
-    assert "vivit_b16x2_joint" in run("-m", "tubelet", "models", "--filter", "b16x2_joint", cwd=elsewhere, env=env)
+    code = "import tubelet.cli; print(tubelet.__file__); tubelet.cli.main(['models', '--filter', 'b16x2_joint'])"
+    home, _, listed = run("-c", code, cwd=elsewhere, env=env).partition("\n")
+    assert Path(home) == elsewhere / "tubelet" / "__init__.py"
+    assert "vivit_b16x2_joint" in listed
