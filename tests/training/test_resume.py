@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file
 
+from tubelet.cli import main
 from tubelet.errors import CheckpointError, ConfigError, DataError
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe
@@ -57,11 +58,9 @@ def tables(run: Path) -> list[list[dict[str, str]]]:
 
 @pytest.fixture
 def uninterrupted(tmp_path: Path, recipe_file: Path) -> Path:
-    """The same recipe without a kill and without workers, in a process of its own."""
+    """The same recipe without a kill and without workers."""
     run = tmp_path / "uninterrupted"
-    options = ["--data.num_workers", "0", "--device", "cpu"]
-    done = run_python("-m", "tubelet", "train", str(recipe_file), "--out", str(run), *options)
-    assert done.returncode == 0, done.stderr
+    assert main(["train", str(recipe_file), "--out", str(run), "--data.num_workers", "0", "--device", "cpu"]) == 0
     return run
 
 
@@ -76,8 +75,7 @@ def test_killed_at_random_steps_resumes_to_the_same_bits_without_workers_and_wit
         run, workers = tmp_path / f"killed-at-{step}", str(2 * (number % 2))
         killed = run_python(str(driver), str(recipe_file), str(run), str(step), workers)
         assert killed.returncode == -9, killed.stderr
-        resumed = run_python("-m", "tubelet", "train", "--resume", str(run), "--device", "cpu")
-        assert resumed.returncode == 0, resumed.stderr
+        assert main(["train", "--resume", str(run), "--device", "cpu"]) == 0
         assert tables(run) == expected
         for checkpoint in ("best", "last"):
             weights = load_file(run / checkpoint / "model.safetensors")
