@@ -208,6 +208,19 @@ def test_a_video_that_was_trained_on_is_known_under_any_name(
     assert metrics["scored"] == f"all 17 videos of {tmp_path / 'new'}"
 
 
+def test_videos_of_the_first_weights_are_seen_too(
+    run: Path, pool: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fine_tuned, split = tmp_path / "fine_tuned", ["--data.manifest.split_by", "files"]
+    options = ["--init", str(run / "best"), *TRAIN_TINY, *split, "--out", str(fine_tuned)]
+    assert cli.main(["train", "--data", str(videos / "test"), *options]) == 0
+    _, summary, _ = evaluated(fine_tuned, pool, capsys, "--split", "all")
+    assert f"(16 videos, {trained_on(run)['num_rows']} of them SEEN IN TRAINING (" in summary
+    out = tmp_path / "pushed"
+    assert cli.main(["push", str(fine_tuned), "me/gestures", "--dry-run", str(out)]) == 0
+    assert not json.loads((out / "tubelet.json").read_text())["provenance"]["init"]["trained_on"]["contents"]
+
+
 def test_another_split_of_the_data_is_pointed_out(run: Path, pool: Path, capsys: pytest.CaptureFixture[str]) -> None:
     scored, _, notes = evaluated(run, pool, capsys, "--split", "val", "--manifest.split-seed", "1")
     assert "the val part of a split made now, which the checkpoint does not know" in scored

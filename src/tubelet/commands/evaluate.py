@@ -29,7 +29,7 @@ from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.manifest.segments import segment_text
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.evaluation.rejection import score_unknown, with_rejection
-from tubelet.evaluation.trained_on import KEY, TrainedOn
+from tubelet.evaluation.trained_on import TrainedOn
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.view_averaging import Mode
@@ -134,13 +134,12 @@ def main(argv: list[str]) -> int:
 
 def training_contents(classifier: Classifier, rows: Manifest) -> tuple[TrainedOn | None, str | None]:
     """What the checkpoint was trained on by content, and a note where that is not known."""
-    recorded = classifier.record.provenance.get(KEY)
-    if recorded is None or not recorded["contents"]:
+    trained_on = TrainedOn.of_weights(classifier.record.provenance)
+    if trained_on is None:
         why = "holds no hashes of the files that it was trained on"
     elif not may_hash(rows):
         why = f"cannot be compared with feature stores, or with more than {MAX_FILES:,} files"
     else:
-        trained_on = TrainedOn.from_dict(recorded)
         missing = trained_on.num_rows - trained_on.num_known
         note = f"the checkpoint knows {trained_on.num_known} of its {trained_on.num_rows} training videos by content"
         return trained_on, note if missing else None

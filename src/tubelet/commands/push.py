@@ -18,7 +18,7 @@ from rich.console import Console
 
 from tubelet.commands import parse
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.evaluation.trained_on import KEY
+from tubelet.evaluation.trained_on import without_contents
 from tubelet.report.model_card import model_card
 from tubelet.report.read import read_run
 from tubelet.weights.checkpoint.checkpoint import RECORD, Record, load_checkpoint, save_checkpoint
@@ -89,9 +89,8 @@ def write_folder(checkpoint: Path, metrics: Mapping[str, Any] | None, options: O
     """Write the checkpoint, checked by loading it, and its card, atomically."""
     model, record = load_checkpoint(checkpoint)
     record = without_paths(record)
-    if not options.content_hashes and KEY in record.provenance:
-        trained_on = record.provenance[KEY] | {"contents": ""}
-        record = dataclasses.replace(record, provenance=record.provenance | {KEY: trained_on})
+    if not options.content_hashes:
+        record = dataclasses.replace(record, provenance=without_contents(record.provenance))
     card = model_card(record, metrics, options.repo, options.license)
     new = folder.with_name(f".{folder.name}.card")
     save_checkpoint(new, model, record)

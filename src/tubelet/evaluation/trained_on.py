@@ -1,6 +1,7 @@
 """What a checkpoint was trained on, by the content of the files: so that it is seen when it is scored on the same.
 
-A checkpoint holds it in its provenance under ``trained_on``. Runs of versions before hold nothing of it.
+A checkpoint holds it in its provenance under ``trained_on``, and under ``init`` what its first weights were trained
+on. Runs of versions before hold nothing of it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,18 @@ class TrainedOn:
         words = {_word(content, row) for content, rows in self.segments.items() for row in rows}
         return {"num_rows": self.num_rows, "num_known": self.num_known, "contents": " ".join(sorted(words))}
 
+    @classmethod
+    def of_weights(cls, provenance: Mapping[str, Any]) -> TrainedOn | None:
+        """What weights were trained on, and before them their first weights. None where no file of it is known."""
+        recorded = [found[KEY] for found in (provenance, provenance.get("init") or {}) if found.get(KEY)]
+        segments = defaultdict(list)
+        for known in map(cls.from_dict, recorded):
+            for content, rows in known.segments.items():
+                segments[content] += rows
+        if not segments:
+            return None
+        return cls(*(sum(found[name] for found in recorded) for name in ("num_rows", "num_known")), dict(segments))
+
     def seen(self, rows: Manifest, contents: Mapping[str, str]) -> list[Sample]:
         """The rows that show what the model was trained on: the same file, and half of a segment of it."""
         return [
@@ -55,6 +68,16 @@ class TrainedOn:
             for row in rows.samples
             if any(show_the_same(row, known) for known in self.segments.get(contents.get(row_path(row), ""), ()))
         ]
+
+
+def without_contents(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """The provenance of a checkpoint without the hashes of what it and its first weights were trained on."""
+    bare = {**provenance}
+    if KEY in bare:
+        bare[KEY] = bare[KEY] | {"contents": ""}
+    if bare.get("init"):
+        bare["init"] = without_contents(bare["init"])
+    return bare
 
 
 def _word(content: str, row: Sample) -> str:

@@ -15,6 +15,7 @@ from torch import nn
 
 from tubelet.config import to_dict
 from tubelet.data.manifest.manifest import Manifest
+from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
@@ -120,6 +121,8 @@ def initialize_model(
     if initialization.source is not None and recipe.init is not None:
         provenance = initialize(model, initialization.source, recipe.init, protocol)
         provenance |= {"model_fields": initialization.fields}
+        if (trained_on := TrainedOn.of_weights(initialization.source.provenance)) is not None:
+            provenance[KEY] = trained_on.to_dict()
         for line in (provenance["summary"], *provenance["notes"]):
             session.progress.note(f"init: {line}")
     if recipe.lora is not None and recipe.init is not None and provenance is not None:

@@ -105,9 +105,12 @@ def _of_checkpoint(source: str) -> InitSource:
             protocol=record.protocol,
             name=source,
             license=record.license,
+            provenance=record.provenance,
         )
     facts = dataclasses.replace(image.facts, mean=record.protocol.mean, std=record.protocol.std)
-    return dataclasses.replace(image, name=source, facts=facts, labels=record.labels, license=record.license)
+    return dataclasses.replace(
+        image, name=source, facts=facts, labels=record.labels, license=record.license, provenance=record.provenance
+    )
 
 
 def _timm_name(source: str) -> str | None:

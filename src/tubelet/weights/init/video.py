@@ -12,7 +12,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -40,6 +40,7 @@ class VideoSource:
     protocol: Protocol  # its labels are those of the head
     name: str  # where it came from, as messages and records say it
     license: str | None = None  # of its weights, which binds what is made from them; None means not stated
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # of a checkpoint, as its record holds it
 
     @property
     def sha256(self) -> str:

@@ -51,6 +51,7 @@ class ImageModel:
     source_tensors: Mapping[str, Tensor] | None = None  # under the source's own names, where timm's are others
     labels: tuple[str, ...] | None = None  # class names of its head, where they are known
     license: str | None = None  # of the weights, which binds what is made from them; None means not stated
+    provenance: Mapping[str, Any] = field(default_factory=dict)  # of a checkpoint, as its record holds it
     dropped: Mapping[str, str] = field(default_factory=dict)  # tensors of the source that timm has no place for -> why
     notes: tuple[str, ...] = ()  # what was taken for granted
 
