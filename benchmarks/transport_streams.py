@@ -67,8 +67,10 @@ def main() -> None:
             film = make_film(clip, Path(folder) / f"{minutes}.mp4", 60 * minutes)
             films = {name: remux(film, film.with_suffix(f".{name}"), options) for name, options in CONTAINERS.items()}
             taken = [{name: seconds_of(file) for name, file in {"mp4": film, **films}.items()} for _ in range(REPEATS)]
-            ratios = {name: float(np.median([turn[name] / turn["mp4"] for turn in taken])) for name in films}
-            rows.append({"minutes": minutes, "mp4_cpu_seconds": min(turn["mp4"] for turn in taken), "ratios": ratios})
+            ratios = {name: round(float(np.median([turn[name] / turn["mp4"] for turn in taken])), 3) for name in films}
+            rows.append(
+                {"minutes": minutes, "mp4_cpu_seconds": round(min(turn["mp4"] for turn in taken), 3), "ratios": ratios}
+            )
             print(rows[-1], flush=True)
     result = {
         "command": f"python benchmarks/transport_streams.py --minutes {' '.join(map(str, arguments.minutes))}",

@@ -196,6 +196,7 @@ def test_few_files_know_the_decoder() -> None:
     reader = {
         "container",
         "early_end",
+        "info",
         "packet_decoder",
         "packet_index",
         "rendering",

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tubelet.data.sources.open_video import open_video
     from tubelet.inference.predictor import Classifier, load
     from tubelet.models import create_model, list_models
     from tubelet.protocol import Protocol
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "Protocol", "Recipe", "__version__", "create_model", "list_models", "load"]
+__all__ = ["Classifier", "Protocol", "Recipe", "__version__", "create_model", "list_models", "load", "open_video"]
 
 _HOME = {
     "Classifier": "tubelet.inference.predictor",
@@ -26,6 +27,7 @@ _HOME = {
     "create_model": "tubelet.models",
     "list_models": "tubelet.models",
     "load": "tubelet.inference.predictor",
+    "open_video": "tubelet.data.sources.open_video",
 }
 
 

@@ -143,8 +143,8 @@ def test_a_protocol_in_frames_per_second_needs_the_rate(tmp_path: Path, write_vi
 
 
 def write_deep(file: Path, values: np.ndarray, pixel_format: str) -> None:
-    """A PNG file with 16 bits a sample."""
-    encoder = av.CodecContext.create("png", "w")
+    """A PNG or TIFF file with 16 bits a sample."""
+    encoder = av.CodecContext.create("png" if file.suffix == ".png" else "tiff", "w")
     encoder.height, encoder.width, encoder.pix_fmt = *values.shape[:2], pixel_format
     encoder.time_base = Fraction(1)
     frame = av.VideoFrame.from_ndarray(values, format=pixel_format)
@@ -156,6 +156,8 @@ DEEP = {
     "gray16be": RAMP,
     "rgb48be": np.stack([RAMP, RAMP[::-1], RAMP // 2], axis=2),
     "rgba64be": np.stack([RAMP, RAMP[::-1], RAMP // 2, np.full_like(RAMP, 65535)], axis=2),
+    "gray16le": RAMP,  # of TIFF, which FFmpeg writes in this order
+    "rgb48le": np.stack([RAMP, RAMP[::-1], RAMP // 2], axis=2),
 }
 
 
@@ -166,7 +168,7 @@ def test_pictures_with_16_bits_are_scaled_by_the_window_of_the_protocol(
 ) -> None:
     values = DEEP[pixel_format]
     for number in (1, 2):
-        write_deep(tmp_path / f"{number}.png", values, pixel_format)
+        write_deep(tmp_path / f"{number}.{'png' if pixel_format.endswith('be') else 'tif'}", values, pixel_format)
     protocol = Protocol(picture_window=window)
     with open_source(tmp_path, None, protocol, fps=10.0) as reader:
         pixels = reader.frames_at([1]).pixels[0].permute(1, 2, 0).numpy()
@@ -176,6 +178,28 @@ def test_pictures_with_16_bits_are_scaled_by_the_window_of_the_protocol(
     values = np.repeat(values[..., None], 3, axis=2) if values.ndim == 2 else values[..., :3]
     scaled = (values.astype(float) - window[0]) / (window[1] - window[0])
     np.testing.assert_array_equal(pixels, np.rint(255 * scaled.clip(0, 1)))
+
+
+def test_tiff_pictures_with_8_bits_are_frames(tmp_path: Path) -> None:
+    for number in (1, 2):
+        Image.new("RGB", (30, 24), (10 * number, 0, 200)).save(tmp_path / f"img_{number}.TIFF", compression="tiff_lzw")
+    reader = FrameFolderReader(tmp_path, fps=10.0)
+    assert reader.frames_at([0, 1]).pixels[:, :, 5, 7].tolist() == [[10, 0, 200], [20, 0, 200]]
+    assert reader.notes == ()
+
+
+def test_tiff_files_of_other_values_or_of_several_pictures_are_refused_in_one_line(tmp_path: Path) -> None:
+    ramp = Image.fromarray(RAMP.astype(np.float32))
+    ramp.save(tmp_path / "1.tif")
+    page = Image.new("L", (30, 24))
+    page.save(tmp_path / "2.tif", save_all=True, append_images=[page])
+    for index, part in ((1, "floating-point values of 32 bits"), (2, "2 pictures")):
+        folder = tmp_path / str(index)
+        folder.mkdir()
+        (tmp_path / f"{index}.tif").rename(folder / "1.tif")
+        with pytest.raises(VideoError) as caught:
+            FrameFolderReader(folder).frames_at([0])
+        assert_one_line(caught, "1.tif", part)
 
 
 def test_pictures_with_16_bits_that_come_out_nearly_black_are_noted(tmp_path: Path) -> None:

@@ -76,6 +76,7 @@ def test_the_order_of_the_stream_counts_where_a_codec_flags_no_frames(tmp_path: 
     codec = ("ffv1", "yuv420p", {"field_order": "tt"})
     path = write_interlaced(tmp_path / "capture.mkv", *codec)
     with VideoReader(path) as reader:
+        assert reader.info.is_interlaced
         assert combs(reader.frames_at([3]).pixels[0].numpy()) == 0
         assert reader.notes == (UPPER,)
 

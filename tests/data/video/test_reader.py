@@ -381,22 +381,6 @@ def test_files_without_times_are_spaced_by_their_rate(coded: Callable[[str], Pat
         np.testing.assert_allclose(reader.timestamps, np.arange(45) / 25)
 
 
-@settings(max_examples=30, deadline=None)
-@given(data=st.data())
-def test_frame_on_screen_is_the_last_one_that_appeared(data: st.DataObject, coded: Callable[[str], Path]) -> None:
-    with VideoReader(coded("variable_rate.mkv")) as reader:
-        time = data.draw(st.floats(0, reader.duration_seconds, exclude_max=True))
-        got = reader.frames_at_seconds([time])
-        assert got.seconds[0] <= time + 1e-6
-        assert not ((reader.timestamps > got.seconds[0]) & (reader.timestamps <= time)).any()
-
-
-def test_frame_at_its_own_time_is_itself(coded: Callable[[str], Path]) -> None:
-    with VideoReader(coded("variable_rate.mp4")) as reader:
-        times = reader.timestamps[[30, 4, 44]].tolist()
-        assert reader.frames_at_seconds(times).seconds == tuple(times)
-
-
 def test_frames_own_contiguous_memory(coded: Callable[[str], Path]) -> None:
     with VideoReader(coded("b_frames.mp4")) as reader:
         first = reader.frames_at([5, 6])
@@ -417,12 +401,6 @@ def test_a_seek_is_made_only_where_it_saves_decoding(coded: Callable[[str], Path
 @pytest.mark.parametrize("indices", [[45], [-1], [3, 100], []])
 def test_index_outside_the_video_is_an_error(indices: list[int], coded: Callable[[str], Path]) -> None:
     assert "expected some of 0 to 44" in error_of(coded("b_frames.mp4"), indices)
-
-
-@pytest.mark.parametrize("seconds", [-0.1, 1.8, float("nan")])
-def test_time_outside_the_video_is_an_error(seconds: float, coded: Callable[[str], Path]) -> None:
-    with VideoReader(coded("b_frames.mp4")) as reader, pytest.raises(VideoError, match=r"from 0 to below 1\.800 s"):
-        reader.frames_at_seconds([0.1, seconds])
 
 
 def test_files_that_are_no_video_are_one_clear_error(tmp_path: Path) -> None:

@@ -25,12 +25,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from tubelet.data.sources.deep_picture import FULL_RANGE, deep_notes, read_deep
+from tubelet.data.sources.deep_picture import FULL_RANGE, deep_codec, deep_notes, read_deep
 from tubelet.data.sources.value_window import ValueWindow, windowed
+from tubelet.data.video.info import VideoInfo
 from tubelet.errors import VideoError, reason
 from tubelet.types import Frames
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png"})
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".tif", ".tiff"})
 _VIDEO_SERIES = ("img", "image", "frame")  # what the pictures of the video are called, beside those of optical flow
 UNTIMED_FPS = 1.0  # if the rate is unknown, frame numbers stand for seconds
 # What Pillow raises. The warning comes above 89 million pixels, before they are decoded: a file of some KB may claim
@@ -109,6 +110,17 @@ class FrameFolderReader:
         for index in indices:
             yield index, self.frames_at([index]).pixels[0].numpy()
 
+    def reopened(self) -> FrameFolderReader:
+        """As ``VideoReader.reopened``; every picture is opened by itself."""
+        return self
+
+    @property
+    def info(self) -> VideoInfo:
+        """As ``VideoReader.info``, of the first picture."""
+        height, width, file = self.height, self.width, self._files[0]
+        kind, depth = file.suffix[1:].lower(), 8 if deep_codec(file) is None else 16
+        return VideoInfo.of_pictures(kind, depth, height, width, self.fps, self.notes)
+
     @cached_property
     def _first(self) -> UInt8[Tensor, "C H W"]:
         return self._decode(0)
@@ -116,12 +128,12 @@ class FrameFolderReader:
     def _decode(self, index: int) -> UInt8[Tensor, "C H W"]:
         file = self._files[index]
         try:
-            deep = None if self._window is None else read_deep(file)
-            if deep is not None and self._window is not None:
-                self.notes = tuple(dict.fromkeys((*self.notes, *deep_notes(deep, self._window))))
-                return torch.from_numpy(windowed(deep, self._window, str(file))).permute(2, 0, 1).contiguous()
             with warnings.catch_warnings():
                 warnings.simplefilter("error", Image.DecompressionBombWarning)
+                deep = None if self._window is None else read_deep(file)
+                if deep is not None and self._window is not None:
+                    self.notes = tuple(dict.fromkeys((*self.notes, *deep_notes(deep, self._window))))
+                    return torch.from_numpy(windowed(deep, self._window, str(file))).permute(2, 0, 1).contiguous()
                 with Image.open(file) as image:
                     picture = np.array(ImageOps.exif_transpose(image).convert("RGB"))
         except _UNREADABLE as error:

@@ -6,11 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import numpy as np
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tubelet.data.sources.shards import member_name, member_range, read_member
 from tubelet.data.sources.volume import ValueWindow, read_npy_bytes
+from tubelet.data.video.info import VideoInfo
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.reader import VideoReader
 from tubelet.data.video.rendering import BY_DEFAULT, Rendering
@@ -48,7 +51,7 @@ class ShardVideoReader(VideoReader):
         index: PacketIndex | None = None,
         rendering: Rendering = BY_DEFAULT,
     ) -> None:
-        self._shard, self._name = str(path), f"{path}:{member_name(entry or '')}"
+        self._entry, self._shard, self._name = entry, str(path), f"{path}:{member_name(entry or '')}"
         part = member_range(path, entry)
         with self._named():
             super().__init__(path, index, part, rendering)
@@ -57,6 +60,21 @@ class ShardVideoReader(VideoReader):
         """As ``VideoReader.frames_at``."""
         with self._named():
             return super().frames_at(indices, window)
+
+    def frames_in_order(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """As ``VideoReader.frames_in_order``."""
+        with self._named():
+            yield from super().frames_in_order(indices)
+
+    @property
+    def info(self) -> VideoInfo:
+        """As ``VideoReader.info``."""
+        with self._named():
+            return super().info
+
+    def reopened(self) -> ShardVideoReader:
+        """As ``VideoReader.reopened``."""
+        return ShardVideoReader(self.path, self._entry, self.index, self.rendering)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -13,7 +13,7 @@ import io
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -22,10 +22,12 @@ from types import TracebackType
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tubelet.data.sources.nifti import is_nifti, read_nifti
 from tubelet.data.sources.value_window import ValueWindow, windowed
+from tubelet.data.video.info import VideoInfo
 from tubelet.errors import DataError
 from tubelet.files import lfs_pointer
 from tubelet.types import Frames
@@ -74,6 +76,20 @@ class ArrayReader:
         """The frames at ``indices``, in that order, repeats allowed, as a copy."""
         picked = self._pixels[torch.as_tensor(list(indices), dtype=torch.int64)]
         return Frames(pixels=picked, seconds=tuple(float(self.timestamps[i]) for i in indices))
+
+    def frames_in_order(self, indices: Sequence[int]) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """As ``VideoReader.frames_in_order``."""
+        for index in indices:
+            yield index, self.frames_at([index]).pixels[0].numpy()
+
+    def reopened(self) -> ArrayReader:
+        """This reader, which has no state."""
+        return self
+
+    @property
+    def info(self) -> VideoInfo:
+        """As ``VideoReader.info``."""
+        return VideoInfo.of_pictures("array", 8, self.height, self.width, self.fps, self.notes)
 
 
 def is_volume(path: str | Path) -> bool:

@@ -1,9 +1,9 @@
-"""Reads a video file: the times of its shown frames, and exact frames by index or by time.
+"""Reads a video file: the times of its shown frames, and exact frames by index.
 
-PyAV decodes; its wheel brings FFmpeg. The reader stands on ``packet_index`` (which frames a file shows and where its
-packets lie), ``packet_decoder`` (frames straight from those packets), ``container`` (frames through the container, if
-packets cannot be read that way) and ``scaling`` (cropped and scaled RGB planes). Each reader has one thread; a loader
-runs many readers.
+``tubelet.open_video`` is its public form. PyAV decodes; its wheel brings FFmpeg. The reader stands on ``packet_index``
+(which frames a file shows and where its packets lie), ``packet_decoder`` (frames straight from those packets),
+``container`` (frames through the container, if packets cannot be read that way) and ``scaling`` (cropped and scaled RGB
+planes). Each reader has one thread; a loader runs many readers.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import torch
 from numpy.typing import NDArray
 
 from tubelet.data.video.container import ByteRange, Decoded, VideoContainer, file_error, reporting
-from tubelet.data.video.frame_times import frames_at_times
+from tubelet.data.video.deinterlace import is_interlaced
 from tubelet.data.video.full_decode import digest
+from tubelet.data.video.info import VideoInfo
 from tubelet.data.video.packet_decoder import DISCARDED, PacketDecoder
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.rendering import BY_DEFAULT, Rendering
@@ -99,6 +100,21 @@ class VideoReader:
         """Pixels as shown, after rotation."""
         return self._shown_size[1]
 
+    @property
+    def info(self) -> VideoInfo:
+        """What the file says of its pictures. The first frame is decoded for it. Raises VideoError."""
+        with reporting(self.path, "decode"):
+            frame = next((frame for _, frame, _ in self._fetch(np.zeros(1, dtype=np.int64))), None)
+        if frame is None:
+            raise file_error(self.path, "the file is damaged: frame 0 does not decode")
+        self._note(frame)
+        interlaced = is_interlaced(frame, *self._stream)
+        return VideoInfo.of(self.index, frame, is_interlaced=interlaced, notes=self.notes)
+
+    def reopened(self) -> VideoReader:
+        """Another reader of the same frames, with a decoder of its own."""
+        return VideoReader(self.path, self.index, self.part, self.rendering)
+
     def frames_at(self, indices: Sequence[int], window: CropWindow | None = None) -> Frames:
         """The shown frames at these indices, RGB uint8 "T C H W", contiguous memory of their own.
 
@@ -171,25 +187,19 @@ class VideoReader:
         with reporting(self.path, "decode"):
             return sum(1 for _ in self._fetch(np.unique(np.array(indices, dtype=np.int64))))
 
-    def frames_at_seconds(self, seconds: Sequence[float], window: CropWindow | None = None) -> Frames:
-        """The frames on screen at these times (seconds from the first shown frame), as ``frames_at`` gives them.
-
-        Raises:
-            VideoError: a time is outside [0, duration_seconds), or as ``frames_at``.
-        """
-        times, duration = np.array(seconds, dtype=np.float64), self.duration_seconds
-        wrong = times[~((times >= 0) & (times < duration))]
-        if len(wrong):
-            raise VideoError(f"{self.path}: {wrong[0]:g} s was asked; ask for times from 0 to below {duration:.3f} s")
-        return self.frames_at(frames_at_times(self.timestamps, times, "on_screen").tolist(), window)
-
     def _whole(self, frame: av.VideoFrame) -> av.VideoFrame:
         """The frame, or a new one of its upper field."""
-        codec, order = self.index.codec.name, 0
-        if self._container is not None:
-            order = int(self._container.stream.codec_context.field_order)
-        self.notes = tuple(dict.fromkeys((*self.notes, *self.rendering.notes(frame, codec, order))))
-        return self.rendering.whole(frame, codec, order)
+        self._note(frame)
+        return self.rendering.whole(frame, *self._stream)
+
+    def _note(self, frame: av.VideoFrame) -> None:
+        self.notes = tuple(dict.fromkeys((*self.notes, *self.rendering.notes(frame, *self._stream))))
+
+    @property
+    def _stream(self) -> tuple[str, int]:
+        """Codec and field order, as ``is_interlaced`` takes them."""
+        opened = self._container
+        return self.index.codec.name, 0 if opened is None else int(opened.stream.codec_context.field_order)
 
     @property
     def _coded_size(self) -> tuple[int, int]:
