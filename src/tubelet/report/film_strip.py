@@ -19,13 +19,24 @@ def frames_of(dataset: ClipDataset, row: int) -> UInt8[np.ndarray, "T H W 3"]:
     """Frames of the middle view of a row, of a dataset in views mode. Raises DataError."""
     pixels = dataset.read(row).pixels
     frames: UInt8[np.ndarray, "T H W C"] = pixels[len(pixels) // 2].permute(1, 2, 3, 0).numpy()
+    return as_rgb(frames)
+
+
+def as_rgb(frames: UInt8[np.ndarray, "*T H W C"]) -> UInt8[np.ndarray, "*T H W 3"]:
+    """Frames of one channel as gray RGB; others as they are."""
     return np.repeat(frames, 3, axis=-1) if frames.shape[-1] == 1 else frames
+
+
+def spread_frames(num_frames: int) -> list[int]:
+    """At most ``MAX_FRAMES`` indices of a clip, evenly spread, with the first and the last frame."""
+    return np.linspace(0, num_frames - 1, min(MAX_FRAMES, num_frames)).round().astype(int).tolist()
 
 
 def film_strip(frames: UInt8[np.ndarray, "T H W 3"]) -> list[tuple[str, str]]:
     """(alternative text, data address) of evenly spread frames."""
-    chosen = np.linspace(0, len(frames) - 1, min(MAX_FRAMES, len(frames))).round().astype(int)
-    return [(f"frame {i + 1} of {len(frames)}", jpeg(np.ascontiguousarray(frames[i]))) for i in chosen]
+    return [
+        (f"frame {i + 1} of {len(frames)}", jpeg(np.ascontiguousarray(frames[i]))) for i in spread_frames(len(frames))
+    ]
 
 
 def link_to(file: Path, page: Path, start_seconds: float | None, end_seconds: float | None) -> str:

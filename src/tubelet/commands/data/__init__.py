@@ -11,6 +11,7 @@ from tubelet.errors import nearest
 SUBCOMMANDS: dict[str, tuple[str, str]] = {
     "manifest": ("tubelet.commands.data.manifest", "read any known dataset layout and write one CSV with all its rows"),
     "scan": ("tubelet.commands.data.scan", "decode every file; find bad ones, leaks between splits, label problems"),
+    "show": ("tubelet.commands.data.show", "draw the very clips that training and prediction read on a contact sheet"),
     "prepare": ("tubelet.commands.data.prepare", "transcode videos so that training decodes them many times faster"),
     "bench": ("tubelet.commands.data.bench", "clips per second of every stage of reading, and the bottleneck"),
     "get": ("tubelet.commands.data.get", "download a dataset with its checksum, or say where to put the file"),
