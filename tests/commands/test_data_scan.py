@@ -56,7 +56,7 @@ def test_help_lists_the_commands_and_an_unknown_one_names_the_nearest(capsys: py
     with pytest.raises(SystemExit, match="0"):
         cli.main(["data", "--help"])
     listed = capsys.readouterr().out
-    for name in ("manifest", "scan", "prepare", "bench", "get"):
+    for name in ("manifest", "scan", "show", "prepare", "bench", "get"):
         assert f"  {name} " in listed
     assert cli.main(["data", "scna"]) == 2
     assert "unknown command 'data scna'; did you mean 'scan'?" in capsys.readouterr().err

@@ -3,8 +3,9 @@
 The mean color of a crop says little beside that of its frame: a crop of grass below a sky differs from the whole by
 tens of levels, and by how much is chance. What can be known is the same window of the whole frame, converted without
 cropping: the two differ by resampling and by half a pixel of the crop's place alone. So the check compares the means
-of 4 x 4 tiles of the crop, before colors are augmented, with those of that window. A wrong frame, misread chroma and a
-shifted crop differ by tens of levels; ``benchmarks/crop_colors.py`` measures what sound crops differ by.
+of 4 x 4 tiles of the crop, before colors are augmented, with those of that window. ``benchmarks/crop_colors.py``
+measures it on sound footage (``docs/results/crop_colors.json``): random crops differ from their frames by up to 120
+levels, and from their windows by at most 7. Misread chroma and a wrong frame differ by tens.
 
     T  frames        C  channels        H, W  pixels
 """
@@ -30,9 +31,10 @@ from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.segments import segment_text
 from tubelet.data.sources.open_source import Reader, naming_file
+from tubelet.data.video.frame_times import ROUNDING_SECONDS
 from tubelet.errors import DataError
 
-MAX_DIFFERENCE = 8.0  # levels of 255 by which a crop may differ from its window
+MAX_DIFFERENCE = 15.0  # levels of 255 by which a crop may differ from its window
 _COMPARED_FRAMES = 4  # of a clip, evenly spread: whole frames take memory
 _TILES = (4, 4)
 _PLAIN = 2.0  # levels: a clip whose pixels deviate less from their mean is of one color
@@ -99,23 +101,30 @@ class _Window:
     plan: ClipPlan
     geometry: Geometry
     crop: int  # which of the crops of ``geometry``
+    target_fps: float | None  # samples per second; None where frames are not sampled by time
 
 
 def _clips_of(dataset: ClipDataset, row: int, *, all_views: bool) -> Iterator[ShownClip]:
     item, sample = dataset.read(row), dataset.manifest.samples[row]
+    protocol, is_jittered = dataset.protocol, dataset.mode == "train" and bool(dataset.augment.stride_jitter)
+    rate = protocol.target_fps if protocol.sampling == "dense" and not is_jittered else None
     with (
         naming_file(dataset.manifest.path_of(sample), dataset.name(row)),
         dataset.open(row) as reader,
     ):
         if dataset.mode == "train":
             drawn = dataset.draw(reader, row)
-            windows = [_Window(reader=drawn.reader, plan=drawn.plan, geometry=drawn.geometry, crop=0)]
+            windows = [_Window(reader=drawn.reader, plan=drawn.plan, geometry=drawn.geometry, crop=0, target_fps=rate)]
             clips = item.pixels[None]
         else:
-            geometry = view_geometry(reader.height, reader.width, dataset.protocol)
-            plans = row_views(reader.timestamps, *sample.bounds(reader.timestamps), dataset.protocol)
+            geometry = view_geometry(reader.height, reader.width, protocol)
+            plans = row_views(reader.timestamps, *sample.bounds(reader.timestamps), protocol)
             crops = range(len(geometry.crops))
-            windows = [_Window(reader=reader, plan=p, geometry=geometry, crop=c) for c in crops for p in plans]
+            windows = [
+                _Window(reader=reader, plan=plan, geometry=geometry, crop=crop, target_fps=rate)
+                for crop in crops
+                for plan in plans
+            ]
             clips = item.pixels
         for view in range(len(windows)) if all_views else [len(windows) // 2]:
             naming = _naming(dataset.manifest, row, view, len(windows))
@@ -134,7 +143,7 @@ def _shown(crop: UInt8[Tensor, "T C H W"], window: _Window, item: Item, naming: 
         crop_color=_mean(crop[compared]),
         frame_color=_mean(whole),
         difference=difference,
-        flags=tuple(_flags(pixels, difference)),
+        flags=(*_flags(pixels, difference), *_flags_of_times(window)),
         notes=tuple(dict.fromkeys((*item.notes, *window.reader.notes))),
         **naming,  # type: ignore[arg-type]
     )
@@ -154,6 +163,18 @@ def _flags(pixels: UInt8[Tensor, "T C H W"], difference: float) -> Iterator[str]
         yield f"colors are {difference:.0f} levels from those of the same window of the whole frame"
     if float(pixels.float().std(dim=(0, 2, 3), correction=0).max()) < _PLAIN:
         yield f"nearly all pixels are {tuple(round(value) for value in _mean(pixels))}"
+
+
+def _flags_of_times(window: _Window) -> Iterator[str]:
+    """Whether there is no start from which on each frame would be on screen at its time of a steady rate."""
+    if window.target_fps is None or window.plan.notes:  # a clip that is looped has no steady times
+        return
+    indices, timestamps = list(window.plan.indices), window.reader.timestamps
+    asked = np.arange(len(indices)) / window.target_fps
+    earliest = (timestamps[indices] - asked).max()
+    latest = (np.append(timestamps[1:], np.inf)[indices] - asked).min()
+    if earliest > latest + 2 * ROUNDING_SECONDS:
+        yield f"frames are not those on screen {window.target_fps:g} times per second"
 
 
 def _mean(frames: UInt8[Tensor, "T C H W"]) -> Color:

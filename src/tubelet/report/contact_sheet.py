@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from tubelet.data.shown_clips import Color, ShownClip
+from tubelet.data.shown_clips import MAX_DIFFERENCE, Color, ShownClip
 from tubelet.report.film_strip import MAX_FRAMES, as_rgb, spread_frames
 
 _FRAME_PIXELS = 128  # longer side of a frame on the sheet
@@ -71,11 +71,11 @@ def _row(clip: ShownClip) -> Image.Image:
 def _write_title(draw: ImageDraw.ImageDraw, clip: ShownClip) -> None:
     label = clip.label or "no label"
     _write(draw, (_MARGIN, 10), label, _WIDTH // 3, bold=True)
-    left = _MARGIN + min(_WIDTH // 3, draw.textlength(label, _font(bold=True))) + 12
+    left = _MARGIN + min(_WIDTH // 3, round(draw.textlength(label, _font(bold=True)))) + 12
     view = f"view {clip.view + 1} of {clip.num_views}" if clip.num_views > 1 else ""
     span = f"{min(clip.seconds):.2f} to {max(clip.seconds):.2f} s" if clip.seconds else ""
     rest = "   ".join(part for part in (span, view) if part)
-    right = _WIDTH - _MARGIN - draw.textlength(rest, _font())
+    right = _WIDTH - _MARGIN - round(draw.textlength(rest, _font()))
     _write(draw, (right, 10), rest, _WIDTH)
     _write(draw, (left, 10), clip.name, right - left - 12, _GRAY)
 
@@ -91,6 +91,7 @@ def _strip(clip: ShownClip) -> Image.Image:
     for place, (index, picture) in enumerate(zip(chosen, pictures, strict=True)):
         left = place * (_FRAME_PIXELS + _GAP)
         strip.paste(picture, (left, 0))
+        draw.rectangle([left, 0, left + picture.width - 1, picture.height - 1], outline=_RULE)  # white on white paper
         _write(draw, (left, height + 1), f"{clip.seconds[index]:.2f} s", _FRAME_PIXELS, _GRAY)
     return strip
 
@@ -113,7 +114,7 @@ def _draw_colors(draw: ImageDraw.ImageDraw, clip: ShownClip, left: int, top: int
         _write(draw, (left + _SWATCH + 8, top + 13), " ".join(f"{value:.0f}" for value in color), _COLORS_WIDTH, _GRAY)
         top += _SWATCH + 12
     text = f"window differs by {clip.difference:.1f}"
-    _write(draw, (left, top), text, _COLORS_WIDTH, _RED if clip.flags else _GRAY)
+    _write(draw, (left, top), text, _COLORS_WIDTH, _RED if (clip.difference or 0) > MAX_DIFFERENCE else _GRAY)
 
 
 def _rgb(color: Color) -> tuple[int, int, int]:
@@ -129,9 +130,9 @@ def _folded(text: str) -> list[str]:
 
 def _write(
     draw: ImageDraw.ImageDraw,
-    at: tuple[float, float],
+    at: tuple[int, int],
     text: str,
-    width: float,
+    width: int,
     color: str = _INK,
     *,
     bold: bool = False,

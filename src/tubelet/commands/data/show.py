@@ -29,7 +29,7 @@ from tubelet.files import write_atomically, written_atomically
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.report.contact_sheet import contact_sheet
 
-DESCRIPTION = """Draw a contact sheet of the clips that training and prediction read: a row a clip, time from left to right.
+DESCRIPTION = """Draw a contact sheet of the clips that training and prediction read: a row a clip, time to the right.
 
 DATA is what `tubelet train` takes, or a folder of videos without classes, or one video. The recipe says which frames
 make a clip and how they are cropped; its fields are options here as they are of `tubelet train`. Pixels are shown as
