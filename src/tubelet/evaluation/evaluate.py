@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from tubelet.data.layouts.rows import some
 from tubelet.data.loading.loader import Loader
+from tubelet.data.loading.video_notes import VideoNotes
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import DataError, ScoresNotFinite
@@ -197,7 +198,9 @@ def evaluate(
             calibration=calibration,
         )
 
-    parts = session.processes.gather(_score_own(loader, score, count, session))
+    notes = VideoNotes(loader.dataset.name, (len(manifest), f"videos of split '{split}'"), session)
+    parts = session.processes.gather(_score_own(loader, score, count, notes, session))
+    notes.end()
     count({row: line for part in parts for row, line in part.failed.items()})
     whole = _merged(parts)
     if whole.scores is None:
@@ -230,6 +233,7 @@ def _score_own(
     loader: Loader,
     score: Callable[[Batch, Tensor], VideoScores],
     count: Callable[[dict[int, str]], None],
+    notes: VideoNotes,
     session: Session,
 ) -> ScoredVideos:
     """The rows of this process, in order."""
@@ -241,6 +245,7 @@ def _score_own(
         new = {row: next(lines) for row, ok in zip(batch.index, read.tolist(), strict=True) if not ok}
         failed |= new
         count(new)
+        notes.add_batch(batch)
         if read.any():
             scores.append(score(batch, read))
             labels.append(batch.labels[read])

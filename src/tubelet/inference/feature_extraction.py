@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -36,6 +36,7 @@ from tubelet.data.loading.frame_chunks import (
     read_chunks,
     sources_of,
 )
+from tubelet.data.loading.video_notes import VideoNotes
 from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.csv_file import write_manifest
@@ -134,11 +135,12 @@ def extract(
     kept, num_frames = len(chosen) - len(todo), 0
     budget = FailureBudget(manifest, options.failure_budget, "videos", file=out / UNREADABLE)
     job = FrameChunkReader(manifest.root, sources, store.protocol, IndexStore.beside(manifest.root, manifest.folder))
+    notes = VideoNotes(job.name, (len(chosen), "videos"), session)
     results = read_chunks(job, todo, options.num_workers, options.timeout_seconds)
     session.advance(kept, len(chosen))
     for done, (index, chunks) in enumerate(itertools.groupby(results, key=lambda pair: pair[0]), kept):
         report = partial(_report_frame, session, done, len(chosen), sources[index].path)
-        features = _features_of(model, (chunk for _, chunk in chunks), store.protocol, session.device, report)
+        features = _features_of(model, _noted(chunks, notes), store.protocol, session.device, report)
         if isinstance(features, Failure):
             write_failure(files[index], features.line)
             for line in set(budget.add(dict.fromkeys(sources[index].rows, features.line)).values()):
@@ -148,11 +150,20 @@ def extract(
             write_features(files[index], features)
             num_frames += len(features.vectors)
         session.advance(done + 1, len(chosen))
+    notes.end()
     _write_manifest(manifest, sources, files, out)
     failed = tuple(dict.fromkeys(budget.failed.values()))
     num_bytes = sum(files[i].stat().st_size for i in chosen)
     written = len(todo) - len(failed)
     return Extracted(written=written, kept=kept, failed=failed, num_frames=num_frames, num_bytes=num_bytes)
+
+
+def _noted(chunks: Iterable[tuple[int, FrameChunk | Failure]], notes: VideoNotes) -> Iterator[FrameChunk | Failure]:
+    """The chunks of a source, whose notes are taken."""
+    for index, chunk in chunks:
+        if isinstance(chunk, FrameChunk):
+            notes.add(index, chunk.notes)
+        yield chunk
 
 
 def _report_frame(session: Session, done: int, total: int, name: str, frame: int) -> None:

@@ -78,6 +78,7 @@ class Watcher:
         self.health = StreamHealth()
         self._started = time.monotonic()
         self._reported_lag = 0.0  # the lag that was reported last
+        self._noted = set[str]()  # of what sources note, what was reported
         # Of the connection before, where that decides whether this is the end:
         self._first_picture: Tensor | None = None
 
@@ -160,7 +161,9 @@ class Watcher:
                         begin, came = self._begin_after(latest, frame, begin, source), frame.came
                 latest = frame
                 self.health.frames += 1
-                yield from self._shifted(stream.push_one(frame.picture, frame.seconds, frame.number), begin, came)
+                found = stream.push_one(frame.picture, frame.seconds, frame.number)
+                self._report_notes(source)
+                yield from self._shifted(found, begin, came)
             yield from self._shifted(stream.close(), begin, came)
         except VideoError:
             yield from self._shifted(stream.close(), begin, came)
@@ -169,6 +172,13 @@ class Watcher:
             reader.stop()
             self.health.damaged += source.damaged
             self.health.disordered += source.disordered
+
+    def _report_notes(self, source: Source) -> None:
+        """Report what a source notes of its pictures, each line once, whatever the number of connections."""
+        for line in source.notes:
+            if line not in self._noted:
+                self._noted.add(line)
+                self.report(line)
 
     @staticmethod
     def _break(latest: LiveFrame, frame: LiveFrame, plan: WindowPlan) -> str:

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from tubelet.data.clips.pixel_augmentation import augment_batch
+from tubelet.data.loading.video_notes import VideoNotes
 from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
 from tubelet.errors import Stopped
 from tubelet.session.session import Session
@@ -38,7 +39,6 @@ from tubelet.training.setup import Measure, TrainingSetup
 from tubelet.training.state.checkpoint_manager import CheckpointManager
 from tubelet.training.state.resume import TrainingState, load_state, save_state
 from tubelet.training.step import TrainStep
-from tubelet.training.video_notes import VideoNotes
 from tubelet.types import Batch
 
 _ROWS_AT_ONCE = 10  # of the log: reading them waits for the device
@@ -97,7 +97,7 @@ class _Engine:
         self.checkpoints = CheckpointManager(run, setup.save, session, training.keep_last_checkpoints)
         self.early_stopping = EarlyStopping(training, self.task, self.state, self.steps_per_epoch)
         self.health = TrainingHealth(training, optim, session, self.steps_per_epoch, loader.num_workers)
-        self.video_notes = VideoNotes(loader.dataset, session)
+        self.video_notes = VideoNotes(loader.dataset.name, (len(loader.dataset.manifest), "training videos"), session)
         self.rows: list[dict[str, Any]] = []
         self.began, self.num_taken = 0.0, 0  # when training would have begun without a stop; steps of this session
 
@@ -158,7 +158,7 @@ class _Engine:
         waited, clock = began = steady = loader.wait_seconds, time.monotonic()
         for batch in loader.train_batches(epoch, start=offset):
             self.stop_if_asked()
-            self.video_notes.add(batch)
+            self.video_notes.add_batch(batch)
             row = self.train_step(augment_batch(batch, self.session.device))
             now, waited_now = time.monotonic(), loader.wait_seconds
             wait_share = (waited_now - waited) / (now - clock)
@@ -175,7 +175,7 @@ class _Engine:
                 self.checkpoint()
             elif len(self.rows) == _ROWS_AT_ONCE or is_end:
                 self.flush()
-        self.video_notes.end_epoch()
+        self.video_notes.end()
         self.health.report_waiting(epoch, waited - began[0], clock - began[1])
         self.health.look_at_waiting(waited - steady[0], clock - steady[1])
 

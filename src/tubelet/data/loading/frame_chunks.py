@@ -55,6 +55,7 @@ class FrameChunk:
     timestamps: NDArray[np.float64]  # [N] seconds, of all frames
     num_chunks: int  # of the source
     is_video: bool
+    notes: tuple[str, ...] = ()  # what the user should know of the source
 
 
 def sources_of(manifest: Manifest) -> tuple[SourceSegments, ...]:
@@ -108,6 +109,7 @@ class FrameChunkReader:
                 timestamps=np.array(reader.timestamps, dtype=np.float64),
                 num_chunks=-(-len(wanted) // FRAMES_PER_CHUNK),
                 is_video=isinstance(reader, VideoReader),
+                notes=tuple(reader.notes),
             )
 
 

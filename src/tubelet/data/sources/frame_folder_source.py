@@ -35,6 +35,11 @@ class FrameFolderSource:
         self.source, self.fps = str(folder), fps
         self._reader = FrameFolderReader(folder, fps, window)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """As ``LiveSource.notes``."""
+        return self._reader.notes
+
     def frames(self) -> Iterator[LiveFrame]:
         """Yield all frames in order. Raises VideoError where one cannot be decoded, when its picture is asked for."""
         clock = Clock()

@@ -63,6 +63,7 @@ class LiveSource:
         fps: frames per second as the source states. None if it does not.
         damaged: number of damaged frames, which are left out.
         disordered: number of frames that are left out because their time is not later than that of the one before.
+        notes: what the user should know of the frames whose pictures were made, as ``VideoReader.notes``.
         has_end: whether the source ends by itself. None if that is unknown: an HTTP response without a length may come
             from a camera or a recording, and FFmpeg takes a chunked response that breaks off for one that ends.
 
@@ -80,6 +81,7 @@ class LiveSource:
     ) -> None:
         self.source, self.rendering = source, rendering
         self.damaged = self.disordered = self._num_seen = 0
+        self.notes: tuple[str, ...] = ()
         options = dict(_RTSP) if source.startswith("rtsp") else dict(_HTTP) if source.startswith("http") else {}
         if source.startswith("http"):
             options["timeout"] = str(int(timeout_seconds * 1e6))
@@ -153,6 +155,7 @@ class LiveSource:
 
     def _picture(self, frame: av.VideoFrame) -> UInt8[Tensor, "C H W"]:
         size = frame.height, frame.width
+        self.notes = tuple(dict.fromkeys((*self.notes, *self.rendering.notes(frame))))
         scaler, orientation = Scaler(size, None, tone_map=self.rendering.maps_hdr), Orientation.of(frame)
         pixels = np.empty((3, *scaler.size(orientation)), dtype=np.uint8)
         try:
