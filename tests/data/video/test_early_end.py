@@ -32,6 +32,8 @@ CONTAINERS = {  # suffix: FFmpeg's names of the container, codec and pixel forma
     "vob": ("vob", "mpeg2video", "yuv420p"),
     "nut": ("nut", "mpeg4", "yuv420p"),
     "mxf": ("mxf", "mpeg2video", "yuv420p"),
+    "h264": ("h264", "libx264", "yuv420p"),
+    "hevc": ("hevc", "libx265", "yuv420p"),
 }
 PROMISES = {"mkv", "webm", "flv", "mxf"}  # a length in seconds
 
@@ -40,7 +42,8 @@ def write(path: Path) -> Path:
     container_name, codec, pixel_format = CONTAINERS[path.suffix[1:]]
     noise = np.random.default_rng(0).integers(0, 255, (6, 8, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
     with av.open(str(path), "w", format=container_name) as container:
-        stream = container.add_stream(codec, rate=FPS)
+        options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        stream = container.add_stream(codec, rate=FPS, options=options)
         stream.height, stream.width, stream.pix_fmt = 48, 64, pixel_format
         stream.codec_context.gop_size = 8
         for number in range(NUM_FRAMES):
@@ -71,7 +74,7 @@ def test_what_is_left_of_a_cut_file_is_whole_and_the_rest_is_noted(suffix: str, 
         try:
             reader = VideoReader(cut)
         except VideoError:
-            assert suffix in ("nut", "mxf", "vob")  # some cuts give FFmpeg an error
+            assert suffix in ("nut", "mxf", "vob", "h264")  # some cuts give FFmpeg an error
             continue
         with reader:
             found = pictures_by_time(reader)
@@ -81,6 +84,21 @@ def test_what_is_left_of_a_cut_file_is_whole_and_the_rest_is_noted(suffix: str, 
                 (note,) = reader.notes
                 assert f"the file ends early: {len(found)} frames, " in note
                 assert " promised seconds are there" in note
+
+
+def test_a_raw_stream_that_is_cut_inside_a_picture_is_shown_without_it(tmp_path: Path) -> None:
+    """HEVC's decoder makes a picture of half of one and does not say so."""
+    source, cut = write(tmp_path / "whole.hevc"), tmp_path / "cut.hevc"
+    with VideoReader(source) as reader:
+        expected = pictures_by_time(reader)
+    content, left_out = source.read_bytes(), 0
+    for end in np.linspace(len(content) // 3, len(content) - 4, 12).astype(int).tolist():
+        cut.write_bytes(content[:end])
+        with VideoReader(cut) as reader:
+            found = pictures_by_time(reader)
+            left_out += any("without the last" in note for note in reader.notes)
+        assert all(np.array_equal(picture, expected[at]) for at, picture in found.items())
+    assert left_out > 0
 
 
 def test_a_gif_without_its_end_mark_shows_its_whole_pictures(tmp_path: Path) -> None:

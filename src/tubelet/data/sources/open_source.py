@@ -54,7 +54,7 @@ def open_source(
                 "folder is not known; give it (frame_fps, of predict() fps)"
             )
         return FrameFolderReader(path, fps, protocol.picture_window)
-    if fps is not None:
+    if fps is not None and path.exists():
         raise DataError(f"{path}: fps={fps:g} is for frame folders; a video carries its own times, leave it out")
     video = (path, entry) if entry else path
     index = indices.get(video) if indices else None

@@ -16,8 +16,8 @@ from av.video.stream import VideoStream
 from jaxtyping import Shaped
 
 from tubelet.data.video.container import VideoContainer, file_error
-from tubelet.data.video.full_decode import slack_seconds
-from tubelet.data.video.packet_decoder import KEY
+from tubelet.data.video.full_decode import digest, slack_seconds
+from tubelet.data.video.packet_decoder import KEY, Codec, padded_packet
 from tubelet.data.video.truncation import missing_bytes, whole_gif_pictures
 
 # FFmpeg's names of the containers whose header states a length; of others FFmpeg estimates it.
@@ -26,6 +26,9 @@ _STATE_SECONDS = frozenset({"asf", "flv", "matroska", "mxf"})
 _INDEXED = frozenset({"avi", "mov"})
 # Streams without an index, whose last packet may be a part of one.
 _OPEN_ENDED = frozenset({"asf", "flv", "mpegts", "nut"})
+# Streams without a container. Their decoders read on behind a slice that is cut, and HEVC's does not say so.
+_RAW = frozenset({"h264", "hevc"})
+_FILLS = (b"\x55" * 256, b"\xd3" * 256)  # no start code in them, and different bits
 # Frames from the one of the last packet on, as they are shown; no codec reorders more than 16. Damage that is further
 # from the end has another cause, and is an error when its frames are read.
 _MAX_TAIL = 17
@@ -122,6 +125,7 @@ def num_whole(
     place = {row: number for number, row in enumerate(order)}
     # MPEG-2's decoder does not say that a picture lacks its end.
     cut = last_is_cut or (promise.missing_bytes > 0 and "mpegts" in container.format_names)
+    cut = cut or (bool(container.format_names & _RAW) and _reads_past_end(container, packets))
     first_bad = place.get(len(packets) - 1, len(order) - 1) if cut else len(order)
     if damaged is not None:
         whole = [number for number, bad in enumerate(damaged, 1) if not bad]
@@ -148,6 +152,34 @@ def _first_damaged(
     except av.FFmpegError:
         damaged.append(reached + 1)
     return min(damaged)
+
+
+def _reads_past_end(container: VideoContainer, packets: Shaped[np.ndarray, " P"]) -> bool:
+    """Whether the picture of the last packet depends on what bytes lie behind it. That of a whole one does not."""
+    keys = np.flatnonzero(packets["flags"] & KEY)
+    start = int(keys[-1]) if len(keys) else 0
+    again = VideoContainer(container.path, container.part)
+    try:
+        codec = Codec.of(again.stream)
+        payloads = [bytes(packet) for row, packet in enumerate(again.packets()) if row >= start]
+    finally:
+        again.close()
+    return len({_last_picture(codec, [*payloads[:-1], payloads[-1] + fill]) for fill in _FILLS}) > 1
+
+
+def _last_picture(codec: Codec, payloads: Sequence[bytes]) -> bytes:
+    """A hash of the picture of the last of these packets. Empty if there is none."""
+    context, picture = codec.open(), b""
+    try:
+        for row, payload in enumerate([*payloads, None]):
+            packet = None if payload is None else padded_packet(payload)
+            if packet is not None:
+                packet.pts = row
+            for frame in context.decode(packet):
+                picture = digest(frame) if frame.pts == len(payloads) - 1 else picture
+    except av.FFmpegError:
+        return b""
+    return picture
 
 
 def _promised_seconds(container: VideoContainer, missing: int) -> float | None:
