@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tubelet import cli
+from tubelet.data.scan.scan_file import ScanFile, scan_file
 from vtn_recipe import write_recipe, write_store
 
 HDR = "HDR (PQ), mapped to SDR (protocol.hdr=tone_map)"
@@ -67,3 +68,18 @@ def test_a_stream_says_once_that_its_pictures_are_hdr(
     source = str(footage / "test" / "up" / "clip.mp4")
     assert cli.main(["stream", str(checkpoint), source, "--window", "400ms", "--device", "cpu"]) == 0
     assert capsys.readouterr().err.count(f"stream: {HDR}") == 1
+
+
+def test_the_scan_notes_hdr(footage: Path) -> None:
+    file = footage / "test" / "up" / "clip.mp4"
+    facts = scan_file(ScanFile(path="clip.mp4", file=file, entry=None))
+    assert (facts.kind, facts.notes) == ("ok", (HDR,))
+
+
+def test_a_row_whose_frame_folder_is_missing_is_not_taken_for_a_video(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "list.txt").write_text("gone 12 0\n")
+    options = ("--data.manifest.layout", "list", "--data.manifest.frame_fps", "25")
+    assert cli.main(["data", "show", str(tmp_path / "list.txt"), *options, "--out", str(tmp_path / "s.png")]) == 0
+    assert "gone: there is no such file" in capsys.readouterr().out

@@ -218,8 +218,12 @@ class VideoReader:
         Raises:
             VideoError: a frame does not decode.
         """
+        found = dict[int, bytes]()
         with reporting(self.path, "decode"):
-            return {index: digest(frame) for index, frame, _ in self._fetch(np.unique(np.array(indices)))}
+            for index, frame, _ in self._fetch(np.unique(np.array(indices))):
+                self._note(frame)
+                found[index] = digest(frame)
+        return found
 
     def _fetch(self, wanted: NDArray[np.int64]) -> Iterator[_Fetched]:
         """The frames at the wanted indices (ascending, unique)."""
