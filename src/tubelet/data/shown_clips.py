@@ -13,7 +13,7 @@ levels, and from their windows by at most 7. Misread chroma and a wrong frame di
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -89,7 +89,7 @@ def show_clips(
         try:
             yield from _clips_of(dataset, row, all_views=all_views)
         except DataError as error:
-            yield ShownClip(error=str(error), **_naming(dataset.manifest, row))
+            yield replace(_named(dataset.manifest, row), error=str(error))
         on_row(done, len(rows))
 
 
@@ -127,17 +127,18 @@ def _clips_of(dataset: ClipDataset, row: int, *, all_views: bool) -> Iterator[Sh
             ]
             clips = item.pixels
         for view in range(len(windows)) if all_views else [len(windows) // 2]:
-            naming = _naming(dataset.manifest, row, view, len(windows))
-            yield _shown(clips[view].transpose(0, 1), windows[view], item, naming)
+            named = _named(dataset.manifest, row, view, len(windows))
+            yield _shown(clips[view].transpose(0, 1), windows[view], item, named)
 
 
-def _shown(crop: UInt8[Tensor, "T C H W"], window: _Window, item: Item, naming: dict[str, object]) -> ShownClip:
+def _shown(crop: UInt8[Tensor, "T C H W"], window: _Window, item: Item, named: ShownClip) -> ShownClip:
     compared = np.unique(np.linspace(0, len(crop) - 1, _COMPARED_FRAMES).round().astype(int)).tolist()
     whole = window.reader.frames_at([window.plan.indices[i] for i in compared]).pixels
     in_window = crop_frames(resize_frames(whole, window.geometry), window.geometry)[window.crop]
     difference = window_difference(crop[compared], in_window)
     pixels = crop if item.augmentation is None else augment_pixels(crop, item.augmentation)
-    return ShownClip(
+    return replace(
+        named,
         pixels=pixels.contiguous(),
         seconds=tuple(float(window.reader.timestamps[i]) for i in window.plan.indices),
         crop_color=_mean(crop[compared]),
@@ -145,7 +146,6 @@ def _shown(crop: UInt8[Tensor, "T C H W"], window: _Window, item: Item, naming: 
         difference=difference,
         flags=(*_flags(pixels, difference), *_flags_of_times(window)),
         notes=tuple(dict.fromkeys((*item.notes, *window.reader.notes))),
-        **naming,  # type: ignore[arg-type]
     )
 
 
@@ -181,7 +181,8 @@ def _mean(frames: UInt8[Tensor, "T C H W"]) -> Color:
     return tuple(frames.to(torch.float32).mean(dim=(0, 2, 3)).tolist())
 
 
-def _naming(manifest: Manifest, row: int, view: int = 0, num_views: int = 1) -> dict[str, object]:
+def _named(manifest: Manifest, row: int, view: int = 0, num_views: int = 1) -> ShownClip:
+    """The clip of a row before it is read."""
     sample = manifest.samples[row]
     names = [
         names[label]
@@ -189,4 +190,4 @@ def _naming(manifest: Manifest, row: int, view: int = 0, num_views: int = 1) -> 
         for label in labels_of(sample.labels, place, multi_label=manifest.multi_label)
     ]
     name = sample.path + (f":{sample.entry}" if sample.entry else "") + segment_text(sample)
-    return {"row": row, "name": name, "label": ", ".join(names), "view": view, "num_views": num_views}
+    return ShownClip(row=row, name=name, label=", ".join(names), view=view, num_views=num_views)

@@ -9,10 +9,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64, Int64
+from jaxtyping import Float64
 from numpy.typing import ArrayLike, NDArray
 
 from tubelet.data.sources.open_source import Reader, naming_file, open_source
@@ -114,7 +115,7 @@ class Video:
         with naming_file(self.path, self._name):
             return self._reader.info
 
-    def _numbers(self, asked: ArrayLike, what: str, expected: str, kinds: str) -> Int64[np.ndarray, " T"] | NDArray:
+    def _numbers(self, asked: ArrayLike, what: str, expected: str, kinds: str) -> NDArray[Any]:
         numbers = np.asarray(asked)
         if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in kinds:
             found = "none" if numbers.size == 0 else repr(asked)[:80]
