@@ -53,13 +53,14 @@ class TrainedOn:
     def of_weights(cls, provenance: Mapping[str, Any]) -> TrainedOn | None:
         """What weights were trained on, and before them their first weights. None where no file of it is known."""
         recorded = [found[KEY] for found in (provenance, provenance.get("init") or {}) if found.get(KEY)]
-        segments = defaultdict(list)
+        segments = defaultdict[str, list[Sample]](list)
         for known in map(cls.from_dict, recorded):
             for content, rows in known.segments.items():
                 segments[content] += rows
         if not segments:
             return None
-        return cls(*(sum(found[name] for found in recorded) for name in ("num_rows", "num_known")), dict(segments))
+        num_rows, num_known = (sum(found[name] for found in recorded) for name in ("num_rows", "num_known"))
+        return cls(num_rows, num_known, dict(segments))
 
     def seen(self, rows: Manifest, contents: Mapping[str, str]) -> list[Sample]:
         """The rows that show what the model was trained on: the same file, and half of a segment of it."""
