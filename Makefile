@@ -8,6 +8,8 @@ INSTALLED := $(VENV)/.installed
 UNFINISHED := $(VENV)/.unfinished
 # Processes that share the test suite; each takes more than 1 GB of memory.
 TEST_JOBS ?= 2
+# Results of `bench` and `soak` go to runs/results; with WRITE=--write to docs/results, which is tracked.
+WRITE ?=
 
 .PHONY: help demo test lint bench soak lock
 
@@ -25,11 +27,11 @@ lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(INSTALLED) ## speed against HuggingFace and against a matrix product; writes docs/results
-	$(BIN)/python benchmarks/models.py
+bench: $(INSTALLED) ## speed against HuggingFace and against a matrix product; WRITE=--write: into docs/results
+	$(BIN)/python benchmarks/models.py $(WRITE)
 
-soak: $(INSTALLED) ## the longer proofs; resumable, writes docs/results
-	$(BIN)/python -m pytest -m soak -s
+soak: $(INSTALLED) ## the longer proofs; resumable; WRITE=--write: into docs/results
+	$(BIN)/python -m pytest -m soak -s $(WRITE)
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock (newest versions, hashes, no addresses)
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

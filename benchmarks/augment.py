@@ -1,6 +1,6 @@
 """What augmentation adds to reading a training clip, end to end, against the same with torchvision's transforms.
 
-python benchmarks/augment.py CLIPS    a few minutes, writes docs/results/augment.json
+python benchmarks/augment.py CLIPS    a few minutes; --write puts the result into docs/results
 python benchmarks/augment.py FOLDER --quick          seconds, writes nothing
 
 The videos of the folder are first transcoded as `tubelet data prepare` does by default (short side 256, GOP 16, one B
@@ -12,7 +12,6 @@ An augmentation's cost is the time beyond decode, as a share of decode. Contesta
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 import sys
@@ -31,6 +30,7 @@ import numpy as np
 import torch
 import tyro
 from relative import Runs, measure_interleaved
+from results import write_result
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
@@ -48,10 +48,8 @@ from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
-from tubelet.files import write_atomically
 from tubelet.protocol import Protocol
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "augment.json"
 SECONDS, SHORT_SIDE, MIN_FRAMES = 10, 256, 80  # of a prepared video
 PROTOCOL = Protocol(num_frames=32, frame_stride=2, resize_short_side=SHORT_SIDE, crop_size=(224, 224))
 JITTER = {"brightness": 0.4, "contrast": 0.4, "saturation": 0.4}
@@ -62,11 +60,12 @@ GEOMETRY: dict[str, Any] = {"random_resized_crop": (0.08, 1.0), "flip_probabilit
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure augmentation on one thread and write docs/results/augment.json."""
+    """Measure augmentation on one thread."""
 
     folder: Annotated[Path, tyro.conf.Positional]  # videos to prepare and read
     repetitions: int = 9  # counted rounds
     quick: bool = False  # two videos, two rounds; writes nothing
+    write: bool = False  # into docs/results; else into runs/results
 
 
 def prepare(source: Path, target: Path) -> bool:
@@ -224,7 +223,7 @@ def main(options: Options) -> None:
         table.add_row(name, f"{value:.1f}", "")
     Console().print(table)
     if not options.quick:
-        write_atomically(RESULTS, json.dumps(result, indent=2) + "\n")
+        write_result("augment", result, write=options.write)
 
 
 if __name__ == "__main__":

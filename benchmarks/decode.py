@@ -2,7 +2,7 @@
 
     python -m venv --system-site-packages peers        # from the environment that tubelet is installed in
     peers/bin/pip install --no-deps torchcodec decord2 opencv-python-headless
-    peers/bin/python benchmarks/decode.py --clips DIR  # 20 minutes; writes docs/results/decode.json
+    peers/bin/python benchmarks/decode.py --clips DIR  # 20 minutes; --write: into docs/results
 
 torchcodec needs FFmpeg's shared libraries (4 to 8) where the loader finds them; the committed results used those
 inside PyAV's wheel for both, so that no difference is one of FFmpeg's versions. A peer that cannot be imported is
@@ -46,6 +46,7 @@ import tyro
 from decode_fidelity import psnr_of_resizing
 from decode_readers import READERS, Clips
 from decode_sets import SETS, make_sets
+from results import write_result
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -56,10 +57,8 @@ from tubelet.data.clips.resize_crop import Geometry, random_geometry, short_side
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
-from tubelet.files import write_atomically
 from tubelet.protocol import Protocol
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "decode.json"
 WORKLOADS = ("W1", "W2", "W3", "W4")
 SET_NAMES = (*SETS, "prepared")
 PROTOCOL = Protocol()
@@ -69,7 +68,7 @@ PACKAGES = ("av", "torch", "torchvision", "torchcodec", "decord2", "opencv-pytho
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure how fast clips are read and write docs/results/decode.json."""
+    """Measure how fast clips are read ."""
 
     clips: Path  # folder with the real clips that the sets are made from
     sets: Path = Path("runs/decode")  # where the sets are made and kept, 24 MB
@@ -77,7 +76,7 @@ class Options:
     read: tuple[str, ...] = SET_NAMES  # which sets
     workloads: tuple[str, ...] = WORKLOADS  # which of them
     repetitions: int = 2  # reads of every file by every reader
-    write: bool = True  # write the results, where no set and no workload is left out
+    write: bool = False  # into docs/results; else into runs/results. Not where a set or workload is left out
     peak: str | None = None  # internal: print the peak memory of one read, given as JSON, and exit
 
 
@@ -260,8 +259,8 @@ def main() -> None:
         "psnr_of_resizing": psnr_of_resizing(sets["raw720"]),
     }
     _show(console, names, table, content)
-    if options.write and (set(options.read), set(options.workloads)) == (set(SET_NAMES), set(WORKLOADS)):
-        write_atomically(RESULTS, json.dumps(content, indent=2) + "\n")
+    if (set(options.read), set(options.workloads)) == (set(SET_NAMES), set(WORKLOADS)):
+        write_result("decode", content, write=options.write)
 
 
 def _show(console: Console, names: Sequence[str], table: dict[str, Any], content: dict[str, Any]) -> None:

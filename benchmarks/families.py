@@ -15,7 +15,6 @@ compared with its matrix product.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,22 +26,21 @@ import tyro
 from huggingface_timesformer import timesformer_twin
 from plain_uniformerv2 import plain_twin
 from relative import Runs, measure_interleaved, speedup
+from results import read_result, write_result
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from models import LOGIT_TOLERANCE, RESULTS, circumstances, row
+from models import LOGIT_TOLERANCE, circumstances, row
 from tubelet.evaluation.cost import ClipShape, count_macs
-from tubelet.files import write_atomically
 from tubelet.models import create_model, model_config
 
 Part = Literal["inference", "bf16", "training"]
-FILE = RESULTS.with_name("families.json")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure models on one thread and write docs/results/families.json."""
+    """Measure models on one thread."""
 
     models: tuple[str, ...] = (  # names of `tubelet models`
         *("uniformerv2_b16", "uniformerv2_b16_ssv2", "timesformer_b16_divided"),
@@ -50,6 +48,7 @@ class Options:
     parts: tuple[Part, ...] = ("inference", "bf16", "training")  # what to measure
     repetitions: int = 7  # counted runs of each
     quick: bool = False  # clips of 4 x 64 x 64, to try the benchmark out; writes nothing
+    write: bool = False  # into docs/results; else into runs/results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,9 +148,9 @@ def main(options: Options) -> None:
     results = {name: measure(name, options.parts, options.repetitions, options.quick) for name in options.models}
     print_table(results)
     if not options.quick:
-        kept = json.loads(FILE.read_text(encoding="utf-8")) if FILE.exists() else {}
+        kept = read_result("families", write=options.write)
         merged = {**kept, **{name: {**kept.get(name, {}), **result} for name, result in results.items()}}
-        write_atomically(FILE, json.dumps(merged, indent=2) + "\n")
+        write_result("families", merged, write=options.write)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Training a VTN with a frozen backbone from stored features against training it on the videos.
 
-    python benchmarks/feature_store.py        writes docs/results/feature_store.json
+    python benchmarks/feature_store.py        --write puts the result into docs/results
 
 DeiT-Ti/16 on 224 x 224 pixels in front of three Longformer layers, clips of 16 frames, made-up videos of moving shapes,
 augmentation of pixels off, no worker processes, one thread. Both recipes are run twice, in turn. What is compared is
@@ -14,6 +14,7 @@ import csv
 import json
 import platform
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from results import write_result
 from safetensors.torch import load_file
 
 from tubelet import cli
@@ -32,7 +34,6 @@ from tubelet.runs.run import run_recipe
 from tubelet.session.progress import NoProgress
 from tubelet.session.session import Session
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "feature_store.json"
 COUNTS = {"train": 16, "val": 8, "test": 8}
 EPOCHS, ROUNDS = 2, 2
 RECIPE: dict[str, Any] = {
@@ -88,11 +89,11 @@ def logged(run: Path) -> dict[str, list[list[str]]]:
     return tables
 
 
-def main() -> None:
+def main(write: bool = False) -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as scratch:
         result = compare(Path(scratch))
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_result("feature_store", result, write=write)
     print(json.dumps(result, indent=2))
 
 
@@ -132,4 +133,4 @@ def compare(root: Path) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    main(write=sys.argv[1:] == ["--write"])

@@ -18,7 +18,6 @@ the paper stands in ``DIFFERENCES`` and in the results.
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,16 +27,15 @@ import torch
 import torch.nn.functional as F
 import tyro
 from relative import Runs, measure_interleaved
+from results import write_result
 from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from models import RESULTS, circumstances
+from models import circumstances
 from tubelet.evaluation.cost import count_macs
-from tubelet.files import write_atomically
 from tubelet.models import create_model, model_config
 
-FILE = RESULTS.with_name("headline.json")
 VTN, FRAMES, TRAINING_FRAMES, NUM_VIEWS, FRAMES_TIMED = "vtn_vit_b16", 250, 16, 30, 10
 PAPER = {"training": 16.1, "inference": 5.1, "gmacs": 1.5}
 DIFFERENCES = (
@@ -53,13 +51,14 @@ DIFFERENCES = (
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure VTN's headline and write docs/results/headline.json."""
+    """Measure VTN's headline."""
 
     networks: tuple[str, ...] = ("r3d_18", "mvit_v2_s", "swin3d_t", "swin3d_b")  # of torchvision
     not_trained: tuple[str, ...] = ("swin3d_b",)  # whose step is not timed: this one takes about 10 GB
     repetitions: int = 2  # counted runs of each in inference, after one that is not
     training_repetitions: int = 1  # counted training steps of each, after one that is not
     quick: bool = False  # two frames and few pixels, for networks that take such clips; writes nothing
+    write: bool = False  # into docs/results; else into runs/results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +172,7 @@ def main(options: Options) -> None:
             told.pop(other)
         told |= {"command": told["command"].replace("models.py", "headline.py")}
         told["versions"] = {name: known for name, known in told["versions"].items() if name != "transformers"}
-        write_atomically(FILE, json.dumps({**told, **result}, indent=2) + "\n")
+        write_result("headline", {**told, **result}, write=options.write)
 
 
 if __name__ == "__main__":

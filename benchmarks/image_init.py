@@ -1,6 +1,6 @@
 """Does a start from an image ViT help? AdrenalMNIST3D: a ViT trained on single slices, then ViViT on whole volumes.
 
-python benchmarks/image_init.py            about ten minutes on one thread, writes docs/results/image_init.json
+python benchmarks/image_init.py            about ten minutes on one thread, --write puts the result into docs/results
 python benchmarks/image_init.py --quick    one epoch and one seed each, in a minute, writes nothing
 
 The image ViT (average pool made for one frame) learns the volumes' labels from one random slice per volume and epoch.
@@ -12,7 +12,6 @@ long as both stages together. Everything else (data, augmentation, schedule, bat
 from __future__ import annotations
 
 import json
-import sys
 import tempfile
 from dataclasses import dataclass
 from datetime import date
@@ -23,14 +22,13 @@ from typing import Any
 
 import torch
 import tyro
+from results import write_result
 
 from tubelet.commands.console import ConsoleProgress
-from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "image_init.json"
 RECIPE = "adrenalmnist3d/vivit_ti_joint"
 ARMS = ("scratch", "scratch, as long as both stages", "central frame", "inflation")
 
@@ -41,6 +39,7 @@ class Options:
     video_epochs: int = 6  # of the video model
     seeds: int = 3  # runs of each arm; the image ViT is trained anew for each
     quick: bool = False  # one epoch, one seed, nothing written
+    write: bool = False  # into docs/results; else into runs/results
 
 
 def main() -> None:
@@ -61,8 +60,7 @@ def main() -> None:
     for name, arm in result["arms"].items():
         print(f"{name:<34} AUROC {arm['auroc']}  top-1 {arm['top1']}  epochs {arm['epochs']}  seconds {arm['seconds']}")
     if not options.quick:
-        write_atomically(RESULTS, json.dumps(result, indent=2) + "\n")
-        print(f"written: {RESULTS}", file=sys.stderr)
+        write_result("image_init", result, write=options.write)
 
 
 def measure(options: Options, seed: int, folder: Path) -> list[dict[str, Any]]:

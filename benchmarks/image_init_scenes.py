@@ -1,7 +1,7 @@
 """Does an image model help a video model whose single frames carry the class? Ten scenes, equal cost, three seeds.
 
     python examples/scene_segments.py FOLDER scenes.csv
-    python benchmarks/image_init_scenes.py scenes.csv      writes docs/results/image_init_scenes.json
+    python benchmarks/image_init_scenes.py scenes.csv      --write puts the result into docs/results
 
 An average-pool ViViT of one frame is trained on single frames; its kernel is then inflated to tubelets of two frames
 and the video model trained on. The other arm is the same video model from random weights for as many multiply-adds as
@@ -21,8 +21,10 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from results import write_result
+
 ROOT = Path(__file__).parents[1]
-RUNS, RESULT = ROOT / "runs" / "image_init_scenes", ROOT / "docs" / "results" / "image_init_scenes.json"
+RUNS = ROOT / "runs" / "image_init_scenes"
 SEEDS = (0, 1, 2)
 IMAGE_EPOCHS, VIDEO_EPOCHS = 100, 25
 SCRATCH_EPOCHS = VIDEO_EPOCHS + IMAGE_EPOCHS // 4
@@ -46,9 +48,10 @@ def train(data: str, name: str, epochs: int, seed: int, *options: str) -> dict[s
 
 
 def main() -> None:
-    if len(sys.argv) != 2:
+    words = [word for word in sys.argv[1:] if word != "--write"]
+    if len(words) != 1:
         sys.exit(__doc__)
-    data = sys.argv[1]
+    (data,) = words
     RUNS.mkdir(parents=True, exist_ok=True)
     arms: dict[str, list[float]] = {"image model on single frames": [], "inflated from it": [], "random": []}
     for seed in SEEDS:
@@ -66,7 +69,7 @@ def main() -> None:
         "test_rows": 30,
         "top1": {name: {"mean": mean(tops), "sd": stdev(tops), "seeds": tops} for name, tops in arms.items()},
     }
-    RESULT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    write_result("image_init_scenes", content, write="--write" in sys.argv)
     print(json.dumps(content["top1"], indent=2))
 
 

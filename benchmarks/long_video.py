@@ -31,6 +31,7 @@ from typing import Annotated, Any
 import torch
 import tyro
 from long_films import make_film
+from results import read_result, write_result
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -38,7 +39,6 @@ from torch import nn
 
 from models import cpu_model
 from tubelet.data.video.reader import VideoReader
-from tubelet.files import write_atomically
 from tubelet.inference.long_video import predict_windows
 from tubelet.inference.predictor import load
 from tubelet.inference.windows import plan_windows
@@ -46,7 +46,6 @@ from tubelet.models import create_model, model_config
 from tubelet.protocol import Protocol
 from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "long_video.json"
 SOURCES = {"k340": "arm_wrestling.mp4", "720p": "sam2_01_dog.mp4"}  # 340x256 at 28, 1280x720 at 29.97 frames per second
 MODELS = {"vtn": "vtn_deit_ti16", "vivit": "vivit_ti16x2_fe"}
 FPS, WINDOW = 5, 6.4  # frames per second that enter the models; seconds
@@ -55,7 +54,7 @@ LENGTHS = {"minute": 60, "hour": 3600}
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure long films and write docs/results/long_video.json."""
+    """Measure long films."""
 
     clips: Annotated[Path, tyro.conf.Positional]  # folder with the real clips
     folder: Path = Path("runs/long_video")  # where films and checkpoints are kept
@@ -64,6 +63,7 @@ class Options:
     hour_seconds: int = LENGTHS["hour"]  # length of the long film
     repetitions: int = 3  # of the overlap's pairs, after one that is not counted
     quick: bool = False  # one repetition; writes nothing
+    write: bool = False  # into docs/results; else into runs/results
 
 
 def checkpoint_of(kind: str, folder: Path) -> Path:
@@ -155,9 +155,9 @@ def growths(cells: dict[str, Any]) -> dict[str, float]:
     return found
 
 
-def known_cells() -> dict[str, Any]:
+def known_cells(options: Options) -> dict[str, Any]:
     """What has been measured already."""
-    cells: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))["cells"] if RESULTS.exists() else {}
+    cells: dict[str, Any] = read_result("long_video", write=options.write).get("cells", {})
     return cells
 
 
@@ -183,16 +183,16 @@ def run_cell(name: str, options: Options, known: dict[str, Any]) -> dict[str, An
 
 
 def main(options: Options) -> None:
-    cells: dict[str, Any] = {} if options.quick else known_cells()
+    cells: dict[str, Any] = {} if options.quick else known_cells(options)
     for name in names_of_cells():
         if options.cells not in name or name in cells:
             continue
         cells[name] = run_cell(name, options, cells)
         if not options.quick:
-            cells = {**known_cells(), name: cells[name]}  # another part may have been measured at the same time
+            cells = {**known_cells(options), name: cells[name]}  # another part may have been measured at the same time
             ordered = {each: cells[each] for each in names_of_cells() if each in cells}
             content = {**circumstances(), "growth_mib": growths(cells), "cells": ordered}
-            write_atomically(RESULTS, json.dumps(content, indent=2) + "\n")
+            write_result("long_video", content, write=options.write)
     table = Table(title="long films")
     for column in ("cell", "peak MiB", "CPU seconds", "segments", "ratio"):
         table.add_column(column, justify="left" if column == "cell" else "right")

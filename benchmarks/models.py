@@ -7,7 +7,6 @@ python benchmarks/models.py --quick              small models on a small clip, i
 
 from __future__ import annotations
 
-import json
 import platform
 import statistics
 import sys
@@ -23,27 +22,27 @@ import torch.nn.functional as F
 import tyro
 from huggingface_vivit import ATTENTION, huggingface_twin
 from relative import PRODUCT, Runs, measure_interleaved, speedup
+from results import read_result, write_result
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from tubelet.evaluation.cost import ClipShape, count_macs
-from tubelet.files import write_atomically
 from tubelet.models import create_model
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "models.json"
 LOGIT_TOLERANCE = 1e-4  # largest absolute difference between the two implementations
 HUGGINGFACE = "VivitForVideoClassification"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Measure ViViT models on one thread and write docs/results/models.json."""
+    """Measure ViViT models on one thread."""
 
     parts: tuple[Literal["inference", "training"], ...] = ("inference", "training")  # what to measure
     repetitions: int = 7  # counted forward passes of each model
     training_repetitions: int = 3  # counted training steps of each model
     quick: bool = False  # ViViT-Ti on 8 x 64 x 64, to try the benchmark out; writes nothing
+    write: bool = False  # into docs/results; else into runs/results
 
 
 class Contest:
@@ -163,13 +162,6 @@ def cpu_model() -> str:
     return platform.processor() or platform.machine()
 
 
-def write_results(results: dict[str, Any]) -> None:
-    """Replace the measured parts in docs/results/models.json and keep the others."""
-    kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-    RESULTS.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(RESULTS, json.dumps({**kept, **results}, indent=2) + "\n")
-
-
 def print_table(part: str, result: dict[str, Any]) -> None:
     """The rows of one part, with the ratio to HuggingFace in the title."""
     table = Table(title=f"{part}: {result['speedup_over_huggingface']:.2f} times HuggingFace's speed")
@@ -194,7 +186,9 @@ def main(options: Options) -> None:
     for part, result in results.items():
         print_table(part, result)
     if not options.quick:
-        write_results({part: {**circumstances(contest.clip_shape), **result} for part, result in results.items()})
+        told = {part: {**circumstances(contest.clip_shape), **result} for part, result in results.items()}
+        kept = read_result("models", write=options.write)  # of the parts that were not measured now
+        write_result("models", {**kept, **told}, write=options.write)
 
 
 if __name__ == "__main__":

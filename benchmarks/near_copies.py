@@ -1,6 +1,6 @@
 """How well near-copies are found: recall and precision of pairs of clips cut from films, and what is merged wrongly.
 
-    python benchmarks/near_copies.py FILMS --fight FOLDER --pocus FOLDER     writes docs/results/near_copies.json
+    python benchmarks/near_copies.py FILMS --fight FOLDER --pocus FOLDER     --write puts the result into docs/results
 
 From each film, clips of four to six seconds are cut at times that do not fit together, and mirrored, brightened, made
 smaller and re-encoded. Two clips are a true pair if they show the same film and at least half of the shorter one is in
@@ -29,6 +29,7 @@ from typing import Any
 
 import av
 import numpy as np
+from results import write_result
 
 from tubelet.data.manifest.fingerprints import MAX_SECONDS, fingerprint
 from tubelet.data.manifest.near_copies import ALIKE, groups_of, link_near_copies
@@ -36,7 +37,6 @@ from tubelet.data.synthetic import write_motion_set
 from tubelet.data.video.reader import VideoReader
 from tubelet.data.video.scaling import CropWindow
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "near_copies.json"
 CLIPS_PER_FILM = 8
 SEED = 7
 
@@ -179,6 +179,7 @@ def main() -> None:
     parser.add_argument("--fight", type=Path, help="folder with fold0.csv, column group")
     parser.add_argument("--pocus", type=Path, help="folder with fold0.csv, column patient")
     parser.add_argument("--motions", type=int, default=400, help="generated clips, a multiple of 8")
+    parser.add_argument("--write", action="store_true", help="into docs/results; else into runs/results")
     options = parser.parse_args()
     content: dict[str, Any] = {
         "command": "python benchmarks/near_copies.py FILMS --fight FOLDER --pocus FOLDER",
@@ -194,7 +195,7 @@ def main() -> None:
         content["fight"] = measure_table(options.fight, "fold0.csv", "group")
     if options.pocus:
         content["pocus"] = measure_table(options.pocus, "fold0.csv", "patient")
-    RESULT.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_result("near_copies", content, write=options.write)
     print(json.dumps(content, indent=2, ensure_ascii=False))
 
 

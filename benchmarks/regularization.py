@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 import tempfile
 from dataclasses import dataclass
 from datetime import date
@@ -31,6 +30,7 @@ from typing import Any, Literal
 
 import torch
 import tyro
+from results import read_result, write_result
 from rich.console import Console
 from rich.table import Table
 
@@ -42,7 +42,6 @@ from tubelet.runs.run import run_recipe
 from tubelet.session.session import Session
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results" / "regularization.json"
 DataSet = Literal["motion", "adrenalmnist3d"]
 Fields = dict[str, Any]
 
@@ -100,7 +99,8 @@ class Options:
     data: tuple[DataSet, ...] = ("motion", "adrenalmnist3d")  # which tables
     seeds: int = 3  # runs of every row
     out: Path = ROOT / "runs" / "regularization"  # folder for videos and runs, kept
-    quick: bool = False  # one epoch and one seed on a few clips, in a folder that goes away; writes nothing to docs
+    quick: bool = False  # one epoch and one seed on a few clips, in a folder that goes away; writes nothing
+    write: bool = False  # into docs/results; else into runs/results
 
 
 def fields_of(data: DataSet, row: str, start: Path | None) -> Fields:
@@ -215,9 +215,8 @@ def run(options: Options) -> None:
         result = measure(options, data)
         print_table(data, result)
         if not options.quick:
-            kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {}
-            write_atomically(RESULTS, json.dumps({**kept, data: result}, indent=2) + "\n")
-            print(f"written: {RESULTS}", file=sys.stderr)
+            kept = read_result("regularization", write=options.write)
+            write_result("regularization", {**kept, data: result}, write=options.write)
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """Two costs that grow with the number of videos: preparing them, and the rows of their manifest in memory.
 
-python benchmarks/scale_costs.py CLIPS    two minutes on one thread, writes docs/results/scale_costs.json
+python benchmarks/scale_costs.py CLIPS    two minutes on one thread, --write puts the result into docs/results
 
 Preparing: CPU seconds for each second of 720p, on the first four files of `benchmarks/decode.py` (made from CLIPS).
 Rows: CPU seconds to read a manifest, and memory in the process that reads it and in each reader process, which is given
@@ -22,15 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from decode_sets import SECONDS, make_sets
+from results import write_result
 
 from tubelet.data.manifest.csv_file import write_manifest
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare.prepare_dataset import PrepareConfig
 from tubelet.data.prepare.transcode import transcode
-from tubelet.files import write_atomically
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "scale_costs.json"
 NUM_CLIPS = 4
 ROWS, PER_SHARD, CLASSES, VIDEO_BYTES = 200_000, 600, 400, 762_500
 
@@ -79,13 +78,14 @@ def measure(what: str, file: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    if len(sys.argv) == 3:
+    if len(sys.argv) == 3 and sys.argv[1] in ("reading", "reader"):  # in a process of its own
         print(json.dumps(measure(sys.argv[1], Path(sys.argv[2]))))
         return
-    if len(sys.argv) != 2:
+    words = [word for word in sys.argv[1:] if word != "--write"]
+    if len(words) != 1:
         sys.exit(__doc__)
     with tempfile.TemporaryDirectory() as folder:
-        figures = preparing(Path(sys.argv[1]), Path(folder))
+        figures = preparing(Path(words[0]), Path(folder))
         file = make(Path(folder))
         with file.with_suffix(".pickle").open("wb") as stream:
             pickle.dump(read_manifest(file), stream)
@@ -94,7 +94,7 @@ def main() -> None:
             done = subprocess.run([sys.executable, __file__, what, file], capture_output=True, text=True, check=True)
             figures |= json.loads(done.stdout)
     content = {"command": "python benchmarks/scale_costs.py CLIPS", "date": date.today().isoformat(), "rows": ROWS}
-    write_atomically(RESULTS, json.dumps({**content, **figures}, indent=2) + "\n")
+    write_result("scale_costs", {**content, **figures}, write="--write" in sys.argv)
     print(json.dumps(figures, indent=2))
 
 

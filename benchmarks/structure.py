@@ -44,10 +44,10 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from results import read_result, write_result
 from structure_tree import SOURCE, measure_tree
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results" / "structure.json"
 FIRST_WEIGHTS = re.compile(r"weights|mapping|start|init(?!__)|from_image|from_video")  # in the path of a file
 SIZE: dict[str, Any] = {"embed_dim": 32, "depth": 2, "num_heads": 2}
 IMAGE: dict[str, Any] = {"img_size": 32, "patch_size": 8, **SIZE}  # timm's names
@@ -286,14 +286,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         now["walks"] = measure_walks(Path(folder))
     now["tree"] = measure_tree()
-    kept = json.loads(RESULTS.read_text(encoding="utf-8"))["before"] if RESULTS.exists() else now
+    kept = read_result("structure", write=True).get("before", now)
     before = json.loads(options.before.read_text(encoding="utf-8")) if options.before else kept
     print_table(before, now)
     if options.json:
         options.json.write_text(json.dumps(now, indent=2) + "\n", encoding="utf-8")
     if options.write:
         content = {"command": "python benchmarks/structure.py --write", "before": before, "now": now}
-        RESULTS.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_result("structure", content, write=True)
 
 
 if __name__ == "__main__":

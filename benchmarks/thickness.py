@@ -1,4 +1,4 @@
-"""How far three numbers go on AdrenalMNIST3D: a logistic regression, in seconds. Writes docs/results/thickness.json.
+"""How far three numbers go on AdrenalMNIST3D: a logistic regression, in seconds. --write: into docs/results.
 
 python benchmarks/thickness.py
 
@@ -9,22 +9,20 @@ against this as well as against other networks.
 
 from __future__ import annotations
 
-import json
+import sys
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from results import write_result
 from scipy.ndimage import binary_erosion
 
-from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
 from tubelet.tasks.single_label import compute_metrics
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "thickness.json"
 RECIPE = "adrenalmnist3d/vivit_ti_joint"  # names the data
 LAYERS = 2  # taken off
 
@@ -81,7 +79,7 @@ def main() -> None:
         "features": ["voxels", *(f"voxels after {i + 1} erosions" for i in range(LAYERS))],
         "rows": rows,
     }
-    write_atomically(RESULTS, json.dumps(content, indent=2) + "\n")
+    write_result("thickness", content, write=sys.argv[1:] == ["--write"])
 
 
 if __name__ == "__main__":

@@ -20,19 +20,18 @@ from typing import Any, Literal
 
 import torch
 import tyro
+from results import read_result, write_result
 from rich.console import Console
 from rich.table import Table
 
 from tubelet.commands.console import ConsoleProgress
 from tubelet.data.synthetic import write_motion_set
 from tubelet.evaluation.cost import count_macs, count_parameters
-from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "train_families.json"
 DataSet = Literal["motion", "adrenalmnist3d"]
 RECIPES: dict[DataSet, str] = {"motion": "motion/vivit_fe", "adrenalmnist3d": "adrenalmnist3d/vivit_ti_joint"}
 SHOWN: dict[DataSet, str] = {"motion": "top1", "adrenalmnist3d": "auroc"}
@@ -112,12 +111,13 @@ ENTRIES: dict[str, Entry] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Train a small model of every family on two data sets and write docs/results/train_families.json."""
+    """Train a small model of every family on two data sets."""
 
     models: tuple[str, ...] = tuple(ENTRIES)  # which rows
     data: tuple[DataSet, ...] = ("motion", "adrenalmnist3d")  # which columns
     out: Path = Path("families")  # folder for the videos and the runs, kept
     quick: bool = False  # 32 clips and one epoch, into a folder of their own; writes nothing to docs
+    write: bool = False  # into docs/results; else into runs/results
 
 
 def recipe_of(name: str, data: DataSet, options: Options) -> Recipe:
@@ -177,9 +177,9 @@ def print_table(rows: dict[str, dict[str, Any]], data: tuple[DataSet, ...]) -> N
     Console().print(table)
 
 
-def write_results(rows: dict[str, dict[str, Any]]) -> None:
+def write_results(rows: dict[str, dict[str, Any]], write: bool) -> None:
     """Replace the rows that were run and keep the others, in the order of ``ENTRIES``."""
-    content = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"rows": {}}
+    content = {"rows": {}} | read_result("train_families", write=write)
     merged = {name: {**content["rows"].get(name, {}), **columns} for name, columns in rows.items()}
     kept = {**content["rows"], **merged}
     content = {
@@ -189,7 +189,7 @@ def write_results(rows: dict[str, dict[str, Any]]) -> None:
         "torch": torch.__version__,
         "rows": {name: kept[name] for name in ENTRIES if name in kept},
     }
-    write_atomically(RESULTS, json.dumps(content, indent=2) + "\n")
+    write_result("train_families", content, write=write)
 
 
 def main(options: Options) -> None:
@@ -202,7 +202,7 @@ def main(options: Options) -> None:
     for name in options.models:
         rows[name] = {data: row(name, data, options, train(name, data, options)) for data in options.data}
         if not options.quick:
-            write_results({name: rows[name]})
+            write_results({name: rows[name]}, options.write)
     print_table(rows, options.data)
 
 

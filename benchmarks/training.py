@@ -1,6 +1,6 @@
 """How fast training goes: steps per second, waiting for data, and the share of the machine's matrix-product rate.
 
-python benchmarks/training.py              ViViT-S FE on the CPU, about eight minutes, writes docs/results/training.json
+python benchmarks/training.py              ViViT-S FE on the CPU, about eight minutes; --write: into docs/results
 python benchmarks/training.py --device cuda   ViViT-B FE in bf16, compiled, and eager; its part of the same file
 python benchmarks/training.py --quick      a small model and few steps on the CPU, writes nothing
 
@@ -20,7 +20,6 @@ done.
 from __future__ import annotations
 
 import dataclasses
-import json
 import platform
 import statistics
 import sys
@@ -37,6 +36,7 @@ from typing import Any, Literal
 import torch
 import tyro
 from relative import measure_interleaved
+from results import read_result, write_result
 from rich.console import Console
 from rich.table import Table
 
@@ -46,7 +46,6 @@ from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
 from tubelet.data.synthetic import write_motion_set
-from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.session.device import keep_freed_memory
@@ -62,7 +61,6 @@ from tubelet.training.setup import TrainingSetup
 from tubelet.training.step import TrainStep
 from tubelet.types import Batch
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "training.json"
 # Dense bf16 multiply-adds per second that the makers publish (half of their FLOPS), by a part of the device's name.
 PEAKS = {"H200": 494.5e12, "H100": 494.5e12, "A100": 156e12, "L40S": 181e12, "L4": 60.5e12, "V100": 62.5e12}
 
@@ -72,6 +70,7 @@ class Options:
     device: Literal["cpu", "cuda"] = "cpu"  # where the model trains
     repetitions: int = 5  # measured groups of steps, after one that is not counted
     quick: bool = False  # a small model and few steps on the CPU; writes nothing
+    write: bool = False  # into docs/results; else into runs/results
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,7 +253,7 @@ def main(options: Options) -> None:
             rows[name] = {**facts, "clip": clip, **measure(trainer, 2 if options.quick else options.repetitions)}
     print_table(rows)
     if not options.quick:
-        kept = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else {"cuda": "not measured"}
+        kept = {"cuda": "not measured"} | read_result("training", write=options.write)
         part = {
             "command": " ".join(["python", "benchmarks/training.py", *sys.argv[1:]]),
             "date": date.today().isoformat(),
@@ -262,7 +261,7 @@ def main(options: Options) -> None:
             "versions": {name: version(name) for name in ("torch", "timm", "av")},
             "rows": rows,
         }
-        write_atomically(RESULTS, json.dumps({**kept, options.device: part}, indent=2) + "\n")
+        write_result("training", {**kept, options.device: part}, write=options.write)
 
 
 def print_table(rows: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """How far the memory estimate of `tubelet train --dry-run` is from what a process really takes, on the CPU.
 
-python benchmarks/training_memory.py    some minutes on one thread, writes docs/results/training_memory.json
+python benchmarks/training_memory.py    some minutes on one thread, --write puts the result into docs/results
 
 Each model makes two AdamW steps in float32 in a process of its own; the growth of its peak resident memory over what
 imports and the estimate took stands against the estimate. It does so twice:
@@ -18,19 +18,17 @@ import subprocess
 import sys
 from dataclasses import asdict, dataclass
 from datetime import date
-from pathlib import Path
 
 import torch
+from results import write_result
 
 from tubelet.evaluation.cost import peak_memory_bytes
-from tubelet.files import write_atomically
 from tubelet.models import create_model
 from tubelet.session.device import keep_freed_memory
 from tubelet.training.estimate import estimate_memory
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
 from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "training_memory.json"
 CPU = torch.device("cpu")
 _GIVES_BACK = "MALLOC_MMAP_THRESHOLD_"  # of glibc
 
@@ -95,7 +93,7 @@ def measure(case: Case, *, keeps_freed: bool) -> dict[str, float]:
 
 
 def main() -> None:
-    if len(sys.argv) > 1:  # one case, in its own process
+    if len(sys.argv) > 1 and sys.argv[1] != "--write":  # one case, in its own process
         print(json.dumps(measure(CASES[int(sys.argv[1])], keeps_freed=_GIVES_BACK not in os.environ)))
         return
     rows = []
@@ -109,7 +107,7 @@ def main() -> None:
         print(rows[-1])
     content = {"command": "python benchmarks/training_memory.py", "date": date.today().isoformat()}
     content |= {"torch": torch.__version__}
-    write_atomically(RESULTS, json.dumps({**content, "rows": rows}, indent=2) + "\n")
+    write_result("training_memory", {**content, "rows": rows}, write=sys.argv[1:] == ["--write"])
 
 
 if __name__ == "__main__":

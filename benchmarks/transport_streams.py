@@ -1,12 +1,11 @@
 """What MPEG-TS costs beside MP4: one pass over every frame of films with the same packets, in CPU time.
 
-python benchmarks/transport_streams.py [--minutes 1 4 16] [--out docs/results/transport_streams.json]
+python benchmarks/transport_streams.py [--minutes 1 4 16] [--write]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import tempfile
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import av
 import numpy as np
 from long_films import make_film
+from results import write_result
 
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.reader import VideoReader
@@ -59,7 +59,7 @@ def seconds_of(film: Path) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=int, nargs="+", default=[1, 4, 16])
-    parser.add_argument("--out", type=Path, default=Path("docs/results/transport_streams.json"))
+    parser.add_argument("--write", action="store_true", help="into docs/results; else into runs/results")
     arguments, rows = parser.parse_args(), []
     with tempfile.TemporaryDirectory() as folder:
         clip = write_clip(Path(folder) / "clip.mp4")
@@ -79,7 +79,7 @@ def main() -> None:
         "repeats": REPEATS,
         "films": rows,
     }
-    arguments.out.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_result("transport_streams", result, write=arguments.write)
 
 
 if __name__ == "__main__":

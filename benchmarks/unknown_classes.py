@@ -20,20 +20,19 @@ from typing import Any
 import torch
 import tyro
 from jaxtyping import Float
+from results import write_result
 from torch import Tensor
 
 from tubelet.commands.console import ConsoleProgress
 from tubelet.data.loading.read_views import read_views
 from tubelet.data.synthetic import CLASSES, write_motion_set
 from tubelet.evaluation.rejection import area, score_unknown
-from tubelet.files import write_atomically
 from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.rejection import SCORES, check_rejection, familiarity
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results" / "unknown_classes.json"
 COUNTS = {"train": 1600, "val": 160, "test": 160}
 QUICK_COUNTS = {"train": 32, "val": 32, "test": 16}
 
@@ -43,7 +42,8 @@ class Options:
     work: Path = Path("work/unknown_classes")  # folder for videos and runs
     left_out: str = "growing"  # the class that the model is not trained on
     epochs: int = 10
-    quick: bool = False
+    quick: bool = False  # few clips; writes nothing
+    write: bool = False  # into docs/results; else into runs/results
 
 
 def main() -> None:
@@ -56,7 +56,7 @@ def main() -> None:
     result |= {"left_out": options.left_out, "clips": counts, "date": date.today().isoformat()}
     print(json.dumps(result, indent=2))
     if not options.quick:
-        write_atomically(RESULTS, json.dumps(result, indent=2) + "\n")
+        write_result("unknown_classes", result, write=options.write)
 
 
 def write_list(data: Path, left_out: str) -> Path:

@@ -1,6 +1,6 @@
 """VTN's temporal encoder against HuggingFace's Longformer with the same weights, from features to logits.
 
-    python benchmarks/vtn_encoder.py                 all lengths; writes docs/results/vtn_encoder.json
+    python benchmarks/vtn_encoder.py                 all lengths; --write: into docs/results
     python benchmarks/vtn_encoder.py --frames 1024   one length
 
 The Longformer is fed as the official VTN feeds it: padded to twice the window, a global class token. Hidden size 768,
@@ -15,11 +15,11 @@ import json
 import platform
 import statistics
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 from relative import measure_interleaved, speedup
+from results import write_result
 from torch import Tensor, nn
 from transformers import LongformerConfig, LongformerModel
 
@@ -28,7 +28,6 @@ from tubelet.models.vtn.model import VTN
 from tubelet.models.vtn.weights import to_official
 from tubelet.types import FrameFeatures
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "vtn_encoder.json"
 WIDTH, WINDOW, NUM_POSITIONS = 768, 32, 288
 COMPARED = {1024: 9, 4096: 7, 16384: 7}  # frames: repetitions
 ALONE = {4096: 7, 16384: 7, 65536: 7}
@@ -150,6 +149,7 @@ def cost_per_frame() -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--frames", type=int, choices=sorted(COMPARED), help="one length; nothing is written")
+    parser.add_argument("--write", action="store_true", help="into docs/results; else into runs/results")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     if arguments.frames:
@@ -163,7 +163,7 @@ def main() -> None:
         "cpu": platform.processor() or platform.machine(),
         "versions": {name: version(name) for name in ("torch", "transformers")},
     }
-    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    write_result("vtn_encoder", result, write=arguments.write)
     print(json.dumps(result, indent=2))
 
 

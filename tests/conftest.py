@@ -38,6 +38,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=FIXTURES / "clips",
         help="folder of videos, searched through, for the proofs on footage; default: the small ones in tests/fixtures",
     )
+    parser.addoption("--write", action="store_true", help="soak: results go to docs/results, else to runs/results")
+
+
+@pytest.fixture(scope="session")
+def results(request: pytest.FixtureRequest) -> Path:
+    """The folder that the longer proofs write their results to; the tracked one with --write only."""
+    folder = Path(__file__).parents[1] / ("docs" if request.config.getoption("--write") else "runs") / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import resource
 from pathlib import Path
 
 import pytest
 
-from tubelet.files import write_atomically, written_atomically
+from tubelet.files import appended_lines, json_lines, write_atomically, written_atomically
 
 
 def test_text_and_bytes_arrive_as_they_are(tmp_path: Path) -> None:
@@ -61,3 +63,40 @@ def test_an_error_names_the_file_and_not_the_one_that_is_written_first(tmp_path:
         write_atomically(tmp_path / "folder", b"content")
     assert caught.value.filename == str(tmp_path / "folder")
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_lines_behind_half_a_line_that_ends_within_a_letter_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    assert list(json_lines(file)) == []
+    names = ["a\u2028b", "ü", "bad\udcff"]
+    with appended_lines(file) as append:
+        append({"name": names[0]})
+        append({"name": names[1]})
+    file.write_bytes(file.read_bytes()[:-4])  # within ü
+    with appended_lines(file) as append:
+        append({"name": names[2]})
+    assert [line["name"] for line in json_lines(file)] == [names[0], names[2]]
+
+
+def test_a_line_that_finds_the_disk_full_names_the_file_and_leaves_the_ones_before(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+
+    def fill() -> None:
+        with appended_lines(file) as append:
+            for _ in range(100):
+                append("x" * 60)
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
+    try:
+        with pytest.raises(OSError, match="File too large") as caught:
+            fill()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.filename == str(file)
+    assert len(list(json_lines(file))) == 1000 // 63
+
+
+def test_a_name_that_is_not_utf8_is_its_escape_in_json(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "x", json.dumps("bad\udcff", ensure_ascii=False))
+    assert json.loads((tmp_path / "x").read_text(encoding="utf-8")) == "bad\udcff"

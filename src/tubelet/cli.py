@@ -1,11 +1,13 @@
 """The ``tubelet`` command: finds the subcommand, runs it, and turns an error into one line and an exit code.
 
 Exit codes: 0 success, 1 unusable input, 2 a wrong command line, 130 interrupted, 143 terminated, 141 broken pipe (the
-codes that a shell gives for SIGINT, SIGTERM and SIGPIPE).
+codes that a shell gives for SIGINT, SIGTERM and SIGPIPE). 137 is the shell's for SIGKILL, of which no process can say
+anything: most often the system ended it because memory ran out.
 """
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -13,7 +15,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from tubelet import __version__
-from tubelet.errors import Stopped, TubeletError, error_line, nearest
+from tubelet.errors import Stopped, TubeletError, error_line, is_out_of_memory, memory_line, nearest
 
 # name: (module with ``main(argv: list[str]) -> int``, what the command does). Modules are imported when they run:
 # this file, and so ``tubelet --help``, imports no torch.
@@ -34,6 +36,13 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "push": ("tubelet.commands.push", "upload a run or a checkpoint with its model card"),
 }
 
+# What takes less memory, by command.
+_LESS_MEMORY = {
+    "evaluate": "give a smaller --batch-size, fewer --views or --num-workers, or --mode chunked",
+    "features": "give fewer --num-workers; what is stored stays, and the same command goes on",
+    "compare": "give fewer --jobs; the same command goes on",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line (default: ``sys.argv``) and return the exit code.
@@ -42,6 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(format="tubelet: %(message)s", stream=sys.stderr)
     logging.getLogger("tubelet").setLevel(logging.INFO)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a name that is not UTF-8 ends no command; in JSON it is \\udcXX
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = _run(list(sys.argv[1:] if argv is None else argv))
         sys.stdout.flush()  # so that a closed pipe shows here and not while Python shuts down
@@ -59,9 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         # What is still buffered has no reader; without this Python would complain once more on its way out.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        print(f"tubelet: error: {memory_line(error)}; {_less_memory(argv)}", file=sys.stderr)
+        return 1
     except OSError as error:  # no permission, a full disk: the system's words name the file and the reason
         print(f"tubelet: error: {error_line(error)}", file=sys.stderr)
         return 1
+
+
+def _less_memory(argv: Sequence[str] | None) -> str:
+    name = next(iter(sys.argv[1:] if argv is None else argv), "")
+    return _LESS_MEMORY.get(name, "use smaller clips, fewer of them at once or fewer processes, or another device")
 
 
 def _run(argv: list[str]) -> int:
@@ -90,4 +111,8 @@ Classify video with transformers: train, evaluate and use them.
 {commands}
 
 tubelet COMMAND --help  the options of one command, with examples
-tubelet --version       the version"""
+tubelet --version       the version
+
+exit codes: 0 done, 1 an error (its line says what to do), 2 a wrong command line, 130 and 143 stopped (what keeps its
+work goes on later). 137: the system killed it, most often because memory ran out; use smaller batches or clips, or
+fewer processes. What keeps its work goes on from its last state then, too."""

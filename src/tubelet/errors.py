@@ -6,9 +6,16 @@ A message says what came, what was expected and what to do, in one line.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 _SHOWN = 6  # known words that a message names
+# What torch says of a failed allocation: "DefaultCPUAllocator: can't allocate memory", "CUDA out of memory", ...
+_NO_MEMORY = re.compile(r"can't allocate memory|not enough memory|out of memory|bad_alloc|ALLOC_FAILED")
+_ASKED = re.compile(r"allocate ([\d.,]+ ?(?:bytes|[KMGT]i?B))")
+_UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")  # controls, surrogates, separators of lines
 
 
 class TubeletError(Exception):
@@ -39,12 +46,53 @@ class Diverged(TubeletError):
     """The loss of a training run is not finite any more. Sweeps and comparisons count such a run as a result."""
 
 
+class OutOfMemory(TubeletError):
+    """The memory of the machine or of the GPU does not suffice. What is done is kept where the job keeps something."""
+
+
 class Stopped(TubeletError):
     """A signal stopped the job, and its work is kept. Commands print the line and exit with 128 + the signal."""
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: of Python, NumPy or FFmpeg, or of torch, whose errors on a CPU have no class."""
+    if isinstance(error, MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and _NO_MEMORY.search(str(error)) is not None
+
+
+def memory_line(error: BaseException) -> str:
+    """What ``is_out_of_memory`` found, in a few words."""
+    asked = _ASKED.search(str(error))
+    where = " on the GPU" if re.search(r"CUDA|MPS|HIP|XPU", str(error)) else ""
+    return f"out of memory{where}" + (f" (tried to allocate {asked[1]})" if asked else "")
+
+
+@contextmanager
+def explaining_memory(remedy: str) -> Iterator[None]:
+    """Turn a failed allocation into one line that ends in what to do.
+
+    Raises:
+        OutOfMemory: In place of the error.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(f"{memory_line(error)}; {remedy}") from error
+
+
+def printable(text: str) -> str:
+    """A name in one line of valid Unicode: line ends, and bytes that are not UTF-8, as Python escapes them."""
+    if text.isprintable():
+        return text
+    escaped = (c.encode("unicode_escape").decode() if unicodedata.category(c) in _UNPRINTABLE else c for c in text)
+    return "".join(escaped)
 
 
 def reason(error: BaseException) -> str:

@@ -1,15 +1,25 @@
-"""Atomic writes: a file is there whole or not at all."""
+"""Atomic writes: a file is there whole or not at all, and whom it is open to, the umask says."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
-from collections.abc import Iterator
+import stat
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tubelet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?size (\d+)\n")
 _LFS_POINTER_BYTES = 1024  # no pointer is longer, says its specification
+_LONGEST_NAME_BYTES = 255  # of the usual file systems
 _LEFTOVER = re.compile(r"\..+\.\d+\.new")  # of ``written_atomically``
 
 
@@ -51,6 +61,24 @@ def lfs_pointer(path: Path) -> str | None:
     )
 
 
+def check_path(folder: Path, option: str = "--out", *, is_written: bool = False) -> None:
+    """Raise ConfigError where no folder can be made; if ``is_written``, also where it would take no files.
+
+    Before long work whose result goes there.
+    """
+    for path in (folder, *folder.parents):
+        if path.is_symlink() and not path.exists():
+            raise ConfigError(f"{path}: is a link to {path.readlink()}, which does not exist; give another {option}")
+        if path.exists():
+            if not path.is_dir():
+                raise ConfigError(f"{path}: is a file, expected a folder; give another {option}")
+            if is_written and not os.access(path, os.W_OK | os.X_OK):
+                raise ConfigError(
+                    f"{path}: takes no files (permission denied); allow writing there, or give another {option}"
+                )
+            return
+
+
 def is_leftover(path: Path) -> bool:
     """Whether a killed writer left this file."""
     return _LEFTOVER.fullmatch(path.name) is not None and path.is_file()
@@ -65,15 +93,20 @@ def remove_leftovers(folder: Path) -> None:
 
 @contextmanager
 def written_atomically(path: Path) -> Iterator[Path]:
-    """Yield a path beside ``path`` to write to. It is synced and moved over ``path``, or removed on an error.
+    """Yield an empty file beside ``path`` to write to. It is synced and moved over ``path``, or removed on an error.
+
+    Its mode is 0666 without the bits of the umask, also where a library writes another file in its place.
 
     Raises:
         OSError: the file cannot be written. The error names ``path``, which is unchanged.
     """
-    new = path.with_name(f".{path.name}.{os.getpid()}.new")
+    new = _beside(path)
     try:
         with naming(path, instead_of=new):
+            with new.open("wb") as stream:  # the system applies the umask, which only a change of it would tell
+                mode = stat.S_IMODE(os.fstat(stream.fileno()).st_mode)
             yield new
+            new.chmod(mode)
             with new.open("rb+") as stream:
                 os.fsync(stream.fileno())
             os.replace(new, path)
@@ -82,7 +115,68 @@ def written_atomically(path: Path) -> Iterator[Path]:
             new.unlink(missing_ok=True)
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a whole file. Text is written as UTF-8 with unchanged newlines."""
+def _beside(path: Path) -> Path:
+    """Where ``path`` is written first: a name that is not too long where that of ``path`` is not."""
+    name, end = path.name, f".{os.getpid()}.new"
+    if len(os.fsencode(f".{name}{end}")) > _LONGEST_NAME_BYTES:
+        name = hashlib.sha256(os.fsencode(name)).hexdigest()
+    return path.with_name(f".{name}{end}")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a file of safetensors.
+
+    Raises:
+        OSError: the file cannot be written. The error names ``path``, which is unchanged.
+    """
+    from safetensors import SafetensorError  # not above: few of this module's users write tensors
+    from safetensors.torch import save_file
+
     with written_atomically(path) as new:
-        new.write_bytes(content.encode() if isinstance(content, str) else content)
+        try:
+            save_file(dict(tensors), new, metadata)
+        except SafetensorError as error:
+            number = re.search(r"\(os error (\d+)\)", str(error))  # a system error, by the number behind its words
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a whole file. Text is written as UTF-8 with unchanged newlines.
+
+    Bytes of a file's name that are not UTF-8 become ``\\udcXX``, which is their escape in JSON.
+    """
+    with written_atomically(path) as new:
+        new.write_bytes(content.encode(errors="backslashreplace") if isinstance(content, str) else content)
+
+
+@contextmanager
+def appended_lines(path: Path) -> Iterator[Callable[..., None]]:
+    """Yield a function that appends values at once, each as a line of JSON, which a kill leaves there.
+
+    Raises:
+        OSError: A line cannot be written. The error names ``path``; ``json_lines`` ignores half a line.
+    """
+    with path.open("ab", buffering=0) as stream:
+
+        def write(text: str) -> None:
+            left = text.encode(errors="backslashreplace")
+            with naming(path):
+                while left:
+                    left = left[stream.write(left) :]
+
+        if path.read_bytes()[-1:] not in (b"", b"\n"):
+            write("\n")  # a line behind one that a kill cut short would be lost with it
+        yield lambda *values: write("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+
+
+def json_lines(path: Path) -> Iterator[Any]:
+    """Yield the values of a file of ``appended_lines``; none of no file. A line that a kill cut short is left out.
+
+    It may have been cut within a letter.
+    """
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for line in text.split("\n"):
+        with suppress(ValueError):
+            yield json.loads(line)

@@ -208,3 +208,20 @@ def test_a_stage_that_an_image_model_fills_in_part_is_random_too(videos: Path, t
     check_not_random(model, "timesformer_ti16_space", ["head.weight", "norm.weight"])
     with pytest.raises(ConfigError, match=rf"{len(names)} tensors of its per-frame stage are random \(blocks"):
         check_not_random(model, "timesformer_ti16_space", ["head.weight", *names])
+
+
+def test_features_are_computed_in_the_precision_that_is_recorded(
+    recipe: Path, store: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """That of the recipe, or the one asked for; a store of one is not continued in another."""
+    bf16 = tmp_path / "bf16"
+    argv = ["features", str(recipe), str(videos), str(bf16), "--num-workers", "0", "--device", "cpu", "--allow-random"]
+    assert cli.main([*argv, "--split", "test", "--training.precision", "bf16"]) == 0
+    assert "computes in bf16, stores fp32" in capsys.readouterr().err
+    assert json.loads((bf16 / "store.json").read_text())["precision"] == "bf16"
+    assert json.loads((store / "store.json").read_text())["precision"] == "fp32"
+    found = [load_file(next(folder.glob("features-*/test/left/0000*")))["vectors"] for folder in (bf16, store)]
+    assert found[0].dtype == torch.float32
+    assert not found[0].equal(found[1])
+    assert torch.allclose(*found, atol=0.1)
+    assert "the feature store there has another precision" in error_of([*argv, "--precision", "fp32"], capsys)

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from tubelet.errors import ConfigError
-from tubelet.models import FAMILIES
+from tubelet.models import FAMILIES, create_model
 from tubelet.models.family import Family
 
 SMALL: dict[str, Any] = {"num_classes": 3, "num_frames": 4, "image_size": (16, 16), "depth": 2, "embed_dim": 24}
@@ -32,7 +32,7 @@ TINY: dict[str, dict[str, Any]] = {
         **{"depth": 2, "hidden_dim": 16, "head_dim": 16, "attention_window": (2,), "attn_drop_rate": 0.0},
     },
 }
-# Its networks are torchvision's own, of one size each, which would take minutes.
+# Its networks are torchvision's own, of one size each; all would take minutes, and the smallest has a test of its own.
 NOT_OURS = {"torchvision"}
 # Attention that is factorized over time and space has no place for a class token.
 _NO_TOKEN = {("global_pool", "token"), ("global_pool", "first")}
@@ -81,6 +81,21 @@ def test_every_family_has_a_tiny_model_and_options_to_try() -> None:
     assert TINY.keys() | NOT_OURS == {family.name for family in FAMILIES}
     assert {case.values[0].name for case in CASES} == TINY.keys()
     assert {case.values[3] for case in CASES} >= {"fusion", "trunk.position", "encoder", "global_pool", "remainder"}
+
+
+def test_a_network_of_torchvision_computes_and_learns_in_both_precisions() -> None:
+    network = create_model("torchvision/mc3_18", num_classes=3, num_frames=4, image_size=(32, 32))
+    clip = torch.randn(2, 3, 4, 32, 32)
+    nn.init.normal_(next(p for name, p in network.named_parameters() if p.shape[:1] == (3,)), std=0.2)
+    network.eval()
+    with torch.no_grad():
+        logits = network(clip), autocast_logits(network, clip)
+    assert [x.shape for x in logits] == [(2, 3)] * 2
+    assert float(logits[0].abs().max()) > TOLERANCE / 10
+    torch.testing.assert_close(logits[1].float(), logits[0], atol=TOLERANCE, rtol=TOLERANCE)
+    network.train()
+    learned = {name for name, _ in network.named_parameters()}
+    assert learning(network, network(clip)) == learning(network, autocast_logits(network, clip)) == learned
 
 
 def made(family: Family, model: type[nn.Module], config: type, option: str, value: Any) -> Any:

@@ -6,7 +6,7 @@ The command itself, on two processes: it generates clips, trains a model to star
 writes its report. A session lasts up to a third of the time that the whole takes uninterrupted on this machine, so that
 kills fall into imports, generating, training and testing of one and the same comparison. SIGKILL goes to the whole
 process group; where it came to its end before the tenth kill, it begins anew in another folder. Writes
-docs/results/comparison_kills.json.
+comparison_kills.json (fixture ``results``).
 """
 
 from __future__ import annotations
@@ -27,7 +27,6 @@ import pytest
 
 from tiny_comparison import WITH_ASSETS, write_comparison
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results" / "comparison_kills.json"
 NUM_KILLS = 10
 IMPORTS_SECONDS = 4.0
 # Runs of some seconds, whose states are written every few steps.
@@ -91,7 +90,7 @@ def killed_at_random(folder: Path, file: Path, most_seconds: float, rng: random.
     return None
 
 
-def test_killed_ten_times_it_ends_with_the_numbers_of_the_uninterrupted_one(tmp_path: Path) -> None:
+def test_killed_ten_times_it_ends_with_the_numbers_of_the_uninterrupted_one(tmp_path: Path, results: Path) -> None:
     file, rng = write_comparison(tmp_path, **CONTENT), random.Random(0)
     begin = time.monotonic()
     assert start(tmp_path / "whole", file).wait() == 0
@@ -117,5 +116,5 @@ def test_killed_ten_times_it_ends_with_the_numbers_of_the_uninterrupted_one(tmp_
         "kills": kills,
         "comparisons_with_other_numbers": len(differing),
     }
-    RESULTS.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (results / "comparison_kills.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     assert differing == []

@@ -1,4 +1,4 @@
-"""2,000 damaged files: `make soak`. Goes on where it stopped (runs/soak/fuzz); writes docs/results/fuzz.json and .md.
+"""2,000 damaged files: `make soak`. Goes on where it stopped (runs/soak/fuzz); writes fuzz.json and .md.
 
 python -m pytest -m soak tests/soak/test_damaged_files.py --clips-dir FOLDER
 """
@@ -24,7 +24,6 @@ from tubelet.data.loading.worker_process import Failure
 from tubelet.data.scan.scan_file import ScanFile, scan_file
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "docs" / "results"
 NUM_FILES = 2000
 MAX_CLIP_BYTES = 200_000  # of larger clips the first frames: every file is decoded four times
 MAX_PACKET_BYTES = MAX_CLIP_BYTES * 9 // 10  # of them, beside what the container adds
@@ -36,12 +35,12 @@ pytestmark = pytest.mark.soak
 
 
 def test_damaged_files_crash_nothing_hang_nothing_and_miscount_nothing(
-    clips: tuple[Path, ...], clips_option: str, tmp_path: Path
+    clips: tuple[Path, ...], clips_option: str, tmp_path: Path, results: Path
 ) -> None:
     chosen = tuple(short for number, clip in enumerate(clips) if (short := shortened(clip, tmp_path / str(number))))
     outcomes = run(chosen, ROOT / "runs" / "soak" / "fuzz" / "outcomes.jsonl")
     assert len(outcomes) == NUM_FILES
-    write_results(chosen, outcomes, f"{COMMAND}{clips_option}")
+    write_results(results, chosen, outcomes, f"{COMMAND}{clips_option}")
     assert [(seed, o) for seed, o in outcomes.items() if o.outcome in BAD] == []
 
 
@@ -123,7 +122,7 @@ def has_gap(seed: int, clips: tuple[Path, ...]) -> bool:
         return bool(scan_file(ScanFile(path=file.name, file=file, entry=None)).variable_rate)
 
 
-def write_results(clips: tuple[Path, ...], outcomes: dict[int, Outcome], command: str) -> None:
+def write_results(folder: Path, clips: tuple[Path, ...], outcomes: dict[int, Outcome], command: str) -> None:
     every = list(outcomes.values())
     fewer = [o for o in every if o.outcome == "read" and o.num_frames < o.num_frames_before]
     passed = [(seed, o) for seed, o in outcomes.items() if o in fewer and o.scan == "ok"]
@@ -151,8 +150,8 @@ def write_results(clips: tuple[Path, ...], outcomes: dict[int, Outcome], command
         },
         "bad_seeds": {seed: asdict(o) for seed, o in outcomes.items() if o.outcome in BAD},
     }
-    (RESULTS / "fuzz.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    (RESULTS / "fuzz.md").write_text(as_markdown(content), encoding="utf-8")
+    (folder / "fuzz.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / "fuzz.md").write_text(as_markdown(content), encoding="utf-8")
 
 
 def as_markdown(content: dict) -> str:  # type: ignore[type-arg]

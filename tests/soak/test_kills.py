@@ -3,7 +3,7 @@
 python -m pytest -m soak tests/soak/test_kills.py -s
 
 25 are killed with SIGKILL, the whole process group, five find the disk full: on a file system of 4 MiB of their own
-where one can be mounted, else by a limit on the size of files. Writes docs/results/kills.json and .md.
+where one can be mounted, else by a limit on the size of files. Writes kills.json and .md.
 """
 
 from __future__ import annotations
@@ -38,7 +38,6 @@ from kills import (
 )
 
 ROOT = Path(__file__).parents[2]
-RESULTS = ROOT / "docs" / "results"
 NUM_KILLS, NUM_FULL_DISKS = 25, 5
 DISK_BYTES = 4 * 2**20
 COMMAND = "python -m pytest -m soak tests/soak/test_kills.py"
@@ -46,13 +45,15 @@ COMMAND = "python -m pytest -m soak tests/soak/test_kills.py"
 pytestmark = pytest.mark.soak
 
 
-def test_every_interrupted_run_ends_with_the_bits_of_the_uninterrupted_one_and_no_checkpoint_is_damaged() -> None:
+def test_every_interrupted_run_ends_with_the_bits_of_the_uninterrupted_one_and_no_checkpoint_is_damaged(
+    results: Path,
+) -> None:
     torch.set_num_threads(1)
     folder = ROOT / "runs" / "soak" / "kills"
     recipe, expected = write_recipe(folder), folder / "uninterrupted"
     seconds = finish(recipe, expected)
     found = interrupt_all(recipe, folder, expected, seconds)
-    write_results(found, seconds)
+    write_results(results, found, seconds)
     assert len(found) == NUM_KILLS + NUM_FULL_DISKS
     assert [one for one in found if one.damaged or one.different or one.left_over] == []
     assert [one for one in found if one.how != "killed" and not is_clear(one)] == []
@@ -118,7 +119,7 @@ def small_disk(folder: Path) -> Iterator[tuple[Path, bool]]:
             subprocess.run(["umount", str(folder)], check=True)
 
 
-def write_results(found: list[Killed], seconds: float) -> None:
+def write_results(folder: Path, found: list[Killed], seconds: float) -> None:
     kinds = sorted({one.how for one in found})
     content: dict[str, Any] = {
         "command": COMMAND,
@@ -137,8 +138,8 @@ def write_results(found: list[Killed], seconds: float) -> None:
         "runs": [asdict(one) | {"said": one.said if one.how != "killed" else ""} for one in found],
     }
     text = json.dumps(content, indent=2).replace(str(ROOT) + "/", "")
-    (RESULTS / "kills.json").write_text(text + "\n", encoding="utf-8")
-    (RESULTS / "kills.md").write_text(as_markdown(content).replace(str(ROOT) + "/", ""), encoding="utf-8")
+    (folder / "kills.json").write_text(text + "\n", encoding="utf-8")
+    (folder / "kills.md").write_text(as_markdown(content).replace(str(ROOT) + "/", ""), encoding="utf-8")
 
 
 def count(names: list[str]) -> dict[str, int]:

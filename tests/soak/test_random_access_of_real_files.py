@@ -1,4 +1,4 @@
-"""Random access gives the frames of a full decode: `make soak`; writes docs/results/random_access.json.
+"""Random access gives the frames of a full decode: `make soak`; writes random_access.json.
 
 python -m pytest -m soak tests/soak/test_random_access_of_real_files.py --clips-dir FOLDER
 """
@@ -22,7 +22,6 @@ from tubelet.errors import VideoError
 
 pytestmark = pytest.mark.soak
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 ROUNDS = 20  # of random indices for each file
 
 
@@ -77,7 +76,7 @@ def compared(file: Path, store: IndexStore) -> Compared:
 
 
 def test_random_access_gives_the_planes_of_a_full_decode(
-    clips: tuple[Path, ...], clips_option: str, tmp_path: Path
+    clips: tuple[Path, ...], clips_option: str, tmp_path: Path, results: Path
 ) -> None:
     found = [compared(file, IndexStore.beside(tmp_path)) for file in clips]
     content = {
@@ -90,6 +89,6 @@ def test_random_access_gives_the_planes_of_a_full_decode(
         "frames_different": sum(clip.num_different for clip in found),
         "clips": [asdict(clip) for clip in found],
     }
-    (RESULTS / "random_access.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (results / "random_access.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     assert all(clip.num_compared > 0 for clip in found)
     assert content["frames_different"] == 0

@@ -1,4 +1,4 @@
-"""Memory does not grow with the number of passes: `make soak`; writes docs/results/memory.json.
+"""Memory does not grow with the number of passes: `make soak`; writes memory.json.
 
 python -m pytest -m soak tests/soak/test_reading_memory.py --clips-dir FOLDER
 """
@@ -14,13 +14,14 @@ import pytest
 
 from memory import memory_by_pass
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 NUM_PASSES, SETTLED = 20, 3
 
 pytestmark = pytest.mark.soak
 
 
-def test_twenty_passes_take_no_more_memory_than_three(clips: tuple[Path, ...], clips_option: str) -> None:
+def test_twenty_passes_take_no_more_memory_than_three(
+    clips: tuple[Path, ...], clips_option: str, results: Path
+) -> None:
     passes = list(memory_by_pass(clips, NUM_PASSES, num_workers=2))
     totals = [main + workers for main, workers in passes]
     growth = totals[-1] / totals[SETTLED - 1] - 1
@@ -35,5 +36,5 @@ def test_twenty_passes_take_no_more_memory_than_three(clips: tuple[Path, ...], c
         "workers_mib": [round(workers / 2**20, 1) for _, workers in passes],
         "growth_from_pass_3_to_20": round(growth, 4),
     }
-    (RESULTS / "memory.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (results / "memory.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     assert growth <= 0.03

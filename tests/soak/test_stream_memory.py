@@ -25,7 +25,6 @@ from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.weights.checkpoint.checkpoint import Record
 
-RESULT = Path(__file__).parents[2] / "docs" / "results" / "stream_memory.json"
 MODELS = ("vivit_ti16x2_fe", "vivit_ti16x2_joint")  # windows share what is computed of a frame; whole clips
 MINUTES, SETTLED = 10, 2
 PLAN = WindowPlan(num_frames=32, hop=16, seconds_per_sample=0.2)
@@ -58,7 +57,7 @@ def push_ten_minutes(clip: Path, model_name: str, queue: multiprocessing.Queue[t
         queue.put((resident_bytes(), segments))
 
 
-def test_ten_minutes_pushed_without_waiting_hold_constant_memory(clips: tuple[Path, ...]) -> None:
+def test_ten_minutes_pushed_without_waiting_hold_constant_memory(clips: tuple[Path, ...], results: Path) -> None:
     clip = max(clips, key=lambda file: file.stat().st_size)
     context, models = multiprocessing.get_context("spawn"), {}
     for name in MODELS:
@@ -85,7 +84,7 @@ def test_ten_minutes_pushed_without_waiting_hold_constant_memory(clips: tuple[Pa
         "measure": "resident memory (VmRSS) of the process that pushes",
         "models": models,
     }
-    RESULT.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (results / "stream_memory.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
     for name, model in models.items():
         assert model["growth_from_minute_2_to_10"] <= 0.03, name
         assert model["num_segments"] > 180, name

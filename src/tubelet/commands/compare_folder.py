@@ -8,7 +8,8 @@ from typing import Any
 
 from tubelet import config
 from tubelet.errors import ConfigError
-from tubelet.runs.folder import check_path, is_empty
+from tubelet.files import check_path
+from tubelet.runs.folder import is_empty
 from tubelet.studies.arms import Comparison
 
 CONTENT = "comparison.yaml"  # in the folder of a comparison: what it is

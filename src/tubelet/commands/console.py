@@ -12,6 +12,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tubelet.errors import printable
 from tubelet.session.folder_lock import take_over
 from tubelet.session.progress import duration
 
@@ -74,8 +75,8 @@ class ConsoleProgress:
         )
 
     def note(self, text: str) -> None:
-        """One line that stays."""
-        self.console.print(f"{self.title}: {text}", highlight=False, markup=False, soft_wrap=True)
+        """One line that stays, whatever the names in it hold."""
+        self.console.print(printable(f"{self.title}: {text}"), highlight=False, markup=False, soft_wrap=True)
 
     def advance(self, done: int, total: int, text: str = "") -> None:
         """Move the bar, or print a line when one is due."""

@@ -21,6 +21,7 @@ from tubelet.commands.provenance import mapping_table, parity_text
 from tubelet.commands.train_overrides import split_overrides
 from tubelet.config import parse_value, to_dict
 from tubelet.errors import ConfigError, nearest
+from tubelet.files import check_path
 from tubelet.types import WhichWeights
 from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 from tubelet.weights.convert.formats import SOURCES, record_of
@@ -72,6 +73,7 @@ def main(argv: list[str]) -> int:
     options = parse(Options, rest, "convert", DESCRIPTION)
     if options.out.exists():
         raise ConfigError(f"{options.out}: is already there; give another OUT, or remove it first")
+    check_path(options.out, "OUT", is_written=True)
     if options.source == "tubelet":
         written = way_back(options, overrides)
     else:

@@ -30,6 +30,7 @@ from tubelet.data.manifest.segments import segment_text
 from tubelet.evaluation.evaluate import Evaluation, evaluate, write_evaluation
 from tubelet.evaluation.rejection import score_unknown, with_rejection
 from tubelet.evaluation.trained_on import TrainedOn
+from tubelet.files import check_path
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.view_averaging import Mode
@@ -84,6 +85,8 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "evaluate", DESCRIPTION)
+    if options.out is not None:
+        check_path(options.out, is_written=True)
     classifier = load(options.checkpoint, options.device, precision=options.precision, reject=options.reject)
     protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, options.averaging)
     scored = find_scored_data(options.data, options.columns.applied_to(options.manifest), options.split, classifier)
@@ -156,4 +159,5 @@ def seen_videos(trained_on: TrainedOn, result: Evaluation, rows: Manifest, loade
 def check_store(manifest: Manifest, classifier: Classifier) -> None:
     """Check that a feature store was made with the checkpoint's weights."""
     if manifest.layout == LAYOUT:
-        check_stage(classifier.model, classifier.record.model_name, read_store(manifest.root), manifest.root)
+        record = classifier.record
+        check_stage(classifier.model, record.model_name, read_store(manifest.root), manifest.root, record.precision)

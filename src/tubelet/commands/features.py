@@ -16,18 +16,21 @@ from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.train_overrides import split_overrides
 from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.layouts.feature_store import is_store
 from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError
+from tubelet.files import check_path
 from tubelet.inference.feature_extraction import Extracted, ExtractOptions, extract, open_store
 from tubelet.inference.frame_stage import check_not_random
 from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
 from tubelet.runs.initialization import first_model
 from tubelet.session.device import Device, choose_device
 from tubelet.session.session import Session
+from tubelet.types import Precision
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
 
@@ -64,6 +67,7 @@ class Options:
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads 64 frames for longer is killed
     failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
     allow_random: bool = False  # store features of a recipe without trained weights
+    precision: Precision | None = None  # fp32, or bf16 under autocast; by default that of the recipe or checkpoint
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     json: bool = False  # print what was done as JSON on stdout
 
@@ -73,6 +77,8 @@ def main(argv: list[str]) -> int:
     own = {name: text for name, text in overrides if name.removeprefix("data.").startswith("manifest.")}
     rest += [f"--{name}={text}" for name, text in own.items()]
     options = parse(Options, rest, "features", DESCRIPTION)
+    if not is_store(options.out):  # a finished one may lie where nothing is written
+        check_path(options.out, "OUT", is_written=True)
     fields = [(name, text) for name, text in overrides if name not in own]
     source = DataConfig(source=options.data).path
     manifest = read_manifest(source, options.manifest)
@@ -83,6 +89,9 @@ def main(argv: list[str]) -> int:
             progress.note(line)
         model, record = _model(options, fields, manifest, session)
         model = model.to(session.device).eval()
+        if options.precision is not None:
+            record = dataclasses.replace(record, precision=options.precision)
+        progress.note(f"computes in {record.precision}, stores fp32")
         store = open_store(options.out, model, record, manifest, str(source.resolve()))
         index_manifest(
             manifest,

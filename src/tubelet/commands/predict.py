@@ -27,12 +27,12 @@ from tubelet.commands.predict_windows import (
     write_films,
     write_plots,
 )
+from tubelet.commands.prediction_files import STDOUT, check_outputs, write_csv
 from tubelet.commands.protocol_options import SamplingOptions, with_views
 from tubelet.data.layouts.feature_store import is_store
 from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_frame_folder, sources_below
 from tubelet.data.manifest.read import read_manifest
-from tubelet.errors import ConfigError, DataError
-from tubelet.files import write_atomically
+from tubelet.errors import ConfigError, DataError, printable
 from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.view_averaging import Mode
 from tubelet.session.device import Device
@@ -52,6 +52,7 @@ examples:
   tubelet predict runs/first/best clip.mp4
   tubelet predict runs/first/best footage/ 'more/*.mkv' --top-k 3 --csv predictions.csv
   tubelet predict runs/first/best clip.mp4 --json
+  tubelet predict runs/first/best footage/ --csv - | sort
   tubelet predict runs/first/best frames/ --frame-fps 25
   tubelet predict runs/first/best film.mp4 --window 4s --hop 1s --merge --plot film.png
   tubelet predict runs/vtn/best film.mp4 --window whole --fps 5
@@ -61,7 +62,6 @@ examples:
   tubelet predict runs/first/best -- -file-that-begins-with-a-dash.mp4"""
 
 NUM_WORKERS = 2
-PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +78,9 @@ class Options:
     fps: float | None = None  # frames per second that enter the model; by default its number of frames per window
     frame_fps: float | None = None  # frames per second of frame folders, which do not say it
     merge: bool = False  # windows: neighbors with the same best label become one segment
-    plot: Path | None = None  # windows: also draw a timeline into this file (.png, .svg, .pdf)
+    plot: Path | None = None  # windows: also draw a timeline into this file (.png, .svg, .pdf); one each of several
     json: bool = False  # print JSON on stdout
-    csv: Path | None = None  # also write one row per video (or window) and label to this file
+    csv: Path | None = None  # also write one row per video (or window) and label to this file; - in place of the table
     num_workers: int | None = None  # processes that decode, by default 2; 0: this one, as --window always does
     reject: bool = False  # answer "none of these" for videos unlike all that the model was validated on
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
@@ -115,11 +115,11 @@ def main(argv: list[str]) -> int:
                 progress.note(f"error: {result}")
             progress.advance(done, total)
     if options.csv is not None:
-        write_atomically(options.csv, as_csv(predictions))
+        write_csv(options.csv, as_csv(predictions))
     if options.json:
         rows = [dataclasses.asdict(p) for p in predictions]
         print(json.dumps({"predictions": rows, "errors": failures}, indent=2, ensure_ascii=False))
-    else:
+    elif options.csv != STDOUT:
         print_table(predictions)
     return exit_code(len(failures), total)
 
@@ -145,11 +145,7 @@ def find_store(sources: Sequence[str]) -> Path | None:
 
 def _check(options: Options, store: Path | None, files: Sequence[Path]) -> None:
     check_frame_fps(options.frame_fps, files)
-    for name, file in (("--csv", options.csv), ("--plot", options.plot)):
-        if file is not None and not file.parent.is_dir():
-            raise ConfigError(f"{name} {file}: there is no folder {file.parent}; make it first")
-    if options.plot is not None and options.plot.suffix.lower() not in PLOT_SUFFIXES:
-        raise ConfigError(f"--plot {options.plot}: the name must end in one of {', '.join(PLOT_SUFFIXES)}")
+    check_outputs(options.csv, options.plot, options.json, files)
     for_windows = {"--hop": options.hop, "--fps": options.fps, "--merge": options.merge, "--plot": options.plot}
     idle = [name for name, value in for_windows.items() if value]
     if idle and options.window is None:
@@ -246,5 +242,6 @@ def print_table(predictions: Sequence[Prediction]) -> None:
     table.add_column("note", overflow="fold")
     for p in predictions:
         best = [escape(scores_text(scores)) for scores in rankings(p).values()]
-        table.add_row(p.source, *best, f"{p.seconds_covered:.1f} s, {p.num_views} views", "; ".join(p.notes))
+        source, covered = escape(printable(p.source)), f"{p.seconds_covered:.1f} s, {p.num_views} views"
+        table.add_row(source, *best, covered, "; ".join(p.notes))
     output_console().print(table)

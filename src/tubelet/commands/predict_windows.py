@@ -18,12 +18,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.prediction_files import STDOUT, timeline_names, write_csv
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.volume import is_volume
 from tubelet.data.video.reader import VideoReader
 from tubelet.data.video.rendering import Rendering
-from tubelet.errors import ConfigError, DataError
-from tubelet.files import write_atomically, written_atomically
+from tubelet.errors import ConfigError, DataError, OutOfMemory, explaining_memory, printable
+from tubelet.files import written_atomically
 from tubelet.inference.long_video import merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan, plan_whole, plan_windows
@@ -33,6 +34,7 @@ from tubelet.tasks.classification import rankings
 from tubelet.types import HeadScores, Segment
 
 _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
+_TITLE_LETTERS = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +88,11 @@ def predict_films(
     failures: list[str] = []
     for file in files:
         try:
-            films.append(_predict_film(classifier, file, options, progress))
-        except DataError as error:
-            failures.append(str(error))
-            progress.note(f"error: {error}")
+            with explaining_memory("give a shorter --window or a lower --fps"):
+                films.append(_predict_film(classifier, file, options, progress))
+        except (DataError, OutOfMemory) as error:
+            failures.append(f"{file}: {error}" if isinstance(error, OutOfMemory) else str(error))
+            progress.note(f"error: {failures[-1]}")
     return films, failures
 
 
@@ -164,14 +167,14 @@ def _best(segment: Segment, top_k: int) -> Segment:
 def write_films(films: Sequence[Film], failures: Sequence[str], as_json: bool, csv_file: Path | None) -> None:
     """Print the segments as a table or as JSON, and write a CSV file if asked."""
     if csv_file is not None:
-        write_atomically(csv_file, films_as_csv(films))
+        write_csv(csv_file, films_as_csv(films))
     if as_json:
         print(
             json.dumps({"films": [as_dict(film) for film in films], "errors": failures}, indent=2, ensure_ascii=False)
         )
         return
-    for film in films:
-        table = Table(title=f"{film.source} ({film.duration_seconds:.1f} s)")
+    for film in films if csv_file != STDOUT else ():
+        table = Table(title=f"{escape(printable(film.source))} ({film.duration_seconds:.1f} s)")
         table.add_column("from", justify="right")
         table.add_column("to", justify="right")
         for heading in rankings(film.segments[0]) if film.segments else ["prediction"]:
@@ -188,18 +191,23 @@ def scores_text(scores: HeadScores) -> str:
 
 
 def write_plots(films: Sequence[Film], plot: Path) -> None:
-    """Draw a timeline of each film into ``plot``, or of several films into ``plot`` with each film's name."""
-    for film in films:
-        name = plot if len(films) == 1 else plot.with_name(f"{plot.stem}-{Path(film.source).stem}{plot.suffix}")
+    """Draw a timeline of each film (``timeline_names``)."""
+    for film, name in zip(films, timeline_names(plot, [film.source for film in films]), strict=True):
         with written_atomically(name) as unfinished:
             write_timeline(
                 unfinished,
                 film.segments,
                 film.duration_seconds,
-                title=Path(film.source).name,
+                title=_title(film),
                 file_format=plot.suffix.removeprefix(".").lower(),
             )
-        print(f"timeline: {name}", file=sys.stderr)
+        print(f"timeline: {printable(str(name))}", file=sys.stderr)
+
+
+def _title(film: Film) -> str:
+    """The name of a film, cut to what fits above its timeline."""
+    name = printable(Path(film.source).name)
+    return name if len(name) <= _TITLE_LETTERS else f"{name[: _TITLE_LETTERS - 3]}..."
 
 
 def as_dict(film: Film) -> dict[str, Any]:

@@ -16,10 +16,9 @@ from rich.table import Table
 from tubelet.commands.console import ConsoleProgress, output_console
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, TubeletError
-from tubelet.files import write_atomically
+from tubelet.files import check_path, write_atomically
 from tubelet.recipe import Recipe
 from tubelet.runs.data import read_run_data
-from tubelet.runs.folder import check_path
 from tubelet.runs.result import RunResult, carry_out, content_key
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.folder_lock import locked

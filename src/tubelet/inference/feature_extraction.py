@@ -48,6 +48,7 @@ from tubelet.files import write_atomically
 from tubelet.inference.frame_stage import check_storable, stage_sha256
 from tubelet.models.stages import frame_features
 from tubelet.protocol import Protocol
+from tubelet.session.device import autocast
 from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import Record
 
@@ -79,6 +80,7 @@ def open_store(out: Path, model: nn.Module, record: Record, manifest: Manifest, 
         protocol=record.protocol,
         source=source,
         data_fingerprint=manifest.fingerprint,
+        precision=record.precision,
     )
     if not (out / RECORD).exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -140,7 +142,7 @@ def extract(
     session.advance(kept, len(chosen))
     for done, (index, chunks) in enumerate(itertools.groupby(results, key=lambda pair: pair[0]), kept):
         report = partial(_report_frame, session, done, len(chosen), sources[index].path)
-        features = _features_of(model, _noted(chunks, notes), store.protocol, session.device, report)
+        features = _features_of(model, _noted(chunks, notes), store, session.device, report)
         if isinstance(features, Failure):
             write_failure(files[index], features.line)
             for line in set(budget.add(dict.fromkeys(sources[index].rows, features.line)).values()):
@@ -174,7 +176,7 @@ def _report_frame(session: Session, done: int, total: int, name: str, frame: int
 def _features_of(
     model: nn.Module,
     chunks: Iterator[FrameChunk | Failure],
-    protocol: Protocol,
+    store: StoreRecord,
     device: torch.device,
     on_frame: Callable[[int], None],
 ) -> VideoFeatures | Failure:
@@ -185,8 +187,9 @@ def _features_of(
         if isinstance(chunk, Failure):
             return chunk
         pixels = torch.from_numpy(chunk.pixels).transpose(0, 1)  # C n h w
-        clip = normalize(pixels.to(device), protocol)[None]  # 1 C n h w
-        vectors.append(frame_features(model, clip, None).vectors[0].float().cpu())
+        clip = normalize(pixels.to(device), store.protocol)[None]  # 1 C n h w
+        with autocast(device, store.precision):
+            vectors.append(frame_features(model, clip, None).vectors[0].float().cpu())
         numbers.append(torch.from_numpy(chunk.frame_numbers))
         last = chunk
         on_frame(int(chunk.frame_numbers[-1]))

@@ -8,6 +8,7 @@ tokens of several layers (at B/16, 2.4 MB of four layers per frame, sixteen time
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection
 from pathlib import Path
 
@@ -18,7 +19,10 @@ from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.models import FAMILIES
+from tubelet.types import Precision
 from tubelet.weights.mapping.digest import tensors_sha256
+
+_LOG = logging.getLogger(__name__)
 
 
 def check_storable(model: nn.Module, name: str) -> None:
@@ -45,8 +49,8 @@ def stage_sha256(model: nn.Module) -> str:
     return tensors_sha256({n: t for n, t in model.state_dict().items() if _is_of_stage(model, n)})
 
 
-def check_stage(model: nn.Module, name: str, record: StoreRecord, store: Path) -> None:
-    """Whether the features of a store are those that a model's per-frame stage would give.
+def check_stage(model: nn.Module, name: str, record: StoreRecord, store: Path, precision: Precision) -> None:
+    """Whether the features of a store are those that a model's per-frame stage would give. Logs another precision.
 
     Raises:
         ConfigError: the model has no such stage.
@@ -58,6 +62,10 @@ def check_stage(model: nn.Module, name: str, record: StoreRecord, store: Path) -
         raise DataError(
             f"{store}: the features are of other weights (those of {record.model_name}, sha256 "
             f"{record.stage_sha256[:12]}) than the per-frame stage of {name} ({own[:12]}); write a store of this model"
+        )
+    if record.precision != precision:
+        _LOG.info(
+            "%s: the features were computed in %s; what follows them computes in %s", store, record.precision, precision
         )
 
 
@@ -104,7 +112,13 @@ def check_frozen(model: nn.Module, frozen: tuple[nn.Module, ...], store: Path) -
 
 
 def check_store_training(
-    model: nn.Module, name: str, frozen: tuple[nn.Module, ...], manifest: Manifest, *, has_state: bool
+    model: nn.Module,
+    name: str,
+    frozen: tuple[nn.Module, ...],
+    manifest: Manifest,
+    precision: Precision,
+    *,
+    has_state: bool,
 ) -> None:
     """Whether a model can train on a manifest, as far as that is of a feature store.
 
@@ -121,7 +135,7 @@ def check_store_training(
     check_storable(model, name)
     check_frozen(model, frozen, manifest.root)
     if not has_state:
-        check_stage(model, name, read_store(manifest.root), manifest.root)
+        check_stage(model, name, read_store(manifest.root), manifest.root, precision)
 
 
 def _is_of_stage(model: nn.Module, name: str) -> bool:

@@ -24,7 +24,7 @@ from tubelet.data.loading.read_views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.sources.python_input import is_list_of_paths, path_of
-from tubelet.errors import ConfigError
+from tubelet.errors import ConfigError, OutOfMemory, explaining_memory
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.rejection import check_rejection, refusal
 from tubelet.inference.view_averaging import Mode, VideoScores, predict_views
@@ -38,6 +38,8 @@ from tubelet.weights.open_checkpoint import open_checkpoint
 
 # One video: a path, an array or tensor [T, H, W, C] or [C, T, H, W], or a list of frames.
 ClipSource = str | os.PathLike[str] | NDArray[Any] | Tensor | list[Image] | list[NDArray[Any]]
+
+_LESS_MEMORY = "use fewer views, smaller clips or the mode chunked, or leave the file out"
 
 
 class Classifier:
@@ -177,7 +179,7 @@ class Classifier:
         """
         _check_top_k(top_k)
         manifest = read_manifest(store, is_checked=False)
-        check_stage(self.model, self.record.model_name, read_store(store), store)
+        check_stage(self.model, self.record.model_name, read_store(store), store, self.record.precision)
         names = [str(manifest.path_of(sample)) for sample in manifest.samples]
         unlabeled = tuple(dataclasses.replace(sample, labels=(-1,)) for sample in manifest.samples)
         rows = dataclasses.replace(manifest, samples=unlabeled, class_names={"label": self.labels}, multi_label=False)
@@ -189,14 +191,19 @@ class Classifier:
         with Loader(dataset, batch_size, num_workers=num_workers) as loader:
             for batch in loader.eval_batches():
                 read, failures = batch.weight > 0, iter(batch.failures)
-                scores = self.score_clips(batch.clips[read], batch.frame_numbers[read]) if read.any() else None
+                scores, no_memory = None, ""
+                try:
+                    with explaining_memory(_LESS_MEMORY):
+                        scores = self.score_clips(batch.clips[read], batch.frame_numbers[read]) if read.any() else None
+                except OutOfMemory as error:
+                    no_memory = str(error)
                 rows = itertools.count()
                 for i, index in enumerate(batch.index):
                     if read[i] and scores is not None:
                         name, seconds, notes = names[index], batch.seconds_covered[i], batch.notes[i]
                         yield self._prediction(name, scores, next(rows), top_k, seconds, notes)
                     else:
-                        yield next(failures)
+                        yield f"{names[index]}: {no_memory}" if read[i] else next(failures)
 
     def predict_clips(self, clips: Tensor, frame_numbers: Tensor | None = None) -> Float[Tensor, "B K"]:
         """Probabilities of uint8 views ``[B, V, C, T, H, W]``, averaged as the protocol says.

@@ -24,7 +24,7 @@ from tubelet import __version__, config
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.recorded_split import KEY, split_facts
 from tubelet.errors import ConfigError, DataError, Stopped, TubeletError
-from tubelet.files import is_leftover, write_atomically
+from tubelet.files import check_path, is_leftover, write_atomically
 from tubelet.recipe import Recipe, load_recipe, save_recipe
 from tubelet.session.folder_lock import FILE as LOCK
 from tubelet.session.folder_lock import FolderLock, locked
@@ -101,17 +101,6 @@ def held_folder(folder: Path) -> Iterator[FolderLock]:
             with suppress(OSError):  # it holds the run, or another that has begun in it
                 path.rmdir()
         raise
-
-
-def check_path(folder: Path) -> None:
-    """Raise ConfigError where no folder can be made."""
-    for path in (folder, *folder.parents):
-        if path.is_symlink() and not path.exists():
-            raise ConfigError(f"{path}: is a link to {path.readlink()}, which does not exist; give another --out")
-        if path.exists():
-            if not path.is_dir():
-                raise ConfigError(f"{path}: is a file, expected a folder; give another --out")
-            return
 
 
 def is_empty(folder: Path) -> bool:

@@ -85,7 +85,8 @@ def first_model(
     torch.manual_seed(recipe.seed)  # because the same seed must give the same random weights
     model = create_model(recipe.model["name"], **recipe.model_options(num_classes=_num_classes(protocol)))
     first = initialize_model(model, initialization, protocol, session)
-    check_store_training(model, recipe.model["name"], first.frozen, manifest, has_state=has_state)
+    precision = recipe.training.precision
+    check_store_training(model, recipe.model["name"], first.frozen, manifest, precision, has_state=has_state)
     return first
 
 

@@ -45,7 +45,7 @@ from tubelet.training.engine import fit
 from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.resume import TrainingState
-from tubelet.training.state.storage import explaining_storage
+from tubelet.training.state.storage import explaining_storage, explaining_training_memory
 from tubelet.weights.checkpoint.checkpoint import save_checkpoint, write_calibration
 from tubelet.weights.open_checkpoint import open_checkpoint
 
@@ -96,7 +96,7 @@ def run_recipe(
         keep_freed_memory()  # because every step takes the same large blocks, which are slow to get anew
     # Process 0 holds the folder for all.
     held = held_folder(folder) if processes.is_main else nullcontext()
-    with explaining_storage(folder), held as lock, session.signals:
+    with explaining_storage(folder), explaining_training_memory(folder), held as lock, session.signals:
         if lock is not None and lock.taken_from is not None:
             session.progress.note(f"goes on in place of {lock.taken_from.name}, which ended without a word")
         check = (lambda: None) if lock is None else lock.check

@@ -6,7 +6,8 @@ import os
 import shutil
 import threading
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare import prepare_dataset, transcode_pool
+from tubelet.data.prepare import transcode_pool
 from tubelet.data.prepare.pack_shards import pack
 from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
 from tubelet.data.prepare.transcode import Encoding, transcode
@@ -32,6 +33,7 @@ from tubelet.data.sources.shards import member_range, read_member
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError, DataError, VideoError
+from tubelet.files import appended_lines
 from tubelet.protocol import Protocol
 
 CLIPS = Path(__file__).parents[2] / "fixtures" / "clips"
@@ -272,11 +274,11 @@ def test_packing_goes_on_where_it_stopped_and_packs_only_what_is_new(
     manifest: Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out, sharded = tmp_path / "out", replace(SMALL, shards=1)
-    monkeypatch.setattr("tubelet.data.prepare.prepare_dataset._append", stopping := Stopping())
+    monkeypatch.setattr("tubelet.data.prepare.prepare_dataset.appended_lines", stopping)
     with pytest.raises(KeyboardInterrupt):
         prepare(manifest, out, sharded)
     assert len(list(out.rglob("*.mp4"))) == 3
-    monkeypatch.setattr("tubelet.data.prepare.prepare_dataset._append", stopping.append)
+    monkeypatch.setattr("tubelet.data.prepare.prepare_dataset.appended_lines", appended_lines)
     assert prepare(manifest, out, sharded).num_made == 0
     assert sorted(path.name for path in (out / "shards").iterdir()) == ["test-000000.tar", "train-000000.tar"]
     before = clips_of(read_manifest(out / "manifest.csv"))
@@ -289,16 +291,17 @@ def test_packing_goes_on_where_it_stopped_and_packs_only_what_is_new(
         assert one.equal(other)
 
 
-class Stopping:
+@contextmanager
+def stopping(ledger: Path) -> Iterator[Callable[..., None]]:
     """Stops a preparation when its first shard is there and the ledger does not say so yet."""
+    with appended_lines(ledger) as append:
 
-    append = staticmethod(prepare_dataset._append)
+        def append_or_stop(*lines: dict[str, Any]) -> None:
+            if "shard" in lines[0]:
+                raise KeyboardInterrupt
+            append(*lines)
 
-    def __call__(self, ledger: Any, lines: Any) -> None:
-        lines = list(lines)
-        if "shard" in lines[0]:
-            raise KeyboardInterrupt
-        self.append(ledger, lines)
+        yield append_or_stop
 
 
 def content_for(name: str) -> bytes:

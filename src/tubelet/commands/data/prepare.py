@@ -15,6 +15,7 @@ from tubelet.commands.console import ConsoleProgress
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
+from tubelet.files import check_path
 
 DESCRIPTION = """Transcode every video of a dataset into a small H.264 file that decodes fast, and write its manifest.
 
@@ -49,6 +50,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "data prepare", DESCRIPTION)
+    check_path(options.out, "OUT", is_written=True)
     manifest = read_manifest(options.data, options.manifest)
     with ConsoleProgress("prepare") as progress:
         for note in manifest.notes:

@@ -19,7 +19,7 @@ from tubelet.data.manifest.quarantine import write_quarantine
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.scan.report import as_dict, as_text
 from tubelet.data.scan.scan_dataset import Scan, ScanConfig, scan
-from tubelet.files import write_atomically
+from tubelet.files import check_path, write_atomically
 
 DESCRIPTION = """Decode every file of a dataset once and report what is wrong with it.
 
@@ -54,8 +54,9 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "data scan", DESCRIPTION)
-    manifest = read_manifest(options.data, options.columns.applied_to(options.manifest), is_checked=False)
     out = options.out or Path("runs") / f"scan-{Path(options.data).resolve().stem}"
+    check_path(out, is_written=True)
+    manifest = read_manifest(options.data, options.columns.applied_to(options.manifest), is_checked=False)
     with ConsoleProgress("scan") as progress:
         for note in manifest.notes:
             progress.note(note)

@@ -25,15 +25,15 @@ import torch
 from jaxtyping import Float
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from tubelet import config as config_io
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.layouts.feature_store import RECORD
 from tubelet.errors import ConfigError, DataError, reason
-from tubelet.files import written_atomically
+from tubelet.files import write_tensors
 from tubelet.protocol import Protocol
+from tubelet.types import Precision, added
 
 FORMAT = 1
 # The fields of a protocol that decide the pixels of a frame. The others decide the frames of a clip and later steps.
@@ -57,6 +57,7 @@ class StoreRecord:
     protocol: Protocol  # of the model; its pixel fields are those of the features
     source: str  # the dataset
     data_fingerprint: str  # of the dataset, all splits together
+    precision: Precision = added("fp32")  # that the vectors were computed in; they are stored as fp32, which loses none
     format: int = FORMAT
 
 
@@ -95,6 +96,7 @@ def file_name(record: StoreRecord, path: str, entry: str | None, fps: float | No
     pixels: list[Any] = [getattr(record.protocol, name) for name in PIXEL_FIELDS]
     named = config_io.to_identity(record.protocol)  # without what is as in earlier versions, whose names stay
     pixels += [(name, named[name]) for name in _ADDED_PIXEL_FIELDS if name in named]
+    pixels += [("precision", record.precision)] if record.precision != "fp32" else []
     of_what = hashlib.sha256(repr((record.stage_sha256, pixels)).encode()).hexdigest()[:8]
     digest = hashlib.sha256(repr((path, entry, fps)).encode()).hexdigest()[:8]
     parts = [re.sub(r"[^\w.\-]", "_", part) for part in Path(path).parts if part not in ("..", "/", "\\")]
@@ -121,8 +123,7 @@ def write_failure(path: Path, line: str) -> None:
 
 def _write(path: Path, tensors: dict[str, Tensor], metadata: dict[str, str]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with written_atomically(path) as new:
-        save_file(tensors, new, metadata)
+    write_tensors(path, tensors, metadata)
 
 
 class FeatureFile:

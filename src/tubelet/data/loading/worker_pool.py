@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import queue
+import signal
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -33,6 +34,7 @@ from tubelet.data.loading.worker_process import (
     receive_item,
     serve,
 )
+from tubelet.data.sources.open_source import TOO_LITTLE_MEMORY
 from tubelet.errors import ConfigError, TubeletError
 
 T = TypeVar("T")
@@ -204,6 +206,8 @@ class _Worker(Generic[T]):
                 return self._failure(name, guard)
             finally:
                 self.in_progress = None
+        if isinstance(answer, OSError):
+            raise answer
         if isinstance(answer, Unexpected):
             raise RuntimeError(f"reading {name} raised\n{answer.trace}")
         return cast("T | Failure", answer)
@@ -217,9 +221,11 @@ class _Worker(Generic[T]):
                 "plays, leave it out, or allow more time (decode_timeout_seconds)",
                 "hung",
             )
-        return Failure(
-            f"{name}: the process reading it died ({ended}); check that the file plays, or leave it out", "died"
-        )
+        if ended == f"signal {int(signal.SIGKILL)}":
+            died = f"was killed ({ended}), as the system does when memory runs out; {TOO_LITTLE_MEMORY}"
+        else:
+            died = f"died ({ended}); check that the file plays, or leave it out"
+        return Failure(f"{name}: the process reading it {died}", "died")
 
     def _begin(self, task: _PendingRow[T]) -> tuple[Connection, BaseProcess]:
         """Send a row to the process. If the process does not take it, a new process gets the row."""

@@ -1,8 +1,8 @@
 """The code of a reader process: it processes one row at a time and sends the result over its pipe.
 
 The exchange for one row: the parent sends (index, epoch). The process answers True (it has begun), then any number of
-``MoreTime``, then a ``Failure``, an ``Unexpected``, any other result, or an ``ItemHeader`` and after it the pixels as
-raw bytes. Pixels do not go through shared memory, because a killed process would leave it behind.
+``MoreTime``, then a ``Failure``, an ``Unexpected``, an ``OSError``, any other result, or an ``ItemHeader`` and after it
+the pixels as raw bytes. Pixels do not go through shared memory, because a killed process would leave it behind.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 
 from tubelet.data.clips.pixel_augmentation import PixelAugmentation
 from tubelet.data.loading.dataset import Item
-from tubelet.errors import DataError
+from tubelet.data.sources.open_source import TOO_LITTLE_MEMORY
+from tubelet.errors import DataError, is_out_of_memory, memory_line
 
 _LAST_SECONDS = 60  # a process that was asked to end lives on for so long, unless its parent ends first
 
@@ -125,8 +126,13 @@ def _answer(connection: Connection, processor: RowProcessor[object], index: int,
         connection.send(Failure(str(error)))
     except ConnectionError:
         raise
-    except Exception:
-        connection.send(Unexpected(traceback.format_exc()))
+    except OSError as error:  # of a file that is written; those of sources are DataErrors
+        connection.send(OSError(error.errno, error.strerror, error.filename))
+    except Exception as error:
+        if is_out_of_memory(error):
+            connection.send(Failure(f"{processor.name(index)}: {memory_line(error)}; {TOO_LITTLE_MEMORY}", "died"))
+        else:
+            connection.send(Unexpected(traceback.format_exc()))
     else:
         if isinstance(result, Item):
             pixels = result.pixels

@@ -27,7 +27,7 @@ from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
 from tubelet.data.manifest.same_file import MAX_ROWS, Spellings, copies, spelled_alike
 from tubelet.data.manifest.split import RecordedSplit, with_all_splits
 from tubelet.data.manifest.whole_videos import with_whole_videos
-from tubelet.errors import ConfigError, DataError, nearest
+from tubelet.errors import ConfigError, DataError, nearest, printable
 
 
 def read_manifest(
@@ -109,6 +109,7 @@ def manifest_of(
     on_file: OnFile = lambda done, total: None,
 ) -> Manifest:
     """Make the manifest of the rows of a layout. Arguments and errors are those of ``read_manifest``."""
+    _check_names(source, reading.rows)
     heads = tuple(reading.classes)
     if unknown := set(config.class_names) - set(heads):
         raise ConfigError(f"class_names has no use for '{min(unknown)}'{nearest(min(unknown), heads)}")
@@ -182,6 +183,23 @@ def _not_quarantined(rows: list[Row], spellings: Spellings, file: Path | None, n
     if not kept:
         raise DataError(f"{file}: the quarantine list leaves none of the {len(rows)} rows of the dataset")
     return kept
+
+
+def _check_names(source: Path, rows: list[Row]) -> None:
+    """Refuse names that a manifest, a checkpoint's labels and a table cannot hold: they are text."""
+    bad = [row.path for row in rows if not _is_utf8("".join((row.path, row.entry or "", *row.labels)))]
+    if bad:
+        raise DataError(
+            f"{source}: {len(bad)} of {len(rows)} names of files or classes are not UTF-8, the first is "
+            f"{printable(bad[0])}; rename them (convmv does a whole folder)"
+        )
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        return text.isascii() or text.encode() is not None
+    except UnicodeEncodeError:
+        return False
 
 
 def _class_names(rows: list[Row], head: int, multi_label: bool) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import Any, Literal, TextIO
+from typing import Any, Literal
 
 from tubelet.data.loading.index_videos import index_files
 from tubelet.data.loading.worker_process import Failure
@@ -33,7 +33,7 @@ from tubelet.data.sources.shards import is_shard, is_volume_row, member_range
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.errors import ConfigError, DataError
-from tubelet.files import write_atomically
+from tubelet.files import appended_lines, json_lines, write_atomically
 
 MANIFEST, LEDGER = "manifest.csv", "prepared.jsonl"
 _NOTE = "prepared from data with fingerprint"  # in the manifest of prepared files
@@ -99,16 +99,16 @@ def prepare(
     todo = {path: file for path, file in files.items() if path not in done}
     failures: dict[str, str] = {}
     on_file(len(done), len(files))
-    with (out / LEDGER).open("a", encoding="utf-8") as ledger:
+    with appended_lines(out / LEDGER) as append:
         for path, result in transcoded(todo, config.encoding, config.num_workers):
             if isinstance(result, Failure):
                 failures[path] = line_of(result)
             else:
                 done[path] = {"path": path, "mark": todo[path].mark, **result}
-                _append(ledger, [done[path]])
+                append(done[path])
             on_file(len(done) + len(failures), len(files))
         if config.shards is not None:
-            _pack(manifest, out, files, done, ledger, config.shards * 10**6)
+            _pack(manifest, out, files, done, append, config.shards * 10**6)
     if not done:
         raise DataError(f"{manifest.root}: no video could be prepared; the first: {next(iter(failures.values()))}")
     locations = {path: _location(out, files[path], line) for path, line in done.items()}
@@ -204,13 +204,9 @@ def _target(path: str) -> PurePath:
 
 
 def _ledger(path: Path) -> dict[str, dict[str, Any]]:
-    """The lines of earlier calls by path. A line that a kill cut short is ignored."""
+    """The lines of earlier calls by path."""
     lines: dict[str, dict[str, Any]] = {}
-    for text in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        try:
-            line: Any = json.loads(text)
-        except ValueError:
-            continue
+    for line in json_lines(path):
         if isinstance(line, dict) and isinstance(line.get("path"), str):
             lines[line["path"]] = line
     return lines
@@ -234,17 +230,12 @@ def _location(out: Path, file: SourceFile, line: dict[str, Any]) -> tuple[str, s
     return (line["shard"], line["entry"]) if "shard" in line else (file.target.relative_to(out).as_posix(), None)
 
 
-def _append(ledger: TextIO, lines: Iterable[dict[str, Any]]) -> None:
-    ledger.writelines(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
-    ledger.flush()
-
-
 def _pack(
     manifest: Manifest,
     out: Path,
     files: dict[str, SourceFile],
     done: dict[str, dict[str, Any]],
-    ledger: TextIO,
+    append: Callable[..., None],
     shard_bytes: int,
 ) -> None:
     """Move loose files into shards, and record that in ``done`` and in the ledger."""
@@ -253,7 +244,7 @@ def _pack(
     for packed in pack(manifest, out, loose, shard_bytes, used):
         for path, location in packed.items():
             done[path] |= asdict(location)
-        _append(ledger, (done[path] for path in packed))
+        append(*(done[path] for path in packed))
 
 
 def _write_manifest(

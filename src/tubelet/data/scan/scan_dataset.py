@@ -6,7 +6,6 @@ runs again after some files changed, decodes only the files without a valid line
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
@@ -20,6 +19,7 @@ from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.scan.findings import Findings, findings
 from tubelet.data.scan.scan_file import FileFacts, FileScanner, ScanFile, fingerprint
 from tubelet.errors import ConfigError
+from tubelet.files import appended_lines, json_lines
 
 RESULTS = "results.jsonl"
 _VERSION = 3  # of the lines of the results; lines of other versions are not reused
@@ -86,13 +86,10 @@ def scan(
         elif path not in facts:
             todo.append(source)
     on_file(len(files) - len(todo), len(files))
-    with (folder / RESULTS).open("a", encoding="utf-8") as results:
-        if not _ends_whole(folder / RESULTS):
-            results.write("\n")
+    with appended_lines(folder / RESULTS) as append:
         for found in _decoded(tuple(todo), config):
             facts[found.path] = found
-            results.write(json.dumps({"version": _VERSION, **asdict(found)}, ensure_ascii=False) + "\n")
-            results.flush()
+            append({"version": _VERSION, **asdict(found)})
             on_file(len(facts), len(files))
     facts = {path: facts[path] for path in files}  # in the order of the manifest
     copies = find_near_copies(
@@ -118,10 +115,8 @@ def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
 
     Files whose process hung or crashed are tried again, because the cause may not have been the file.
     """
-    if not results.exists():
-        return
     marks: dict[Path, str] = {}  # one .npz file holds many volumes
-    for line in results.read_text(encoding="utf-8").splitlines():
+    for line in json_lines(results):
         found = _facts_of(line)
         source = files.get(found.path) if found else None
         if found is None or source is None or found.kind in ("hung", "crashed") or not source.file.exists():
@@ -132,18 +127,8 @@ def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
             yield found
 
 
-def _ends_whole(results: Path) -> bool:
-    """Whether the last line is complete. A new line after one that a kill cut short would be lost with it."""
-    content = results.read_bytes()
-    return not content or content.endswith(b"\n")
-
-
-def _facts_of(line: str) -> FileFacts | None:
-    """The facts in a line. None for a line of another version, or one that a kill cut short."""
-    try:
-        data: Any = json.loads(line)
-    except ValueError:
-        return None
+def _facts_of(data: Any) -> FileFacts | None:
+    """The facts in a line. None for a line of another version."""
     names = {field.name for field in fields(FileFacts)}
     if not isinstance(data, dict) or data.pop("version", None) != _VERSION or set(data) != names:
         return None
@@ -167,5 +152,8 @@ def _result(source: ScanFile, found: FileFacts | Failure) -> FileFacts:
 
 def _mark_or_none(file: Path) -> str:
     """Size and time of a file. A file that hung its process might hang this one, so it is not opened."""
-    status = file.stat()
+    try:
+        status = file.stat()
+    except OSError:
+        return ""
     return f"{status.st_size}-{status.st_mtime_ns}"

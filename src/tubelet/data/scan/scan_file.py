@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -83,17 +85,19 @@ class FileScanner:
 def fingerprint(file: Path) -> str:
     """A hash that changes when a file is written: of its size, time, first and last 64 KiB.
 
-    For a folder it is a hash of the sizes and times of its files. Anything else, such as a pipe, is not opened.
+    For a folder it is a hash of the sizes and times of its files. Anything else, such as a pipe, is not opened. A file
+    that may not be read, or that has gone, has a hash as well: whoever decodes it says what is wrong.
     """
     digest = hashlib.sha256()
-    for part in sorted(file.iterdir()) if file.is_dir() else [file]:
-        status = part.stat()
-        digest.update(f"{part.name if part != file else ''} {status.st_size} {status.st_mtime_ns}".encode())
-    if file.is_file():
-        with file.open("rb") as stream:
-            digest.update(stream.read(1 << 16))
-            stream.seek(max(0, file.stat().st_size - (1 << 16)))
-            digest.update(stream.read())
+    with suppress(OSError):
+        for part in sorted(file.iterdir()) if file.is_dir() else [file]:
+            status, name = part.stat(), os.fsencode(part.name if part != file else "")
+            digest.update(name + f" {status.st_size} {status.st_mtime_ns}".encode())
+        if file.is_file():
+            with file.open("rb") as stream:
+                digest.update(stream.read(1 << 16))
+                stream.seek(max(0, file.stat().st_size - (1 << 16)))
+                digest.update(stream.read())
     return digest.hexdigest()[:16]
 
 
@@ -126,7 +130,7 @@ def scan_file(
             else:
                 kind, reason, content = _check_frames(reader)
             notes = reader.notes  # of the frames that were read
-    except (DataError, OSError, MemoryError) as error:
+    except (DataError, OSError, MemoryError) as error:  # of torch's errors of memory ``serve`` makes a failure
         reason = _without_path(error, source)
         kind = "truncated" if _is_cut_short(source) else "unreadable"
         return FileFacts(path=source.path, fingerprint=mark, kind=kind, reason=reason)

@@ -13,9 +13,11 @@ from tubelet.data.sources.volume import ArrayReader, read_volume
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.data.video.rendering import Rendering
-from tubelet.errors import DataError, reason
+from tubelet.errors import DataError, is_out_of_memory, memory_line, reason
 from tubelet.files import lfs_pointer
 from tubelet.protocol import Protocol
+
+TOO_LITTLE_MEMORY = "use fewer reading processes (num_workers), or leave the file out"
 
 Reader = VideoReader | ArrayReader | FrameFolderReader
 
@@ -73,7 +75,11 @@ def naming_file(path: Path, name: str) -> Iterator[None]:
     """Turn any error that makes a source unreadable into a DataError of one line that names the file."""
     try:
         yield
-    except (DataError, OSError, MemoryError) as error:
+    except (DataError, OSError, MemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise DataError(f"{name}: {memory_line(error)}; {TOO_LITTLE_MEMORY}") from error
+        if isinstance(error, RuntimeError):
+            raise
         if (pointer := lfs_pointer(path)) is not None:
             raise DataError(f"{name}: {pointer}") from error
         line = reason(error)

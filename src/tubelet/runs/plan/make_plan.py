@@ -20,10 +20,11 @@ from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters
+from tubelet.files import check_path
 from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model, model_config
 from tubelet.recipe import Recipe
-from tubelet.runs.folder import RECIPE, check_path, is_empty, resume_recipe
+from tubelet.runs.folder import RECIPE, is_empty, resume_recipe
 from tubelet.runs.initialization import Initialization, initialize_model, read_initialization
 from tubelet.runs.plan.data import look_at_data
 from tubelet.runs.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
@@ -134,7 +135,8 @@ def _initialized_model(
     frozen = initialize_model(model, initialization, protocol, session).frozen
     if manifest is not None and is_whole:
         has_state = (plan.folder / STATE).exists()
-        check_store_training(model, recipe.model["name"], frozen, manifest, has_state=has_state)
+        precision = recipe.training.precision
+        check_store_training(model, recipe.model["name"], frozen, manifest, precision, has_state=has_state)
     model.train()
     for module in frozen:
         module.eval()

@@ -9,12 +9,17 @@ epoch, then a share of it.
 from __future__ import annotations
 
 import dataclasses
+import logging
 
 import torch
 from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
 from torch import nn
 
 from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
+
+# timm's words for a warm-up as long as the run, of which the run itself warns by the names of its own fields.
+_NO_EFFECT = "Cosine annealing scheduler will have no effect"
+logging.getLogger("timm.scheduler.cosine_lr").addFilter(lambda record: not record.getMessage().startswith(_NO_EFFECT))
 
 
 def make_schedule(

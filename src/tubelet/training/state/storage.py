@@ -1,4 +1,5 @@
-"""A disk that is full or takes no writes: the message to the user, and what to remove when the run resumes.
+"""A disk that is full or takes no writes, and too little memory: the message to the user, and what to remove when the
+run resumes.
 
 Everything a run keeps is written beside its final name and moved there (``tubelet.files``, ``save_checkpoint``), so an
 error or a kill leaves the last state and the checkpoints as they were.
@@ -12,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tubelet.errors import TubeletError
+from tubelet.errors import OutOfMemory, TubeletError, is_out_of_memory, memory_line
 from tubelet.files import remove_leftovers
 from tubelet.session.processes import launched_command
 from tubelet.training.state.checkpoint_manager import FOLDER
@@ -40,11 +41,34 @@ def explaining_storage(run: Path) -> Iterator[None]:
         if remedy is None or error.filename is None:
             raise
         reason = (error.strerror or "").lower()
-        how = "then start the run again"
-        if (run / FILE).exists():
-            command = launched_command(["train", "--resume", str(run)])
-            how = f"then go on with `{command}` (the last state and the checkpoints are whole)"
-        raise TubeletError(f"{error.filename}: cannot be written ({reason}); {remedy}, {how}") from error
+        how = f"{remedy}, then {_again(run)}"
+        raise TubeletError(f"{error.filename}: cannot be written ({reason}); {how}") from error
+
+
+@contextmanager
+def explaining_training_memory(run: Path) -> Iterator[None]:
+    """Turn a failed allocation, on the CPU or a GPU, into one line: what takes less memory, and how the run resumes.
+
+    Raises:
+        OutOfMemory: In place of the error.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(
+            f"{memory_line(error)}; a new run takes less with a larger training.accumulation (the same batches in "
+            "more portions), training.gradient_checkpointing or fewer data.num_workers; for this one make room, then "
+            f"{_again(run)}"
+        ) from error
+
+
+def _again(run: Path) -> str:
+    if not (run / FILE).exists():
+        return "start the run again"
+    command = launched_command(["train", "--resume", str(run)])
+    return f"go on with `{command}` (the last state and the checkpoints are whole)"
 
 
 def _remedy(number: int | None) -> str | None:

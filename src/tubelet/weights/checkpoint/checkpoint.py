@@ -8,8 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
-import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,12 +16,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError, reason
-from tubelet.files import lfs_pointer, naming, write_atomically
+from tubelet.files import lfs_pointer, naming, write_atomically, write_tensors
 from tubelet.models import create_model, model_config
 from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.types import Precision
@@ -118,27 +116,13 @@ def _beside(path: Path) -> tuple[Path, Path]:
 def _write(new: Path, model: nn.Module, record: Record) -> None:
     kept = model.state_dict().keys() if record.adapter is None else trained_names(model)
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items() if name in kept}
-    _save_tensors(state, new / WEIGHTS)
+    write_tensors(new / WEIGHTS, state)
     record = dataclasses.replace(record, weights_sha256=_sha256(new / WEIGHTS))
-    (new / RECORD).write_text(_record_text(record), encoding="utf-8")
-    for file in new.iterdir():
-        with file.open("rb+") as stream:
-            os.fsync(stream.fileno())
+    write_atomically(new / RECORD, _record_text(record))
 
 
 def _record_text(record: Record) -> str:
     return json.dumps(config_io.to_dict(record), indent=2, ensure_ascii=False) + "\n"
-
-
-def _save_tensors(state: dict[str, Tensor], file: Path) -> None:
-    """``save_file`` whose system errors are system errors, by the number that stands at the end of its own."""
-    try:
-        save_file(state, file)
-    except SafetensorError as error:
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
-            raise
-        raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
 
 
 def read_record(path: Path) -> Record:

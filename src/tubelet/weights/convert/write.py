@@ -12,13 +12,12 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from safetensors.torch import save_file
 from torch import nn
 
 from tubelet import __version__
 from tubelet.config import dump_yaml
 from tubelet.errors import CheckpointError
-from tubelet.files import written_atomically
+from tubelet.files import write_atomically, write_tensors, written_atomically
 from tubelet.models import FAMILIES, family_of_model
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.mapping.huggingface import CONFIG, PREPROCESSOR
@@ -47,11 +46,9 @@ def write_huggingface(model: nn.Module, record: Record, out: Path) -> list[str]:
     try:
         new.mkdir(parents=True)
         for name, content in files.items():
-            (new / name).write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        (new / "README.md").write_text(card, encoding="utf-8")
-        save_file(
-            dict(folder.tensors), new / "model.safetensors", metadata={"format": "pt"}
-        )  # transformers asks for the metadata
+            write_atomically(new / name, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+        write_atomically(new / "README.md", card)
+        write_tensors(new / "model.safetensors", folder.tensors, {"format": "pt"})  # transformers asks for the metadata
         new.rename(out)
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
