@@ -25,7 +25,8 @@ DESCRIPTION = """Make a small set of videos, train three models on it, test them
 
 The eight classes (moving left, right, up, down, turning either way, growing, shrinking) differ in motion alone:
 every clip played backwards is a clip of the opposite class. A model that sees single frames without their order
-therefore cannot exceed 50 %. About four minutes on two cores; run again to see the result, or to go on after a stop.
+therefore cannot exceed 50 %. About seven minutes of CPU time, most of it on one core; figures move by some points with
+the number of threads (OMP_NUM_THREADS). Run again to see the result, or to go on after a stop.
 
 examples:
   tubelet demo --out demo"""
