@@ -97,8 +97,11 @@ def _alike(groups: Iterable[Sequence[str]], digest: Callable[[str], bytes]) -> l
 
 
 def _digest_of(file: Path, num_bytes: int | None) -> bytes:
-    status = file.stat()
-    return _digest(file, num_bytes, status.st_size, status.st_mtime_ns)
+    try:
+        status = file.stat()
+        return _digest(file, num_bytes, status.st_size, status.st_mtime_ns)
+    except OSError:  # the same as no other; whoever decodes it says what is wrong
+        return os.fsencode(file)
 
 
 @lru_cache(MAX_ROWS)
