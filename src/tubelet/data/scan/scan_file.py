@@ -187,13 +187,13 @@ def _variable_rate(timestamps: NDArray[np.float64]) -> str:
 
 def _is_cut_short(source: ScanFile) -> bool:
     """Whether a video that the reader refuses is shorter than its container states."""
-    if not is_shard(source.file):
-        return is_video_path(source.file) and missing_bytes(source.file) > 0
     try:
+        if not is_shard(source.file):
+            return is_video_path(source.file) and missing_bytes(source.file) > 0
         part = member_range(source.file, source.entry)
-    except (DataError, OSError):
+        return is_video_path(member_name(source.entry or "")) and missing_bytes(source.file, part) > 0
+    except (DataError, OSError):  # it may not be read, or has gone
         return False
-    return is_video_path(member_name(source.entry or "")) and missing_bytes(source.file, part) > 0
 
 
 def _without_path(error: BaseException, source: ScanFile) -> str:
