@@ -133,7 +133,7 @@ def test_files_and_folders_without_permission_are_one_line_and_the_rest_goes_on(
         assert "permission denied" in err.splitlines()[-1].lower()
         assert str(tmp_path / "read_only") in err.splitlines()[-1]
     assert scanned[0] == 1
-    assert "unreadable: test/left/0000.mp4: Permission denied" in scanned[1]
+    assert "unreadable: test/left/0000.mp4: expected a video, cannot open the file (Permission denied)" in scanned[1]
     assert "Traceback" not in done.stdout
 
 
