@@ -155,7 +155,7 @@ def test_a_clip_that_does_not_fit_in_memory_is_one_line_and_the_others_are_predi
         return real(self, *arguments)
 
     monkeypatch.setattr(Classifier, "score_clips", score)
-    argv = ["predict", str(checkpoint), str(videos / "test/left"), "--num-workers", "0", "--device", "cpu"]
+    argv = ["predict", str(checkpoint), str(videos / "test/left"), "--num-workers", "0", "--device", "cpu", "--json"]
     assert cli.main(argv) == 1
     out, err = capsys.readouterr()
     assert "left/0001.mp4" in out
