@@ -113,6 +113,10 @@ Classify video with transformers: train, evaluate and use them.
 tubelet COMMAND --help  the options of one command, with examples
 tubelet --version       the version
 
-exit codes: 0 done, 1 an error (its line says what to do), 2 a wrong command line, 130 and 143 stopped (what keeps its
-work goes on later). 137: the system killed it, most often because memory ran out; use smaller batches or clips, or
-fewer processes. What keeps its work goes on from its last state then, too."""
+exit codes
+  0         done
+  1         an error; its line says what to do
+  2         a wrong command line
+  130, 143  stopped by Ctrl-C or SIGTERM; what keeps its work goes on later
+  137       killed by the system, most often because memory ran out: use smaller
+            batches or clips, or fewer processes; what keeps its work goes on"""
