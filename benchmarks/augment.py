@@ -37,11 +37,10 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Video
 
-from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.augment_config import AugmentConfig, RandAugmentConfig
 from tubelet.data.clips.frame_sampling import random_clip
 from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.pixel_augmentation import augment_pixels, draw_pixel_augmentation
-from tubelet.data.clips.randaugment import RandAugmentConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.index_videos import index_files
 from tubelet.data.manifest.manifest import Manifest, Sample

@@ -14,7 +14,7 @@ from pathlib import Path
 import av
 from rich.progress import track
 
-from tubelet.data.prepare.prepare_dataset import PrepareConfig
+from tubelet.data.prepare.config import PrepareConfig
 from tubelet.data.prepare.transcode import transcode
 from tubelet.files import written_atomically
 

@@ -27,7 +27,7 @@ from results import write_result
 from tubelet.data.manifest.csv_file import write_manifest
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare_dataset import PrepareConfig
+from tubelet.data.prepare.config import PrepareConfig
 from tubelet.data.prepare.transcode import transcode
 
 NUM_CLIPS = 4

@@ -44,7 +44,8 @@ from tubelet.data.clips.normalize import normalize
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
+from tubelet.data.prepare.config import PrepareConfig
+from tubelet.data.prepare.prepare_dataset import prepare
 from tubelet.data.synthetic import write_motion_set
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
@@ -54,7 +55,8 @@ from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of
 from tubelet.training.config import TrainingConfig
 from tubelet.training.estimate import count_training_macs
-from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
+from tubelet.training.optim.config import OptimizerConfig
+from tubelet.training.optim.optimizer import make_optimizer
 from tubelet.training.parallel.micro_batch import gather_micro_batch
 from tubelet.training.parallel.parallelize import parallelize
 from tubelet.training.setup import TrainingSetup

@@ -27,7 +27,8 @@ from tubelet.models import create_model
 from tubelet.session.device import keep_freed_memory
 from tubelet.training.estimate import estimate_memory
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
-from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
+from tubelet.training.optim.config import OptimizerConfig
+from tubelet.training.optim.optimizer import make_optimizer
 
 CPU = torch.device("cpu")
 _GIVES_BACK = "MALLOC_MMAP_THRESHOLD_"  # of glibc

@@ -22,7 +22,7 @@ from tubelet.session.session import Session
 from tubelet.session.signals import Signals
 from tubelet.training.config import TrainingConfig
 from tubelet.training.engine import fit
-from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.optim.config import OptimizerConfig
 from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import TrainingState
 

@@ -7,11 +7,13 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
 import tubelet
 from tubelet.models import FAMILIES, MODELS, family_of
+from tubelet.models.family import Family
 
 PACKAGE = Path(tubelet.__file__).parent
 # In identifiers and texts, whatever the case; "torchvision" alone is the library, so its family shows by the slash.
@@ -19,7 +21,8 @@ NAMED = re.compile(r"(?i)vivit|timesformer|uniformerv2|vtn|torchvision/|torchvis
 # Where a name may stand in code, and why.
 ALLOWED = {
     "models/__init__.py": "the table of families",
-    "data/clips/randaugment.py": "ops=vivit, a set of operations that recipes name",
+    "data/clips/augment_config.py": "ops=vivit, a set of operations that recipes name",
+    "data/clips/randaugment.py": "the same, where it is drawn from",
     "commands/demo.py": "the shipped recipes that the demo runs",
     "commands/train.py": "the model whose fields --fields shows",
 }
@@ -111,7 +114,9 @@ def test_every_model_has_one_family_and_its_name_begins_with_it() -> None:
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
 def test_a_family_has_its_files(family: object) -> None:
     folder = PACKAGE / "models" / family.name  # type: ignore[attr-defined]
-    assert {"__init__.py", "config.py", "model.py", "variants.py", "weights.py"} <= {f.name for f in folder.iterdir()}
+    assert {"__init__.py", "config.py", "family_weights.py", "model.py", "variants.py", "weights.py"} <= {
+        f.name for f in folder.iterdir()
+    }
 
 
 @pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
@@ -121,3 +126,12 @@ def test_a_config_imports_the_standard_library_only(family: object) -> None:
     modules |= {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     own = {name for name in modules if name.partition(".")[0] not in sys.stdlib_module_names}
     assert own <= {"tubelet.errors", "tubelet.types"}
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_what_a_family_says_without_its_weights_is_what_they_hold(family: Family) -> None:
+    weights = family.weights()
+    assert family.formats.keys() == weights.converters.keys()
+    assert family.huggingface.keys() == weights.huggingface.keys()
+    for model_class, config_class, _ in family.models.values():
+        assert get_type_hints(model_class().__init__)["config"] in config_class.__mro__

@@ -39,6 +39,7 @@ ORDER = [
     ["weights.config"],
     ["weights.mapping"],
     ["models.family"],
+    ["models.family_weights"],
     ["models.torchvision", "models.timesformer", "models.uniformerv2", "models.vivit", "models.vtn"],
     ["models"],
     ["weights.hub"],

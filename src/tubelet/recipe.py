@@ -6,7 +6,6 @@ resolved recipe is saved with the run and runs again as it is.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -16,18 +15,14 @@ from typing import Any, Literal
 
 from tubelet import config as config_io
 from tubelet.data.clips.augment_config import AugmentConfig
-from tubelet.data.features.store import read_store
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.layouts.feature_store import LAYOUT
-from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
-from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
-from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS, FAILURE_BUDGET
 from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
 from tubelet.models import MODELS, model_config
 from tubelet.protocol import Protocol
 from tubelet.training.config import TrainingConfig
-from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.optim.config import OptimizerConfig
 from tubelet.weights.config import InitConfig, LoraConfig
 
 # Data that ships in the package, addressed as "embedded:NAME".
@@ -143,12 +138,6 @@ class Recipe:
         }
         plain: dict[str, Any] = config_io.to_dict(model_config(self.model["name"], options))
         return plain
-
-    def protocol_for(self, manifest: Manifest) -> Protocol:
-        """Return the protocol with the labels of the data; of a feature store of an earlier version, with its rules."""
-        kept = config_io.earlier_values(read_store(manifest.root).protocol) if manifest.layout == LAYOUT else {}
-        labels = dict(manifest.class_names)
-        return dataclasses.replace(self.protocol, **kept, labels=labels, multi_label=manifest.multi_label)
 
 
 def load_recipe(source: str, overrides: Sequence[tuple[str, str]] = ()) -> Recipe:

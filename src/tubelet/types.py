@@ -26,6 +26,10 @@ Grid = tuple[int, int, int]  # tokens along time, height and width
 
 WhichWeights = Literal["ema", "model"]  # of a file that holds both: averaged ones, or those that the optimizer changed
 Precision = Literal["fp32", "bf16"]  # of a forward pass: bf16 is autocast, and weights stay fp32
+Device = Literal["auto", "cpu", "cuda", "mps"]  # that the user asks for; auto: the first of CUDA, MPS and CPU there
+# End to end: a clip as a whole. Chunked: its frames part by part, then the temporal stage once over all of them.
+Mode = Literal["end_to_end", "chunked"]
+ClassWeights = Literal["none", "balanced"]  # in the loss; balanced: a video counts the more the rarer its class is
 
 # What configs of several models say of their layers.
 Activation = Literal["gelu_tanh", "gelu"]  # of an MLP: GELU's tanh approximation, or the exact one

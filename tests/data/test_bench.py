@@ -19,7 +19,8 @@ from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
+from tubelet.data.prepare.config import PrepareConfig
+from tubelet.data.prepare.prepare_dataset import prepare
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
 

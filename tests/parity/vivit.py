@@ -23,7 +23,8 @@ from tubelet.models.vivit.model import (
 )
 from tubelet.models.vivit.weights import from_scenic, to_scenic
 from tubelet.nn.tokenizer import uniform_frame_indices
-from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
+from tubelet.training.optim.config import OptimizerConfig
+from tubelet.training.optim.optimizer import make_optimizer
 from tubelet.training.optim.schedule import make_schedule
 
 _POOL = {"token": "token", "0": "first", "gap": "avg", "gmp": "max", "gsp": "sum"}

@@ -17,7 +17,7 @@ import tubelet
 from tubelet import cli
 from tubelet.data.synthetic import write_motion_set
 from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
-from tubelet.weights.convert.formats import SOURCES, record_of
+from tubelet.weights.convert.sources import SOURCES, record_of
 from tubelet.weights.mapping.converter import ConvertOptions
 
 VIT: dict[str, Any] = {"img_size": (16, 24), "patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 4}

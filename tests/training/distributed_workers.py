@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 import tubelet.training.step as step_file
-from tubelet.data.clips.mixing import MixConfig
+from tubelet.data.clips.augment_config import MixConfig
 from tubelet.data.clips.normalize import normalize
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
@@ -31,7 +31,7 @@ from tubelet.session.processes import open_processes
 from tubelet.session.session import Session
 from tubelet.training.config import Strategy, TrainingConfig
 from tubelet.training.engine import fit
-from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.optim.config import OptimizerConfig
 from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.storage import explaining_storage
 

@@ -15,7 +15,8 @@ from tubelet.evaluation.cost import count_macs
 from tubelet.models import create_model
 from tubelet.training.estimate import count_training_macs, estimate_memory
 from tubelet.training.gradient_checkpointing import checkpoint_blocks
-from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
+from tubelet.training.optim.config import OptimizerConfig
+from tubelet.training.optim.optimizer import make_optimizer
 
 CLIP = (3, 4, 16, 16)
 CPU = torch.device("cpu")

@@ -18,8 +18,8 @@ from tubelet.errors import ConfigError
 from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
 from tubelet.training.engine import fit
+from tubelet.training.optim.config import OptimizerConfig
 from tubelet.training.optim.groups import freeze
-from tubelet.training.optim.optimizer import OptimizerConfig
 from tubelet.training.setup import TrainingSetup
 
 

@@ -16,7 +16,7 @@ from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.dataset import Item
 from tubelet.errors import ConfigError
 from tubelet.training import engine
-from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.optim.config import OptimizerConfig
 
 
 def warnings_of(tmp_path: Path, model: nn.Module, **options: Any) -> list[str]:

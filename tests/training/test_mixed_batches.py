@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as nnf
 
-from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.augment_config import AugmentConfig, MixConfig
 from tubelet.data.clips.keyed_random import keyed_generator
-from tubelet.data.clips.mixing import MixConfig, draw_mixture
+from tubelet.data.clips.mixing import draw_mixture
 from tubelet.data.clips.normalize import normalize
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
@@ -25,7 +25,7 @@ from tubelet.recipe import DataConfig, Recipe
 from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
 from tubelet.training.engine import fit
-from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.optim.config import OptimizerConfig
 from tubelet.training.setup import TrainingSetup
 from tubelet.types import Batch
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from support import tiny_model
 from tubelet.errors import ConfigError
-from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
+from tubelet.training.optim.config import OptimizerConfig
+from tubelet.training.optim.optimizer import make_optimizer
 from tubelet.training.optim.schedule import make_schedule
 
 

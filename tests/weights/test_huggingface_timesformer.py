@@ -16,8 +16,8 @@ from tubelet.data.clips.normalize import normalize
 from tubelet.data.loading.read_views import read_views
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
-from tubelet.weights.convert.formats import SOURCES, record_of
 from tubelet.weights.convert.parity import measure_parity
+from tubelet.weights.convert.sources import SOURCES, record_of
 from tubelet.weights.convert.write import write_huggingface
 from tubelet.weights.mapping.converter import ConvertOptions
 from tubelet.weights.open_checkpoint import open_checkpoint

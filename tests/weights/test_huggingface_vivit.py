@@ -23,7 +23,7 @@ from tubelet.errors import TubeletError
 from tubelet.models import create_model
 from tubelet.models.vivit.huggingface import convert, from_huggingface
 from tubelet.weights.checkpoint.checkpoint import save_checkpoint
-from tubelet.weights.convert.formats import record_of
+from tubelet.weights.convert.sources import record_of
 from tubelet.weights.convert.write import write_huggingface
 from tubelet.weights.mapping.converter import ConvertOptions
 

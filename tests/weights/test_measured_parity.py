@@ -15,6 +15,7 @@ from support import PROTOCOL, assert_one_line, tiny_model
 from tubelet.errors import CheckpointError
 from tubelet.weights.convert.parity import Reference, measure_parity, read_reference
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, Source
+from tubelet.weights.mapping.format import Format
 from tubelet.weights.mapping.rules import MappingReport
 
 
@@ -28,7 +29,7 @@ def source(original: Any = None) -> Source:
     def never(path: Path, options: ConvertOptions) -> Converted:
         raise AssertionError
 
-    return Source(about="", convert=never, clip_axes="B T H W C", original=original)
+    return Source(format=Format(about="", clip_axes="B T H W C"), convert=never, original=original)
 
 
 def clip() -> Tensor:

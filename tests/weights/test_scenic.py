@@ -15,7 +15,7 @@ from tubelet.errors import CheckpointError
 from tubelet.models import create_model
 from tubelet.models.vivit.recognize import model_of, protocol_of
 from tubelet.models.vivit.weights import convert, to_scenic
-from tubelet.weights.convert.formats import record_of
+from tubelet.weights.convert.sources import record_of
 from tubelet.weights.mapping.converter import ConvertOptions
 from tubelet.weights.mapping.read import read_weights
 

@@ -21,7 +21,7 @@ from tubelet.models.timesformer.weights import convert, to_official
 from tubelet.protocol import Protocol
 from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
 from tubelet.weights.config import InitConfig
-from tubelet.weights.convert.formats import record_of
+from tubelet.weights.convert.sources import record_of
 from tubelet.weights.init.initialize import initialize
 from tubelet.weights.init.source import read_source
 from tubelet.weights.mapping.converter import ConvertOptions

@@ -11,7 +11,7 @@ from torchvision.models import video
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import list_models, model_config
 from tubelet.models.torchvision.weights import convert, protocol_of
-from tubelet.weights.convert.formats import record_of
+from tubelet.weights.convert.sources import record_of
 from tubelet.weights.mapping.converter import ConvertOptions
 
 

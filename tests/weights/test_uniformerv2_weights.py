@@ -16,7 +16,7 @@ from tubelet.models import create_model, list_models, model_config
 from tubelet.models.uniformerv2.recognize import model_of
 from tubelet.models.uniformerv2.weights import convert, from_official, to_official
 from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
-from tubelet.weights.convert.formats import record_of
+from tubelet.weights.convert.sources import record_of
 from tubelet.weights.mapping.converter import ConvertOptions
 
 FIELDS: dict[str, Any] = {

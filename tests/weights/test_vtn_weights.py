@@ -12,7 +12,7 @@ from torch import Tensor
 from tubelet.errors import CheckpointError
 from tubelet.models import create_model
 from tubelet.models.vtn.weights import convert, to_official
-from tubelet.weights.convert.formats import record_of
+from tubelet.weights.convert.sources import record_of
 from tubelet.weights.mapping.converter import ConvertOptions
 
 SMALL: dict[str, Any] = {

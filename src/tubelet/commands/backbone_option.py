@@ -11,7 +11,7 @@ def model_with(backbone: str) -> str:
     """The named model with this backbone, else the first one that has a backbone of timm."""
     family = next(family for family in FAMILIES if family.backbone_field is not None)
     model_class, _, _ = next(iter(family.models.values()))
-    return nearest_name(family.models, model_class, {str(family.backbone_field): backbone})
+    return nearest_name(family.models, model_class(), {str(family.backbone_field): backbone})
 
 
 def check_backbone(model: str, backbone: str | None) -> None:

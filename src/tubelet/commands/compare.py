@@ -28,7 +28,7 @@ from tubelet.report.comparison_report import write_comparison_report
 from tubelet.report.comparison_tables import interval as interval_text
 from tubelet.report.comparison_tables import warnings
 from tubelet.runs.folder import kept_rules, rules_note
-from tubelet.session.device import Device, choose_device
+from tubelet.session.device import choose_device
 from tubelet.session.folder_lock import locked
 from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison, ComparisonDataset, Fields, list_comparisons, load_comparison
@@ -37,6 +37,7 @@ from tubelet.studies.execute import Executed, execute
 from tubelet.studies.results import ComparisonResult, gather
 from tubelet.studies.timing import Cost, measure_costs
 from tubelet.studies.workers import Workers
+from tubelet.types import Device
 
 DESCRIPTION = """Compare models, tokenizers, first weights or anything else that recipes can say, fairly.
 

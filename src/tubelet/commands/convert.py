@@ -24,14 +24,15 @@ from tubelet.errors import ConfigError, nearest
 from tubelet.files import check_path
 from tubelet.types import WhichWeights
 from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
-from tubelet.weights.convert.formats import SOURCES, record_of
+from tubelet.weights.convert.formats import FORMATS
 from tubelet.weights.convert.parity import measure_parity, read_reference
+from tubelet.weights.convert.sources import SOURCES, record_of
 from tubelet.weights.convert.write import WRITERS
 from tubelet.weights.hub import local_folder, parse_hub_name
 from tubelet.weights.mapping.converter import Converted, ConvertOptions
 from tubelet.weights.open_checkpoint import open_checkpoint
 
-_LISTED = "\n".join(f"  {name:<12} {source.about}; clips [{source.clip_axes}]" for name, source in SOURCES.items())
+_LISTED = "\n".join(f"  {name:<12} {form.about}; clips [{form.clip_axes}]" for name, form in FORMATS.items())
 
 DESCRIPTION = f"""Convert published weights to a tubelet checkpoint: every tensor used or dropped for a stated reason.
 

@@ -18,7 +18,8 @@ from tubelet.commands.console import output_console
 from tubelet.errors import ConfigError
 from tubelet.evaluation.cost import count_macs, count_parameters, measure_latency, peak_memory_bytes
 from tubelet.models import create_model, model_config
-from tubelet.session.device import Device, choose_device
+from tubelet.session.device import choose_device
+from tubelet.types import Device
 
 DESCRIPTION = """Parameters, GMACs per view and per video, measured latency and peak memory of one model.
 

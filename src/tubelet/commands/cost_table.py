@@ -17,7 +17,8 @@ from tubelet.errors import ConfigError, nearest
 from tubelet.evaluation.cost import measure_latency
 from tubelet.evaluation.cost_table import CONVENTIONS, CostRow, make_row, plan_rows
 from tubelet.models import create_model, list_models, model_config
-from tubelet.session.device import Device, choose_device
+from tubelet.session.device import choose_device
+from tubelet.types import Device
 
 DESCRIPTION = """The cost of every model beside the figures of its papers: parameters, GMACs per view and per video.
 

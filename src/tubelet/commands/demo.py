@@ -18,8 +18,9 @@ from tubelet.inference.predictor import Classifier, load
 from tubelet.recipe import load_recipe
 from tubelet.report.run_report import Example, write_run_report
 from tubelet.runs.run import CompletedRun, run_recipe
-from tubelet.session.device import Device, choose_device
+from tubelet.session.device import choose_device
 from tubelet.session.session import Session
+from tubelet.types import Device
 
 DESCRIPTION = """Make a small set of videos, train three models on it, test them, predict one file and write a report.
 

@@ -16,9 +16,10 @@ from tubelet.config import dump_yaml, to_dict
 from tubelet.recipe import Recipe
 from tubelet.runs.plan.make_plan import plan_run
 from tubelet.runs.plan.parts import CurvePoint, DataPlan, ModelPlan, Plan, SchedulePlan
-from tubelet.session.device import Device, choose_device
+from tubelet.session.device import choose_device
 from tubelet.session.session import Session
 from tubelet.training.estimate import MemoryEstimate
+from tubelet.types import Device
 
 _PLOT_HEIGHT = 5  # lines
 _BLOCKS = " ▁▂▃▄▅▆▇█"

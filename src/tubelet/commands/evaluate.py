@@ -19,11 +19,10 @@ from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.features.store import read_store
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.feature_store import LAYOUT
+from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS, FAILURE_BUDGET
 from tubelet.data.loading.content_hash import MAX_FILES, may_hash
 from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.loading.loader import Loader
-from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
-from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.manifest.segments import segment_text
@@ -33,11 +32,9 @@ from tubelet.evaluation.trained_on import TrainedOn
 from tubelet.files import check_path
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.predictor import Classifier, load
-from tubelet.inference.view_averaging import Mode
-from tubelet.session.device import Device
 from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of
-from tubelet.types import Precision
+from tubelet.types import Device, Mode, Precision
 
 DESCRIPTION = """Evaluate a checkpoint on labeled videos: accuracies, AUROC, calibration, confusion, scores per video.
 

@@ -17,9 +17,8 @@ from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.train_overrides import split_overrides
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.feature_store import is_store
+from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS, FAILURE_BUDGET
 from tubelet.data.loading.index_videos import index_manifest
-from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
-from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError
@@ -28,9 +27,9 @@ from tubelet.inference.feature_extraction import Extracted, ExtractOptions, extr
 from tubelet.inference.frame_stage import check_not_random
 from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
 from tubelet.runs.initialization import first_model
-from tubelet.session.device import Device, choose_device
+from tubelet.session.device import choose_device
 from tubelet.session.session import Session
-from tubelet.types import Precision
+from tubelet.types import Device, Precision
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
 

@@ -34,10 +34,8 @@ from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_frame_folder, sour
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError, printable
 from tubelet.inference.predictor import Classifier, load
-from tubelet.inference.view_averaging import Mode
-from tubelet.session.device import Device
 from tubelet.tasks.classification import rankings
-from tubelet.types import Precision, Prediction
+from tubelet.types import Device, Mode, Precision, Prediction
 
 DESCRIPTION = """Classify videos with a checkpoint. Files, folders (searched for videos) and quoted globs may be mixed.
 A folder of pictures, one per frame (img_00001.jpg, ...), is one video; --frame-fps says how fast it ran.

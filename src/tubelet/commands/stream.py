@@ -24,8 +24,7 @@ from tubelet.inference.live import Source, StreamHealth, Watcher
 from tubelet.inference.predictor import load
 from tubelet.inference.windows import WindowPlan, plan_windows
 from tubelet.protocol import Protocol
-from tubelet.session.device import Device
-from tubelet.types import Precision
+from tubelet.types import Device, Precision
 
 DESCRIPTION = """Classify a source while it runs: standard input, an http or rtsp address, a camera, a frame folder.
 

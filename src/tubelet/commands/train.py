@@ -30,11 +30,12 @@ from tubelet.report.run_report import write_run_report
 from tubelet.runs.extend import extend_run, extended
 from tubelet.runs.folder import RECIPE, kept_rules, resume_recipe, rules_note
 from tubelet.runs.run import CompletedRun, run_recipe
-from tubelet.session.device import Device, choose_device
+from tubelet.session.device import choose_device
 from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
 from tubelet.session.session import Session
 from tubelet.studies.folds import FoldSummary, summarize_folds, with_fold, write_folds
 from tubelet.studies.sweep import Repeat, Values
+from tubelet.types import Device
 
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
 

@@ -13,9 +13,8 @@ from tubelet.commands.backbone_option import check_backbone, model_with
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.errors import ConfigError
 from tubelet.recipe import Recipe, load_recipe
-from tubelet.runs.extend import Schedule
-from tubelet.session.device import Device
-from tubelet.training.config import Strategy
+from tubelet.training.config import Schedule, Strategy
+from tubelet.types import Device
 from tubelet.weights.config import InitConfig
 from tubelet.weights.init.source import read_source, resolve_source
 from tubelet.weights.init.suggest import suggested_recipe

@@ -13,21 +13,22 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.data.layouts.rows import some
+from tubelet.data.loading.config import FAILURE_BUDGET
 from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.video_notes import VideoNotes
-from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
+from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import DataError, ScoresNotFinite
 from tubelet.evaluation.intervals import group_figures
 from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
-from tubelet.inference.view_averaging import Mode, VideoScores, joined, predict_views
+from tubelet.inference.view_averaging import VideoScores, joined, predict_views
 from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Cell, Place, Values
-from tubelet.types import Batch, Precision
+from tubelet.types import Batch, Mode, Precision
 
 METRICS = "metrics.json"
 

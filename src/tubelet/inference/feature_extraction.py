@@ -29,6 +29,7 @@ from tubelet.data.features.store import (
     write_features,
 )
 from tubelet.data.layouts.feature_store import LAYOUT, MANIFEST, RECORD
+from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS, FAILURE_BUDGET
 from tubelet.data.loading.frame_chunks import (
     FrameChunk,
     FrameChunkReader,
@@ -37,10 +38,9 @@ from tubelet.data.loading.frame_chunks import (
     sources_of,
 )
 from tubelet.data.loading.video_notes import VideoNotes
-from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.csv_file import write_manifest
-from tubelet.data.manifest.failure_budget import FAILURE_BUDGET, UNREADABLE, FailureBudget
+from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.errors import ConfigError, DataError

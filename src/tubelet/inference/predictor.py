@@ -27,12 +27,12 @@ from tubelet.data.sources.python_input import is_list_of_paths, path_of
 from tubelet.errors import ConfigError, OutOfMemory, explaining_memory
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.rejection import check_rejection, refusal
-from tubelet.inference.view_averaging import Mode, VideoScores, predict_views
+from tubelet.inference.view_averaging import VideoScores, predict_views
 from tubelet.protocol import Protocol
-from tubelet.session.device import Device, autocast, choose_device
+from tubelet.session.device import autocast, choose_device
 from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Ranking
-from tubelet.types import Precision, Prediction
+from tubelet.types import Device, Mode, Precision, Prediction
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
 

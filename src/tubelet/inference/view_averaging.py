@@ -20,12 +20,10 @@ from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.session.device import autocast
 from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Classification
-from tubelet.types import Precision
+from tubelet.types import Mode, Precision
 
 # Views go through the model in chunks of about so many input values: 8 clips of 3 x 32 x 224 x 224.
 CHUNK_VALUES = 40_000_000
-# End to end: a clip as a whole. Chunked: its frames part by part, then the temporal stage once over all of them.
-Mode = Literal["end_to_end", "chunked"]
 
 
 @dataclass(frozen=True, kw_only=True)

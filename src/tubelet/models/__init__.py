@@ -1,15 +1,19 @@
-"""The families of models, one literal table, and the models of all of them by name."""
+"""The families of models, one literal table, and the models of all of them by name.
+
+Names and configs need no torch; a model is imported when it is made.
+"""
 
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from tubelet.models import family as _family
 from tubelet.models import timesformer, torchvision, uniformerv2, vivit, vtn
-from tubelet.models.family import Family
+from tubelet.models.family import Family, Models
+
+if TYPE_CHECKING:
+    from torch import nn
 
 FAMILIES: tuple[Family, ...] = (
     vivit.FAMILY,
@@ -19,10 +23,7 @@ FAMILIES: tuple[Family, ...] = (
     torchvision.FAMILY,
 )
 
-# name: (model class, config class, fields that differ from the config's defaults)
-MODELS: dict[str, tuple[type[nn.Module], type, dict[str, Any]]] = {
-    name: row for family in FAMILIES for name, row in family.models.items()
-}
+MODELS: Models = {name: row for family in FAMILIES for name, row in family.models.items()}
 
 
 def create_model(name: str, **options: Any) -> nn.Module:
@@ -66,6 +67,6 @@ def family_of_model(model: nn.Module) -> Family:
         TypeError: no family has this class.
     """
     for family in FAMILIES:
-        if any(type(model) is model_class for model_class, _, _ in family.models.values()):
+        if any(type(model) is model_class() for model_class, _, _ in family.models.values()):
             return family
     raise TypeError(f"{type(model).__name__} belongs to no family of models")

@@ -17,6 +17,7 @@ from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.recipe import load_recipe
 from tubelet.report.film_strip import film_strip, frames_of
+from tubelet.runs.data import protocol_of
 from tubelet.studies.arms import Comparison
 from tubelet.studies.assets import Assets
 from tubelet.studies.items import ItemScores, TestItem, item_of, on_common_items, read_scores
@@ -92,7 +93,7 @@ def _images(run: Path, manifest: Manifest, item: TestItem) -> Iterator[tuple[str
         return
     recipe = load_recipe(str(run / "recipe.yaml"))
     row = [item_of(sample) for sample in manifest.samples].index(item)  # a file that was not read has no score
-    yield from film_strip(frames_of(ClipDataset(manifest, recipe.protocol_for(manifest), "views"), row))
+    yield from film_strip(frames_of(ClipDataset(manifest, protocol_of(recipe, manifest), "views"), row))
 
 
 def _scores(out: Path, protocol: ProtocolResult) -> dict[str, list[ItemScores]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
+from tubelet import config as config_io
+from tubelet.data.features.store import read_store
+from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.near_copies import OnFile
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.manifest.recorded_split import as_recorded
+from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.folder import FACTS, read_facts, resume_recipe
 
@@ -25,6 +30,13 @@ def read_run_data(
     own, of_like = ({} if place is None else read_facts(place) for place in (folder, like))
     config, recorded = as_recorded(recipe.data.manifest, own or of_like)
     return read_manifest(recipe.data.path, config, recorded=recorded, on_file=on_file)
+
+
+def protocol_of(recipe: Recipe, manifest: Manifest) -> Protocol:
+    """The recipe's protocol with the labels of the data; of a feature store of an earlier version, with its rules."""
+    kept = config_io.earlier_values(read_store(manifest.root).protocol) if manifest.layout == LAYOUT else {}
+    labels = dict(manifest.class_names)
+    return dataclasses.replace(recipe.protocol, **kept, labels=labels, multi_label=manifest.multi_label)
 
 
 def run_on_same_data(root: Path, recipe: Recipe) -> Path | None:

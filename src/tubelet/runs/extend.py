@@ -6,16 +6,14 @@ import dataclasses
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from tubelet.errors import ConfigError
 from tubelet.recipe import Recipe, save_recipe
 from tubelet.runs.folder import FACTS, RECIPE, read_facts, resume_recipe, write_facts
 from tubelet.runs.result import FILE as RESULT
 from tubelet.session.folder_lock import locked
+from tubelet.training.config import Schedule
 from tubelet.training.state.resume import steps_done
-
-Schedule = Literal["continue", "recompute"]
 
 
 def extended(recipe: Recipe, num_epochs: int, schedule: Schedule) -> Recipe:

@@ -20,6 +20,7 @@ from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
+from tubelet.runs.data import protocol_of
 from tubelet.session.session import Session
 from tubelet.training.optim.groups import freeze
 from tubelet.weights.checkpoint.checkpoint import Adapter, Record
@@ -81,7 +82,7 @@ def first_model(
     """
     initialization = read_initialization(recipe, session, provenance=provenance, has_state=has_state)
     recipe = initialization.recipe
-    protocol = recipe.protocol_for(manifest)
+    protocol = protocol_of(recipe, manifest)
     torch.manual_seed(recipe.seed)  # because the same seed must give the same random weights
     model = create_model(recipe.model["name"], **recipe.model_options(num_classes=_num_classes(protocol)))
     first = initialize_model(model, initialization, protocol, session)

@@ -34,7 +34,7 @@ from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.inference.rejection import MIN_VIDEOS
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
-from tubelet.runs.data import read_run_data
+from tubelet.runs.data import protocol_of, read_run_data
 from tubelet.runs.folder import check_shared, held_folder, open_folder, read_facts
 from tubelet.runs.initialization import InitializedModel, first_model
 from tubelet.session.device import keep_freed_memory
@@ -211,7 +211,7 @@ class _Validation:
     def __init__(self, recipe: Recipe, manifest: Manifest, session: Session) -> None:
         self.recipe, self.manifest = recipe, manifest
         self.session = dataclasses.replace(session, progress=_NotesOnce(session.progress))
-        self.protocol = dataclasses.replace(recipe.protocol_for(manifest), num_temporal_views=1, num_spatial_crops=1)
+        self.protocol = dataclasses.replace(protocol_of(recipe, manifest), num_temporal_views=1, num_spatial_crops=1)
         self.loader: Loader | None = None
 
     def __call__(self, model: nn.Module) -> Mapping[str, Any]:

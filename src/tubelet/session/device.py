@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from typing import Literal
 
 import torch
 
 from tubelet.errors import TubeletError
-from tubelet.types import Precision
-
-Device = Literal["auto", "cpu", "cuda", "mps"]
+from tubelet.types import Device, Precision
 
 # <malloc.h> of glibc
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3

@@ -45,7 +45,8 @@ from tubelet.tasks.single_label import (
     loss_metric,
     majority_metric,
 )
-from tubelet.tasks.task import LOSS, ClassWeights
+from tubelet.tasks.task import LOSS
+from tubelet.types import ClassWeights
 
 # What training minimizes
 

@@ -26,8 +26,9 @@ from tubelet.tasks.classification import Classification
 from tubelet.tasks.judgment import Judgment, judge_labels
 from tubelet.tasks.metric import Column, Metric, Shown, Values, everywhere
 from tubelet.tasks.single_label import RIGHT, SHARE, UNDEFINED_AUROC, auroc_meaning, loss_metric
-from tubelet.tasks.task import LOSS, ClassWeights
+from tubelet.tasks.task import LOSS
 from tubelet.tasks.temperature import label_temperature
+from tubelet.types import ClassWeights
 
 LABEL_SEPARATOR = "|"  # between the labels of a video in scores.csv
 

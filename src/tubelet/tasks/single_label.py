@@ -31,7 +31,8 @@ from tubelet.tasks.class_scores import (
 )
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Column, Metric, Shown, Values, everywhere
-from tubelet.tasks.task import LOSS, ClassWeights
+from tubelet.tasks.task import LOSS
+from tubelet.types import ClassWeights
 
 RIGHT = Column(key="top1", title="Top-1 accuracy", unit="%")  # of a batch; of a mixed clip, the share of its label
 

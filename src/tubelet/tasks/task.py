@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -20,8 +20,8 @@ from torch import Tensor
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, nearest
 from tubelet.tasks.metric import Cell, Column, Metric, Place, Values, cell_of
+from tubelet.types import ClassWeights
 
-ClassWeights = Literal["none", "balanced"]
 LOSS = Column(key="loss", title="Loss", unit="nats", is_lower_better=True)  # every task has it
 
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tubelet.data.loading.balanced_sampler import Sampling
+from tubelet.data.loading.config import Sampling
 from tubelet.errors import ConfigError, nearest
-from tubelet.tasks.choose import ranked_metrics
-from tubelet.tasks.task import ClassWeights
-from tubelet.types import Precision
+from tubelet.types import ClassWeights, Precision
 
 Strategy = Literal["ddp", "fsdp"]
+Schedule = Literal["continue", "recompute"]  # of the learning rate, where a run goes on for more epochs
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,10 +38,8 @@ class TrainingConfig:
         for name in ("num_epochs", "batch_size", "accumulation", "validate_every_epochs", "checkpoint_every_steps"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1, got {getattr(self, name)}")
-        known = ["auto", *ranked_metrics()]
-        if self.best_metric not in known:
-            hint = nearest(self.best_metric, known)
-            raise ConfigError(f"best_metric must be one of {', '.join(known)}, got {self.best_metric}{hint}")
+        if self.best_metric != "auto":
+            _check_metric(self.best_metric)
         if self.accumulation > self.batch_size:
             raise ConfigError(f"accumulation {self.accumulation} cuts a batch of {self.batch_size} into nothing")
         if not 0 <= self.label_smoothing < 1:
@@ -54,6 +51,14 @@ class TrainingConfig:
             raise ConfigError(f"ema_decay must lie between 0 and 1, or be none, got {self.ema_decay:g}")
         if (self.class_weights, self.sampling) == ("balanced", "balanced"):
             raise ConfigError("class_weights and sampling both balance the classes; choose one of them")
+
+
+def _check_metric(name: str) -> None:
+    from tubelet.tasks.choose import ranked_metrics  # tasks import torch; only what names a metric waits for it
+
+    known = ["auto", *ranked_metrics()]
+    if name not in known:
+        raise ConfigError(f"best_metric must be one of {', '.join(known)}, got {name}{nearest(name, known)}")
 
 
 def check_training(training: TrainingConfig, *, has_validation: bool) -> None:

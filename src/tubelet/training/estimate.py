@@ -28,7 +28,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tubelet.session.device import autocast
 from tubelet.training.gradient_checkpointing import find_blocks
-from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.optim.config import OptimizerConfig
 from tubelet.types import Precision
 
 ClipShape = tuple[int, int, int, int]  # channels, frames, height, width

@@ -12,13 +12,13 @@ from typing import Any
 
 from torch import nn
 
-from tubelet.data.clips.mixing import MixConfig
+from tubelet.data.clips.augment_config import MixConfig
 from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, Diverged
 from tubelet.session.session import Session
 from tubelet.training.config import TrainingConfig
-from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.optim.config import OptimizerConfig
 
 WAITING_SHARE = 0.5  # of an epoch; more gets a warning
 EARLY_STEPS = 100  # of a session, after which waiting is first looked at, because an epoch may last for hours

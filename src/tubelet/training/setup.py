@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from tubelet.data.clips.mixing import MixConfig
+from tubelet.data.clips.augment_config import MixConfig
+from tubelet.data.loading.config import FAILURE_BUDGET
 from tubelet.data.loading.loader import Loader
-from tubelet.data.manifest.failure_budget import FAILURE_BUDGET
 from tubelet.training.config import TrainingConfig
-from tubelet.training.optim.optimizer import OptimizerConfig
+from tubelet.training.optim.config import OptimizerConfig
 
 Measure = Callable[[nn.Module], Mapping[str, Any]]  # the metrics of a model by name
 

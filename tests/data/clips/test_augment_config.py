@@ -11,10 +11,8 @@ import pytest
 import torch
 
 from tubelet.config import describe, from_dict, to_dict
-from tubelet.data.clips.augment_config import AugmentConfig, ErasingConfig
+from tubelet.data.clips.augment_config import AugmentConfig, ErasingConfig, MixConfig, RandAugmentConfig
 from tubelet.data.clips.frame_sampling import jittered_sampling
-from tubelet.data.clips.mixing import MixConfig
-from tubelet.data.clips.randaugment import RandAugmentConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.manifest import Manifest, Sample

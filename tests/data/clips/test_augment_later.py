@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from tubelet.data.clips.augment_config import AugmentConfig, ErasingConfig
+from tubelet.data.clips.augment_config import AugmentConfig, ErasingConfig, RandAugmentConfig
 from tubelet.data.clips.pixel_augmentation import UnaugmentedBatch, augment_batch
-from tubelet.data.clips.randaugment import RandAugmentConfig
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader

@@ -12,7 +12,8 @@ from torch.nn import functional as nnf
 from torchvision.transforms import v2
 from torchvision.tv_tensors import Video
 
-from tubelet.data.clips.mixing import MixConfig, Mixture, draw_mixture
+from tubelet.data.clips.augment_config import MixConfig
+from tubelet.data.clips.mixing import Mixture, draw_mixture
 from tubelet.errors import ConfigError
 
 SIZE = (12, 16)

@@ -9,11 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from tubelet.data.clips.augment_config import AugmentConfig, ErasingConfig
+from tubelet.data.clips.augment_config import AugmentConfig, ErasingConfig, RandAugmentConfig
 from tubelet.data.clips.color import ColorStep
 from tubelet.data.clips.normalize import normalize
 from tubelet.data.clips.pixel_augmentation import PixelAugmentation, augment_pixels, draw_pixel_augmentation
-from tubelet.data.clips.randaugment import RandAugmentConfig
 from tubelet.data.clips.resize_crop import crop_frames, random_geometry, resize_frames
 from tubelet.protocol import Protocol
 

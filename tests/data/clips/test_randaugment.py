@@ -12,13 +12,13 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from tubelet.data.clips.augment_config import RandAugmentConfig
 from tubelet.data.clips.image_operations import apply_operations
 from tubelet.data.clips.randaugment import (
     TIMM_NAMES,
     TRIVIAL_NAMES,
     VIVIT_NAMES,
     AugmentOp,
-    RandAugmentConfig,
     draw_randaugment,
     draw_trivial,
 )

@@ -13,8 +13,7 @@ import torch
 
 from support import assert_one_line
 from tubelet.config import to_dict
-from tubelet.data.clips.augment_config import AugmentConfig
-from tubelet.data.clips.mixing import MixConfig
+from tubelet.data.clips.augment_config import AugmentConfig, MixConfig
 from tubelet.data.features.dataset import FeatureDataset
 from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.features.store import (

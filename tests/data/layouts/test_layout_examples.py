@@ -10,8 +10,8 @@ import pytest
 
 from layout_examples import EXAMPLES, Example, Rows
 from support import assert_one_line
-from tubelet.data.layouts import LAYOUTS
-from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.layouts.config import EXPECTED_FILES, ManifestConfig
+from tubelet.data.layouts.readers import LAYOUTS
 from tubelet.data.manifest.csv_file import write_manifest
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
@@ -46,7 +46,7 @@ def rows_of(manifest: Manifest) -> Rows:
 
 
 def test_every_layout_has_an_example() -> None:
-    assert {example.layout for example in EXAMPLES} | {"medmnist3d"} == set(LAYOUTS)
+    assert {example.layout for example in EXAMPLES} | {"medmnist3d"} == set(LAYOUTS) == set(EXPECTED_FILES)
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=name)

@@ -25,9 +25,10 @@ from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare import transcode_pool
+from tubelet.data.prepare.config import Encoding, PrepareConfig
 from tubelet.data.prepare.pack_shards import pack
-from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
-from tubelet.data.prepare.transcode import Encoding, transcode
+from tubelet.data.prepare.prepare_dataset import prepare
+from tubelet.data.prepare.transcode import transcode
 from tubelet.data.prepare.transcode_pool import VideoTranscoder
 from tubelet.data.sources.shards import member_range, read_member
 from tubelet.data.video.packet_index_store import IndexStore

@@ -16,8 +16,9 @@ from support import write_csv
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.quarantine import write_quarantine
 from tubelet.data.manifest.read import read_manifest
+from tubelet.data.scan.config import ScanConfig
 from tubelet.data.scan.report import as_dict, as_text
-from tubelet.data.scan.scan_dataset import RESULTS, Scan, ScanConfig, scan
+from tubelet.data.scan.scan_dataset import RESULTS, Scan, scan
 from tubelet.data.scan.scan_file import FileFacts, ScanFile, scan_file
 from tubelet.data.video.truncation import missing_bytes
 

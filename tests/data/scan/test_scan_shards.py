@@ -14,8 +14,10 @@ from layout_examples import tar
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
-from tubelet.data.scan.scan_dataset import Scan, ScanConfig, scan
+from tubelet.data.prepare.config import PrepareConfig
+from tubelet.data.prepare.prepare_dataset import prepare
+from tubelet.data.scan.config import ScanConfig
+from tubelet.data.scan.scan_dataset import Scan, scan
 from tubelet.data.scan.scan_file import FileFacts, ScanFile, scan_file
 from tubelet.data.sources.shards import member_range
 from tubelet.data.video.truncation import missing_bytes

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from tubelet.data.prepare.transcode import Encoding, transcode
+from tubelet.data.prepare.config import Encoding
+from tubelet.data.prepare.transcode import transcode
 from tubelet.data.sources.open_source import open_source
 from tubelet.data.video.deinterlace import deinterlaced
 from tubelet.data.video.reader import VideoReader

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-from tubelet.models.toy import from_image, weights
+from typing import TYPE_CHECKING
+
 from tubelet.models.toy.variants import MODELS
 
-from tubelet.models.family import Family, ImageStart
-from tubelet.weights.mapping.converter import Source
+from tubelet.models.family import Family
+from tubelet.weights.mapping.format import Format
+
+if TYPE_CHECKING:
+    from tubelet.models.family_weights import FamilyWeights
+
+
+def _weights() -> FamilyWeights:
+    from tubelet.models.toy.family_weights import WEIGHTS
+
+    return WEIGHTS
+
 
 FAMILY = Family(
     name="toy",
     title="Toy",
     models=MODELS,
-    sources={"toybox": Source(about="a toy's weights (.pth) under the names of its box", convert=weights.convert)},
-    image_start=ImageStart(prepare=from_image.prepare, fields=from_image.fields, state=from_image.from_image),
+    weights=_weights,
+    formats={"toybox": Format(about="a toy's weights (.pth) under the names of its box")},
     frame_stage="Toy",
 )

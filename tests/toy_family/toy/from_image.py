@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 from tubelet.models.toy.model import Toy
 
-from tubelet.models.family import refuse_options
+from tubelet.models.family_weights import refuse_options
 from tubelet.weights.config import InitConfig
 from tubelet.weights.mapping.image_model import ImageModel
 from tubelet.weights.mapping.plain_vit import PlainViT, plain_vit

@@ -14,8 +14,7 @@ from rich.table import Table
 
 from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress, output_console
-from tubelet.data.layouts import LAYOUTS
-from tubelet.data.layouts.config import LayoutName, ManifestConfig
+from tubelet.data.layouts.config import EXPECTED_FILES, LayoutName, ManifestConfig
 from tubelet.data.manifest.csv_file import write_manifest
 from tubelet.data.manifest.durations import Durations, measure_durations
 from tubelet.data.manifest.manifest import Manifest
@@ -23,7 +22,7 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 from tubelet.files import write_atomically
 
-_NAMES = "\n".join(f"  {name:<24}{layout.expects}" for name, layout in LAYOUTS.items())
+_NAMES = "\n".join(f"  {name:<24}{files}" for name, files in EXPECTED_FILES.items())
 DESCRIPTION = f"""Read a dataset in the layout it is published in, and write one CSV manifest with all its rows.
 
 The manifest holds the path of every video (or shard and member), its segment in seconds, its split and its label for

@@ -14,7 +14,8 @@ from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare_dataset import PrepareConfig, prepare
+from tubelet.data.prepare.config import PrepareConfig
+from tubelet.data.prepare.prepare_dataset import prepare
 from tubelet.files import check_path
 
 DESCRIPTION = """Transcode every video of a dataset into a small H.264 file that decodes fast, and write its manifest.

@@ -17,8 +17,9 @@ from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.near_copies import NOT_LOOKED
 from tubelet.data.manifest.quarantine import write_quarantine
 from tubelet.data.manifest.read import read_manifest
+from tubelet.data.scan.config import ScanConfig
 from tubelet.data.scan.report import as_dict, as_text
-from tubelet.data.scan.scan_dataset import Scan, ScanConfig, scan
+from tubelet.data.scan.scan_dataset import Scan, scan
 from tubelet.files import check_path, write_atomically
 
 DESCRIPTION = """Decode every file of a dataset once and report what is wrong with it.

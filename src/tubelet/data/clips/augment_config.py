@@ -25,10 +25,61 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from tubelet.data.clips.mixing import MixConfig
-from tubelet.data.clips.randaugment import RandAugmentConfig
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
+
+TIMM_MAX_LEVEL = 10.0  # of RandAugment's operations as timm draws them; a higher level is cut to it
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixConfig:
+    """Mixup and cutmix of the clips of a batch. With both on, each batch gets one of them."""
+
+    mixup: float = 0.0  # alpha of the Beta distribution of the shares; ViViT: 0.1 and 0.3; 0: off
+    cutmix: float = 0.0  # alpha of the Beta distribution of the area; often 1; 0: off
+    probability: float = 1.0  # of a batch to be mixed
+    cutmix_probability: float = 0.5  # with both on: share of the mixed batches that get cutmix
+    partner: Literal["previous", "reversed"] = "previous"  # as torchvision, or as scenic: the batch from its other end
+
+    def __post_init__(self) -> None:
+        if self.mixup < 0 or self.cutmix < 0:
+            raise ConfigError(f"mix.mixup and mix.cutmix must not be negative, got {self.mixup} and {self.cutmix}")
+        for name in ("probability", "cutmix_probability"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ConfigError(f"mix.{name} must be from 0 to 1, got {getattr(self, name)}")
+        if not self.is_on and (self.probability, self.partner) != (1.0, "previous"):
+            raise ConfigError("mix has no effect while mixup and cutmix are 0; set one, for example mixup to 0.2")
+        if self.cutmix_probability != 0.5 and not (self.mixup and self.cutmix):
+            raise ConfigError("mix.cutmix_probability has no effect unless mixup and cutmix are both on")
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is mixed."""
+        return self.mixup > 0 or self.cutmix > 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandAugmentConfig:
+    """Several operations per clip, drawn with replacement, the same for all its frames."""
+
+    ops: Literal["vivit", "timm"] = "vivit"  # without geometry and always applied, or with it and each half of the time
+    num_ops: int = 2  # drawn per clip; UniFormerV2: 4
+    magnitude: float = 9.0  # strength; ViViT: 15 on EPIC-Kitchens, 20 on Something-Something; UniFormerV2: 7 of 10
+    magnitude_std: float = 0.0  # timm only: standard deviation of the strength; UniFormerV2: 0.5
+    probability: float = 0.5  # timm only: of each drawn operation
+
+    def __post_init__(self) -> None:
+        if self.num_ops < 1:
+            raise ConfigError(f"rand_augment.num_ops must be at least 1, got {self.num_ops}")
+        upper = TIMM_MAX_LEVEL if self.ops == "timm" else 30.0
+        if not 0 <= self.magnitude <= upper:
+            raise ConfigError(f"rand_augment.magnitude of {self.ops} must be from 0 to {upper:g}, got {self.magnitude}")
+        if self.magnitude_std < 0 or not 0 <= self.probability <= 1:
+            raise ConfigError("rand_augment.magnitude_std must not be negative, probability must be from 0 to 1")
+        if self.ops == "vivit" and (self.magnitude_std, self.probability) != (0.0, 0.5):
+            raise ConfigError(
+                "rand_augment.magnitude_std and probability have no effect with ops=vivit; leave them out"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

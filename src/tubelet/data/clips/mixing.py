@@ -24,34 +24,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from tubelet.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class MixConfig:
-    """Mixup and cutmix of the clips of a batch. With both on, each batch gets one of them."""
-
-    mixup: float = 0.0  # alpha of the Beta distribution of the shares; ViViT: 0.1 and 0.3; 0: off
-    cutmix: float = 0.0  # alpha of the Beta distribution of the area; often 1; 0: off
-    probability: float = 1.0  # of a batch to be mixed
-    cutmix_probability: float = 0.5  # with both on: share of the mixed batches that get cutmix
-    partner: Literal["previous", "reversed"] = "previous"  # as torchvision, or as scenic: the batch from its other end
-
-    def __post_init__(self) -> None:
-        if self.mixup < 0 or self.cutmix < 0:
-            raise ConfigError(f"mix.mixup and mix.cutmix must not be negative, got {self.mixup} and {self.cutmix}")
-        for name in ("probability", "cutmix_probability"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ConfigError(f"mix.{name} must be from 0 to 1, got {getattr(self, name)}")
-        if not self.is_on and (self.probability, self.partner) != (1.0, "previous"):
-            raise ConfigError("mix has no effect while mixup and cutmix are 0; set one, for example mixup to 0.2")
-        if self.cutmix_probability != 0.5 and not (self.mixup and self.cutmix):
-            raise ConfigError("mix.cutmix_probability has no effect unless mixup and cutmix are both on")
-
-    @property
-    def is_on(self) -> bool:
-        """Whether anything is mixed."""
-        return self.mixup > 0 or self.cutmix > 0
+from tubelet.data.clips.augment_config import MixConfig
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,38 +19,12 @@ sampling; here sampling is bilinear.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
-from tubelet.errors import ConfigError
+from tubelet.data.clips.augment_config import TIMM_MAX_LEVEL, RandAugmentConfig
 
-TIMM_MAX_LEVEL = 10.0  # a higher level is cut to it
 TRIVIAL_NUM_STRENGTHS = 31
-
-
-@dataclass(frozen=True, kw_only=True)
-class RandAugmentConfig:
-    """Several operations per clip, drawn with replacement, the same for all its frames."""
-
-    ops: Literal["vivit", "timm"] = "vivit"  # without geometry and always applied, or with it and each half of the time
-    num_ops: int = 2  # drawn per clip; UniFormerV2: 4
-    magnitude: float = 9.0  # strength; ViViT: 15 on EPIC-Kitchens, 20 on Something-Something; UniFormerV2: 7 of 10
-    magnitude_std: float = 0.0  # timm only: standard deviation of the strength; UniFormerV2: 0.5
-    probability: float = 0.5  # timm only: of each drawn operation
-
-    def __post_init__(self) -> None:
-        if self.num_ops < 1:
-            raise ConfigError(f"rand_augment.num_ops must be at least 1, got {self.num_ops}")
-        upper = TIMM_MAX_LEVEL if self.ops == "timm" else 30.0
-        if not 0 <= self.magnitude <= upper:
-            raise ConfigError(f"rand_augment.magnitude of {self.ops} must be from 0 to {upper:g}, got {self.magnitude}")
-        if self.magnitude_std < 0 or not 0 <= self.probability <= 1:
-            raise ConfigError("rand_augment.magnitude_std must not be negative, probability must be from 0 to 1")
-        if self.ops == "vivit" and (self.magnitude_std, self.probability) != (0.0, 0.5):
-            raise ConfigError(
-                "rand_augment.magnitude_std and probability have no effect with ops=vivit; leave them out"
-            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The options of every layout, and the search for annotation files."""
+"""The layouts by name, their options, and the search for annotation files."""
 
 from __future__ import annotations
 
@@ -28,6 +28,26 @@ LayoutName = Literal[
     "medmnist3d",
     "webdataset",
 ]
+
+
+# The files that each reads, for --help; ``tubelet.data.layouts.readers`` reads them.
+EXPECTED_FILES: dict[LayoutName, str] = {
+    "folders": "ROOT/<class>/clip.mp4 or ROOT/train/<class>/...; clips may be .npy, .nii.gz, or frame folders",
+    "csv": "a .csv or .tsv with columns path, label; split, start_seconds, end_seconds, fps",
+    "list": "lines 'path label' or 'frames [offset] count label': PySlowFast, mmaction2",
+    "kinetics": "train.csv, val.csv of Kinetics 400/600/700; <id>_000010_000020.mp4",
+    "something-something-v1": "something-something-v1-{labels,train,validation}.csv; <id>/",
+    "something-something-v2": "something-something-v2-{labels,train,...}.json; <id>.webm",
+    "epic-kitchens-100": "EPIC_100_{train,validation,noun_classes,...}.csv; videos or frame folders",
+    "moments-in-time": "trainingSet.csv, validationSet.csv, moments_categories.txt",
+    "activitynet": "activity_net.v1-3.min.json; v_<id>.mp4",
+    "hacs": "HACS_segments_v1.1.json; <class>/v_<id>.mp4",
+    "ucf101": "classInd.txt, trainlist01.txt, testlist01.txt; <class>/v_x.avi",
+    "hmdb51": "<class>_test_split1.txt; <class>/x.avi",
+    "npz": "one .npz with {train,val,test}_images and _labels",
+    "medmnist3d": "organmnist3d.npz, organmnist3d_64.npz, ...: npz with its class names",
+    "webdataset": "train-000000.tar, ...: <key>.mp4 beside <key>.cls or <key>.json",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

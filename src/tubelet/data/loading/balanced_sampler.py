@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest
-
-Sampling = Literal["natural", "balanced"]
 
 
 def balanced_shares(manifest: Manifest) -> NDArray[np.float64]:

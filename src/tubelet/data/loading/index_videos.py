@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
+from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS
 from tubelet.data.loading.worker_pool import in_order
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.manifest import Manifest

@@ -17,10 +17,10 @@ from torch import Tensor
 
 from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.pixel_augmentation import UnaugmentedBatch
-from tubelet.data.loading.balanced_sampler import Sampling, balanced_shares, draw_balanced
+from tubelet.data.loading.balanced_sampler import balanced_shares, draw_balanced
+from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS, Sampling
 from tubelet.data.loading.content_hash import ContentHasher
 from tubelet.data.loading.dataset import Dataset, Item
-from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS
 from tubelet.data.loading.worker_pool import RowInProgress, WorkerPool
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.quarantine import row_path

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-DECODE_TIMEOUT_SECONDS = 60.0  # for one row of a dataset, unless the caller says otherwise
 _IDLE_SECONDS = 3600.0  # between two checks while nothing is guarded; a new guard wakes the thread earlier
 
 

@@ -24,7 +24,8 @@ from multiprocessing.process import BaseProcess
 from typing import Generic, TypeVar, cast
 
 from tubelet.data.loading.clip_dataset import ClipDataset
-from tubelet.data.loading.watchdog import DECODE_TIMEOUT_SECONDS, Guard, Watchdog
+from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS
+from tubelet.data.loading.watchdog import Guard, Watchdog
 from tubelet.data.loading.worker_process import (
     Failure,
     ItemHeader,

@@ -15,7 +15,6 @@ from tubelet.errors import ConfigError, DataError
 from tubelet.types import Batch
 
 UNREADABLE = "unreadable.csv"  # the list beside the results of a run or an evaluation
-FAILURE_BUDGET = 0.01  # share of the videos of an epoch or an evaluation, unless the caller says otherwise
 _MAX_NAMED = 4  # files that the error names
 
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from tubelet.data.layouts import LAYOUTS
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.feature_store import finished_manifest, is_store
 from tubelet.data.layouts.find_files import existing_rows
 from tubelet.data.layouts.folders import read_folders
 from tubelet.data.layouts.frame_counts import missing_frames_notes
 from tubelet.data.layouts.npz import read_npz
+from tubelet.data.layouts.readers import LAYOUTS
 from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.webdataset import read_webdataset

@@ -18,50 +18,26 @@ import unicodedata
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
-from typing import Any, Literal
+from typing import Any
 
 from tubelet.data.loading.index_videos import index_files
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.csv_file import write_manifest
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.quarantine import row_path
+from tubelet.data.prepare.config import PrepareConfig
 from tubelet.data.prepare.pack_shards import pack
-from tubelet.data.prepare.transcode import Encoding
 from tubelet.data.prepare.transcode_pool import SourceFile, line_of, transcoded
 from tubelet.data.scan.scan_file import fingerprint
 from tubelet.data.sources.shards import is_shard, is_volume_row, member_range
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index_store import IndexStore
-from tubelet.errors import ConfigError, DataError
+from tubelet.errors import DataError
 from tubelet.files import appended_lines, json_lines, write_atomically
 
 MANIFEST, LEDGER = "manifest.csv", "prepared.jsonl"
 _NOTE = "prepared from data with fingerprint"  # in the manifest of prepared files
-_CRF = {"standard": 23, "high": 20}
 _VERSION = 1  # goes up when the same settings give other files
-
-
-@dataclass(frozen=True, kw_only=True)
-class PrepareConfig:
-    """How videos are transcoded."""
-
-    short_side: int = 256  # pixels; smaller videos keep their size; odd sizes become even
-    quality: Literal["standard", "high"] = "standard"  # x264's crf 23 or 20; high takes about 40 % more space
-    shards: int | None = None  # megabytes of a tar shard; None means that no shards are made
-    num_workers: int = 2  # processes, each with one thread
-
-    def __post_init__(self) -> None:
-        if self.short_side < 16 or self.short_side % 2:
-            raise ConfigError(f"short_side must be even and at least 16, got {self.short_side}")
-        if self.shards is not None and self.shards < 1:
-            raise ConfigError(f"shards must be at least 1 (megabytes of one tar file), got {self.shards}")
-        if self.num_workers < 1:
-            raise ConfigError(f"num_workers must be at least 1, got {self.num_workers}")
-
-    @property
-    def encoding(self) -> Encoding:
-        """The settings of the encoder."""
-        return Encoding(short_side=self.short_side, crf=_CRF[self.quality])
 
 
 @dataclass(frozen=True, kw_only=True)

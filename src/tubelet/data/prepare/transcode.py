@@ -6,7 +6,6 @@ Settings of x264: ``-preset medium -tune fastdecode -g 16 -bf 1 -x264-params b-a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,6 +14,7 @@ import numpy as np
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 
+from tubelet.data.prepare.config import Encoding
 from tubelet.data.video.container import VideoContainer, file_error, reporting
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.rendering import BY_DEFAULT
@@ -24,29 +24,6 @@ from tubelet.files import written_atomically
 _TICKS = Fraction(1, 90000)  # seconds; broadcast's clock, in which the usual frame rates are whole
 _UNSPECIFIED = 2  # FFmpeg's number for unspecified colors
 _FINEST_TICKS = 1_000_000  # per second; a finer or odd clock is replaced by the one above
-
-
-@dataclass(frozen=True, kw_only=True)
-class Encoding:
-    """Settings of the encoder."""
-
-    short_side: int  # pixels, even; smaller videos keep their size
-    crf: int  # x264's constant rate factor: 0 is lossless, 51 the coarsest
-    preset: str = "medium"  # of x264
-    keyframe_interval: int = 16  # frames
-
-    @property
-    def options(self) -> dict[str, str]:
-        """The options of x264. One thread, so that the same source gives the same file."""
-        return {
-            "preset": self.preset,
-            "tune": "fastdecode",
-            "crf": str(self.crf),
-            "g": str(self.keyframe_interval),
-            "bf": "1",
-            "x264-params": "b-adapt=0:b-pyramid=none:scenecut=0",
-            "threads": "1",
-        }
 
 
 def transcode(

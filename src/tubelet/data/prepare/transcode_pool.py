@@ -9,7 +9,8 @@ from typing import Any
 
 from tubelet.data.loading.worker_pool import in_order
 from tubelet.data.loading.worker_process import Failure
-from tubelet.data.prepare.transcode import Encoding, transcode
+from tubelet.data.prepare.config import Encoding
+from tubelet.data.prepare.transcode import transcode
 from tubelet.data.video.packet_index import PacketIndex
 
 # Time limits of ten times what a slow core needs. First for opening and indexing:

@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-from tubelet.models.family import Family, ImageStart
-from tubelet.models.timesformer import from_image, huggingface, weights
+from typing import TYPE_CHECKING
+
+from tubelet.models.family import Family
 from tubelet.models.timesformer.variants import MODELS
-from tubelet.weights.mapping.converter import HuggingFaceModel, Source
+from tubelet.weights.mapping.format import Format
+
+if TYPE_CHECKING:
+    from tubelet.models.family_weights import FamilyWeights
+
+
+def _weights() -> FamilyWeights:
+    from tubelet.models.timesformer.family_weights import WEIGHTS
+
+    return WEIGHTS
+
 
 FAMILY = Family(
     name="timesformer",
     title="TimeSformer",
     models=MODELS,
-    sources={
-        "timesformer": Source(
-            about="released TimeSformer (.pyth); its code and weights are for non-commercial use (CC-BY-NC 4.0)",
-            convert=weights.convert,
+    weights=_weights,
+    formats={
+        "timesformer": Format(
+            about="released TimeSformer (.pyth); its code and weights are for non-commercial use (CC-BY-NC 4.0)"
         ),
     },
-    huggingface={
-        huggingface.MODEL_TYPE: HuggingFaceModel(
-            about="TimeSformer",
-            architecture="TimesformerForVideoClassification",
-            convert=huggingface.convert,
-            original=huggingface.original_logits,
-            write=huggingface.huggingface_folder,
-        ),
-    },
-    image_start=ImageStart(prepare=from_image.prepare, fields=from_image.fields, state=from_image.from_image),
+    huggingface={"timesformer": "TimesformerForVideoClassification"},
     frame_stage="space-only TimeSformer",
     cost_convention="TimeSformer prints the multiply-adds of three views; they are divided by three",
 )

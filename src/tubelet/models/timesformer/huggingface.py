@@ -110,7 +110,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     fields["num_classes"] = len(source["classifier.weight"])
     refuse_model_fields(options)
     name = options.model.get("name") or nearest_name(MODELS, model_class, fields)
-    if name not in MODELS or MODELS[name][0] is not model_class:
+    if name not in MODELS or MODELS[name][0]() is not model_class:
         raise ConfigError(
             f"--model.name {name}: the folder holds {content.get('attention_type', 'divided_space_time')}"
         )

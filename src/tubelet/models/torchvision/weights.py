@@ -50,7 +50,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     try:
         num_classes = _num_classes(source)
         name = options.model.get("name") or _network_of(source, num_classes)
-        if name not in MODELS or MODELS[name][0] is not TorchvisionVideo:
+        if name not in MODELS or MODELS[name][0]() is not TorchvisionVideo:
             raise ConfigError(f"--model.name {name}: expected one of {', '.join(MODELS)}")
         model = create(MODELS, name, {"num_classes": num_classes})
         state, report = from_torchvision(source, model)

@@ -23,7 +23,8 @@ from torch import Tensor
 
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError
-from tubelet.models.family import named_fields, refuse_options
+from tubelet.models.family import named_fields
+from tubelet.models.family_weights import refuse_options
 from tubelet.models.uniformerv2.config import TrunkStyle
 from tubelet.models.uniformerv2.image_trunk import ImagePositions
 from tubelet.models.uniformerv2.local_block import RelativeAttention

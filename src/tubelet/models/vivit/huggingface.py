@@ -75,7 +75,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     fields = {**vivit_fields(content, path), "num_classes": len(source["classifier.weight"])}
     refuse_model_fields(options)
     name = options.model.get("name") or nearest_name(MODELS, ViViTJoint, fields)
-    if name not in MODELS or MODELS[name][0] is not ViViTJoint:
+    if name not in MODELS or MODELS[name][0]() is not ViViTJoint:
         raise ConfigError(f"--model.name {name}: HuggingFace has ViViT's Model 1 only (vivit_*_joint)")
     model = create(MODELS, name, fields)
     state, report = from_huggingface(source, model)

@@ -103,8 +103,10 @@ def _class_of(weights: Mapping[str, Tensor], given: Mapping[str, Any]) -> type[n
         return ViViTFactorizedSelfAttention
     if "cls" in weights:
         return ViViTJoint
-    if given.get("name") in MODELS and MODELS[given["name"]][0] in (ViViTJoint, ViViTFactorizedDotProduct):
-        return MODELS[given["name"]][0]
+    if given.get("name") in MODELS:
+        named = MODELS[given["name"]][0]()
+        if named in (ViViTJoint, ViViTFactorizedDotProduct):
+            return named
     raise CheckpointError(
         "without a class token, Model 1 and Model 4 have the same weights: give --model.name, for example "
         "vivit_b16x2_joint (Model 1) or vivit_b16x2_fdp (Model 4)"

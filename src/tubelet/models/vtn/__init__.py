@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from tubelet.models.family import Family, ImageStart
-from tubelet.models.vtn import from_image, weights
+from typing import TYPE_CHECKING
+
+from tubelet.models.family import Family
 from tubelet.models.vtn.variants import MODELS
-from tubelet.weights.mapping.converter import Source
+from tubelet.weights.mapping.format import Format
+
+if TYPE_CHECKING:
+    from tubelet.models.family_weights import FamilyWeights
+
+
+def _weights() -> FamilyWeights:
+    from tubelet.models.vtn.family_weights import WEIGHTS
+
+    return WEIGHTS
+
 
 FAMILY = Family(
     name="vtn",
     title="VTN",
     models=MODELS,
-    sources={
-        "vtn": Source(about="released VTN: a training checkpoint of PySlowFast (.pyth)", convert=weights.convert),
-    },
-    image_start=ImageStart(
-        prepare=from_image.prepare,
-        fields=from_image.backbone_fields,
-        state=from_image.from_network,
-        suggest=from_image.suggest,
-    ),
+    weights=_weights,
+    formats={"vtn": Format(about="released VTN: a training checkpoint of PySlowFast (.pyth)")},
     backbone_field="backbone",
     frame_stage="VTN",
     cost_convention="VTN leaves the products inside attention out: the count here is 4 % more",

@@ -13,7 +13,8 @@ from typing import Any
 from timm.layers import resample_abs_pos_embed
 from torch import Tensor
 
-from tubelet.models.family import nearest_name, refuse_options
+from tubelet.models.family import nearest_name
+from tubelet.models.family_weights import refuse_options
 from tubelet.models.vtn.config import DEFAULT_HEADS
 from tubelet.models.vtn.model import VTN
 from tubelet.models.vtn.variants import MODELS

@@ -12,7 +12,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.manifest.same_file import check_files
 from tubelet.errors import TubeletError
-from tubelet.runs.data import read_run_data
+from tubelet.runs.data import protocol_of, read_run_data
 from tubelet.runs.folder import read_facts
 from tubelet.runs.plan.parts import DataPlan, Plan
 
@@ -41,7 +41,7 @@ def look_at_data(plan: Plan) -> Manifest | None:
         plan.note("no validation split: the last weights are taken as the best")
     with plan.noting_problems():
         recipe, rows = plan.recipe, manifest.split("train")
-        protocol = recipe.protocol_for(manifest)
+        protocol = protocol_of(recipe, manifest)
         dataset = make_dataset(rows, protocol, "train", recipe.augment, recipe.seed)
         plan.data = dataclasses.replace(plan.data, clip_seconds=_read_one(plan, dataset))
     return manifest

@@ -24,6 +24,7 @@ from tubelet.files import check_path
 from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model, model_config
 from tubelet.recipe import Recipe
+from tubelet.runs.data import protocol_of
 from tubelet.runs.folder import RECIPE, is_empty, resume_recipe
 from tubelet.runs.initialization import Initialization, initialize_model, read_initialization
 from tubelet.runs.plan.data import look_at_data
@@ -131,7 +132,7 @@ def _initialized_model(
         initialization = dataclasses.replace(initialization, source=None)
         if recipe.lora is not None:
             plan.note("lora: the adapters are not counted, because data or first weights are not there to look at")
-    protocol = recipe.protocol if manifest is None else recipe.protocol_for(manifest)
+    protocol = recipe.protocol if manifest is None else protocol_of(recipe, manifest)
     frozen = initialize_model(model, initialization, protocol, session).frozen
     if manifest is not None and is_whole:
         has_state = (plan.folder / STATE).exists()

@@ -11,15 +11,14 @@ import fnmatch
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tubelet.errors import ConfigError, nearest
 from tubelet.nn.head import head_name, layer_pattern
-
-WeightDecayOn = Literal["matrices", "all"]
+from tubelet.training.optim.config import WeightDecayOn
 
 # Rows of these are learned embeddings, not maps: weight decay would pull them to zero.
 _NO_WEIGHT_DECAY = ("pos_embed.table", "time_embed.table", "cls_token")

@@ -15,7 +15,8 @@ import torch
 from timm.scheduler import CosineLRScheduler, MultiStepLRScheduler
 from torch import nn
 
-from tubelet.training.optim.optimizer import OptimizerConfig, make_optimizer
+from tubelet.training.optim.config import OptimizerConfig
+from tubelet.training.optim.optimizer import make_optimizer
 
 # timm's words for a warm-up as long as the run, of which the run itself warns by the names of its own fields.
 _NO_EFFECT = "Cosine annealing scheduler will have no effect"

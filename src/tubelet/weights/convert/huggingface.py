@@ -10,7 +10,9 @@ from tubelet.models import FAMILIES
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, HuggingFaceModel
 from tubelet.weights.mapping.huggingface import read_config
 
-MODELS: dict[str, HuggingFaceModel] = {kind: model for family in FAMILIES for kind, model in family.huggingface.items()}
+MODELS: dict[str, HuggingFaceModel] = {
+    kind: model for family in FAMILIES for kind, model in family.weights().huggingface.items()
+}
 
 
 def convert(path: Path, options: ConvertOptions) -> Converted:

@@ -70,14 +70,14 @@ def measure_parity(
     """
     if reference is None and source.original is None:
         return {"measured": False, "reason": "the original cannot run here and no --reference-input was given"}
-    stored = reference or random_reference(converted.model, source.clip_axes)
+    stored = reference or random_reference(converted.model, source.format.clip_axes)
     expected, against = stored.logits, "the logits stored with the input"
     if expected is None:
         answer = source.original(path, stored.clip) if source.original is not None else None
         if answer is None:
             return {"measured": False, "reason": "the original is not installed here and no logits were given"}
         expected, against = answer[0], f"{answer[1]}, run on this input"
-    actual = _logits(converted.model, stored.clip, source.clip_axes)
+    actual = _logits(converted.model, stored.clip, source.format.clip_axes)
     if actual.shape != expected.shape:
         shapes = f"{tuple(expected.shape)}, the converted model's {tuple(actual.shape)}"
         raise CheckpointError(f"the original's logits have shape {shapes}")

@@ -9,8 +9,8 @@ from pathlib import Path
 from torch import nn
 
 from tubelet.weights.checkpoint.checkpoint import RECORD, Record, load_checkpoint
-from tubelet.weights.convert.formats import record_of
 from tubelet.weights.convert.huggingface import convert
+from tubelet.weights.convert.sources import record_of
 from tubelet.weights.hub import local_folder, parse_hub_name
 from tubelet.weights.mapping.converter import ConvertOptions
 from tubelet.weights.mapping.huggingface import is_huggingface

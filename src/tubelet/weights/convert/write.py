@@ -34,11 +34,11 @@ def write_huggingface(model: nn.Module, record: Record, out: Path) -> list[str]:
             "HuggingFace's video classifiers have one softmax over all classes, not several heads or several labels "
             "per video"
         )
-    family = family_of_model(model)
-    if not family.huggingface:
-        has = ", ".join(other.about for one in FAMILIES for other in one.huggingface.values())
+    weights = family_of_model(model).weights()
+    if not weights.huggingface:
+        has = ", ".join(other.about for one in FAMILIES for other in one.weights().huggingface.values())
         raise CheckpointError(f"HuggingFace has {has}, not {record.model_name}")
-    folder = next(iter(family.huggingface.values())).write(model, record.protocol)
+    folder = next(iter(weights.huggingface.values())).write(model, record.protocol)
     files = {CONFIG: folder.config, PREPROCESSOR: folder.preprocessor}
     card = _card(record)
     new = out.with_name(f".{out.name}.new")
@@ -81,10 +81,10 @@ def write_npz(model: nn.Module, record: Record, out: Path, kind: str) -> list[st
     """
     if out.suffix != ".npz":
         raise CheckpointError(f"{out}: {kind}'s parameters are written as .npz; let OUT end so")
-    family = family_of_model(model)
-    if kind not in family.writers:
+    writers = family_of_model(model).weights().writers
+    if kind not in writers:
         raise CheckpointError(f"{kind} has no {type(model).__name__}")
-    state = family.writers[kind](model)
+    state = writers[kind](model)
     out.parent.mkdir(parents=True, exist_ok=True)
     with written_atomically(out) as new, new.open("wb") as stream:
         arrays = {name: tensor.numpy() for name, tensor in state.items()}
@@ -95,5 +95,5 @@ def write_npz(model: nn.Module, record: Record, out: Path, kind: str) -> list[st
 # Format -> what writes a checkpoint in it: (model, record, OUT) -> notes on what it cannot hold.
 WRITERS: dict[str, Callable[[nn.Module, Record, Path], list[str]]] = {
     "huggingface": write_huggingface,
-    **{kind: partial(write_npz, kind=kind) for family in FAMILIES for kind in family.writers},
+    **{kind: partial(write_npz, kind=kind) for family in FAMILIES for kind in family.weights().writers},
 }

@@ -62,7 +62,7 @@ def _state(
     if isinstance(source, VideoSource):
         _check_is_for_video(init, source)
         return from_video(source, model, init.keep_head, head_rows)
-    start = family_of_model(model).image_start
+    start = family_of_model(model).weights().image_start
     if start is None:
         raise ConfigError(
             f"{source.name} is an image model; {type(model).__name__} starts from a checkpoint of its own kind"

@@ -46,11 +46,11 @@ def read_source(init: InitConfig, model_name: str | None = None) -> InitSource:
     source = _read(init)
     if model_name is None or isinstance(source, VideoSource):
         return source
-    start = family_of(model_name).image_start
+    start = family_of(model_name).weights().image_start
     if start is None:
-        takers = ", ".join(family.title for family in FAMILIES if family.image_start is not None)
+        takers = ", ".join(family.title for family in FAMILIES if family.weights().image_start is not None)
         raise ConfigError(
-            f"{source.name} is an image model, which starts models of {takers}; {MODELS[model_name][0].__name__} "
+            f"{source.name} is an image model, which starts models of {takers}; {MODELS[model_name][0]().__name__} "
             "starts from a checkpoint of its own kind"
         )
     return start.prepare(source)
@@ -60,13 +60,13 @@ def model_fields(source: InitSource, given: Mapping[str, Any]) -> dict[str, Any]
     """Fields of the video model's config that come with the weights, where ``given`` (with its name) does not set
     them: what the weights mean (GELU, epsilon, bias; the style of a trunk; which backbone it is), and from a
     checkpoint of the same name all but its grid."""
-    family = family_of(given["name"])
     if isinstance(source, ImageModel):
-        return {} if family.image_start is None else family.image_start.fields(source, given)
+        start = family_of(given["name"]).weights().image_start
+        return {} if start is None else start.fields(source, given)
     fields = dict(source.model_config)
     if given["name"] != source.model_name:
         fields = {field: value for field, value in fields.items() if field in FUNCTION_FIELDS}
-    decided = {"num_classes", "in_channels", *family_of_model(source.model).video_start.grid_fields}
+    decided = {"num_classes", "in_channels", *family_of_model(source.model).weights().video_start.grid_fields}
     return {field: value for field, value in fields.items() if field not in decided | set(given)}
 
 
@@ -96,7 +96,7 @@ def _read(init: InitConfig) -> InitSource:
 
 def _of_checkpoint(source: str) -> InitSource:
     model, record = open_plain(source)
-    image = family_of_model(model).as_image(model)
+    image = family_of_model(model).weights().as_image(model)
     if image is None:
         return VideoSource(
             model=model,

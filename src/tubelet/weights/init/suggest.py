@@ -27,10 +27,11 @@ def suggested_recipe(source: InitSource) -> tuple[dict[str, Any], dict[str, Any]
         }
     refusal: UnsuitedImageError | None = None
     for family in FAMILIES:
-        if family.image_start is None or family.image_start.suggest is None:
+        start = family.weights().image_start
+        if start is None or start.suggest is None:
             continue
         try:
-            model, image_size = family.image_start.suggest(source)
+            model, image_size = start.suggest(source)
         except UnsuitedImageError as error:
             refusal = refusal or error
         else:

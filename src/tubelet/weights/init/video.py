@@ -72,7 +72,7 @@ def from_video(
     templates = dict.fromkeys(map(_template, model.state_dict()))  # equal blocks share a rule
     picked = [] if head_rows is None or not keep_head else _head_rules(model, head_rows)
     tables = _resized_tables(old, model, notes)
-    changes = family_of_model(model).video_start.changes
+    changes = family_of_model(model).weights().video_start.changes
     try:
         changed, surplus = ([], {}) if changes is None else changes(old, model, notes)
     except CheckpointError as error:

@@ -14,6 +14,7 @@ from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.protocol import Protocol
 from tubelet.types import WhichWeights
+from tubelet.weights.mapping.format import Format
 from tubelet.weights.mapping.rules import MappingReport
 from tubelet.weights.mapping.training_state import Weights
 
@@ -51,9 +52,8 @@ Original = Callable[[Path, Tensor], tuple[Tensor, str] | None]
 class Source:
     """One kind of foreign weights, as ``tubelet convert`` offers it."""
 
-    about: str  # what it reads, one line for --help
+    format: Format
     convert: Converter
-    clip_axes: str = "B C T H W"  # the axes of a clip as the original takes it, for stored reference inputs
     original: Original | None = None
 
 
@@ -72,7 +72,6 @@ class HuggingFaceModel:
     """A model of ``transformers`` that tubelet reads and writes, clips ``[B, T, C, H, W]``."""
 
     about: str  # which of tubelet's models it is
-    architecture: str  # class in transformers
     convert: Converter
     original: Original
     # Raises CheckpointError for a model or a protocol that transformers does not have.
