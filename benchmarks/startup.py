@@ -4,8 +4,8 @@ python benchmarks/startup.py            prints the result
 python benchmarks/startup.py --write    and writes it to docs/results/startup.json
 
 Each is a process of its own, and they take turns. Time is CPU time of the process, which other processes hardly change;
-memory is the largest that it held at once. The ratio is the median over rounds of the time over that of ``import torch``
-in the same round. One round before them, which fills the caches of files, is not counted.
+memory is the largest that it held at once. The ratio is the median over rounds of the time over that of
+``import torch`` in the same round. One round before them, which fills the caches of files, is not counted.
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ ORDER = [
     ["data"],
     ["weights.config"],
     ["weights.mapping"],
-    ["models.family"],
     ["models.family_weights"],
+    ["models.family"],
     ["models.torchvision", "models.timesformer", "models.uniformerv2", "models.vivit", "models.vtn"],
     ["models"],
     ["weights.hub"],
@@ -228,14 +228,105 @@ def modules_loaded_by(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
+def imports_when_loaded(source: str) -> Iterator[str]:
+    """Full dotted names of what a file imports as soon as it is loaded: not inside functions, not for type checking."""
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (name for _, name in imports(node))
+
+
+def needed_by(module: str, sources: dict[str, str]) -> set[str]:
+    """Top-level packages other than tubelet and the standard library that are loaded with a module of tubelet."""
+    needed, seen, left = set(), set(), [module]
+    while left:
+        name = left.pop()
+        while name and name not in sources:
+            name = name.rpartition(".")[0]
+        if not name or name in seen:
+            continue
+        seen.add(name)
+        found = set(imports_when_loaded(sources[name]))
+        left += [name.rpartition(".")[0], *(other for other in found if other.startswith("tubelet."))]
+        needed |= {other.partition(".")[0] for other in found} - sys.stdlib_module_names - {"tubelet"}
+    return needed
+
+
+def test_what_holds_settings_needs_the_standard_library_only() -> None:
+    """And the reader of YAML, which ``tubelet.config`` holds. So a recipe is read before torch is."""
+    sources = modules_below("tubelet")
+    settings = {name for name in sources if name.endswith("config")}
+    assert len(settings) > 12
+    settings |= {f"tubelet.{name}" for name in ("errors", "types", "protocol", "published", "recipe", "models")}
+    assert {name: extra for name in settings if (extra := needed_by(name, sources) - {"yaml"})} == {}
+
+
+def test_options_need_what_reads_and_prints_them_only() -> None:
+    sources = modules_below("tubelet")
+    work = "tubelet.commands.work"
+    options = {name for name in modules_below("tubelet.commands") if not f"{name}.".startswith(f"{work}.")}
+    assert len(options) > 20
+    assert {name: extra for name in options if (extra := needed_by(name, sources) - {"yaml", "tyro", "rich"})} == {}
+
+
+def test_settings_stand_in_files_that_are_called_so() -> None:
+    elsewhere = {
+        file.relative_to(PACKAGE).as_posix()
+        for file in FILES
+        for node in ast.parse(file.read_text(encoding="utf-8")).body
+        if isinstance(node, ast.ClassDef) and node.name.endswith("Config") and not file.stem.endswith("config")
+    }
+    assert elsewhere == {"recipe.py"}
+
+
+def test_what_a_module_needs_is_found_through_others() -> None:
+    sources = {
+        "tubelet": "",
+        "tubelet.a": "from tubelet.b import c\nimport os",
+        "tubelet.b": "def f():\n    import av\nif TYPE_CHECKING:\n    import timm",
+        "tubelet.b.c": "import tubelet.d.e",
+        "tubelet.d": "import torch.nn",
+        "tubelet.d.e": "",
+    }
+    assert needed_by("tubelet.a", sources) == {"torch"}
+
+
+def test_help_and_a_misspelt_option_are_answered_before_torch_is_loaded() -> None:
+    """Of every command, in one process, where a recipe is read first."""
+    code = """
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
+from tubelet.cli import COMMANDS, main
+from tubelet.commands.data import SUBCOMMANDS
+from tubelet.recipe import load_recipe
+
+def answer(*words):
+    with redirect_stdout(StringIO()) as out, redirect_stderr(StringIO()) as err:
+        try:
+            code = main(words)
+        except SystemExit as end:
+            code = end.code
+    return code, out.getvalue() + err.getvalue()
+
+load_recipe("folder/default", [("data.source", "clips"), ("model.name", "vtn_r50")])
+for command in (*([name] for name in COMMANDS), *(["data", name] for name in SUBCOMMANDS), ["cost", "--table"]):
+    code, text = answer(*command, "--help")
+    assert code == 0 and "examples:" in text, (command, text)
+    code, text = answer(*command, "--misspelt")
+    assert code == 2 and text, (command, text)
+code, text = answer("train", "--data", "clips", "--optim.lrr", "1")
+assert code == 1 and "unknown key 'optim.lrr'; did you mean 'lr'?" in text, text
+assert answer("train", "--fields")[0] == 0
+"""
+    loaded = modules_loaded_by(code)
+    assert "tyro" in loaded
+    assert not loaded & {"torch", "numpy", "av", "timm", "torchvision"}
+
+
 @pytest.mark.parametrize(
     "code",
     [
-        "import tubelet",
-        "import tubelet.errors, tubelet.types, tubelet.config, tubelet.protocol",
-        "from tubelet.cli import main; assert main(['--help']) == 0",
-        "from tubelet.cli import main; assert main(['--version']) == 0",
-        "from tubelet.cli import main; assert main(['nonsense']) == 2",
+        "import tubelet; tubelet.Recipe, tubelet.Protocol, tubelet.list_models()",
+        "from tubelet.cli import main; assert (main(['--help']), main(['--version']), main(['nonsense'])) == (0, 0, 2)",
     ],
 )
 def test_no_torch_is_loaded(code: str) -> None:
@@ -246,7 +337,7 @@ def test_no_torch_is_loaded(code: str) -> None:
 
 def test_commands_start_without_what_only_a_measurement_needs() -> None:
     """torchmetrics imports transformers where that is installed: seconds of CPU, and 90 MB."""
-    loaded = modules_loaded_by("from tubelet.commands import inspect, models, predict, train")
+    loaded = modules_loaded_by("from tubelet.commands.work import inspect, models, predict, train")
     assert "torch" in loaded
     assert not loaded & {"torchmetrics", "transformers"}
 

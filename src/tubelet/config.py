@@ -26,6 +26,8 @@ from tubelet.types import EARLIER
 
 C = TypeVar("C")
 
+GROUP = "the fields below, or none"  # the type in ``describe`` of a dataclass that may be left out
+
 
 def from_dict(cls: type[C], data: Any, where: str = "") -> C:
     """An instance of the dataclass ``cls`` from plain data.
@@ -182,7 +184,7 @@ def describe(cls: type, where: str = "") -> Iterator[tuple[str, str, str, str]]:
         inner = next((h for h in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(h)), None)
         if inner is not None:
             if inner is not hint:
-                yield key, "the fields below, or none", "none", comments.get(field.name, "")
+                yield key, GROUP, "none", comments.get(field.name, "")
             yield from describe(typing.cast(type, inner), f"{key}.")
             continue
         if field.default is not dataclasses.MISSING:

@@ -9,7 +9,8 @@ import pytest
 
 from support import error_of
 from tubelet import cli
-from tubelet.commands.train import Options, plan
+from tubelet.commands.train import Options
+from tubelet.commands.work.train import plan
 
 
 def cost_of(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, float]:

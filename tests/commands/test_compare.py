@@ -11,8 +11,9 @@ import torch
 from support import error_of
 from tiny_comparison import write_comparison
 from tubelet import cli, config
-from tubelet.commands import compare
-from tubelet.commands.compare import Options, chosen, folder_name, process_devices
+from tubelet.commands.compare import Options
+from tubelet.commands.work import compare
+from tubelet.commands.work.compare import chosen, folder_name, process_devices
 
 
 def test_without_a_name_the_comparisons_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

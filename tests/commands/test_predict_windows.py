@@ -14,7 +14,7 @@ from matplotlib.image import imread
 
 from support import PROTOCOL, content_of, error_of, rows_of, write_checkpoint
 from tubelet import cli
-from tubelet.commands.predict_windows import clock, seconds_of
+from tubelet.commands.work.predict_windows import clock, seconds_of
 from tubelet.errors import ConfigError
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from tubelet.commands.data.bench import _advice
+from tubelet.commands.work.data.bench import _advice
 from tubelet.data import bench
 from tubelet.data.bench import Stages, measure_stages
 from tubelet.data.clips.augment_config import AugmentConfig

@@ -12,7 +12,7 @@ from torch import nn
 
 from support import MODEL, PROTOCOL, assert_one_line, tiny_model
 from tiny_vivit import KINDS, tiny
-from tubelet.commands.inspect import summary
+from tubelet.commands.work.inspect import summary
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models import create_model
 from tubelet.nn.position import resize_positions

@@ -1,40 +1,17 @@
-"""``tubelet train``: trains by a recipe, or on a folder of videos, to a checkpoint, metrics and a report."""
+"""``tubelet train``: its options. ``tubelet.commands.work.train`` does the work."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-import shlex
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
+from typing import Annotated
 
-from rich.table import Table
+import tyro
 
 from tubelet.commands import parse
 from tubelet.commands.column_options import ColumnOptions
-from tubelet.commands.console import ConsoleProgress, output_console, report_take_over
-from tubelet.commands.dry_run import dry_run
-from tubelet.commands.train_options import DEFAULT_RECIPE, Options, of_options, run_name
-from tubelet.commands.train_overrides import EPOCHS, in_full, split_overrides
-from tubelet.commands.train_sweep import Request, sweep
-from tubelet.config import describe
-from tubelet.errors import ConfigError, Stopped
-from tubelet.models import model_config
-from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
-from tubelet.report.hard_clips import hard_clips
-from tubelet.report.run_report import write_run_report
-from tubelet.runs.extend import extend_run, extended
-from tubelet.runs.folder import RECIPE, kept_rules, resume_recipe, rules_note
-from tubelet.runs.run import CompletedRun, run_recipe
-from tubelet.session.device import choose_device
-from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
-from tubelet.session.session import Session
-from tubelet.studies.folds import FoldSummary, summarize_folds, with_fold, write_folds
-from tubelet.studies.sweep import Repeat, Values
+from tubelet.commands.train_overrides import check_fields, in_full, print_fields, split_overrides
+from tubelet.training.config import Schedule, Strategy
 from tubelet.types import Device
 
 DESCRIPTION = """Train a video transformer, evaluate it on the test split and write a report.
@@ -100,7 +77,34 @@ examples:
   torchrun --nproc-per-node 8 -m tubelet train kinetics400/vivit_b16x2_fe --data k400
   tubelet train --resume runs/first"""
 
+DEFAULT_RECIPE = "folder/default"
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
+    data: str | None = None  # folder, .csv or .npz file, or feature store; in place of the recipe's data
+    columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
+    model: str | None = None  # model name (`tubelet models`); in place of the recipe's model
+    backbone: str | None = None  # VTN's image network, any name of timm; without --model and recipe, of a VTN
+    init: str | None = None  # first weights: timm model, file, checkpoint folder, or owner/name on huggingface.co
+    freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
+    lora: str | None = None  # rank=16[,alpha=32]: train low-rank adapters and the head alone (extra lora)
+    out: Path | None = None  # run folder; by default runs/NAME
+    resume: Path | None = None  # run folder to resume, instead of a recipe
+    schedule: Schedule | None = None  # --resume with more epochs: recompute (default) the learning rate, or continue it
+    take_over: bool = False  # go on in a run folder that a process of another machine left without ending in it
+    strategy: Strategy | None = None  # of several processes (torchrun): ddp, the model on each; fsdp, in shards
+    dry_run: bool = False  # print the plan and what would stop it; train and write nothing
+    group_column: str | None = None  # CSV column of what stays in one split; by default group, patient or subject
+    group_pattern: str | None = None  # reads what stays in one split in file names: {group}_{n}
+    folds: int = 0  # cross-validation: train so many times, each time with another part of the groups as test split
+    seeds: int = 1  # train so many times, with seeds from the recipe's seed on, and print mean and spread
+    sweep: tyro.conf.UseAppendAction[tuple[str, ...]] = ()  # FIELD=VALUE,VALUE,...: try these, choose on validation
+    device: Device = "auto"  # auto: CUDA, else MPS, else CPU
+    fields: bool = False  # list every recipe field with type, default and meaning, and the shipped recipes
+    json: bool = False  # print the test metrics, or the plan of --dry-run, as JSON on stdout
 
 
 def main(argv: list[str]) -> int:
@@ -109,189 +113,8 @@ def main(argv: list[str]) -> int:
     if options.fields:
         print_fields(options.model or SHOWN_MODEL)
         return 0
-    recipe, folder = plan(options, overrides)
-    if options.dry_run:
-        if options.sweep:
-            raise ConfigError("--dry-run plans one run: leave --sweep out, and set the field to one of its values")
-        is_resumed = options.resume is not None
-        # Of processes that torchrun started, one plans for all.
-        return dry_run(recipe, folder, options.device, is_resumed, as_json=options.json) if is_main_process() else 0
-    if options.take_over and is_main_process():
-        report_take_over(folder)
-    if options.sweep:
-        if is_launched():
-            raise ConfigError("--sweep trains one run after the other in one process: start it without torchrun")
-        return run_sweep(options, overrides, recipe, folder, argv)
-    results: list[CompletedRun] = []
-    device = own_device(choose_device(options.device))
-    with open_processes(device) as processes:
-        session = Session(device=device, processes=processes)
-        if options.resume is not None:
-            processes.on_main(lambda: extend_run(folder, recipe, report=lambda line: print(line, file=sys.stderr)))
-        runs = list(runs_of(recipe, folder, options))
-        for run, of_run in runs:
-            with saying_how_to_go_on(run, argv if len(runs) > 1 else None, options.device):
-                results.append(train_one(of_run, run, session))
-    if not processes.is_main:
-        return 0
-    folds = summarize_folds([result.evaluation for result in results]) if options.folds else None
-    if folds is not None:
-        write_folds(folder, folds)
-    if options.json:
-        found = [result.to_dict() for result in results]
-        print(json.dumps(found if folds is None else {"runs": found, "folds": folds.to_dict()}, indent=2))
-    elif len(results) > 1:
-        print_spread(results, folds)
-    with ConsoleProgress("report") as progress:
-        strips = hard_clips(results[0].evaluation, results[0].manifest, results[0].protocol, progress)
-    report = write_run_report(
-        folder / "report.html",
-        [r.folder for r in results],
-        title=f"{recipe.model['name']} on {recipe.data.source}",
-        examples=strips,
-        command=shlex.join(["tubelet", "train", *argv]),
-    )
-    print(f"checkpoint: {results[0].folder / 'best'}\nreport:     {report}", file=sys.stderr)
-    return 0
+    if options.resume is None:
+        check_fields(overrides, options.recipe or DEFAULT_RECIPE)
+    from tubelet.commands.work.train import run
 
-
-def runs_of(recipe: Recipe, folder: Path, options: Options) -> Iterator[tuple[Path, Recipe]]:
-    """Yield the folder and the recipe of each run: one, or one for each seed or fold in a folder of its own."""
-    if options.folds:
-        for fold in range(1, options.folds + 1):
-            yield folder / f"fold{fold}", with_fold(recipe, fold)
-        return
-    for seed in range(recipe.seed, recipe.seed + options.seeds):
-        yield folder if options.seeds == 1 else folder / f"seed{seed}", dataclasses.replace(recipe, seed=seed)
-
-
-def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
-    """Run the sweep of ``--sweep`` in ``folder``."""
-    chosen = [*texts_of(kept_rules(folder)), *of_options(options), *overrides]
-
-    def make(values: Values, seed: int) -> Recipe:
-        last = ("data.manifest.fold" if options.folds else "seed", str(seed))
-        return load_recipe(options.recipe or DEFAULT_RECIPE, [*chosen, *values, last])
-
-    repeat: Repeat = "fold" if options.folds else "seed"
-    request = Request(
-        axes=options.sweep,
-        seeds=range(1, options.folds + 1) if options.folds else range(recipe.seed, recipe.seed + options.seeds),
-        repeat=repeat,
-        folder=folder,
-        device=choose_device(options.device),
-        command=shlex.join(["tubelet", "train", *argv]),
-    )
-    with saying_how_to_go_on(folder, argv, options.device):
-        return sweep(request, recipe, make, as_json=options.json)
-
-
-def texts_of(rules: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Fields and values as ``load_recipe`` takes them."""
-    return [(name, json.dumps(value)) for name, value in rules.items()]
-
-
-@contextmanager
-def saying_how_to_go_on(run: Path, argv: list[str] | None, device: Device) -> Iterator[None]:
-    """Print the command that resumes what a signal stopped: ``--resume`` for one run, the same command for several."""
-    try:
-        yield
-    except Stopped as stop:
-        on_device = [] if device == "auto" else ["--device", device]
-        again = ["--resume", str(run), *on_device] if argv is None else argv
-        command = launched_command(["train", *again])
-        raise Stopped(f"{run}: {stop}; go on with `{command}`", stop.signal_number) from None
-
-
-def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Path]:
-    """Return the recipe and the run folder."""
-    if options.seeds < 1:
-        raise ConfigError(f"--seeds must be at least 1, got {options.seeds}")
-    if options.folds and options.seeds > 1:
-        raise ConfigError("--folds and --seeds exclude each other: folds already show the spread; leave one out")
-    if options.resume is not None:
-        return resumed_recipe(options, overrides, options.resume), options.resume
-    if options.schedule:
-        raise ConfigError("--schedule says what --resume with more epochs (--training.num_epochs) does; leave it out")
-    if options.recipe is None and options.data is None:
-        raise ConfigError(
-            f"nothing to train on: give --data FOLDER, or a recipe ({', '.join(list_recipes())}, or a YAML file)"
-        )
-    chosen = [*of_options(options), *overrides]
-    recipe = load_recipe(options.recipe or DEFAULT_RECIPE, chosen)
-    folder = options.out or Path("runs") / run_name(options, recipe)
-    if rules := kept_rules(folder):
-        if is_main_process():
-            print(f"note: {rules_note(folder, rules)}", file=sys.stderr)
-        recipe = load_recipe(options.recipe or DEFAULT_RECIPE, [*texts_of(rules), *chosen])
-    return recipe, folder
-
-
-def resumed_recipe(options: Options, overrides: list[tuple[str, str]], folder: Path) -> Recipe:
-    """Return the recipe of the run that ``--resume`` goes on with."""
-    given = (options.recipe, options.data, options.model, options.backbone, options.init, options.freeze, options.lora)
-    is_longer = [key for key, _ in overrides] == [EPOCHS]
-    others = (options.out, options.strategy, options.seeds > 1, options.sweep, options.folds)
-    if any((*given, *others)) or options.columns != ColumnOptions() or (overrides and not is_longer):
-        raise ConfigError(
-            f"--resume goes on with a run as its recipe says: give the run folder and nothing else, or a higher "
-            f"--{EPOCHS}"
-        )
-    if options.schedule and not is_longer:
-        raise ConfigError(f"--schedule says what becomes of the learning rate in more epochs: give --{EPOCHS} too")
-    recipe = resume_recipe(folder)
-    if not is_longer:
-        return recipe
-    asked = load_recipe(str(folder / RECIPE), overrides).training.num_epochs
-    return extended(recipe, asked, options.schedule or "recompute")
-
-
-def train_one(recipe: Recipe, folder: Path, session: Session) -> CompletedRun:
-    """Carry out one run with progress on stderr and a summary as the last line; only process 0 prints."""
-    with ConsoleProgress(folder.resolve().name, is_quiet=not session.processes.is_main) as progress:
-        result = run_recipe(recipe, folder, dataclasses.replace(session, progress=progress))
-        progress.note(result.evaluation.summary)
-    return result
-
-
-def print_spread(results: list[CompletedRun], folds: FoldSummary | None = None) -> None:
-    """Print mean and standard deviation over seeds or folds, with the number of runs and of videos."""
-    table = Table(title=f"{results[0].evaluation.split} split, {results[0].evaluation.views} views")
-    titles = [cell.title for cell in results[0].evaluation.cells("seeds")]
-    for heading in ("seed" if folds is None else "fold", *titles, "videos", "failed"):
-        table.add_column(heading, justify="right")
-    columns: list[list[float]] = [[] for _ in titles]
-    for result in results:
-        found = [cell.value for cell in result.evaluation.cells("seeds")]
-        values = [float("nan") if value is None else value for value in found]
-        for column, value in zip(columns, values, strict=True):
-            column.append(value)
-        cells = [f"{value:.3f}" for value in values]
-        num_videos, num_failed = result.evaluation.num_videos, len(result.evaluation.failed)
-        table.add_row(result.folder.name, *cells, str(num_videos), str(num_failed))
-    table.add_section()
-    spread = [f"{mean(c):.3f} ± {stdev(c):.3f}" for c in columns]
-    table.add_row("mean ± sd", *spread, "", "")
-    if folds is not None:
-        pooled = ["" if f.pooled is None else f"{f.pooled:.3f}" for f in folds.figures.values()]
-        table.add_row("all folds", *pooled, str(folds.num_videos), "")
-    table.caption = results[0].evaluation.baseline
-    output_console().print(table)
-
-
-def print_fields(model: str) -> None:
-    table = Table(title="fields of a recipe, set as --FIELD VALUE")
-    for heading in ("field", "type", "default", "meaning"):
-        table.add_column(heading, overflow="fold")
-    for key, *rest in describe(Recipe):
-        if key == "model":
-            table.add_row("model.name", "text", model, "the fields below are those of this model")
-            for row in describe(type(model_config(model)), "model."):
-                if row[0].removeprefix("model.") not in DECIDED_BY_DATA:
-                    table.add_row(*row)
-            table.add_section()
-        else:
-            table.add_row(key, *rest)
-    console = output_console()
-    console.print(table)
-    console.print(f"Shipped recipes: {', '.join(list_recipes())}. Models: see `tubelet models`.", highlight=False)
+    return run(options, overrides, argv)

@@ -1,13 +1,18 @@
-"""Words of a command line that set fields of a recipe, and words that were meant to."""
+"""Words of a command line that set fields of a recipe, words that were meant to, and the fields that there are."""
 
 from __future__ import annotations
 
 import dataclasses
 import sys
+from collections.abc import Sequence
 
-from tubelet.config import describe
+from rich.table import Table
+
+from tubelet.commands.console import output_console
+from tubelet.config import GROUP, describe
 from tubelet.errors import ConfigError
-from tubelet.recipe import Recipe
+from tubelet.models import model_config
+from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 
 EPOCHS = "training.num_epochs"  # what --resume may raise
 SHORT_NAMES = {"--epochs": EPOCHS, "--batch-size": "training.batch_size", "--lr": "optim.lr"}
@@ -61,3 +66,39 @@ def check_option(flag: str, options: type) -> None:
         fields = [key for key, *_ in describe(Recipe) if key.rpartition(".")[2] == name]
         if fields:
             raise ConfigError(f"there is no option {flag}; did you mean {' or '.join(f'--{key}' for key in fields)}?")
+
+
+def check_fields(overrides: Sequence[tuple[str, str]], source: str) -> None:
+    """Raise ConfigError for a field that no recipe has, as ``load_recipe`` would later, when models are there.
+
+    Args:
+        source: the recipe that the fields are set in.
+    """
+    rows = [(key, kind) for key, kind, *_ in describe(Recipe)]
+    known = {key for key, kind in rows if kind != GROUP}
+    for key, text in overrides:
+        parts = key.split(".")
+        starts = {
+            ".".join(parts[:number]) for number in range(1, len(parts) + 1)
+        }  # what a field of texts holds is free
+        if not starts & known and not any(name.startswith(f"{key}.") for name in known):
+            load_recipe(source, [("data.source", "."), (key, text)])
+
+
+def print_fields(model: str) -> None:
+    """Print every field of a recipe with type, default and meaning; those of the model are those of a named one."""
+    table = Table(title="fields of a recipe, set as --FIELD VALUE")
+    for heading in ("field", "type", "default", "meaning"):
+        table.add_column(heading, overflow="fold")
+    for key, *rest in describe(Recipe):
+        if key == "model":
+            table.add_row("model.name", "text", model, "the fields below are those of this model")
+            for row in describe(type(model_config(model)), "model."):
+                if row[0].removeprefix("model.") not in DECIDED_BY_DATA:
+                    table.add_row(*row)
+            table.add_section()
+        else:
+            table.add_row(key, *rest)
+    console = output_console()
+    console.print(table)
+    console.print(f"Shipped recipes: {', '.join(list_recipes())}. Models: see `tubelet models`.", highlight=False)

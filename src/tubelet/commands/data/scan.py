@@ -1,9 +1,7 @@
-"""``tubelet data scan``: decodes every file of a dataset and reports what is wrong."""
+"""``tubelet data scan``: its options. ``tubelet.commands.work.data.scan`` does the work."""
 
 from __future__ import annotations
 
-import json
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -12,15 +10,8 @@ import tyro
 
 from tubelet.commands import parse
 from tubelet.commands.column_options import ColumnOptions
-from tubelet.commands.console import ConsoleProgress
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.manifest.near_copies import NOT_LOOKED
-from tubelet.data.manifest.quarantine import write_quarantine
-from tubelet.data.manifest.read import read_manifest
 from tubelet.data.scan.config import ScanConfig
-from tubelet.data.scan.report import as_dict, as_text
-from tubelet.data.scan.scan_dataset import Scan, scan
-from tubelet.files import check_path, write_atomically
 
 DESCRIPTION = """Decode every file of a dataset once and report what is wrong with it.
 
@@ -55,31 +46,6 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "data scan", DESCRIPTION)
-    out = options.out or Path("runs") / f"scan-{Path(options.data).resolve().stem}"
-    check_path(out, is_written=True)
-    manifest = read_manifest(options.data, options.columns.applied_to(options.manifest), is_checked=False)
-    with ConsoleProgress("scan") as progress:
-        for note in manifest.notes:
-            progress.note(note)
-        result = scan(manifest, options.scan, out, progress.advance)
-        if manifest.split_origin.kept_together == NOT_LOOKED:  # now they are known
-            result = result.of(read_manifest(options.data, options.manifest, is_checked=False))
-        if result.num_reused:
-            progress.note(f"{result.num_reused} of {len(result.facts)} files are unchanged since the last scan")
-    report = json.dumps(as_dict(result), indent=2, ensure_ascii=False)
-    text = as_text(result)
-    write_atomically(out / "report.json", report + "\n")
-    write_atomically(out / "report.txt", text)
-    write_quarantine(out / "quarantine.csv", result.findings.quarantine())
-    print(report if options.json else text, end="\n" if options.json else "")
-    print(_verdict(result, out), file=sys.stderr)
-    return 0 if result.findings.is_clean else 1
+    from tubelet.commands.work.data.scan import run
 
-
-def _verdict(result: Scan, out: Path) -> str:
-    if result.findings.is_clean:
-        return f"report: {out / 'report.txt'}"
-    return (
-        f"tubelet: error: the scan found problems; the report is {out / 'report.txt'}, the rows to leave out are in "
-        f"{out / 'quarantine.csv'} (--manifest.quarantine of `tubelet train`)"
-    )
+    return run(options)

@@ -4,47 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from rich.markup import escape
 from rich.table import Table
 
-from tubelet.commands import parse
 from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.cost import TableOptions
 from tubelet.errors import ConfigError, nearest
 from tubelet.evaluation.cost import measure_latency
 from tubelet.evaluation.cost_table import CONVENTIONS, CostRow, make_row, plan_rows
 from tubelet.models import create_model, list_models, model_config
 from tubelet.session.device import choose_device
-from tubelet.types import Device
-
-DESCRIPTION = """The cost of every model beside the figures of its papers: parameters, GMACs per view and per video.
-
-Each row is counted on the clip of the published figure; a model without one on the clip that it is made for. GMACs are
-10^9 multiply-adds of matrix products and convolutions; what a source counts besides is said below the table. --measure
-adds the time of one view on this machine: random weights, float32, batch 1, without decoding; the large models take
-minutes each on a CPU.
-
-examples:
-  tubelet cost --table
-  tubelet cost --table --filter vivit_b16x2
-  tubelet cost --table --filter torchvision --measure --threads 1 --json"""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    filter: str = ""  # only the models whose name contains this text
-    measure: bool = False  # time one view of each on this machine
-    repetitions: int | None = None  # with --measure: passes of which the median is taken, after one more; by default 3
-    threads: int | None = None  # with --measure: CPU threads; by default torch's choice
-    device: Device | None = None  # with --measure: where; by default the accelerator if there is one
-    json: bool = False  # print JSON
-
-
-def main(argv: list[str]) -> int:
-    options = parse(Options, argv, "cost --table", DESCRIPTION)
+def run(options: TableOptions) -> int:
     _check(options)
     planned = plan_rows(options.filter)
     if not planned:
@@ -69,7 +44,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _check(options: Options) -> None:
+def _check(options: TableOptions) -> None:
     measuring = {"--repetitions": options.repetitions, "--threads": options.threads, "--device": options.device}
     idle = [name for name, value in measuring.items() if value is not None]
     if idle and not options.measure:
@@ -78,7 +53,7 @@ def _check(options: Options) -> None:
         raise ConfigError("--repetitions and --threads must be positive")
 
 
-def _milliseconds(row: CostRow, options: Options) -> float:
+def _milliseconds(row: CostRow, options: TableOptions) -> float:
     """Measure the median time of a forward pass over one view."""
     if options.threads is not None:
         torch.set_num_threads(options.threads)

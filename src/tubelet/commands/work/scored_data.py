@@ -10,9 +10,10 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tubelet import config as config_io
+from tubelet.commands.evaluate import Part
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.feature_store import is_store
 from tubelet.data.manifest.manifest import Manifest
@@ -22,7 +23,6 @@ from tubelet.errors import ConfigError, DataError
 from tubelet.inference.predictor import Classifier
 from tubelet.recipe import DataConfig
 
-Part = Literal["train", "val", "test", "all"]
 _SPLITTING = (
     "val_fraction",
     "test_fraction",

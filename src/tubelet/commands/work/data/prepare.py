@@ -1,0 +1,44 @@
+"""``tubelet data prepare``: transcodes the videos of a dataset so that training decodes them faster."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from tubelet.commands.console import ConsoleProgress
+from tubelet.commands.data.prepare import Options
+from tubelet.data.manifest.read import read_manifest
+from tubelet.data.prepare.prepare_dataset import prepare
+from tubelet.files import check_path
+
+
+def run(options: Options) -> int:
+    check_path(options.out, "OUT", is_written=True)
+    manifest = read_manifest(options.data, options.manifest)
+    with ConsoleProgress("prepare") as progress:
+        for note in manifest.notes:
+            progress.note(note)
+        done = prepare(manifest, options.out, options.prepare, progress.advance)
+        for line in done.failures.values():
+            progress.note(line)
+    if options.json:
+        content = {
+            "manifest": str(done.manifest),
+            "num_files": done.num_files,
+            "num_made": done.num_made,
+            "source_bytes": done.source_bytes,
+            "prepared_bytes": done.prepared_bytes,
+            "failures": done.failures,
+        }
+        print(json.dumps(content, indent=2, ensure_ascii=False))
+    else:
+        kept = done.num_files - done.num_made - len(done.failures)
+        print(f"{done.num_made} files transcoded, {kept} were done before, {len(done.failures)} failed")
+        print(f"{done.source_bytes / 1e6:.1f} MB became {done.prepared_bytes / 1e6:.1f} MB; train on {done.manifest}")
+    if done.failures:
+        print(
+            f"tubelet: error: {len(done.failures)} of {done.num_files} videos could not be transcoded and are left out "
+            f"of {done.manifest}; replace them and run the command again",
+            file=sys.stderr,
+        )
+    return 1 if done.failures else 0

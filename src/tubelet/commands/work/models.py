@@ -1,0 +1,61 @@
+"""``tubelet models``: lists every model with its parameters and GMACs."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+from rich.table import Table
+
+from tubelet.commands.console import output_console
+from tubelet.commands.models import Options
+from tubelet.errors import ConfigError, nearest
+from tubelet.evaluation.cost import ClipShape, count_macs, count_parameters
+from tubelet.models import create_model, list_models, model_config
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRow:
+    name: str
+    parameters: int
+    gmacs_per_view: float
+    clip_shape: ClipShape  # channels, frames, height, width
+
+
+def run(options: Options) -> int:
+    names = list_models(options.filter)
+    if not names:
+        raise ConfigError(
+            f"no model's name contains or matches '{options.filter}'{nearest(options.filter, list_models())}"
+        )
+    rows = [describe(name) for name in names]
+    if options.json:
+        print(json.dumps([asdict(row) for row in rows], indent=2))
+    else:
+        output_console().print(_table(rows))
+    return 0
+
+
+def describe(name: str) -> ModelRow:
+    """Count parameters and multiply-adds of a named model, without computing or allocating weights."""
+    config = model_config(name)
+    clip_shape = (config.in_channels, config.num_frames, *config.image_size)
+    with torch.device("meta"):
+        model = create_model(name)
+    return ModelRow(
+        name=name,
+        parameters=count_parameters(model),
+        gmacs_per_view=count_macs(model, clip_shape) / 1e9,
+        clip_shape=clip_shape,
+    )
+
+
+def _table(rows: list[ModelRow]) -> Table:
+    table = Table("model", box=None, pad_edge=False)
+    for title in ("parameters (M)", "GMACs per view", "frames x height x width"):
+        table.add_column(title, justify="right")
+    for row in rows:
+        size = " x ".join(map(str, row.clip_shape[1:]))
+        table.add_row(row.name, f"{row.parameters / 1e6:.2f}", f"{row.gmacs_per_view:.2f}", size)
+    return table

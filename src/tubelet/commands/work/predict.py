@@ -1,0 +1,197 @@
+"""``tubelet predict``: classifies videos."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import glob
+import io
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.markup import escape
+from rich.table import Table
+
+from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.predict import Options
+from tubelet.commands.prediction_files import STDOUT, check_outputs, write_csv
+from tubelet.commands.protocol_options import SamplingOptions, with_views
+from tubelet.commands.work.predict_windows import (
+    WindowOptions,
+    check_frame_fps,
+    predict_films,
+    scores_text,
+    write_films,
+    write_plots,
+)
+from tubelet.data.layouts.feature_store import is_store
+from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_frame_folder, sources_below
+from tubelet.data.manifest.read import read_manifest
+from tubelet.errors import ConfigError, DataError, printable
+from tubelet.inference.predictor import Classifier, load
+from tubelet.tasks.classification import rankings
+from tubelet.types import Prediction
+
+NUM_WORKERS = 2
+
+
+def run(options: Options) -> int:
+    if not options.sources:
+        raise ConfigError("nothing to predict: give video files, folders or globs behind the checkpoint")
+    store = find_store(options.sources)
+    files = [] if store else find_files(options.sources)
+    _check(options, store, files)
+    loaded = load(options.checkpoint, options.device, precision=options.precision, reject=options.reject)
+    classifier = as_asked(options, loaded)
+    top_k = min(options.top_k, len(classifier.labels))
+    if options.window is not None:
+        return _predict_windows(options, classifier, files, top_k)
+    predictions: list[Prediction] = []
+    failures: list[str] = []
+    with ConsoleProgress("predict") as progress:
+        num_workers = min(NUM_WORKERS if options.num_workers is None else options.num_workers, len(files))
+        if store is None:
+            total = len(files)
+            results = classifier.predict_files(files, frame_fps=options.frame_fps, num_workers=num_workers, top_k=top_k)
+        else:
+            total, results = len(read_manifest(store, is_checked=False)), classifier.predict_store(store, top_k=top_k)
+        for done, result in enumerate(results, 1):
+            if isinstance(result, Prediction):
+                predictions.append(result)
+            else:
+                failures.append(result)
+                progress.note(f"error: {result}")
+            progress.advance(done, total)
+    if options.csv is not None:
+        write_csv(options.csv, as_csv(predictions))
+    if options.json:
+        rows = [dataclasses.asdict(p) for p in predictions]
+        print(json.dumps({"predictions": rows, "errors": failures}, indent=2, ensure_ascii=False))
+    elif options.csv != STDOUT:
+        print_table(predictions)
+    return exit_code(len(failures), total)
+
+
+def as_asked(options: Options, classifier: Classifier) -> Classifier:
+    """Load the classifier with the views, frames and mode of the command line."""
+    protocol = with_views(options.protocol.applied_to(classifier.protocol), options.views, None)
+    record = dataclasses.replace(classifier.record, protocol=protocol)
+    return Classifier(classifier.model, record, options.device, options.mode, reject=classifier.reject)
+
+
+def find_store(sources: Sequence[str]) -> Path | None:
+    """Return the feature store among the sources, or None.
+
+    Raises:
+        ConfigError: it is not the only source.
+    """
+    store = next((Path(source) for source in sources if is_store(Path(source))), None)
+    if store is not None and len(sources) > 1:
+        raise ConfigError(f"{store}: is a feature store; give it alone, without other sources")
+    return store
+
+
+def _check(options: Options, store: Path | None, files: Sequence[Path]) -> None:
+    check_frame_fps(options.frame_fps, files)
+    check_outputs(options.csv, options.plot, options.json, files)
+    for_windows = {"--hop": options.hop, "--fps": options.fps, "--merge": options.merge, "--plot": options.plot}
+    idle = [name for name, value in for_windows.items() if value]
+    if idle and options.window is None:
+        rate = "; the rate of a frame folder is --frame-fps" if options.fps and any(map(Path.is_dir, files)) else ""
+        raise ConfigError(f"{', '.join(idle)} belongs to --window; give a length, for example --window 4s{rate}")
+    if options.window == "whole" and options.hop is not None:
+        raise ConfigError("--hop has no meaning with --window whole, which is one window; leave it out")
+    for_clips = {"--views": options.views, "--mode": options.mode != "end_to_end", "a feature store": store}
+    idle = [name for name, value in for_clips.items() if value] + ["--protocol"] * (
+        options.protocol != SamplingOptions()
+    )
+    if idle and options.window is not None:
+        raise ConfigError(
+            f"{', '.join(idle)} has no meaning with --window, whose windows are single views of --window and --fps, "
+            "frame by frame; leave one of them out"
+        )
+    if options.num_workers is not None and options.window is not None:
+        raise ConfigError("--num-workers has no meaning with --window, which decodes in this process; leave it out")
+
+
+def _predict_windows(options: Options, classifier: Classifier, files: Sequence[Path], top_k: int) -> int:
+    asked = WindowOptions(
+        window=options.window,
+        hop=options.hop,
+        fps=options.fps,
+        frame_fps=options.frame_fps,
+        merge=options.merge,
+        top_k=top_k,
+    )
+    with ConsoleProgress("predict") as progress:
+        films, failures = predict_films(classifier, files, asked, progress)
+    write_films(films, failures, options.json, options.csv)
+    if options.plot is not None:
+        write_plots(films, options.plot)
+    return exit_code(len(failures), len(files))
+
+
+def exit_code(num_failed: int, num_files: int) -> int:
+    """Return the exit code, after a last line that counts unreadable files."""
+    if num_failed:
+        print(f"tubelet: error: {num_failed} of {num_files} files could not be read", file=sys.stderr)
+    return 1 if num_failed else 0
+
+
+def find_files(sources: Sequence[str]) -> list[Path]:
+    """Return the files that the sources name, each once, in order.
+
+    Raises:
+        DataError: a source that names nothing.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            matches = sources_below(path)
+        elif path.exists():
+            matches = [path]
+        else:
+            found_by_glob = map(Path, glob.glob(source, recursive=True))
+            matches = sorted(p for p in found_by_glob if p.is_file() or is_frame_folder(p))
+        if not matches:
+            what = "folder without videos or pictures of frames" if path.is_dir() else "no such file, folder or match"
+            raise DataError(f"{source}: {what}; videos and volumes end in {', '.join(sorted(FILE_SUFFIXES))}")
+        found |= dict.fromkeys(matches)
+    return list(found)
+
+
+def as_csv(predictions: Sequence[Prediction]) -> str:
+    """Write one row per video and label: path, rank, label, probability, seconds covered, views, notes.
+
+    With several heads, a column names the head, or "action".
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    several = any(p.heads for p in predictions)
+    head_column = ["head"] if several else []
+    writer.writerow(["path", *head_column, "rank", "label", "probability", "seconds_covered", "num_views", "notes"])
+    for p in predictions:
+        rest = [f"{p.seconds_covered:.3f}", p.num_views, "; ".join(p.notes)]
+        for head, scores in rankings(p).items():
+            for rank, (label, prob) in enumerate(zip(scores.labels, scores.probs, strict=True), 1):
+                writer.writerow([p.source, *([head] if several else []), rank, label, f"{prob:.6g}", *rest])
+    return text.getvalue()
+
+
+def print_table(predictions: Sequence[Prediction]) -> None:
+    if not predictions:
+        return
+    table = Table()
+    table.add_column("video", overflow="fold")
+    for heading in rankings(predictions[0]):
+        table.add_column(escape(heading))
+    table.add_column("covered", justify="right")
+    table.add_column("note", overflow="fold")
+    for p in predictions:
+        best = [escape(scores_text(scores)) for scores in rankings(p).values()]
+        source, covered = escape(printable(p.source)), f"{p.seconds_covered:.1f} s, {p.num_views} views"
+        table.add_row(source, *best, covered, "; ".join(p.notes))
+    output_console().print(table)
