@@ -27,7 +27,7 @@ ALLOWED = {
     "commands/train.py": "the model whose fields --fields shows",
 }
 # Help texts: the description and examples of a command, which name models as a user types them.
-HELP = ("DESCRIPTION", "EXAMPLES", "EPILOG")
+HELP = ("DESCRIPTION", "TABLE_DESCRIPTION", "EXAMPLES", "EPILOG")
 
 
 def files() -> list[Path]:

@@ -65,7 +65,7 @@ def options_of(config: type) -> Iterator[tuple[str, Any]]:
 
 def classes(family: Family) -> dict[tuple[type[nn.Module], type], str]:
     """One name for each pair of model and config class."""
-    return {(model, config): name for name, (model, config, _) in reversed(family.models.items())}
+    return {(model(), config): name for name, (model, config, _) in reversed(family.models.items())}
 
 
 CASES = [
