@@ -132,7 +132,7 @@ def test_seeds_train_runs_of_their_own_and_print_mean_and_spread(
 def test_folds_test_every_video_once_and_say_what_they_say_together(
     videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    train(tmp_path / "cv", "--data", str(videos), "--folds", "2")
+    train(tmp_path / "cv", "--data", str(videos), "--folds", "2", "--data.manifest.split_by", "files")
     out = capsys.readouterr().out
     scores = [rows_of(tmp_path / "cv" / f"fold{n}" / "evaluation" / "test" / "scores.csv") for n in (1, 2)]
     tested = [row["path"] for rows in scores for row in rows]
