@@ -1,7 +1,7 @@
 """How long the command line takes to answer, and in how much memory, against ``import torch``.
 
-python benchmarks/startup.py            prints the result
-python benchmarks/startup.py --write    and writes it to docs/results/startup.json
+python benchmarks/startup.py            prints the result, and writes it to runs/results/startup.json
+python benchmarks/startup.py --write    or to docs/results
 
 Each is a process of its own, and they take turns. Time is CPU time of the process, which other processes hardly change;
 memory is the largest that it held at once. The ratio is the median over rounds of the time over that of
@@ -16,10 +16,10 @@ import platform
 import statistics
 import sys
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
-RESULT = Path(__file__).parents[1] / "docs" / "results" / "startup.json"
+from results import write_result
+
 ROUNDS = 7
 TORCH = "import torch"
 CONTESTANTS = {
@@ -47,10 +47,8 @@ def main() -> None:
     for _ in range(ROUNDS + 1):
         rounds.append({name: measured(words) for name, words in CONTESTANTS.items()})
     result = summary(rounds[1:])
-    text = json.dumps(result, indent=2)
-    print(text)
-    if "--write" in sys.argv[1:]:
-        RESULT.write_text(text + "\n", encoding="utf-8")
+    print(json.dumps(result, indent=2))
+    write_result("startup", result, write="--write" in sys.argv[1:])
 
 
 def summary(rounds: list[dict[str, tuple[float, float]]]) -> dict[str, Any]:

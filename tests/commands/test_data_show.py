@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -84,6 +85,13 @@ def test_a_broken_row_shows_its_error_and_the_others_are_drawn(
     red = (picture[..., 0] > 150) & (picture[..., 1:] < 60).all(axis=-1)  # the error's letters
     assert red.any(axis=1).sum() >= 8
     assert [file.name for file in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_a_name_with_a_line_break_is_drawn_in_one_line(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "two\nlines.mp4"
+    shutil.copy(next(folder.glob("up/0*.mp4")), file)
+    assert cli.main(["data", "show", str(file), *TINY, "--out", str(tmp_path / "sheet.png")]) == 0
+    assert (tmp_path / "sheet.png").exists()
 
 
 def test_videos_without_classes_and_single_files_are_shown(

@@ -138,6 +138,7 @@ def _write(
     bold: bool = False,
 ) -> None:
     """One line; what is wider than ``width`` loses its middle."""
+    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
     font, shown, cut = _font(bold=bold), text, 0
     while font.getlength(shown) > width and cut < len(text):
         cut += 1

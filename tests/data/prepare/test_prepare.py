@@ -328,8 +328,20 @@ def test_shards_are_bounded_and_a_larger_file_has_its_own(tmp_path: Path, megaby
 
 def test_sources_that_fail_are_named_and_their_rows_left_out(manifest: Manifest, tmp_path: Path) -> None:
     shutil.copy(CLIPS / "corrupted.mp4", manifest.root / "b" / "three.MOV")
+    with av.open(str(manifest.root / "b" / "two.mp4")) as whole, av.open(str(tmp_path / "cut.mkv"), "w") as cut:
+        stream = cut.add_stream_from_template(whole.streams.video[0])
+        for packet in (packet for packet in whole.demux(video=0) if packet.size):
+            packet.stream = stream
+            cut.mux(packet)
+    content = (tmp_path / "cut.mkv").read_bytes()
+    (manifest.root / "b" / "two.mp4").write_bytes(content[: len(content) * 9 // 10])
     done = prepare(manifest, tmp_path / "out", SMALL)
     assert list(done.failures) == ["b/three.MOV"]
+    (note,) = done.notes["b/two.mp4"]
+    assert "the file ends early" in note
+    assert any(
+        f"of 1 sources there was to say: b/two.mp4: {note}" in line for line in read_manifest(done.manifest).notes
+    )
     assert "three.MOV" in done.failures["b/three.MOV"]
     prepared = read_manifest(done.manifest)
     assert len(prepared) == 3

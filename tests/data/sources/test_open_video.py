@@ -98,14 +98,14 @@ def test_the_public_reader_is_the_one_that_everything_inside_uses(variable: Path
 def test_an_index_that_no_frame_has_is_an_error_of_one_line(sources: dict[str, Path], kind: str, asked: object) -> None:
     with tubelet.open_video(sources[kind]) as video, pytest.raises(VideoError) as caught:
         video.frames_at(asked)  # type: ignore[arg-type]
-    assert_one_line(caught, str(sources[kind]), "asked")
+    assert_one_line(caught, str(sources[kind]), "frame")
 
 
 @pytest.mark.parametrize("asked", [[4.5], [-0.1], [float("nan")], [], ["1"]])
 def test_a_time_outside_the_video_is_an_error_of_one_line(variable: Path, asked: list[float]) -> None:
     with tubelet.open_video(variable) as video, pytest.raises(VideoError) as caught:
         video.frames_at_seconds(asked)
-    assert_one_line(caught, str(variable), "asked")
+    assert_one_line(caught, str(variable), "times")
 
 
 @pytest.mark.parametrize(("name", "part"), [("missing.mp4", "no such file"), ("text.mp4", "expected a video")])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -12,6 +12,8 @@ import pytest
 
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.prepare.config import Encoding
+from tubelet.data.prepare.transcode import transcode
 from tubelet.data.scan.scan_file import ScanFile, scan_file
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.packet_index_store import IndexStore
@@ -99,6 +101,69 @@ def test_a_raw_stream_that_is_cut_inside_a_picture_is_shown_without_it(tmp_path:
             left_out += any("without the last" in note for note in reader.notes)
         assert all(np.array_equal(picture, expected[at]) for at, picture in found.items())
     assert left_out > 0
+
+
+@pytest.mark.parametrize("suffix", ["ts", "hevc", "gif", "mkv"])
+def test_a_cut_file_is_prepared_without_what_its_end_spoils(suffix: str, tmp_path: Path) -> None:
+    source, cut = write(tmp_path / f"whole.{suffix}"), tmp_path / f"cut.{suffix}"
+    for share in (0.5, 0.63, 0.8):
+        cut.write_bytes(source.read_bytes()[: int(share * source.stat().st_size)])
+        num_frames = transcode(cut, tmp_path / "prepared.mp4", Encoding(short_side=48, crf=30))
+        assert num_frames == PacketIndex.of(cut).num_frames == PacketIndex.of(tmp_path / "prepared.mp4").num_frames
+
+
+def write_frames(path: Path, codec: str, ticks: Sequence[int], size: tuple[int, int] = (48, 64)) -> Path:
+    rng = np.random.default_rng(1)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=FPS)
+        stream.height, stream.width, stream.pix_fmt = *size, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, FPS)
+        for tick in ticks:
+            frame = av.VideoFrame.from_ndarray(rng.integers(0, 255, (*size, 3)).astype(np.uint8), format="rgb24")
+            frame.pts, frame.time_base = tick, Fraction(1, FPS)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_pictures_that_a_camera_dropped_are_not_missing_from_an_avi(tmp_path: Path) -> None:
+    """The container counts an empty chunk for each."""
+    file = write_frames(tmp_path / "drop.avi", "mpeg4", [*range(6), *range(15, 24), *range(43, 48)])
+    with av.open(str(file)) as container:
+        assert container.streams.video[0].frames == 48
+    with VideoReader(file) as reader:
+        assert reader.notes == ()
+        assert len(reader.timestamps) == 20
+    assert scan_file(ScanFile(path=file.name, file=file, entry=None)).kind == "ok"
+
+
+def test_a_tape_that_is_cut_inside_its_last_picture_is_shown_without_it(tmp_path: Path) -> None:
+    file = write_frames(tmp_path / "tape.dv", "dvvideo", range(3), (576, 720))
+    file.write_bytes(file.read_bytes()[:-70_000])
+    with VideoReader(file) as reader:
+        assert len(reader.timestamps) == 2
+        assert reader.notes == ("the file ends early: 2 frames, without the last 1",)
+
+
+def test_that_a_file_has_several_videos_is_noted_and_a_cover_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "two.mp4"
+    with av.open(str(file), "w") as container:
+        streams = [container.add_stream("mpeg4", rate=FPS) for _ in range(2)]
+        for stream, side in zip(streams, (32, 64), strict=True):
+            stream.height = stream.width = side
+        for stream in streams:
+            for _ in range(3):
+                container.mux(stream.encode(av.VideoFrame(stream.width, stream.height, "yuv420p")))
+            container.mux(stream.encode(None))
+    index = PacketIndex.of(file)
+    assert index.notes == (
+        f"the file has 2 video streams: the one of {index.codec.height} x {index.codec.width} pixels is read",
+    )
+    store = IndexStore.beside(tmp_path)
+    store.put({file: index})
+    kept = store.get(file)
+    assert kept is not None
+    assert kept.notes == index.notes
 
 
 def test_a_gif_without_its_end_mark_shows_its_whole_pictures(tmp_path: Path) -> None:

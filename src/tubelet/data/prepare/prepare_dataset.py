@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
 
+from tubelet.data.layouts.rows import some
 from tubelet.data.loading.index_videos import index_files
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.csv_file import write_manifest
@@ -50,6 +51,7 @@ class Prepared:
     source_bytes: int  # of the files that are prepared
     prepared_bytes: int
     failures: dict[str, str]  # path in the source's manifest: one line
+    notes: dict[str, list[str]]  # path: what the user should know of the source, which its copy does not say
 
 
 def prepare(
@@ -91,7 +93,8 @@ def prepare(
     videos = [(out / location, entry) if entry else out / location for location, entry in locations.values()]
     index_files(IndexStore.beside(out), videos, config.num_workers)
     write_atomically(out / LEDGER, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in done.values()))
-    _write_manifest(manifest, out, locations, len(failures))
+    notes = {path: line["notes"] for path, line in done.items() if "notes" in line}
+    _write_manifest(manifest, out, locations, len(failures), notes)
     return Prepared(
         manifest=out / MANIFEST,
         num_files=len(files),
@@ -99,6 +102,7 @@ def prepare(
         source_bytes=sum(files[path].source.stat().st_size for path in done),
         prepared_bytes=sum(line["bytes"] for line in done.values()),
         failures=failures,
+        notes=notes,
     )
 
 
@@ -224,7 +228,11 @@ def _pack(
 
 
 def _write_manifest(
-    manifest: Manifest, out: Path, locations: dict[str, tuple[str, str | None]], num_failed: int
+    manifest: Manifest,
+    out: Path,
+    locations: dict[str, tuple[str, str | None]],
+    num_failed: int,
+    notes_of_files: dict[str, list[str]],
 ) -> None:
     def moved(sample: Sample) -> Sample:
         path, entry = locations[sample.path]
@@ -235,5 +243,8 @@ def _write_manifest(
     if num_failed:
         left_out = len(manifest) - len(samples)
         notes.append(f"{left_out} rows left out: {num_failed} files could not be transcoded")
+    lines = [f"{path}: {note}" for path, found in notes_of_files.items() for note in found]
+    if lines:
+        notes.append(f"of {len(notes_of_files)} sources there was to say: {some(lines, '; ')}")
     prepared = dataclasses.replace(manifest, root=out, samples=samples, notes=(*manifest.notes, *notes))
     write_manifest(prepared, out / MANIFEST)

@@ -74,15 +74,19 @@ def _frames(source: Path, index: PacketIndex) -> Iterator[tuple[av.VideoFrame, a
 
     Scaling would mix the two fields of an interlaced frame, and no reader could part them again.
     """
-    container, count = VideoContainer(source), 0
+    container, count, used = VideoContainer(source), 0, set(index.rows.tolist())
     try:
         with reporting(source, "decode"):
             for frame, damaged in container.decode_from(index.packets, 0):
+                if count == index.num_frames or (used and frame.pts not in used):
+                    continue  # of a packet that the file ends in, or that is not shown
                 if damaged:
                     raise file_error(source, f"the file is damaged at or before frame {count}")
                 order = int(container.stream.codec_context.field_order)
                 yield frame, BY_DEFAULT.whole(frame, index.codec.name, order)
                 count += 1
+        if count < index.num_frames:
+            raise file_error(source, f"the file is damaged: {count} of {index.num_frames} frames decode")
     finally:
         container.close()
     if count != index.num_frames:

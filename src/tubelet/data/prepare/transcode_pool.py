@@ -45,13 +45,17 @@ class VideoTranscoder:
         seconds = self.start_seconds + _SECONDS_PER_MEGABYTE * file.source.stat().st_size / 1e6
         allow(seconds)
 
+        notes: list[str] = []
+
         def allow_frames(found: PacketIndex) -> None:
+            notes.extend(found.notes)
             megapixels = found.codec.height * found.codec.width / 1e6
             allow(seconds + found.num_frames * (_SECONDS_PER_FRAME + _SECONDS_PER_MEGAPIXEL * megapixels))
 
         file.target.parent.mkdir(parents=True, exist_ok=True)
         num_frames = transcode(file.source, file.target, self.encoding, allow_frames)
-        return {"num_frames": num_frames, "bytes": file.target.stat().st_size}
+        made = {"num_frames": num_frames, "bytes": file.target.stat().st_size}
+        return made | ({"notes": notes} if notes else {})
 
 
 def transcoded(

@@ -49,11 +49,14 @@ def open_source(
         raise DataError(f"{path}: is a video, but the protocol slices volumes (slicing_axis, slicing_backward)")
     if protocol.num_channels != 3:
         raise DataError(f"{path}: a video has 3 channels, but the protocol asks for {protocol.num_channels}")
+    if fps is not None and not 0 < fps < float("inf"):
+        raise DataError(f"{path}: fps={fps:g}; expected the frames per second of a frame folder, above 0")
     if path.is_dir():
         if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
             raise DataError(
                 f"{path}: the protocol samples {protocol.target_fps:g} frames per second, and the rate of this frame "
-                "folder is not known; give it (frame_fps, of predict() fps)"
+                "folder is not known; give it: --frame-fps in commands that predict, data.manifest.frame_fps in "
+                "recipes, fps in Python"
             )
         return FrameFolderReader(path, fps, protocol.picture_window)
     if fps is not None and path.exists():

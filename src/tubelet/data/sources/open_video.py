@@ -42,7 +42,7 @@ class Video:
     """
 
     def __init__(self, reader: Reader, path: Path, name: str) -> None:
-        self._reader, self._name, self.path = reader, name, path
+        self._reader, self._name, self.path, self._is_open = reader, name, path, True
         self.num_frames, self.seconds = len(reader.timestamps), reader.duration_seconds
         self.timestamps: Float64[np.ndarray, " N"] = reader.timestamps
 
@@ -52,13 +52,14 @@ class Video:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._is_open = False
         self._reader.__exit__(kind, error, trace)
 
     def __len__(self) -> int:
         return self.num_frames
 
     def frames_at(self, indices: ArrayLike) -> Frames:
-        """The frames at these indices: ``pixels`` uint8 "T C H W", ``seconds`` when each appears.
+        """The frames at these indices: ``pixels``, a torch tensor uint8 "T C H W", ``seconds`` when each appears.
 
         Args:
             indices: whole numbers from 0 to N-1 in any order; they may repeat, and each frame is decoded once.
@@ -66,10 +67,11 @@ class Video:
         Raises:
             VideoError: there is no index, one is no whole number or outside 0 to N-1, or a frame does not decode.
         """
-        wanted = self._numbers(indices, "frames", "whole numbers", "iu")
+        wanted = self._numbers(indices, "frame indices", "whole numbers", "iu")
         wrong = wanted[(wanted < 0) | (wanted >= self.num_frames)]
         if len(wrong):
-            raise VideoError(f"{self._name}: frame {wrong[0]} was asked; ask for frames 0 to {self.num_frames - 1}")
+            raise VideoError(f"{self._name}: there is no frame {wrong[0]}; ask for frames 0 to {self.num_frames - 1}")
+        self._check_open()
         with naming_file(self.path, self._name):
             return self._reader.frames_at(wanted.astype(np.int64).tolist())
 
@@ -88,7 +90,8 @@ class Video:
         wrong = asked[~((asked >= 0) & (asked < self.seconds))]
         if len(wrong):
             raise VideoError(
-                f"{self._name}: {wrong[0]:g} s was asked; ask for times from 0 to below {self.seconds:.3f} s"
+                f"{self._name}: nothing is on screen at {wrong[0]:g} s; ask for times from 0 to below "
+                f"{self.seconds:.3f} s"
             )
         return self.frames_at(frames_at_times(self.timestamps, asked, "on_screen"))
 
@@ -100,6 +103,7 @@ class Video:
         Raises:
             VideoError: a frame does not decode. Those before it have been given.
         """
+        self._check_open()
         with naming_file(self.path, self._name), self._reader.reopened() as reader:
             for index, picture in reader.frames_in_order(range(self.num_frames)):
                 self._reader.notes = tuple(dict.fromkeys((*self._reader.notes, *reader.notes)))
@@ -115,11 +119,15 @@ class Video:
         with naming_file(self.path, self._name):
             return self._reader.info
 
+    def _check_open(self) -> None:
+        if not self._is_open:
+            raise VideoError(f"{self._name}: is closed; read frames inside of `with open_video(...)`")
+
     def _numbers(self, asked: ArrayLike, what: str, expected: str, kinds: str) -> NDArray[Any]:
         numbers = np.asarray(asked)
         if numbers.ndim != 1 or not len(numbers) or numbers.dtype.kind not in kinds:
-            found = "none" if numbers.size == 0 else repr(asked)[:80]
-            raise VideoError(f"{self._name}: {found} {what} were asked; give a list of {expected}")
+            found = "nothing" if numbers.size == 0 else repr(asked)[:80]
+            raise VideoError(f"{self._name}: got {found} for {what}; expected a list of {expected}")
         return numbers
 
 

@@ -85,6 +85,11 @@ class VideoContainer:
         """Whether the file has no other stream."""
         return len(self._container.streams) == 1
 
+    @property
+    def num_videos(self) -> int:
+        """The number of its video streams, without still pictures such as covers."""
+        return sum(not stream.disposition & Disposition.attached_pic for stream in self._container.streams.video)
+
     def packets(self) -> Iterator[av.Packet[VideoStream]]:
         """The stream's packets from the present position, without the empty one that drains the decoder."""
         return (packet for packet in self._container.demux(self.stream) if packet.size)

@@ -16,7 +16,7 @@ from av.video.stream import VideoStream
 from jaxtyping import Shaped
 
 from tubelet.data.video.container import VideoContainer, file_error
-from tubelet.data.video.full_decode import digest, slack_seconds
+from tubelet.data.video.full_decode import counts_frames, digest, slack_seconds
 from tubelet.data.video.packet_decoder import KEY, Codec, padded_packet
 from tubelet.data.video.truncation import missing_bytes, whole_gif_pictures
 
@@ -48,8 +48,9 @@ class Promise:
         """The promise of an open file."""
         stream, names = container.stream, container.format_names
         missing = missing_bytes(container.path, container.part)
+        counts = counts_frames(",".join(names), is_whole=missing == 0)
         return cls(
-            frames=stream.frames or None,
+            frames=(stream.frames or None) if counts else None,
             seconds=_promised_seconds(container, missing) if names & _STATE_SECONDS else None,
             missing_bytes=missing,
             whole_pictures=whole_gif_pictures(container.path, container.part) if "gif" in names else None,

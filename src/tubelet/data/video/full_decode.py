@@ -17,11 +17,20 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 from tubelet.data.video.container import ByteRange, url_of
+from tubelet.data.video.truncation import missing_bytes
 
 
 def slack_seconds(promised: float) -> float:
     """By how much a stream may end before the seconds that its container promises."""
     return max(0.5, 0.02 * promised)
+
+
+def counts_frames(format_names: str, *, is_whole: bool) -> bool:
+    """Whether the header's number of frames is that of the pictures.
+
+    AVI counts empty chunks too, which repeat the picture before. One that has all its bytes has all its pictures.
+    """
+    return not is_whole or "avi" not in format_names.split(",")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +71,7 @@ def decode_fully(path: Path, part: ByteRange | None = None, pictures: Collection
             if not isinstance(stream, VideoStream):
                 raise ValueError("no video stream")
             stream.codec_context.thread_count = 1
-            counts.read_header(container, stream)
+            counts.read_header(container, stream, is_whole=missing_bytes(path, part) == 0)
             for packet in container.demux():
                 counts.add_packet(packet, stream)
                 for frame in packet.decode() if packet.stream is stream else ():
@@ -96,10 +105,11 @@ class _Counts:
         self.promised_seconds: float | None = None
         self.start_seconds = self.reached_seconds = 0.0
 
-    def read_header(self, container: InputContainer, stream: VideoStream) -> None:
-        self.promised_packets = stream.frames or None
-        if container.duration is not None:
-            self.promised_seconds = container.duration / av.time_base
+    def read_header(self, container: InputContainer, stream: VideoStream, *, is_whole: bool) -> None:
+        if counts_frames(container.format.name, is_whole=is_whole):
+            self.promised_packets = stream.frames or None
+            if container.duration is not None:
+                self.promised_seconds = container.duration / av.time_base
         self.start_seconds = (container.start_time or 0) / av.time_base
 
     def add_packet(self, packet: av.Packet, stream: VideoStream) -> None:

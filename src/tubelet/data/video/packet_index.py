@@ -76,6 +76,7 @@ class PacketIndex:
     rows: NDArray[np.int64]  # of the packets of the shown frames [N]; empty if frames do not tell their packets
     keys: Shaped[np.ndarray, " K"]  # KEY_PACKET; empty if decoding can only start at the first packet
     shortfall: str = ""  # in words, what is missing of what the file promises; empty if nothing is
+    num_videos: int = 1  # streams of the file, of which one is read
 
     @classmethod
     def of(cls, path: str | Path, part: ByteRange | None = None) -> PacketIndex:
@@ -121,6 +122,9 @@ class PacketIndex:
             )
         if self.is_sorted_by_decoder:
             notes.append("the file has B-frames without presentation times: frames are shown in the decoder's order")
+        if self.num_videos > 1:
+            size = f"{self.codec.height} x {self.codec.width}"
+            notes.append(f"the file has {self.num_videos} video streams: the one of {size} pixels is read")
         return tuple(notes)
 
     @cached_property
@@ -154,8 +158,9 @@ def _build(container: VideoContainer) -> PacketIndex:
     found = path.stat()
     num_bytes = found.st_size if container.part is None else container.part[1]
     scan = _scan(container)
-    refuse_cut(container, num_bytes, len(scan.packets), scan.cut_short)
-    promise = Promise.of(container)
+    is_cut = scan.cut_short or ("dv" in names and num_bytes % int(scan.packets["size"][0]) > 0)  # of equal pictures
+    refuse_cut(container, num_bytes, len(scan.packets), is_cut)
+    promise, num_videos = Promise.of(container), container.num_videos
     codec, progressive = Codec.of(stream), stream.codec_context.field_order <= _PROGRESSIVE
     time_base, rate = stream.time_base, float(stream.average_rate or stream.guessed_rate or 1)
     reorders, packets = bool(stream.codec_context.has_b_frames), scan.packets
@@ -167,7 +172,7 @@ def _build(container: VideoContainer) -> PacketIndex:
         decoded = [(frame.pts, bad) for frame, bad in container.decode_from(packets, 0)]
         order, damaged = [row for row, _ in decoded], [bad for _, bad in decoded]
     num_shown = len(order)
-    order = order[: num_whole(container, promise, packets, order, damaged, scan.cut_short)]
+    order = order[: num_whole(container, promise, packets, order, damaged, is_cut)]
     if not order:
         raise file_error(path, "the file is damaged: no frame decodes")
     rows = np.array([row for row in order if row is not None], dtype=np.int64)
@@ -198,6 +203,7 @@ def _build(container: VideoContainer) -> PacketIndex:
         shortfall=promise.shortfall(
             len(order), len(packets), num_shown - len(order), _end_seconds(pts, time_base, rate)
         ),
+        num_videos=num_videos,
     )
 
 

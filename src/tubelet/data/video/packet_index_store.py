@@ -184,6 +184,7 @@ def _encode(index: PacketIndex) -> tuple[str, bytes, int]:
         "is_direct": index.is_direct,
         "is_sorted_by_decoder": index.is_sorted_by_decoder,
         "shortfall": index.shortfall,
+        "num_videos": index.num_videos,
         "lengths": [len(array) for array in _arrays(index)],
     }
     text = json.dumps(header)

@@ -19,6 +19,9 @@ def run(options: Options) -> int:
         for note in manifest.notes:
             progress.note(note)
         done = prepare(manifest, options.out, options.prepare, progress.advance)
+        for path, notes in done.notes.items():
+            for note in notes:
+                progress.note(f"{path}: {note}")
         for line in done.failures.values():
             progress.note(line)
     if options.json:
@@ -29,6 +32,7 @@ def run(options: Options) -> int:
             "source_bytes": done.source_bytes,
             "prepared_bytes": done.prepared_bytes,
             "failures": done.failures,
+            "notes": done.notes,
         }
         print(json.dumps(content, indent=2, ensure_ascii=False))
     else:
