@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import av
 import pytest
 from http_server import headers, serving, start_of
 from live_film import FPS, write_film
@@ -218,8 +219,26 @@ def test_the_lag_behind_a_source_in_real_time_is_that_of_the_clock(
         assert lags[-1] < 1.5
 
 
+def test_a_picture_that_stands_still_in_a_file_fills_its_windows(judge: Classifier, film: Path, tmp_path: Path) -> None:
+    """A screen recording has no frames while nothing moves."""
+    still = tmp_path / "still.mkv"
+    with av.open(str(film)) as source, av.open(str(still), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for number, packet in enumerate(p for p in source.demux(video=0) if p.size):
+            moved = packet.time_base.denominator * (2 if number >= 3 * FPS else 0)
+            packet.pts, packet.dts, packet.stream = packet.pts + moved, packet.dts + moved, stream
+            target.mux(packet)
+    found, _, told = watch(judge, str(still))
+    assert not any("anew" in line for line in told)
+    assert_same(found, offline(judge, still))
+
+
 def test_a_long_gap_begins_the_windows_anew(judge: Classifier, film: Path) -> None:
     class Gap(LiveSource):
+        def __init__(self, source: str) -> None:
+            super().__init__(source)
+            self.is_stored = False
+
         def frames(self) -> Iterator[LiveFrame]:
             for i, frame in enumerate(super().frames()):
                 later = 100.0 if i >= 3 * FPS else 0.0

@@ -152,7 +152,7 @@ class Watcher:
                     self._refuse_same(frame.picture())
                     is_known = True
                 came = came or frame.came
-                if latest is not None and (why := self._break(latest, frame, plan)):
+                if latest is not None and (why := self._break(latest, frame, plan, source)):
                     self.report(f"{why}: windows begin anew")
                     yield from self._shifted(stream.close(), begin, came)
                     stream = StreamingClassifier(self.classifier, plan, top_k=self.top_k)
@@ -181,14 +181,14 @@ class Watcher:
                 self.report(line)
 
     @staticmethod
-    def _break(latest: LiveFrame, frame: LiveFrame, plan: WindowPlan) -> str:
+    def _break(latest: LiveFrame, frame: LiveFrame, plan: WindowPlan, source: Source) -> str:
         """Why no window may hold both of two frames that follow each other. Empty if one may."""
         if frame.clock is not latest.clock:
             jump = frame.clock.jump_seconds
             way = f"back by {-jump:.1f} s" if jump < 0 else f"forward by {jump:.1f} s"
             return f"the source's clock jumped {way}, which counts as a new connection"
         gap = frame.seconds - latest.seconds
-        return f"{gap:.1f} s without frames" if gap > plan.window_seconds else ""
+        return f"{gap:.1f} s without frames" if gap > plan.window_seconds and not source.is_stored else ""
 
     def _begin_after(self, latest: LiveFrame, frame: LiveFrame, begin: float, source: Source) -> float:
         """When the clock of ``frame`` begins: right after ``latest``, or when it came if the source is in real time."""

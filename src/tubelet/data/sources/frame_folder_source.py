@@ -29,7 +29,7 @@ class FrameFolderSource:
     """
 
     damaged = disordered = 0
-    has_end = True
+    has_end = is_stored = True
 
     def __init__(self, folder: Path, fps: float, window: ValueWindow | None) -> None:
         self.source, self.fps = str(folder), fps

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import av
@@ -66,6 +67,7 @@ class LiveSource:
         notes: what the user should know of the frames whose pictures were made, as ``VideoReader.notes``.
         has_end: whether the source ends by itself. None if that is unknown: an HTTP response without a length may come
             from a camera or a recording, and FFmpeg takes a chunked response that breaks off for one that ends.
+        is_stored: whether it is a file, in which a pause means that the picture stands still and not that it was lost.
 
     Raises:
         VideoError: the source cannot be opened, or has no video.
@@ -100,6 +102,7 @@ class LiveSource:
         stream.codec_context.thread_count = 1
         self.fps = float(stream.average_rate) if stream.average_rate else None
         self.has_end = self._has_end()
+        self.is_stored = source != "-" and Path(source).is_file()
 
     def _has_end(self) -> bool | None:
         if is_real_time(self.source):
