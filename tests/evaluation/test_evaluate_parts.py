@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,14 +42,17 @@ def by_processes(split: Manifest, number: int, failure_budget: float = 0.2) -> t
     """The result of each of so many processes, and what the first of them is told."""
     torch.manual_seed(0)
     model, _ = tiny_model(len(NAMES))
-    dataset, parts, notes = ClipDataset(split, PROTOCOL, "views"), dict[int, Any](), Notes()
+    dataset, parts, notes = ClipDataset(split, PROTOCOL, "views"), defaultdict[int, dict[int, Any]](dict), Notes()
 
     class InTurn(Processes):
-        """Gathers what the processes gave in their last turns."""
+        """Gathers what the processes gave in their last turns, each time that something is gathered."""
+
+        times = 0
 
         def gather(self, value: T) -> list[T]:
-            parts[self.rank] = value
-            return [parts[other] for other in sorted(parts)]
+            self.times += 1
+            parts[self.times][self.rank] = value
+            return [parts[self.times][other] for other in sorted(parts[self.times])]
 
     def one(rank: int, progress: Progress) -> Evaluation:
         return evaluate(
