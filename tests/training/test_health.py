@@ -93,7 +93,7 @@ def test_waiting_is_said_within_a_long_epoch(tmp_path: Path, monkeypatch: pytest
     original = ClipDataset.read
 
     def slow(self: ClipDataset, index: int, epoch: int = 0) -> Item:
-        time.sleep(0.02)
+        time.sleep(0.05)
         return original(self, index, epoch)
 
     monkeypatch.setattr(ClipDataset, "read", slow)

@@ -16,7 +16,6 @@ from torch import Tensor
 from support import MODEL, PROTOCOL, content_of, tiny_model, write_checkpoint
 from tubelet import load
 from tubelet.errors import CheckpointError
-from tubelet.weights.checkpoint import checkpoint as checkpoint_file
 from tubelet.weights.checkpoint.checkpoint import RECORD, WEIGHTS, Record, load_checkpoint, read_record, save_checkpoint
 
 
@@ -175,7 +174,7 @@ def test_an_error_while_writing_leaves_the_old_checkpoint_and_nothing_else(
     def full_disk(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(checkpoint_file.os, "fsync", full_disk)
+    monkeypatch.setattr("os.fsync", full_disk)
     model, record = load_checkpoint(folder)
     with pytest.raises(OSError, match="No space left"):
         save_checkpoint(folder, model, dataclasses.replace(record, provenance={"new": True}))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -50,10 +51,11 @@ def write_bars(path: Path, transfer: str, codec: str, pixel_format: str) -> Path
             9,
             1,
         )
-        for _ in range(2):
+        for number in range(2):
             frame = av.VideoFrame.from_ndarray(picture, format="rgb48le")
             frame = frame.reformat(format=pixel_format, dst_colorspace=9, dst_color_range=1)
             frame.color_primaries, frame.color_trc, frame.colorspace, frame.color_range = 9, TRANSFERS[transfer], 9, 1
+            frame.pts, frame.time_base = number, Fraction(1, 10)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return path
