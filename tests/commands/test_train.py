@@ -144,6 +144,7 @@ def test_folds_test_every_video_once_and_say_what_they_say_together(
     assert (top1["mean"], top1["sd"]) == pytest.approx((mean(shares), stdev(shares)))
     assert top1["pooled"] == pytest.approx(mean(row["label"] == row["predicted"] for rows in scores for row in rows))
     assert found["metrics"]["auroc"]["pooled"] is None
+    assert found["baseline"].endswith(" gives 12.5%")
     assert f"{mean(shares):.3f} ± {stdev(shares):.3f}" in out
     assert "all folds" in out
     page = (tmp_path / "cv" / "report.html").read_text(encoding="utf-8")
@@ -268,3 +269,16 @@ def test_fields_lists_every_field_of_a_recipe(
 
 def test_nothing_to_train_on_says_what_to_give(capsys: pytest.CaptureFixture[str]) -> None:
     assert error_of(["train"], capsys).startswith("nothing to train on: give --data FOLDER, or a recipe (")
+
+
+def test_columns_of_other_names_are_named_by_options_and_rows_without_a_group_are_counted(
+    videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = sorted(videos.rglob("*.mp4"))
+    groups = ["", "", "", "", *(f"g{number // 4}" for number in range(4, len(clips)))]
+    lines = [f"{clip},{clip.parent.name},{group}" for clip, group in zip(clips, groups, strict=True)]
+    (tmp_path / "data.csv").write_text("\n".join(["video,motion,group", *lines]), encoding="utf-8")
+    words = ["--data", str(tmp_path / "data.csv"), "--path-column", "video", "--label-column", "motion", "--dry-run"]
+    assert cli.main(["train", *words, *TRAIN_TINY, "--out", str(tmp_path / "run")]) == 0
+    said = " ".join("".join(capsys.readouterr()).split())
+    assert f"4 of {len(clips)} rows have no group by column 'group'" in said

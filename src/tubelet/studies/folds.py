@@ -54,6 +54,7 @@ class FoldSummary:
     num_videos: int  # tested, each by one fold
     num_groups: int
     intervals: dict[str, tuple[float, float]]  # of pooled values, over groups
+    baseline: str  # what a model that knows nothing reaches over all videos
 
     @property
     def text(self) -> str:
@@ -77,6 +78,7 @@ class FoldSummary:
             "num_groups": self.num_groups,
             "metrics": figures,
             "intervals": {key: list(bounds) for key, bounds in self.intervals.items()},
+            "baseline": self.baseline,
         }
 
 
@@ -100,7 +102,13 @@ def summarize_folds(folds: Sequence[Evaluation]) -> FoldSummary:
     num_groups, intervals = of_groups.get("num_groups", len(samples)), of_groups.get("intervals", {})
     assert isinstance(num_groups, int)
     assert isinstance(intervals, dict)
-    return FoldSummary(figures=figures, num_videos=len(samples), num_groups=num_groups, intervals=intervals)
+    return FoldSummary(
+        figures=figures,
+        num_videos=len(samples),
+        num_groups=num_groups,
+        intervals=intervals,
+        baseline=task.baseline_text(whole),
+    )
 
 
 def with_fold(recipe: Recipe, fold: int) -> Recipe:

@@ -203,5 +203,5 @@ def print_spread(results: list[CompletedRun], folds: FoldSummary | None = None) 
     if folds is not None:
         pooled = ["" if f.pooled is None else f"{f.pooled:.3f}" for f in folds.figures.values()]
         table.add_row("all folds", *pooled, str(folds.num_videos), "")
-    table.caption = results[0].evaluation.baseline
+    table.caption = results[0].evaluation.baseline if folds is None else f"over all folds, {folds.baseline}"
     output_console().print(table)

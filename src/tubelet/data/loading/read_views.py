@@ -52,9 +52,9 @@ def read_views(
             raise DataError(f"{path}: value_range is for arrays; leave it out (of a volume, protocol.volume_window)")
         with naming_file(path, str(path)), open_source(path, None, protocol, fps) as reader:
             return views_of(reader, protocol, start_seconds, end_seconds)
+    pixels = frames_in_memory(source, protocol, value_range)
     if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
         raise DataError(f"array: the protocol samples {protocol.target_fps:g} frames per second; give the array's fps")
-    pixels = frames_in_memory(source, protocol, value_range)
     reader = ArrayReader(pixels, fps or 1.0).along_axis(protocol.slicing_axis, protocol.slicing_backward)
     return views_of(reader, protocol, start_seconds, end_seconds)
 

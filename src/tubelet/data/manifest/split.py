@@ -79,6 +79,12 @@ def _grouped(reading: LayoutRows, rows: list[Row], config: ManifestConfig, notes
     if config.group_column is not None and reading.grouped_by is None:
         raise ConfigError(f"group_column '{config.group_column}': this data has no columns; see group_pattern")
     if any(row.group is not None for row in rows):
+        alone = [row.path for row in rows if row.group is None]
+        if alone:
+            notes.append(
+                f"{len(alone)} of {len(rows)} rows have no group by {reading.grouped_by}: each of their files is split "
+                f"for itself, and may show what others show ({some(alone)})"
+            )
         return rows, f"groups by {reading.grouped_by}"
     return rows, "files"
 
