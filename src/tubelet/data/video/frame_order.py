@@ -32,13 +32,17 @@ def times_of_frames(packets: Shaped[np.ndarray, " P"], rows: NDArray[np.int64]) 
 
     Files that were joined begin anew in the middle: there, times go on at the usual interval.
     """
-    times = packets["pts"][rows]
+    decoded = packets["pts"]
+    if len(decoded) > 2 and np.all(np.diff(decoded[:-1]) > 0) and decoded[-1] == decoded[-2]:
+        # AVI gives each packet the decoding time of the next one, and the last has none.
+        decoded = np.append(decoded[:-1], decoded[-1] + int(np.median(np.diff(decoded[:-1]))))
+    times = decoded[rows]
     steps = np.diff(times)
     if not len(times) or times.min() == NO_TIME or np.any(steps == 0):
         return times[:0]
     if np.all(steps > 0):
         return times
-    if np.all(np.diff(packets["pts"]) > 0):
+    if np.all(np.diff(decoded) > 0):
         return np.sort(times)  # numbers in decoding order: the lowest is the time of the first frame
     if not np.any(steps > 0):
         return times[:0]

@@ -185,7 +185,8 @@ def _build(container: VideoContainer) -> PacketIndex:
     if not direct and (not _seeks(packets, keys, names) or not stored):
         keys = keys[:0]
     decode = _decode_direct(path, codec, packets) if direct else _decode_in(container, packets)
-    pts = times_of_frames(packets, rows)
+    # A raw stream of MPEG-1 or 2 has no times; FFmpeg guesses some, which jump where B-frames are.
+    pts = rows[:0] if "mpegvideo" in names else times_of_frames(packets, rows)
     return PacketIndex(
         file_bytes=found.st_size,
         modified_ns=found.st_mtime_ns,
