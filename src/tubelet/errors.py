@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 _SHOWN = 6  # known words that a message names
@@ -73,8 +73,11 @@ def memory_line(error: BaseException) -> str:
 
 
 @contextmanager
-def explaining_memory(remedy: str) -> Iterator[None]:
+def explaining_memory(remedy: str | Callable[[], str]) -> Iterator[None]:
     """Turn a failed allocation into one line that ends in what to do.
+
+    Args:
+        remedy: what to do, or what says it when memory has run out.
 
     Raises:
         OutOfMemory: In place of the error.
@@ -84,7 +87,8 @@ def explaining_memory(remedy: str) -> Iterator[None]:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        raise OutOfMemory(f"{memory_line(error)}; {remedy}") from error
+        text = remedy if isinstance(remedy, str) else remedy()
+        raise OutOfMemory(f"{memory_line(error)}; {text}") from error
 
 
 def printable(text: str) -> str:

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from tubelet.data.shown_clips import MAX_DIFFERENCE, Color, ShownClip
+from tubelet.errors import printable
 from tubelet.report.film_strip import MAX_FRAMES, as_rgb, spread_frames
 
 _FRAME_PIXELS = 128  # longer side of a frame on the sheet
@@ -138,7 +139,7 @@ def _write(
     bold: bool = False,
 ) -> None:
     """One line; what is wider than ``width`` loses its middle."""
-    text = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
+    text = printable(text)
     font, shown, cut = _font(bold=bold), text, 0
     while font.getlength(shown) > width and cut < len(text):
         cut += 1

@@ -48,7 +48,7 @@ class Promise:
         """The promise of an open file."""
         stream, names = container.stream, container.format_names
         missing = missing_bytes(container.path, container.part)
-        counts = counts_frames(",".join(names), is_whole=missing == 0)
+        counts = counts_frames(names, is_whole=missing == 0)
         return cls(
             frames=(stream.frames or None) if counts else None,
             seconds=_promised_seconds(container, missing) if names & _STATE_SECONDS else None,

@@ -25,12 +25,12 @@ def slack_seconds(promised: float) -> float:
     return max(0.5, 0.02 * promised)
 
 
-def counts_frames(format_names: str, *, is_whole: bool) -> bool:
+def counts_frames(format_names: Collection[str], *, is_whole: bool) -> bool:
     """Whether the header's number of frames is that of the pictures.
 
     AVI counts empty chunks too, which repeat the picture before. One that has all its bytes has all its pictures.
     """
-    return not is_whole or "avi" not in format_names.split(",")
+    return not is_whole or "avi" not in format_names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +106,7 @@ class _Counts:
         self.start_seconds = self.reached_seconds = 0.0
 
     def read_header(self, container: InputContainer, stream: VideoStream, *, is_whole: bool) -> None:
-        if counts_frames(container.format.name, is_whole=is_whole):
+        if counts_frames(container.format.name.split(","), is_whole=is_whole):
             self.promised_packets = stream.frames or None
             if container.duration is not None:
                 self.promised_seconds = container.duration / av.time_base

@@ -10,10 +10,10 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from tubelet.errors import OutOfMemory, TubeletError, is_out_of_memory, memory_line
+from tubelet.errors import TubeletError, explaining_memory
 from tubelet.files import remove_leftovers
 from tubelet.session.processes import launched_command
 from tubelet.training.state.checkpoint_manager import FOLDER
@@ -45,23 +45,15 @@ def explaining_storage(run: Path) -> Iterator[None]:
         raise TubeletError(f"{error.filename}: cannot be written ({reason}); {how}") from error
 
 
-@contextmanager
-def explaining_training_memory(run: Path) -> Iterator[None]:
-    """Turn a failed allocation, on the CPU or a GPU, into one line: what takes less memory, and how the run resumes.
-
-    Raises:
-        OutOfMemory: In place of the error.
-    """
-    try:
-        yield
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
-            raise
-        raise OutOfMemory(
-            f"{memory_line(error)}; a new run takes less with a larger training.accumulation (the same batches in "
-            "more portions), training.gradient_checkpointing or fewer data.num_workers; for this one make room, then "
+def explaining_training_memory(run: Path) -> AbstractContextManager[None]:
+    """``explaining_memory`` with what takes less memory in training, and how the run resumes."""
+    return explaining_memory(
+        lambda: (
+            "a new run takes less with a larger training.accumulation (the same batches in more portions), "
+            "training.gradient_checkpointing or fewer data.num_workers; for this one make room, then "
             f"{_again(run)}"
-        ) from error
+        )
+    )
 
 
 def _again(run: Path) -> str:
