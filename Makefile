@@ -35,7 +35,7 @@ soak: $(INSTALLED) ## the longer proofs; resumable; WRITE=--write: into docs/res
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock (newest versions, hashes, no addresses)
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-annotate --no-header --quiet --group pyproject.toml:dev pyproject.toml \
+		--no-emit-find-links --no-annotate --no-header --quiet --all-extras --group pyproject.toml:dev pyproject.toml \
 		--output-file requirements.lock
 
 # $(UNFINISHED) stands while an install runs. Found at the start, it tells of an interrupted one, whose packages
