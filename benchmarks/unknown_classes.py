@@ -6,6 +6,9 @@ python benchmarks/unknown_classes.py --quick            a few clips and one epoc
 A model of the demo's motion set is trained without one of its classes, as `tubelet train` does, which chooses the score
 and learns threshold and temperature on validation clips alone. All figures are of test clips. The area under the ROC
 curve (AUROC) is the chance that a known clip scores above an unknown one.
+
+Beside the scores that tubelet has stands one that it has not: minus the distance of what enters the head to the k-th
+nearest training clip (Sun et al. 2022, arXiv:2204.06507).
 """
 
 from __future__ import annotations
@@ -26,20 +29,25 @@ from torch import Tensor
 from tubelet.commands.console import ConsoleProgress
 from tubelet.data.loading.read_views import read_views
 from tubelet.data.synthetic import CLASSES, write_motion_set
-from tubelet.evaluation.rejection import area, score_unknown
+from tubelet.evaluation.rejection import NUM_UNKNOWN, area, score_unknown
+from tubelet.evaluation.unknown_clips import unknown_clips
 from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.rejection import SCORES, check_rejection, familiarity
+from tubelet.inference.view_averaging import predict_views
+from tubelet.nn.head import head_name
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.session import Session
 
 COUNTS = {"train": 1600, "val": 160, "test": 160}
+NEIGHBOR = 5
+NUM_NEIGHBORS = 300  # training clips that distances are measured to
 QUICK_COUNTS = {"train": 32, "val": 32, "test": 16}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    work: Path = Path("work/unknown_classes")  # folder for videos and runs
+    work: Path = Path("runs/unknown_classes")  # folder for videos and runs
     left_out: str = "growing"  # the class that the model is not trained on
     epochs: int = 10
     quick: bool = False  # few clips; writes nothing
@@ -91,6 +99,7 @@ def figures(completed: CompletedRun, left_out: list[Path]) -> dict[str, Any]:
         [classifier.score_clips(item.pixels[None], item.frame_numbers[None]).logits for item in items]
     )
     known = evaluation.scores.logits
+    neighbors = nearest_neighbors(classifier, completed.folder.parent / "videos", left_out)
     return {
         "test_top1": evaluation.metrics["top1"],
         "num_known": len(known),
@@ -102,11 +111,47 @@ def figures(completed: CompletedRun, left_out: list[Path]) -> dict[str, Any]:
                 for kind, logits in unknown.items()
             }
             for score in SCORES
-        },
+        }
+        | {f"{NEIGHBOR}th neighbor": neighbors},
         "kept_of_known": share_kept(known, classifier),
         "rejected": {kind: round(1 - share_kept(logits, classifier), 4) for kind, logits in unknown.items()},
         "calibration": evaluation.calibrated,
     }
+
+
+def nearest_neighbors(classifier: Classifier, data: Path, left_out: list[Path]) -> dict[str, float]:
+    """AUROC of the distance to training clips, for the same unknown clips."""
+    features: list[Tensor] = []
+    head = classifier.model.get_submodule(head_name(classifier.model))
+    handle = head.register_forward_pre_hook(lambda _, inputs: features.append(inputs[0].detach()))
+
+    def of_files(files: list[Path]) -> Float[Tensor, "N D"]:
+        rows = []
+        for item in (read_views(file, classifier.protocol) for file in files):
+            features.clear()
+            classifier.score_clips(item.pixels[None], item.frame_numbers[None])
+            rows.append(torch.cat(features).mean(0))  # of the views
+        return torch.stack(rows)
+
+    def known(split: str) -> list[Path]:
+        return [file for file in sorted((data / split).glob("*/*.mp4")) if file.parent.name != left_out[0].parent.name]
+
+    train = known("train")
+    bank = of_files(train[:: -(-len(train) // NUM_NEIGHBORS)])
+
+    def closeness(rows: Float[Tensor, "N D"]) -> Float[Tensor, " N"]:
+        return -torch.cdist(rows, bank).topk(NEIGHBOR, largest=False).values[:, -1]
+
+    of_known, areas = closeness(of_files(known("test"))), {}
+    for kind, clips in unknown_clips(classifier.protocol, NUM_UNKNOWN).items():
+        features.clear()
+        for clip in clips:
+            predict_views(classifier.model, clip[None], protocol=classifier.protocol, device=classifier.device)
+        rows = torch.cat(features).unflatten(0, (len(clips), -1)).mean(1)
+        areas[kind] = round(area(of_known, closeness(rows)), 4)
+    areas["left-out class"] = round(area(of_known, closeness(of_files(left_out))), 4)
+    handle.remove()
+    return areas
 
 
 def share_kept(logits: Float[Tensor, "n K"], classifier: Classifier) -> float:
