@@ -19,6 +19,8 @@ from tubelet.errors import nearest
         (["videos"], "videos: is no recipe; to train on this data, give --data videos"),
         (["labels.csv"], "labels.csv: is no recipe; to train on this data, give --data labels.csv"),
         (["run"], "run: is a run; go on with --resume run, or give its run/recipe.yaml"),
+        (["my_clips"], "no recipe 'my_clips'"),
+        (["my_clips"], "--data names videos"),
         (["vivit_ti16x2_fe"], "vivit_ti16x2_fe: is a model, not a recipe; give --model vivit_ti16x2_fe --data FOLDER"),
         (["--data", "videos", "--model", "vivit_b16"], "did you mean one of vivit_b16x2_avgpool, vivit_b16x2_fdp"),
         (["--data", "videos", "--weight-decay", "0.1"], "no option --weight-decay; did you mean --optim.weight_decay?"),
@@ -34,6 +36,16 @@ def test_a_wrong_word_of_train_names_the_right_one(
     Path("run").mkdir()
     Path("run/recipe.yaml").touch()
     assert line in error_of(["train", *words], capsys)
+
+
+def test_a_file_whose_name_begins_with_a_dash_is_told_from_an_option(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("-dash.mp4").touch()
+    with pytest.raises(SystemExit):
+        cli.main(["predict", "model", "-dash.mp4"])
+    assert "-dash.mp4 exists and is read as an option; write ./-dash.mp4" in capsys.readouterr().err
 
 
 def test_words_that_are_options_are_suggested_as_options(capsys: pytest.CaptureFixture[str]) -> None:

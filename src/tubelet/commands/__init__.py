@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
@@ -23,6 +24,9 @@ def parse(options: type[Options], argv: list[str], command: str, description: st
     out: Any = _AsInRecipes(sys.stdout)
     err: Any = _AsInRecipes(sys.stderr)
     words = [_DATA.sub("--manifest.", word) for word in argv]
+    for word in argv[: argv.index("--") if "--" in argv else None]:
+        if word.startswith("-") and os.path.exists(word):
+            print(f"tubelet {command}: {word} exists and is read as an option; write ./{word}", file=sys.stderr)
     with redirect_stdout(out), redirect_stderr(err):
         return tyro.cli(
             options, args=words, prog=f"tubelet {command}", description=description, config=flags_as_one_word

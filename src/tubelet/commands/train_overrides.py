@@ -16,7 +16,13 @@ from tubelet.models import model_config
 from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
 
 EPOCHS = "training.num_epochs"  # what --resume may raise
-SHORT_NAMES = {"--epochs": EPOCHS, "--batch-size": "training.batch_size", "--lr": "optim.lr"}
+SHORT_NAMES = {
+    "--epochs": EPOCHS,
+    "--batch-size": "training.batch_size",
+    "--lr": "optim.lr",
+    "--learning-rate": "optim.lr",
+    "--optim.learning_rate": "optim.lr",
+}
 
 
 def in_full(argv: list[str]) -> list[str]:
@@ -24,7 +30,7 @@ def in_full(argv: list[str]) -> list[str]:
     words = []
     for word in argv:
         flag, equals, value = word.partition("=")
-        if short := SHORT_NAMES.get(flag.replace("_", "-")):
+        if short := SHORT_NAMES.get(flag) or SHORT_NAMES.get(flag.replace("_", "-")):
             print(f"{flag} sets --{short}", file=sys.stderr)
             flag = f"--{short}"
         if flag.startswith("--manifest."):

@@ -134,11 +134,7 @@ def open_folder(
             raise ConfigError(f"{folder}: not empty and not a run; give another --out")
         save_recipe(recipe, folder / RECIPE)
     elif (begun := resume_recipe(folder)) != recipe:
-        epochs = recipe.training.num_epochs
-        same_length = dataclasses.replace(begun, training=dataclasses.replace(begun.training, num_epochs=epochs))
-        is_longer = same_length == recipe and epochs > begun.training.num_epochs
-        fields = f" --training.num_epochs {epochs} for more epochs" if is_longer else ""
-        raise ConfigError(f"{folder}: holds a run of another recipe; give another --out, or --resume {folder}{fields}")
+        raise _another_recipe(folder, begun, recipe)
     tidy(folder)
     if not (folder / FACTS).exists():
         write_facts(folder, _facts(manifest, device))
@@ -150,6 +146,28 @@ def open_folder(
         )
     if provenance is not None and provenance != facts.get("init"):
         write_facts(folder, facts | {"init": provenance})
+
+
+def check_same_recipe(folder: Path, recipe: Recipe) -> None:
+    """Refuse a folder that holds a run of another recipe, before anything is read.
+
+    The model is left to ``open_folder``: data and first weights decide some of its fields.
+
+    Raises:
+        ConfigError: the recipes differ.
+    """
+    if (folder / RECIPE).is_file():
+        begun = resume_recipe(folder)
+        if dataclasses.replace(recipe, model=begun.model, protocol=begun.protocol) != begun:
+            raise _another_recipe(folder, begun, recipe)
+
+
+def _another_recipe(folder: Path, begun: Recipe, recipe: Recipe) -> ConfigError:
+    epochs = recipe.training.num_epochs
+    same_length = dataclasses.replace(begun, training=dataclasses.replace(begun.training, num_epochs=epochs))
+    is_longer = same_length == recipe and epochs > begun.training.num_epochs
+    fields = f" --training.num_epochs {epochs} for more epochs" if is_longer else ""
+    return ConfigError(f"{folder}: holds a run of another recipe; give another --out, or --resume {folder}{fields}")
 
 
 def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:

@@ -35,7 +35,7 @@ from tubelet.inference.rejection import MIN_VIDEOS
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.data import protocol_of, read_run_data
-from tubelet.runs.folder import check_shared, held_folder, open_folder, read_facts
+from tubelet.runs.folder import check_same_recipe, check_shared, held_folder, open_folder, read_facts
 from tubelet.runs.initialization import InitializedModel, first_model
 from tubelet.session.device import keep_freed_memory
 from tubelet.session.progress import NoProgress, Progress
@@ -86,6 +86,7 @@ def run_recipe(
             if the run can resume in it.
         Stopped: SIGTERM or SIGINT came. The run resumes from the step after which it ended.
     """
+    check_same_recipe(folder, recipe)
     processes, on_file = session.processes, partial(session.advance, text="looking for near-copies")
     # Process 0 goes first, and the others read what it found out about near-copies.
     manifest = processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))
@@ -97,8 +98,6 @@ def run_recipe(
     # Process 0 holds the folder for all.
     held = held_folder(folder) if processes.is_main else nullcontext()
     with explaining_storage(folder), explaining_training_memory(folder), held as lock, session.signals:
-        if lock is not None and lock.taken_from is not None:
-            session.progress.note(f"goes on in place of {lock.taken_from.name}, which ended without a word")
         check = (lambda: None) if lock is None else lock.check
         known, has_state = read_facts(folder).get("init"), (folder / STATE).exists()
         if not read_facts(folder):  # what a run began with, it goes on with
@@ -108,6 +107,8 @@ def run_recipe(
             lambda: first_model(recipe, manifest, session, provenance=known, has_state=has_state)
         )
         processes.on_main(lambda: open_folder(first.recipe, manifest, folder, session.device, first.provenance))
+        if lock is not None and lock.taken_from is not None:
+            session.progress.note(f"goes on in place of {lock.taken_from.name}, which ended without a word")
         check_shared(folder)
         processes.on_main(lambda: index_manifest(manifest, session=session, **_reading(first.recipe)))
         state = _train(first, manifest, folder, session, check)

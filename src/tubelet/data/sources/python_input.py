@@ -28,13 +28,15 @@ def path_of(source: object) -> Path | None:
     """The path that a text or ``PathLike`` is. None means that the source is in memory.
 
     Raises:
-        DataError: an address of the network.
+        DataError: an address of the network, or an empty text.
     """
     if not isinstance(source, str | os.PathLike):
         return None
     text = os.fspath(source)
     if isinstance(text, bytes):
         text = os.fsdecode(text)
+    if not text:
+        raise DataError("an empty path; expected a file or a folder ('.' is the current one)")
     scheme, has_scheme, _ = text.partition("://")
     if has_scheme and not Path(text).exists():
         raise DataError(
@@ -76,8 +78,9 @@ def frames_in_memory(
     if value_range is not None:
         _check_range(array, value_range, name)
     elif array.dtype.kind == "f" and protocol.volume_window is None:
+        dtype = str(getattr(source, "dtype", array.dtype)).removeprefix("torch.")  # bfloat16 is float32 by now
         raise DataError(
-            f"{name}: holds {array.dtype}; say which values are black and white, before any normalization, for example "
+            f"{name}: holds {dtype}; say which values are black and white, before any normalization, for example "
             "value_range=(0, 1), or give uint8 from 0 to 255"
         )
     clip = _channels_last(array, protocol.num_channels, name)
