@@ -180,7 +180,7 @@ def _find(source: str) -> Path:
         raise ConfigError(f"{source}: is no recipe; to train on this data, give --data {source}")
     if source in MODELS:
         raise ConfigError(f"{source}: is a model, not a recipe; give --model {source} --data FOLDER")
-    raise ConfigError(f"no recipe '{source}'{nearest(source, shipped)} (or give the path of a YAML file; --data names videos)")
+    raise ConfigError(f"no recipe '{source}'{nearest(source, shipped)} (or a YAML file's path; --data names videos)")
 
 
 def _shipped() -> dict[str, Traversable]:

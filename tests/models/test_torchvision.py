@@ -138,7 +138,7 @@ def test_a_swin_for_small_frames_gives_other_logits_than_one_for_large_frames_cu
     [
         ("mvit_v1_b", {"num_frames": 8}, "num_frames and image_size: torchvision's mvit_v1_b takes clips of"),
         ("s3d", {"image_size": (64, 64)}, "torchvision's s3d takes clips of 13x209x209"),
-        ("r3d_18", {"num_classes": 0}, "num_classes must be positive"),
+        ("r3d_18", {"num_classes": -1}, "num_classes must be positive"),
         ("r3d_18", {"depth": 3}, "depth"),
     ],
 )

@@ -9,8 +9,9 @@ from torch import nn
 from support import tiny_model
 from tubelet.errors import ConfigError
 from tubelet.models import create_model
+from tubelet.nn.head import layer_of_parameters
 from tubelet.training.optim.config import OptimizerConfig
-from tubelet.training.optim.groups import group_parameters, layer_of_parameters
+from tubelet.training.optim.groups import group_parameters
 from tubelet.training.optim.optimizer import make_optimizer, parameter_groups
 from tubelet.training.optim.schedule import make_schedule
 

@@ -6,6 +6,8 @@ states its own: ``head_name``, a module name as in ``named_modules``, and ``laye
 
 from __future__ import annotations
 
+import re
+
 from torch import nn
 
 
@@ -22,3 +24,18 @@ def layer_pattern(model: nn.Module) -> str:
     pattern = getattr(model, "layer_pattern", r"(?:.*?\.)??(?:blocks|layers|layer\d+)\.\d+\.")
     assert isinstance(pattern, str)
     return pattern
+
+
+def layer_of_parameters(model: nn.Module) -> dict[str, int]:
+    """The layer of every parameter: 0 before the first block, then the number of blocks up to and with its own."""
+    numbers: dict[str, int] = {}
+    layers: dict[str, int] = {}
+    pattern = re.compile(layer_pattern(model))
+    for name, _ in model.named_parameters():
+        block = pattern.match(name)
+        if block is not None:
+            numbers.setdefault(block[0], len(numbers) + 1)
+            layers[name] = numbers[block[0]]
+        else:
+            layers[name] = len(numbers)
+    return layers

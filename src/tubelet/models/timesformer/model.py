@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tubelet.models.timesformer.config import TimeSformerConfig
@@ -27,10 +27,11 @@ from tubelet.nn.block import Block, drop_path_schedule
 from tubelet.nn.encoder import pool_tokens
 from tubelet.nn.position import NearestPositionTable
 from tubelet.nn.tokenizer import PlaceTokenizer
+from tubelet.nn.video_model import VideoModel, make_linear_head
 from tubelet.types import FrameFeatures
 
 
-class TimeSformer(nn.Module):
+class TimeSformer(VideoModel):
     """What the three share: patches with a place, a class token, blocks, norm and head."""
 
     def __init__(self, config: TimeSformerConfig, blocks: Iterable[nn.Module]) -> None:
@@ -45,13 +46,17 @@ class TimeSformer(nn.Module):
         self.pos_drop = nn.Dropout(config.drop_rate)
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(width, eps=config.norm_eps)
-        self.head = nn.Linear(width, config.num_classes)
+        self.num_features = width
+        self.head = make_linear_head(width, config.num_classes)
         nn.init.trunc_normal_(self.cls_token, std=0.02)
         nn.init.trunc_normal_(self.pos_embed.table, std=0.02)
         self.apply(_init_linear)
         for block in self.blocks:
             if isinstance(block, DividedBlock):
                 nn.init.zeros_(block.temporal_fc.weight)
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        return make_linear_head(self.num_features, num_classes).apply(_init_linear)
 
     def embed(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B S T D"], Float[Tensor, " D"]]:
         """The patches of the clip and the class token, both with the row of their place."""
@@ -75,6 +80,17 @@ class TimedTimeSformer(TimeSformer):
         x = torch.cat([class_token.expand(len(x), 1, -1), x.flatten(1, 2)], dim=1)  # B N D
         return self.pos_drop(x)
 
+    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        return self.forward_head(self.forward_features(clip))
+
+    def forward_head(self, x: Float[Tensor, "B N D"], pre_logits: bool = False) -> Float[Tensor, "B K"]:
+        x = self.norm(x[:, 0])  # B D, of the class token alone
+        return x if pre_logits else self.head(x)  # B K
+
+    def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
+        x = self.norm(self.forward_features(clip)[:, 1:])  # B S*T D
+        return rearrange(x, "b (h w t) d -> b t h w d", t=clip.shape[2], h=clip.shape[3] // self.config.patch_size)
+
 
 class TimeSformerDivided(TimedTimeSformer):
     """Divided space-time attention ("T+S"): every block attends over time at a place, then over space in a frame."""
@@ -83,11 +99,12 @@ class TimeSformerDivided(TimedTimeSformer):
         rates = drop_path_schedule(config.drop_path_rate, config.depth)
         super().__init__(config, (DividedBlock(drop_path=rate, **block_options(config)) for rate in rates))
 
-    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+    def forward_features(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B N D"]:
+        """The tokens after the last block, before the norm, which the head takes of the class token alone."""
         x = self.embed_video(clip)  # B N D
         for block in self.blocks:
             x = block(x, num_frames=clip.shape[2])  # B N D
-        return self.head(self.norm(x[:, 0]))  # B K
+        return x
 
 
 class TimeSformerJoint(TimedTimeSformer):
@@ -97,11 +114,12 @@ class TimeSformerJoint(TimedTimeSformer):
         rates = drop_path_schedule(config.drop_path_rate, config.depth)
         super().__init__(config, (Block(drop_path=rate, **block_options(config)) for rate in rates))
 
-    def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+    def forward_features(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B N D"]:
+        """The tokens after the last block, before the norm, which the head takes of the class token alone."""
         x = self.embed_video(clip)  # B N D
         for block in self.blocks:
             x = block(x)  # B N D
-        return self.head(self.norm(x[:, 0]))  # B K
+        return x
 
 
 class TimeSformerSpace(TimeSformer):
@@ -122,18 +140,36 @@ class TimeSformerSpace(TimeSformer):
 
     def encode_frames(self, clip: Float[Tensor, "B C T H W"]) -> FrameFeatures:
         """The per-frame stage: the class token ``[D]`` of every frame, independent of every other frame."""
+        return FrameFeatures(vectors=self._each_frame(clip)[:, :, 0])
+
+    def _each_frame(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B T S1 D"]:
+        """The tokens of every frame behind the last block, class token first."""
         x, class_token = self.embed(clip)  # B S T D
         x = rearrange(x, "b s t d -> (b t) s d")
         x = torch.cat([class_token.expand(len(x), 1, -1), x], dim=1)  # B*T 1+S D
         x = self.pos_drop(x)
         for block in self.blocks:
             x = block(x)  # B*T 1+S D
-        return FrameFeatures(vectors=x[:, 0].unflatten(0, (len(clip), -1)))
+        return x.unflatten(0, (len(clip), -1))  # B T 1+S D
 
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
         """The temporal stage: logits from the mean of the vectors."""
-        x = pool_tokens(features.vectors, "avg", features.valid)  # B D
-        return self.head(self.norm(x))  # B K
+        return self.forward_head(features.vectors, valid=features.valid)
+
+    def forward_features(self, clip: Float[Tensor, "B C T H W"] | FrameFeatures) -> Float[Tensor, "B T D"]:
+        features = clip if isinstance(clip, FrameFeatures) else self.encode_frames(clip)
+        return features.vectors
+
+    def forward_head(
+        self, x: Float[Tensor, "B T D"], pre_logits: bool = False, valid: Bool[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B K"]:
+        """``valid`` is False where a shorter video of the batch has no frame."""
+        x = self.norm(pool_tokens(x, "avg", valid))  # B D
+        return x if pre_logits else self.head(x)  # B K
+
+    def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
+        x = self.norm(self._each_frame(clip)[:, :, 1:])  # B T S D
+        return rearrange(x, "b t (h w) d -> b t h w d", h=clip.shape[3] // self.config.patch_size)
 
 
 def block_options(config: TimeSformerConfig) -> dict[str, Any]:

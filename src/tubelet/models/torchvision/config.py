@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tubelet.errors import ConfigError, TubeletError
+from tubelet.models.family import check_num_classes
 
 Name = Literal["r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"]
 
@@ -38,7 +39,8 @@ class TorchvisionConfig:
     image_size: tuple[int, int] = (112, 112)  # height and width in pixels of the clip it is made for
 
     def __post_init__(self) -> None:
-        for name in ("num_classes", "in_channels", "num_frames"):
+        check_num_classes(self.num_classes)
+        for name in ("in_channels", "num_frames"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         try:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tubelet.errors import ConfigError
+from tubelet.models.family import check_num_classes
 from tubelet.types import Activation, Remainder, added
 
 TrunkActivation = Literal["quick_gelu"] | Activation
@@ -56,7 +57,8 @@ class UniFormerV2Config:
     remainder: Remainder = added("refuse")  # pixels at the end that fill no patch: an error, or left out
 
     def __post_init__(self) -> None:
-        for name in ("num_classes", "in_channels", "num_frames", "patch_size", "embed_dim", "depth", "num_queries"):
+        check_num_classes(self.num_classes)
+        for name in ("in_channels", "num_frames", "patch_size", "embed_dim", "depth", "num_queries"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         for size, name in zip(self.image_size, ("height", "width"), strict=True):

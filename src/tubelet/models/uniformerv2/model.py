@@ -33,6 +33,7 @@ from tubelet.models.uniformerv2.image_trunk import FrameStem, ImageTrunk, make_t
 from tubelet.models.uniformerv2.local_block import LocalMHRA, LocalUniBlock, RelativeAttention, RelativeLocalUniBlock
 from tubelet.nn.attention import Attention
 from tubelet.nn.block import drop_path_schedule
+from tubelet.nn.video_model import VideoModel, make_linear_head
 from tubelet.types import FrameFeatures
 
 log = logging.getLogger(__name__)
@@ -46,7 +47,23 @@ FUSIONS = {
 }
 
 
-class UniFormerV2(nn.Module):
+class GatheredTokens(VideoModel):
+    """What both wirings share: global blocks gather one vector per video, so that it is all that the head takes."""
+
+    trunk: ImageTrunk
+    head_drop: nn.Module
+    head: nn.Module
+
+    def forward_head(self, x: Float[Tensor, "B D"], pre_logits: bool = False) -> Float[Tensor, "B K"]:
+        return x if pre_logits else self.head(self.head_drop(x))  # B K
+
+    def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
+        """The patches behind the last block of the image ViT."""
+        (x,), _, grid = self.trunk(clip, [len(self.trunk.blocks) - 1])  # B T' N D
+        return x[:, :, 1:].unflatten(2, grid)
+
+
+class UniFormerV2(GatheredTokens):
     """Image ViT and global blocks (the wiring for Kinetics and Moments): a per-frame stage, then a temporal one."""
 
     frames_per_feature = 1  # the image ViT sees one frame at a time
@@ -62,7 +79,8 @@ class UniFormerV2(nn.Module):
         self.pool = VideoTokenAlone() if config.frozen else BlendWithClassTokens(config.embed_dim)
         self.norm = nn.LayerNorm(config.embed_dim)
         self.head_drop = nn.Dropout(config.drop_rate)
-        self.head = nn.Linear(config.embed_dim, config.num_classes)
+        self.num_features = config.embed_dim
+        self.head = make_linear_head(config.embed_dim, config.num_classes)
         if config.frozen:
             self.trunk.requires_grad_(False)
 
@@ -77,13 +95,16 @@ class UniFormerV2(nn.Module):
 
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
         """The temporal stage: logits from the tokens of consecutive frames."""
+        return self.forward_head(self.forward_features(features))
+
+    def forward_features(self, clip: Float[Tensor, "B C T H W"] | FrameFeatures) -> Float[Tensor, "B D"]:
+        features = clip if isinstance(clip, FrameFeatures) else self.encode_frames(clip)
         assert features.token_grid is not None, "features of another model: they carry no tokens"
         x = self.fusion(features.tokens, features.token_grid, features.valid)  # B D
-        x = self.pool(x, features.vectors, features.valid)  # B D
-        return self.head(self.head_drop(self.norm(x)))  # B K
+        return self.norm(self.pool(x, features.vectors, features.valid))  # B D
 
 
-class UniFormerV2Local(nn.Module):
+class UniFormerV2Local(GatheredTokens):
     """Temporal branches in the image ViT and a stem that halves the frames (the wiring for Something-Something)."""
 
     def __init__(self, config: UniFormerV2LocalConfig) -> None:
@@ -96,15 +117,18 @@ class UniFormerV2Local(nn.Module):
         self.pool = VideoTokenAlone() if config.frozen else BlendWithClassTokens(config.embed_dim)
         self.norm = nn.LayerNorm(config.embed_dim)
         self.head_drop = nn.Dropout(config.drop_rate)
-        self.head = nn.Linear(config.embed_dim, config.num_classes)
+        self.num_features = config.embed_dim
+        self.head = make_linear_head(config.embed_dim, config.num_classes)
         if config.frozen:
             log.info("frozen: the temporal stem and branches in the image ViT keep their weights in training too")
             self.trunk.requires_grad_(False)
 
     def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        return self.forward_head(self.forward_features(clip))
+
+    def forward_features(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B D"]:
         layers, class_tokens, grid = self.trunk(clip, self.layers)  # each B T' N D; B T' D
-        x = self.pool(self.fusion(layers, grid), class_tokens)  # B D
-        return self.head(self.head_drop(self.norm(x)))  # B K
+        return self.norm(self.pool(self.fusion(layers, grid), class_tokens))  # B D
 
 
 class BlendWithClassTokens(nn.Module):

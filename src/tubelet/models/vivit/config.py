@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tubelet.errors import ConfigError
+from tubelet.models.family import check_num_classes
 from tubelet.types import Activation, AxisOrder, GlobalPool, Grid, Remainder, added
 
 # How a tubelet's frames enter its token: each with weights of its own (the paper); so, from weights that are zero but
@@ -45,7 +46,8 @@ class ViViTConfig:
     remainder: Remainder = added("refuse")  # frames and pixels at the end that fill no tubelet: an error, or left out
 
     def __post_init__(self) -> None:
-        for name in ("num_classes", "in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio"):
+        check_num_classes(self.num_classes)
+        for name in ("in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
         for size, patch, name in zip((self.num_frames, *self.image_size), self.tubelet_size, "thw", strict=True):
@@ -81,6 +83,11 @@ class ViViTConfig:
     def has_image_kernel(self) -> bool:
         """Whether patches are cut from single frames, by the 2-D kernel of an image model."""
         return self.num_sampled_frames is not None or self.tubelet_frames == "averaged"
+
+    @property
+    def pre_logits_width(self) -> int:
+        """Width of the vector that the head takes."""
+        return self.representation_size or self.embed_dim
 
     @property
     def grid(self) -> Grid:

@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from einops import rearrange
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tubelet.errors import ConfigError
@@ -41,10 +41,20 @@ from tubelet.nn.tokenizer import (
     UniformFrameTokenizer,
     keep_central_frame_,
 )
+from tubelet.nn.video_model import VideoModel, make_linear_head, on_grid
 from tubelet.types import FrameFeatures, Grid
 
 
-class ViViTJoint(nn.Module):
+class ViViT(VideoModel):
+    """What all share: the optional dense + tanh layer, and the classifier, which starts at zero."""
+
+    config: ViViTConfig
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        return make_head(self.config.pre_logits_width, num_classes)
+
+
+class ViViTJoint(ViViT):
     """Model 1: attention over all tokens of space and time (section 3.3, "spatio-temporal attention")."""
 
     def __init__(self, config: ViViTConfig) -> None:
@@ -52,21 +62,31 @@ class ViViTJoint(nn.Module):
         self.config = config
         self.tokenizer = make_tokenizer(config)
         self.encoder = make_encoder(config, config.grid)
-        self.pre_logits, self.head = make_head(config)
+        self.num_features, self.pre_logits, self.head = make_classifier(config)
 
     def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        return self.forward_head(self.forward_features(clip))
+
+    def forward_features(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B N D"]:
         x, grid = self.tokenizer(clip)  # B N D
-        x = self.encoder(x, grid)  # B N(+1) D
-        x = self.encoder.pool(x)  # B D
-        return self.head(self.pre_logits(x))  # B K
+        return self.encoder(x, grid)  # B N(+1) D
+
+    def forward_head(self, x: Float[Tensor, "B N D"], pre_logits: bool = False) -> Float[Tensor, "B K"]:
+        x = self.pre_logits(self.encoder.pool(x))  # B D
+        return x if pre_logits else self.head(x)  # B K
+
+    def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
+        x, grid = self.tokenizer(clip)  # B N D
+        return on_grid(self.encoder(x, grid), grid)
 
 
-class TwoStageViViT(nn.Module):
+class TwoStageViViT(ViViT):
     """What Model 2 and average pool share: a stage over each time index, then one over time."""
 
-    config: ViViTConfig
     tokenizer: nn.Module
     spatial_encoder: Encoder
+    pre_logits: nn.Module
+    head: nn.Module
     frame_stage = ("tokenizer", "spatial_encoder")  # modules of the per-frame stage
 
     @property
@@ -83,6 +103,12 @@ class TwoStageViViT(nn.Module):
 
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
         """The temporal stage: logits from the vectors of consecutive time indices."""
+        return self.forward_head(self.forward_features(features), valid=features.valid)
+
+    def forward_head(
+        self, x: Float[Tensor, "B N D"], pre_logits: bool = False, valid: Bool[Tensor, "B n_t"] | None = None
+    ) -> Float[Tensor, "B K"]:
+        """``valid`` is False where a shorter video of the batch has no time index."""
         raise NotImplementedError
 
 
@@ -103,14 +129,23 @@ class ViViTFactorizedEncoder(TwoStageViViT):
             mlp_ratio=config.temporal_mlp_ratio,
             patch_drop_rate=0.0,
         )
-        self.pre_logits, self.head = make_head(config)
+        self.num_features, self.pre_logits, self.head = make_classifier(config)
 
-    def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
-        """The temporal stage: logits from the vectors of consecutive time indices."""
-        x, valid = features.vectors, features.valid  # B n_t D
-        x = self.temporal_encoder(x, (x.shape[1], 1, 1), valid)  # B n_t(+1) D
-        x = self.temporal_encoder.pool(x, valid)  # B D
-        return self.head(self.pre_logits(x))  # B K
+    def forward_features(self, clip: Float[Tensor, "B C T H W"] | FrameFeatures) -> Float[Tensor, "B N D"]:
+        features = clip if isinstance(clip, FrameFeatures) else self.encode_frames(clip)
+        x = features.vectors  # B n_t D
+        return self.temporal_encoder(x, (x.shape[1], 1, 1), features.valid)  # B n_t(+1) D
+
+    def forward_head(
+        self, x: Float[Tensor, "B N D"], pre_logits: bool = False, valid: Bool[Tensor, "B n_t"] | None = None
+    ) -> Float[Tensor, "B K"]:
+        x = self.pre_logits(self.temporal_encoder.pool(x, valid))  # B D
+        return x if pre_logits else self.head(x)  # B K
+
+    def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t 1 1 D"]:
+        """The states of the temporal encoder, one per time index."""
+        features = self.encode_frames(clip)
+        return on_grid(self.forward_features(features), (features.vectors.shape[1], 1, 1))
 
 
 class ViViTAveragePool(TwoStageViViT):
@@ -122,15 +157,26 @@ class ViViTAveragePool(TwoStageViViT):
         _, n_h, n_w = config.grid
         self.tokenizer = make_tokenizer(config)
         self.spatial_encoder = make_encoder(config, (1, n_h, n_w))
-        self.pre_logits, self.head = make_head(config)
+        self.num_features, self.pre_logits, self.head = make_classifier(config)
 
-    def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
-        """The temporal stage: the plain mean over time, whatever ``global_pool`` is."""
-        x = pool_tokens(features.vectors, "avg", features.valid)  # B D
-        return self.head(self.pre_logits(x))  # B K
+    def forward_features(self, clip: Float[Tensor, "B C T H W"] | FrameFeatures) -> Float[Tensor, "B n_t D"]:
+        features = clip if isinstance(clip, FrameFeatures) else self.encode_frames(clip)
+        return features.vectors
+
+    def forward_head(
+        self, x: Float[Tensor, "B n_t D"], pre_logits: bool = False, valid: Bool[Tensor, "B n_t"] | None = None
+    ) -> Float[Tensor, "B K"]:
+        """The plain mean over time, whatever ``global_pool`` is."""
+        x = self.pre_logits(pool_tokens(x, "avg", valid))  # B D
+        return x if pre_logits else self.head(x)  # B K
+
+    def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
+        """The patches of each time index behind the spatial encoder, which sees that index alone."""
+        x, grid = encode_places(self.tokenizer, self.spatial_encoder, clip)  # B n_t n_s(+1) D
+        return x[:, :, x.shape[2] - grid[1] * grid[2] :].unflatten(2, grid[1:])
 
 
-class FactorizedViViT(nn.Module):
+class FactorizedViViT(ViViT):
     """What Models 3 and 4 share: no class token, and blocks over tokens that stay on their grid."""
 
     def __init__(self, config: TokenPoolConfig, blocks: Iterable[nn.Module]) -> None:
@@ -142,16 +188,29 @@ class FactorizedViViT(nn.Module):
         self.patch_drop = PatchDropout(config.patch_drop_rate, num_prefix=0)
         self.blocks = nn.ModuleList(blocks)
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
-        self.pre_logits, self.head = make_head(config)
+        self.num_features, self.pre_logits, self.head = make_classifier(config)
 
     def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
+        return self.forward_head(self.forward_features(clip))
+
+    def forward_features(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B N D"]:
+        return self.encode(clip)[0]
+
+    def encode(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B N D"], Grid]:
+        """The tokens after the final LayerNorm, and their grid (of all places, where training drops some)."""
         x, grid = self.tokenizer(clip)  # B N D
         x = self.patch_drop(self.pos_drop(x + self.pos_embed(grid)), grid)  # B N D, fewer places in training
         x = rearrange(x, "b (t s) d -> b t s d", t=grid[0])  # B n_t n_s D
         for block in self.blocks:
             x = block(x)  # B n_t n_s D
-        x = pool_tokens(self.norm(x).flatten(1, 2), self.config.global_pool)  # B D
-        return self.head(self.pre_logits(x))  # B K
+        return self.norm(x).flatten(1, 2), grid  # B N D
+
+    def forward_head(self, x: Float[Tensor, "B N D"], pre_logits: bool = False) -> Float[Tensor, "B K"]:
+        x = self.pre_logits(pool_tokens(x, self.config.global_pool))  # B D
+        return x if pre_logits else self.head(x)  # B K
+
+    def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
+        return on_grid(*self.encode(clip))
 
 
 class ViViTFactorizedSelfAttention(FactorizedViViT):
@@ -177,10 +236,17 @@ def encode_each_time_index(
     tokenizer: nn.Module, spatial_encoder: Encoder, clip: Float[Tensor, "B C T H W"]
 ) -> Float[Tensor, "B n_t D"]:
     """The spatial encoder with shared weights on the tokens of every time index, each pooled to a vector."""
+    x, _ = encode_places(tokenizer, spatial_encoder, clip)  # B n_t n_s(+1) D
+    return spatial_encoder.pool(x)  # B n_t D
+
+
+def encode_places(
+    tokenizer: nn.Module, spatial_encoder: Encoder, clip: Float[Tensor, "B C T H W"]
+) -> tuple[Float[Tensor, "B n_t n_s D"], Grid]:
+    """The spatial encoder on the tokens of every time index (a class token first, where it has one), and the grid."""
     x, (n_t, n_h, n_w) = tokenizer(clip)  # B N D
     x = rearrange(x, "b (t s) d -> b t s d", t=n_t)  # B n_t n_s D
-    x = spatial_encoder(x, (1, n_h, n_w))  # B n_t n_s(+1) D
-    return spatial_encoder.pool(x)  # B n_t D
+    return spatial_encoder(x, (1, n_h, n_w)), (n_t, n_h, n_w)  # B n_t n_s(+1) D
 
 
 def make_tokenizer(config: ViViTConfig) -> TubeletTokenizer | UniformFrameTokenizer | AveragedFramesTokenizer:
@@ -221,13 +287,18 @@ def block_options(config: ViViTConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in shared.split()}
 
 
-def make_head(config: ViViTConfig) -> tuple[nn.Module, nn.Linear]:
-    """The optional dense + tanh layer, and the classifier, which starts at zero."""
-    width = config.representation_size or config.embed_dim
+def make_classifier(config: ViViTConfig) -> tuple[int, nn.Module, nn.Module]:
+    """The width that the head takes, the optional dense + tanh layer before it, and the head."""
+    width = config.pre_logits_width
     pre_logits: nn.Module = nn.Identity()
     if config.representation_size is not None:
         pre_logits = nn.Sequential(nn.Linear(config.embed_dim, width), nn.Tanh())
-    head = nn.Linear(width, config.num_classes)
-    nn.init.zeros_(head.weight)
-    nn.init.zeros_(head.bias)
-    return pre_logits, head
+    return width, pre_logits, make_head(width, config.num_classes)
+
+
+def make_head(width: int, num_classes: int) -> nn.Module:
+    """The classifier, which starts at zero; an identity for 0 classes."""
+    head = make_linear_head(width, num_classes)
+    for parameter in head.parameters():
+        nn.init.zeros_(parameter)
+    return head

@@ -25,12 +25,13 @@ from tubelet.models.vtn.config import VTNConfig
 from tubelet.models.vtn.image_backbone import make_backbone
 from tubelet.models.vtn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 from tubelet.nn.position import FixedFramePositions, FramePositionTable, NoFramePositions
+from tubelet.nn.video_model import VideoModel
 from tubelet.types import FrameFeatures
 
 log = logging.getLogger(__name__)
 
 
-class VTN(nn.Module):
+class VTN(VideoModel):
     """Backbone, encoder over time, head; see :class:`VTNConfig` for what each may be."""
 
     frames_per_feature = 1  # the backbone sees one frame at a time
@@ -48,7 +49,7 @@ class VTN(nn.Module):
         self.proj: nn.Module = nn.Identity() if width == given else nn.Linear(given, width)
         self.temporal_encoder = TemporalEncoder(config, width)
         self.config = dataclasses.replace(config, num_heads=config.heads_for(width))  # a record keeps the number
-        self.head = make_head(config, width)
+        self.num_features, self.head = width, make_head(config, width)
         if config.freeze_backbone:
             self.backbone.requires_grad_(False).eval()
 
@@ -86,9 +87,29 @@ class VTN(nn.Module):
 
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
         """The temporal stage: logits from the vectors of the frames; those that are not valid are not looked at."""
+        return self.forward_head(self.forward_features(features))
+
+    def forward_features(
+        self, clip: Float[Tensor, "B C T H W"] | FrameFeatures, position: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B D"]:
+        """The class token, which is all that is computed of the last layer."""
+        features = clip if isinstance(clip, FrameFeatures) else self.encode_frames(clip, position)
         x = self.proj(features.vectors)  # B T D
-        x = self.temporal_encoder.class_token(x, self._position(features), features.valid)  # B D
-        return self.head(x)  # B K
+        return self.temporal_encoder.class_token(x, self._position(features), features.valid)  # B D
+
+    def forward_head(self, x: Float[Tensor, "B D"], pre_logits: bool = False) -> Float[Tensor, "B K"]:
+        return x if pre_logits else self.head(x)  # B K
+
+    def tokens(
+        self, clip: Float[Tensor, "B C T H W"], position: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B T 1 1 D"]:
+        """The states of the temporal encoder, one per frame."""
+        features = self.encode_frames(clip, position)
+        x = self.temporal_encoder(self.proj(features.vectors), self._position(features))  # B 1+T D
+        return x[:, 1:, None, None]
+
+    def make_head(self, num_classes: int) -> nn.Module:
+        return make_head(dataclasses.replace(self.config, num_classes=num_classes), self.num_features)
 
     def _position(self, features: FrameFeatures) -> Int[Tensor, "B T"]:
         if features.position is not None:
@@ -178,6 +199,8 @@ def make_attention(
 
 
 def make_head(config: VTNConfig, width: int) -> nn.Module:
+    if not config.num_classes:
+        return nn.Identity()
     if config.head_dim is None:
         return nn.Linear(width, config.num_classes)
     return nn.Sequential(

@@ -8,7 +8,6 @@ the blocks in the model is that map, for every model, and two encoders behind ea
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,11 +16,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tubelet.errors import ConfigError, nearest
-from tubelet.nn.head import head_name, layer_pattern
+from tubelet.nn.head import head_name, layer_of_parameters
+from tubelet.nn.video_model import EMBEDDINGS
 from tubelet.training.optim.config import WeightDecayOn
-
-# Rows of these are learned embeddings, not maps: weight decay would pull them to zero.
-_NO_WEIGHT_DECAY = ("pos_embed.table", "time_embed.table", "cls_token")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,25 +85,10 @@ def group_parameters(
 
 def _decayed(model: nn.Module, weight_decay_on: WeightDecayOn) -> set[str]:
     if weight_decay_on == "matrices":
-        return {n for n, p in model.named_parameters() if p.ndim > 1 and not n.endswith(_NO_WEIGHT_DECAY)}
+        return {n for n, p in model.named_parameters() if p.ndim > 1 and not n.endswith(EMBEDDINGS)}
     batch_norms = [name for name, module in model.named_modules() if isinstance(module, _BatchNorm)]
     exempt = {f"{name}.{kind}" for name in batch_norms for kind in ("weight", "bias")}
     return {name for name, _ in model.named_parameters()} - exempt
-
-
-def layer_of_parameters(model: nn.Module) -> dict[str, int]:
-    """The layer of every parameter: 0 before the first block, then the number of blocks up to and with its own."""
-    numbers: dict[str, int] = {}
-    layers: dict[str, int] = {}
-    pattern = re.compile(layer_pattern(model))
-    for name, _ in model.named_parameters():
-        block = pattern.match(name)
-        if block is not None:
-            numbers.setdefault(block[0], len(numbers) + 1)
-            layers[name] = numbers[block[0]]
-        else:
-            layers[name] = len(numbers)
-    return layers
 
 
 def optimizer_groups(model: nn.Module, groups: list[ParameterGroup]) -> list[dict[str, Any]]:
