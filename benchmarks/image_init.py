@@ -24,9 +24,9 @@ import torch
 import tyro
 from results import write_result
 
-from tubelet.commands.console import ConsoleProgress
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import CompletedRun, run_recipe
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.session import Session
 
 RECIPE = "adrenalmnist3d/vivit_ti_joint"

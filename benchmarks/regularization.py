@@ -34,11 +34,11 @@ from results import read_result, write_result
 from rich.console import Console
 from rich.table import Table
 
-from tubelet.commands.console import ConsoleProgress
 from tubelet.data.synthetic import write_motion_set
 from tubelet.files import write_atomically
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import run_recipe
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.session import Session
 
 ROOT = Path(__file__).parents[1]

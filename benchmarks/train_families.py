@@ -24,12 +24,12 @@ from results import read_result, write_result
 from rich.console import Console
 from rich.table import Table
 
-from tubelet.commands.console import ConsoleProgress
 from tubelet.data.synthetic import write_motion_set
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.run import CompletedRun, run_recipe
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.session import Session
 
 DataSet = Literal["motion", "adrenalmnist3d"]

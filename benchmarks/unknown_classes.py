@@ -26,7 +26,6 @@ from jaxtyping import Float
 from results import write_result
 from torch import Tensor
 
-from tubelet.commands.console import ConsoleProgress
 from tubelet.data.loading.read_views import read_views
 from tubelet.data.synthetic import CLASSES, write_motion_set
 from tubelet.evaluation.rejection import NUM_UNKNOWN, area, score_unknown
@@ -37,6 +36,7 @@ from tubelet.inference.view_averaging import predict_views
 from tubelet.nn.head import head_name
 from tubelet.recipe import load_recipe
 from tubelet.runs.run import CompletedRun, run_recipe
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.session import Session
 
 COUNTS = {"train": 1600, "val": 160, "test": 160}

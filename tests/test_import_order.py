@@ -21,6 +21,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = [
     ["errors"],
     ["files"],
+    ["tables"],
     ["types"],
     ["config"],
     ["protocol", "published"],
@@ -55,6 +56,7 @@ ORDER = [
     ["runs"],
     ["studies"],
     ["report"],
+    ["api"],
     ["commands"],
     ["cli"],
     ["__main__"],

@@ -10,6 +10,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tubelet.api.clips import ClipDataset, collate
+    from tubelet.api.compare import compare
+    from tubelet.api.evaluate import evaluate
+    from tubelet.api.predict import predict
+    from tubelet.api.run import Run
+    from tubelet.api.train import train
+    from tubelet.data.loading.loader import Loader
     from tubelet.data.sources.open_video import open_video
     from tubelet.inference.predictor import Classifier, load
     from tubelet.models import create_model, list_models
@@ -18,16 +25,41 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-__all__ = ["Classifier", "Protocol", "Recipe", "__version__", "create_model", "list_models", "load", "open_video"]
+__all__ = [
+    "Classifier",
+    "ClipDataset",
+    "Loader",
+    "Protocol",
+    "Recipe",
+    "Run",
+    "__version__",
+    "collate",
+    "compare",
+    "create_model",
+    "evaluate",
+    "list_models",
+    "load",
+    "open_video",
+    "predict",
+    "train",
+]
 
 _HOME = {
     "Classifier": "tubelet.inference.predictor",
+    "ClipDataset": "tubelet.api.clips",
+    "Loader": "tubelet.data.loading.loader",
     "Protocol": "tubelet.protocol",
     "Recipe": "tubelet.recipe",
+    "Run": "tubelet.api.run",
+    "collate": "tubelet.api.clips",
+    "compare": "tubelet.api.compare",
     "create_model": "tubelet.models",
+    "evaluate": "tubelet.api.evaluate",
     "list_models": "tubelet.models",
     "load": "tubelet.inference.predictor",
     "open_video": "tubelet.data.sources.open_video",
+    "predict": "tubelet.api.predict",
+    "train": "tubelet.api.train",
 }
 
 

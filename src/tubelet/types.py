@@ -4,7 +4,7 @@
     H, W  pixels              N  tokens                 D  embedding width         K  classes
     t, h, w (small)  tubelet size in frames and pixels; n_t, n_h, n_w  tokens along each axis
 
-This file holds dataclasses, their fields and literals only, and imports no torch at run time.
+This file holds dataclasses and literals, and imports no torch at run time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+from tubelet.tables import Table
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int, UInt8
@@ -29,6 +31,7 @@ Precision = Literal["fp32", "bf16"]  # of a forward pass: bf16 is autocast, and 
 Device = Literal["auto", "cpu", "cuda", "mps"]  # that the user asks for; auto: the first of CUDA, MPS and CPU there
 # End to end: a clip as a whole. Chunked: its frames part by part, then the temporal stage once over all of them.
 Mode = Literal["end_to_end", "chunked"]
+Part = Literal["train", "val", "test", "all"]  # of data: a split, or all rows
 ClassWeights = Literal["none", "balanced"]  # in the loss; balanced: a video counts the more the rarer its class is
 
 # What configs of several models say of their layers.
@@ -125,6 +128,20 @@ class Prediction:
     @property
     def top1(self) -> str:
         return self.labels[0]
+
+    @property
+    def table(self) -> Table:
+        """A row per label, best first."""
+        return Table(
+            title=self.source, columns=("label", "probability"), rows=tuple(zip(self.labels, self.probs, strict=True))
+        )
+
+    def to_dataframe(self) -> Any:
+        """The table as a pandas ``DataFrame``. Raises TubeletError where pandas is not installed."""
+        return self.table.to_dataframe()
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html()
 
 
 @dataclass(frozen=True, kw_only=True)

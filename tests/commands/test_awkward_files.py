@@ -186,7 +186,7 @@ def test_a_command_that_runs_out_of_memory_says_what_to_lower(
     def fail(*arguments: object, **options: object) -> None:
         raise NO_MEMORY
 
-    monkeypatch.setattr("tubelet.commands.work.evaluate.evaluate", fail)
+    monkeypatch.setattr("tubelet.api.evaluate.score", fail)
     argv = ["evaluate", str(checkpoint), "--data", str(videos), "--num-workers", "0", "--device", "cpu"]
     assert "give a smaller --batch-size" in error_of(argv, capsys)
 

@@ -212,7 +212,7 @@ CASES: dict[str, tuple[Callable[[Path], object], list[str], list[str]]] = {
     "unknown recipe": (
         nothing,
         train("folder/defualt", tiny=False),
-        ["no recipe 'folder/defualt'; did you mean 'folder/default'? (or give the path of a YAML file)"],
+        ["no recipe 'folder/defualt'; did you mean 'folder/default'? (or a YAML file's path; --data names videos)"],
     ),
     "unknown model": (
         nothing,

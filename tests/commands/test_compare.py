@@ -11,9 +11,8 @@ import torch
 from support import error_of
 from tiny_comparison import write_comparison
 from tubelet import cli, config
-from tubelet.commands.compare import Options
-from tubelet.commands.work import compare
-from tubelet.commands.work.compare import chosen, folder_name, process_devices
+from tubelet.api import compare
+from tubelet.api.compare import ComparisonOptions, choose_comparison, folder_name, process_devices
 
 
 def test_without_a_name_the_comparisons_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -71,7 +70,7 @@ def test_runs_are_spread_over_the_gpus(jobs: int | None, devices: list[str], mon
     """Made up, for want of three GPUs."""
     monkeypatch.setattr(compare, "choose_device", lambda asked: torch.device("cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
-    assert process_devices(Options(name="tokenizers", jobs=jobs)) == devices
+    assert process_devices("auto", jobs) == devices
 
 
 @pytest.mark.parametrize("key", ["arms", "datasets"])
@@ -100,11 +99,12 @@ def test_data_without_a_test_split_leave_no_folder(tmp_path: Path, capsys: pytes
 def test_each_data_has_a_folder_of_its_own(tmp_path: Path) -> None:
     volumes = tmp_path / "vesselmnist3d.npz"
     volumes.write_bytes(b"")
-    options = Options(name="tokenizers", quick=True, data=("adrenalmnist3d", str(volumes)))
-    assert folder_name(options, chosen(options)) == "tokenizers-quick-adrenalmnist3d-vesselmnist3d"
-    assert folder_name(Options(name="my/own.yaml"), chosen(options)) == "own"
+    quick, data = ComparisonOptions(size="quick"), ("adrenalmnist3d", str(volumes))
+    comparison = choose_comparison("tokenizers", data, quick)
+    assert folder_name("tokenizers", quick, comparison, data) == "tokenizers-quick-adrenalmnist3d-vesselmnist3d"
+    assert folder_name("my/own.yaml", ComparisonOptions(), comparison, ()) == "own"
     (tmp_path / "my clips (1)").mkdir()
-    own = chosen(Options(name="vivit_variants", data=(str(tmp_path / "my clips (1)"),)))
+    own = choose_comparison("vivit_variants", (str(tmp_path / "my clips (1)"),), ComparisonOptions())
     assert list(own.datasets) == ["my_clips_1"]
 
 
@@ -114,7 +114,7 @@ def test_a_set_of_medmnist_is_found_by_name_where_it_was_downloaded_to(
     monkeypatch.chdir(tmp_path)
     Path("fracturemnist3d.npz").write_bytes(b"")
     Path("vesselmnist3d_64.npz").write_bytes(b"")
-    comparison = chosen(Options(name="tokenizers", data=("fracturemnist3d", "vesselmnist3d_64.npz")))
+    comparison = choose_comparison("tokenizers", ("fracturemnist3d", "vesselmnist3d_64.npz"), ComparisonOptions())
     recipes = [comparison.recipe(name, "tubelets", {}, 0) for name in ("fracturemnist3d", "vesselmnist3d_64")]
     assert recipes[0].data.source == str(tmp_path / "fracturemnist3d.npz")
     assert len(recipes[0].data.manifest.class_names["label"]) == 3
@@ -124,7 +124,7 @@ def test_a_set_of_medmnist_is_found_by_name_where_it_was_downloaded_to(
 def test_data_are_chosen_by_name_or_by_file(tmp_path: Path) -> None:
     volumes = tmp_path / "vesselmnist3d.npz"
     volumes.write_bytes(b"")
-    comparison = chosen(Options(name="tokenizers", data=("adrenalmnist3d", str(volumes)), seeds=2))
+    comparison = choose_comparison("tokenizers", ("adrenalmnist3d", str(volumes)), ComparisonOptions(num_seeds=2))
     assert list(comparison.datasets) == ["adrenalmnist3d", "vesselmnist3d"]
     recipe = comparison.recipe("vesselmnist3d", "tubelets", {}, 0)
     assert recipe.data.source == str(volumes)
@@ -136,7 +136,7 @@ def test_data_of_the_user_are_read_as_the_comparison_reads_its_own_of_the_kind(t
     (tmp_path / "mine.npz").write_bytes(b"")
     (tmp_path / "my_clips").mkdir()
     files = (str(tmp_path / "mine.npz"), str(tmp_path / "my_clips"))
-    comparison = chosen(Options(name="initialisation", data=files))
+    comparison = choose_comparison("initialisation", files, ComparisonOptions())
     volumes, videos = (comparison.recipe(name, "sampling", {}, 0) for name in ("mine", "my_clips"))
     assert volumes.model["tubelet_size"] == [1, 7, 7]
     assert (volumes.protocol.num_channels, comparison.metric_on("mine")) == (1, "auroc")
@@ -147,5 +147,5 @@ def test_data_of_the_user_are_read_as_the_comparison_reads_its_own_of_the_kind(t
 
 
 def test_a_dataset_that_a_size_leaves_out_can_be_asked_for_by_name() -> None:
-    comparison = chosen(Options(name="initialisation", quick=True, data=("adrenalmnist3d",)))
+    comparison = choose_comparison("initialisation", ("adrenalmnist3d",), ComparisonOptions(size="quick"))
     assert comparison.recipe("adrenalmnist3d", "random", {}, 0).data.source == "embedded:adrenalmnist3d"

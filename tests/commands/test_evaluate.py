@@ -85,9 +85,9 @@ def test_unreadable_files_are_named_and_counted(
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--views", "4"], "--views '4' is not TEMPORALxSPATIAL with 1 or 3 spatial crops, for example 4x3"),
-        (["--views", "4x2"], "--views '4x2' is not TEMPORALxSPATIAL"),
-        (["--views", "0x1"], "--views '0x1' is not TEMPORALxSPATIAL"),
+        (["--views", "4"], "views '4' is not TEMPORALxSPATIAL with 1 or 3 spatial crops, for example 4x3"),
+        (["--views", "4x2"], "views '4x2' is not TEMPORALxSPATIAL"),
+        (["--views", "0x1"], "views '0x1' is not TEMPORALxSPATIAL"),
         (["--batch-size", "0"], "batch_size must be positive"),
         (["--manifest.class-names", "label", "a", "b"], "the class names are those of the checkpoint"),
         (

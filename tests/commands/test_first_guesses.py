@@ -9,8 +9,8 @@ import pytest
 
 from support import TRAIN_TINY, error_of, motion_videos, rows_of
 from tubelet import cli
-from tubelet.commands.console import ConsoleProgress
 from tubelet.errors import nearest
+from tubelet.session.console_progress import ConsoleProgress
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_a_log_says_how_much_time_is_left_also_between_works_that_take_turns(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 100.0
-    monkeypatch.setattr("tubelet.commands.console.time.monotonic", lambda: now)
-    monkeypatch.setattr("tubelet.commands.console.LINE_EVERY_SECONDS", 0.0)
+    monkeypatch.setattr("tubelet.session.console_progress.time.monotonic", lambda: now)
+    monkeypatch.setattr("tubelet.session.console_progress.LINE_EVERY_SECONDS", 0.0)
     with ConsoleProgress("run") as progress:
         for step in range(10, 13):  # resumed at step 10; every step takes 5 minutes, and so does its validation
             progress.step(step, 20, 0, 0.5)

@@ -140,8 +140,8 @@ def test_a_volume_is_refused_with_what_to_do_and_the_others_are_predicted(
     content = json.loads(out)
     (line,) = content["errors"]
     assert line == (
-        f"{tmp_path / 'volume.npy'}: a volume or array has no times to lay windows on; leave out --window to predict "
-        "it whole, or give a video file"
+        f"{tmp_path / 'volume.npy'}: a volume or array has no times to lay windows on; predict it whole, without a "
+        "window, or give a video file"
     )
     assert [found["source"] for found in content["films"]] == [str(film)]
     assert f"error: {line}" in err

@@ -13,7 +13,7 @@ from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.protocol_options import SamplingOptions
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS, FAILURE_BUDGET
-from tubelet.types import Device, Mode, Precision
+from tubelet.types import Device, Mode, Part, Precision
 
 DESCRIPTION = """Evaluate a checkpoint on labeled videos: accuracies, AUROC, calibration, confusion, scores per video.
 
@@ -35,9 +35,6 @@ examples:
   tubelet evaluate runs/first/best --data my_clips --reject
   tubelet evaluate runs/kitchens/best --data EPIC-KITCHENS --manifest.layout epic-kitchens-100 --split val
   tubelet evaluate runs/first/best --data my_clips --manifest.quarantine runs/scan-my_clips/quarantine.csv"""
-
-
-Part = Literal["train", "val", "test", "all"]  # of the data: a split, or all rows
 
 
 @dataclass(frozen=True, kw_only=True)

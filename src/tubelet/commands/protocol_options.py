@@ -6,9 +6,7 @@ Never the pixels: size, range and channels are those that the model was made for
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass
-from typing import Literal
 
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
@@ -39,20 +37,3 @@ class SamplingOptions:
             frame_stride=self.frame_stride,
             target_fps=self.target_fps,
         )
-
-
-def with_views(protocol: Protocol, views: str | None, averaging: Literal["logits", "probs"] | None) -> Protocol:
-    """Return the protocol with another number of views, given as ``TEMPORALxSPATIAL``.
-
-    Raises:
-        ConfigError: another form, or a number of spatial crops other than 1 and 3.
-    """
-    if averaging is not None:
-        protocol = dataclasses.replace(protocol, averaging=averaging)
-    if views is None:
-        return protocol
-    match = re.fullmatch(r"([1-9]\d*)x([13])", views)
-    if match is None:
-        raise ConfigError(f"--views '{views}' is not TEMPORALxSPATIAL with 1 or 3 spatial crops, for example 4x3")
-    crops: Literal[1, 3] = 3 if match[2] == "3" else 1
-    return dataclasses.replace(protocol, num_temporal_views=int(match[1]), num_spatial_crops=crops)

@@ -25,6 +25,7 @@ from tubelet.files import write_atomically
 from tubelet.inference.view_averaging import VideoScores, joined, predict_views
 from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.session.session import Session
+from tubelet.tables import Table
 from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Cell, Place, Values
@@ -108,6 +109,19 @@ class Evaluation:
             f"'none of these' for {self.rejection['num_rejected']} of {len(self.samples)} videos, {title} {kept} of "
             f"the others; AUROC against {areas} (score {self.rejection['score']})"
         )
+
+    @property
+    def table(self) -> Table:
+        """A row per metric."""
+        rows = tuple((name, value) for name, value in self.metrics.items() if isinstance(value, int | float))
+        return Table(title=self.summary, columns=("metric", "value"), rows=rows)
+
+    def to_dataframe(self) -> Any:
+        """The table as a pandas ``DataFrame``. Raises TubeletError where pandas is not installed."""
+        return self.table.to_dataframe()
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html()
 
     def to_dict(self) -> dict[str, Any]:
         """The content of ``metrics.json``."""

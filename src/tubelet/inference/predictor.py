@@ -7,7 +7,7 @@ import itertools
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor, nn
 
+from tubelet import config as config_io
 from tubelet.data.features.dataset import FeatureDataset
 from tubelet.data.features.store import read_store
 from tubelet.data.loading.clip_dataset import ClipDataset
@@ -25,16 +26,21 @@ from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.sources.python_input import is_list_of_paths, path_of
 from tubelet.errors import ConfigError, OutOfMemory, explaining_memory
+from tubelet.inference.embedding import embed_views
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.rejection import check_rejection, refusal
 from tubelet.inference.view_averaging import VideoScores, predict_views
-from tubelet.protocol import Protocol
+from tubelet.protocol import Protocol, with_views
 from tubelet.session.device import autocast, choose_device
+from tubelet.session.progress import NoProgress, Progress
 from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Ranking
-from tubelet.types import Device, Mode, Precision, Prediction
+from tubelet.types import Device, Mode, Precision, Prediction, Segment
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
+
+if TYPE_CHECKING:
+    from tubelet.inference.films import Connection, Film
 
 # One video: a path, an array or tensor [T, H, W, C] or [C, T, H, W], or a list of frames.
 ClipSource = str | os.PathLike[str] | NDArray[Any] | Tensor | list[Image] | list[NDArray[Any]]
@@ -67,6 +73,7 @@ class Classifier:
     ) -> None:
         if reject:
             check_rejection(record.calibration)
+        self.device_name = device
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self.record, self.mode, self.reject = record, mode, reject
@@ -94,6 +101,7 @@ class Classifier:
         fps: float | None = ...,
         value_range: tuple[float, float] | None = ...,
         top_k: int | None = ...,
+        views: str | None = ...,
     ) -> list[Prediction]: ...
 
     @overload
@@ -106,6 +114,7 @@ class Classifier:
         fps: float | None = ...,
         value_range: tuple[float, float] | None = ...,
         top_k: int | None = ...,
+        views: str | None = ...,
     ) -> Prediction: ...
 
     def predict(
@@ -117,6 +126,7 @@ class Classifier:
         fps: float | None = None,
         value_range: tuple[float, float] | None = None,
         top_k: int | None = None,
+        views: str | None = None,
     ) -> Prediction | list[Prediction]:
         """Labels and probabilities of one video, best first; of several heads, actions and the labels of each head.
 
@@ -129,12 +139,23 @@ class Classifier:
             value_range: the values of a clip in memory that are black and white, for example ``(0, 1)``. None means 0
                 and 255 of uint8.
             top_k: how many labels to give, of each head and of the actions. None means all.
+            views: temporal x spatial, for example "4x3". None means those of the protocol.
 
         Raises:
             DataError: the source cannot be read as the protocol asks.
-            ConfigError: ``top_k`` is less than 1.
+            ConfigError: ``top_k`` is less than 1, or ``views`` is none.
         """
         _check_top_k(top_k)
+        if views is not None:
+            other = self.with_protocol(with_views(self.protocol, views))
+            return other.predict(
+                source,
+                start_seconds=start_seconds,
+                end_seconds=end_seconds,
+                fps=fps,
+                value_range=value_range,
+                top_k=top_k,
+            )
         if is_list_of_paths(source):
             options: Any = {"start_seconds": start_seconds, "end_seconds": end_seconds, "fps": fps, "top_k": top_k}
             return [self.predict(path, value_range=value_range, **options) for path in source]
@@ -142,6 +163,70 @@ class Classifier:
         scores = self.score_clips(item.pixels.unsqueeze(0), item.frame_numbers.unsqueeze(0))
         name = str(path) if (path := path_of(source)) is not None else type(source).__name__
         return self._prediction(name, scores, 0, top_k, item.seconds_covered, item.notes)
+
+    def with_protocol(self, protocol: Protocol) -> Classifier:
+        """The same model with another protocol, such as other views; nothing is copied."""
+        record = dataclasses.replace(self.record, protocol=protocol)
+        return Classifier(self.model, record, self.device_name, self.mode, reject=self.reject)
+
+    def windows(self, film: str | Path, *, progress: Progress = NoProgress(), **windows: Any) -> Film:  # noqa: B008
+        """The segments of a film or of a frame folder, window by window in bounded memory.
+
+        Args:
+            film: a video file or a frame folder.
+            progress: gets notes and how many seconds are done. The default shows nothing.
+            windows: fields of :class:`tubelet.inference.films.Windows`: ``window`` in seconds, "clip" or "whole";
+                ``hop_seconds``, ``sample_fps``, ``frame_fps``, ``merge``, ``top_k``.
+
+        Raises:
+            DataError: the film cannot be read.
+            ConfigError: an unknown field, or windows that do not fit the model.
+        """
+        from tubelet.inference.films import Windows, predict_film
+
+        return predict_film(self, Path(film), config_io.from_dict(Windows, windows, where="windows"), progress)
+
+    def stream(self, source: str, *, connection: Connection | None = None, **windows: Any) -> Iterator[Segment]:
+        """Segments of a pipe, a network address, a camera, a file or a frame folder, as they become known.
+
+        Args:
+            source: as ``tubelet stream`` takes it.
+            connection: how it is read. None means the defaults: a camera that is slow to answer is tried again.
+            windows: as of ``windows``.
+
+        Raises:
+            VideoError: the source cannot be reached any more.
+            ConfigError: an unknown field, or windows that do not fit the model.
+        """
+        from tubelet.inference import films
+
+        asked = config_io.from_dict(films.Windows, windows, where="windows")
+        return films.watch(self, source, asked, connection or films.Connection()).segments()
+
+    def embed(self, source: ClipSource, **reading: Any) -> Float[Tensor, " D"]:
+        """The vector that the model's head takes, averaged over the views of one video; on the CPU in fp32.
+
+        Args:
+            source: one video, as ``predict`` takes it.
+            reading: ``start_seconds``, ``end_seconds``, ``fps`` and ``value_range``, as of ``predict``.
+        """
+        return self._before_classes(source, "embedding", reading).mean(0)
+
+    def tokens(self, source: ClipSource, **reading: Any) -> Float[Tensor, "V n_t n_h n_w D"]:
+        """The tokens of the model's last stage for every view of one video; arguments as of ``embed``."""
+        return self._before_classes(source, "tokens", reading)
+
+    def _before_classes(self, source: ClipSource, what: Literal["embedding", "tokens"], reading: Any) -> Tensor:
+        item = read_views(source, self.protocol, **reading)
+        return embed_views(
+            self.model,
+            item.pixels,
+            item.frame_numbers,
+            self.protocol,
+            device=self.device,
+            precision=self.record.precision,
+            what=what,
+        )
 
     def predict_files(
         self,

@@ -1,4 +1,4 @@
-"""How a long job reports: notes that stay, and how far it is. ``tubelet.commands.console`` shows it on a terminal."""
+"""How a long job reports: notes that stay, and how far it is. ``console_progress`` beside it shows it."""
 
 from __future__ import annotations
 

@@ -10,12 +10,13 @@ import torch
 from rich.markup import escape
 from rich.table import Table
 
-from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.console import output_console
 from tubelet.commands.cost import TableOptions
 from tubelet.errors import ConfigError, nearest
 from tubelet.evaluation.cost import measure_latency
 from tubelet.evaluation.cost_table import CONVENTIONS, CostRow, make_row, plan_rows
 from tubelet.models import create_model, list_models, model_config
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.console import output_console
 from tubelet.commands.demo import Options
 from tubelet.data.synthetic import write_motion_set
 from tubelet.data.video.reader import VideoReader
@@ -17,6 +17,7 @@ from tubelet.inference.predictor import Classifier, load
 from tubelet.recipe import load_recipe
 from tubelet.report.run_report import Example, write_run_report
 from tubelet.runs.run import CompletedRun, run_recipe
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
 from tubelet.session.session import Session
 

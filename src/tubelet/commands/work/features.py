@@ -9,7 +9,6 @@ from pathlib import Path
 
 from torch import nn
 
-from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.features import Options
 from tubelet.data.layouts.feature_store import is_store
 from tubelet.data.loading.index_videos import index_manifest
@@ -21,6 +20,7 @@ from tubelet.inference.feature_extraction import Extracted, ExtractOptions, extr
 from tubelet.inference.frame_stage import check_not_random
 from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
 from tubelet.runs.initialization import first_model
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
 from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import Record

@@ -14,15 +14,16 @@ from pathlib import Path
 from rich.markup import escape
 from rich.table import Table
 
-from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.console import output_console
 from tubelet.commands.predict import Options
 from tubelet.commands.prediction_files import STDOUT, check_outputs, write_csv
-from tubelet.commands.protocol_options import SamplingOptions, with_views
+from tubelet.commands.protocol_options import SamplingOptions
 from tubelet.commands.work.predict_windows import (
-    WindowOptions,
     check_frame_fps,
     predict_films,
     scores_text,
+    seconds_of,
+    span_of,
     write_films,
     write_plots,
 )
@@ -30,7 +31,10 @@ from tubelet.data.layouts.feature_store import is_store
 from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_frame_folder, sources_below
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError, printable
+from tubelet.inference.films import Windows
 from tubelet.inference.predictor import Classifier, load
+from tubelet.protocol import with_views
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.tasks.classification import rankings
 from tubelet.types import Prediction
 
@@ -117,10 +121,10 @@ def _check(options: Options, store: Path | None, files: Sequence[Path]) -> None:
 
 
 def _predict_windows(options: Options, classifier: Classifier, files: Sequence[Path], top_k: int) -> int:
-    asked = WindowOptions(
-        window=options.window,
-        hop=options.hop,
-        fps=options.fps,
+    asked = Windows(
+        window=span_of(str(options.window)),
+        hop_seconds=None if options.hop is None else seconds_of(options.hop, "--hop"),
+        sample_fps=options.fps,
         frame_fps=options.frame_fps,
         merge=options.merge,
         top_k=top_k,

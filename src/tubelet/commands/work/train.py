@@ -14,12 +14,13 @@ from typing import Any
 
 from rich.table import Table
 
+from tubelet.api.recipe_fields import run_name, with_kept_rules
 from tubelet.commands.column_options import ColumnOptions
-from tubelet.commands.console import ConsoleProgress, output_console, report_take_over
+from tubelet.commands.console import output_console, report_take_over
 from tubelet.commands.train import DEFAULT_RECIPE, Options
 from tubelet.commands.train_overrides import EPOCHS
 from tubelet.commands.work.dry_run import dry_run
-from tubelet.commands.work.train_options import of_options, run_name
+from tubelet.commands.work.train_options import of_options
 from tubelet.commands.work.train_sweep import Request, sweep
 from tubelet.errors import ConfigError, Stopped
 from tubelet.recipe import Recipe, list_recipes, load_recipe
@@ -28,6 +29,7 @@ from tubelet.report.run_report import write_run_report
 from tubelet.runs.extend import extend_run, extended
 from tubelet.runs.folder import RECIPE, kept_rules, resume_recipe, rules_note
 from tubelet.runs.run import CompletedRun, run_recipe
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
 from tubelet.session.processes import is_launched, is_main_process, launched_command, open_processes, own_device
 from tubelet.session.session import Session
@@ -147,11 +149,11 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
         )
     chosen = [*of_options(options), *overrides]
     recipe = load_recipe(options.recipe or DEFAULT_RECIPE, chosen)
-    folder = options.out or Path("runs") / run_name(options, recipe)
+    folder = options.out or Path("runs") / run_name(options.recipe, options.data, recipe)
     if rules := kept_rules(folder):
         if is_main_process():
             print(f"note: {rules_note(folder, rules)}", file=sys.stderr)
-        recipe = load_recipe(options.recipe or DEFAULT_RECIPE, [*texts_of(rules), *chosen])
+        recipe = with_kept_rules(options.recipe or DEFAULT_RECIPE, chosen, rules)
     return recipe, folder
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from rich.table import Table
 
-from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.console import output_console
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import check_path, write_atomically
@@ -21,6 +21,7 @@ from tubelet.recipe import Recipe
 from tubelet.runs.data import read_run_data
 from tubelet.runs.result import RunResult, carry_out, content_key
 from tubelet.runs.run import CompletedRun, run_recipe
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.folder_lock import locked
 from tubelet.session.session import Session
 from tubelet.studies.folds import FoldSummary, summarize_folds

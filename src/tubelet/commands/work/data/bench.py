@@ -8,13 +8,14 @@ from dataclasses import asdict
 import torch
 from rich.table import Table
 
-from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.console import output_console
 from tubelet.commands.data.bench import Options
 from tubelet.data.bench import Stages, measure_stages
 from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare.prepare_dataset import is_prepared, other_kind
+from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.session import Session
 
 _ADVICE = {

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 
-from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.data.get import PREFIX, Options
 from tubelet.data.download import download
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.medmnist import LICENSE, MEDMNIST3D, RECORD, file_name, url
 from tubelet.errors import ConfigError, nearest
+from tubelet.session.console_progress import ConsoleProgress
 
 
 def run(options: Options) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tubelet.commands.console import ConsoleProgress, output_console
+from tubelet.commands.console import output_console
 from tubelet.commands.data.manifest import Options
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.csv_file import write_manifest
@@ -18,6 +18,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 from tubelet.files import write_atomically
+from tubelet.session.console_progress import ConsoleProgress
 
 _MAX_CLASSES = 40  # rows of the class table before its middle is left out
 

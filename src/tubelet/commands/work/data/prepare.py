@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import sys
 
-from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.data.prepare import Options
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare.prepare_dataset import prepare
 from tubelet.files import check_path
+from tubelet.session.console_progress import ConsoleProgress
 
 
 def run(options: Options) -> int:

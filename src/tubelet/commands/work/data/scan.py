@@ -6,7 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.data.scan import Options
 from tubelet.data.manifest.near_copies import NOT_LOOKED
 from tubelet.data.manifest.quarantine import write_quarantine
@@ -14,6 +13,7 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.data.scan.report import as_dict, as_text
 from tubelet.data.scan.scan_dataset import Scan, scan
 from tubelet.files import check_path, write_atomically
+from tubelet.session.console_progress import ConsoleProgress
 
 
 def run(options: Options) -> int:

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from tubelet.commands.console import ConsoleProgress
 from tubelet.commands.data.show import MAX_CLIPS, Options
 from tubelet.commands.train import DEFAULT_RECIPE
 from tubelet.data.features.make_dataset import make_dataset
@@ -25,6 +24,7 @@ from tubelet.files import write_atomically, written_atomically
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.report.contact_sheet import contact_sheet
 from tubelet.runs.data import protocol_of
+from tubelet.session.console_progress import ConsoleProgress
 
 
 def run(options: Options, overrides: list[tuple[str, str]]) -> int:

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from tubelet import config as config_io
-from tubelet.commands.evaluate import Part
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.feature_store import is_store
 from tubelet.data.manifest.manifest import Manifest
@@ -22,6 +21,7 @@ from tubelet.data.manifest.recorded_split import as_recorded
 from tubelet.errors import ConfigError, DataError
 from tubelet.inference.predictor import Classifier
 from tubelet.recipe import DataConfig
+from tubelet.types import Part
 
 _SPLITTING = (
     "val_fraction",
@@ -64,7 +64,7 @@ def find_scored_data(data: str, config: ManifestConfig, part: Part | None, class
         DataError: the data cannot be read, or have no such part.
     """
     if config.class_names:
-        raise ConfigError("the class names are those of the checkpoint: leave out --manifest.class_names")
+        raise ConfigError("the class names are those of the checkpoint: leave out class_names")
     source = DataConfig(source=data).path
     manifest = _as_trained_on(source, config, classifier)
     if manifest is not None:

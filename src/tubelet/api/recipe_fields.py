@@ -1,0 +1,67 @@
+"""The fields of a recipe that a user names: data, model and first weights by one word each, all others by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tubelet.errors import ConfigError, nearest
+from tubelet.recipe import Recipe, load_recipe
+from tubelet.weights.config import InitConfig
+from tubelet.weights.init.source import read_source, resolve_source
+from tubelet.weights.init.suggest import suggested_recipe
+
+DEFAULT_RECIPE = "folder/default"
+SHORT_NAMES = {"epochs": "training.num_epochs", "batch_size": "training.batch_size", "lr": "optim.lr"}
+Field = tuple[str, str]  # dotted name and value as YAML, as ``load_recipe`` takes them
+
+
+def data_field(data: str | Path) -> Field:
+    """The data, by an absolute path, so that the recipe holds in every folder."""
+    return "data.source", json.dumps(str(Path(data).resolve()))
+
+
+def first_weights(init: str, *, suggests: bool) -> list[Field]:
+    """The first weights; with ``suggests`` also the model and the pixels that they were made for.
+
+    Raises:
+        CheckpointError: they cannot be read, or no model starts from them.
+    """
+    source = resolve_source(init)
+    fields = [("init.source", json.dumps(source))]
+    if suggests:
+        model, protocol = suggested_recipe(read_source(InitConfig(source=source)))
+        fields.append(("model", json.dumps(model)))
+        fields += [(f"protocol.{name}", json.dumps(value)) for name, value in protocol.items()]
+    return fields
+
+
+def fields_of(keywords: Mapping[str, Any]) -> Iterator[Field]:
+    """Keywords of Python as fields: ``optim={"lr": 1e-3}``, ``seed=1``, ``**{"optim.lr": 1e-3}``, ``epochs=5``.
+
+    Raises:
+        ConfigError: no part of a recipe is called so.
+    """
+    known = {*Recipe.__dataclass_fields__, *SHORT_NAMES}
+    for name, value in keywords.items():
+        if name.partition(".")[0] not in known:
+            raise ConfigError(f"a recipe has no '{name}'{nearest(name, known)}")
+        if isinstance(value, Mapping) and name in ("data", "protocol", "augment", "optim", "training", "model"):
+            yield from ((f"{name}.{key}", json.dumps(inner)) for key, inner in value.items())
+        else:
+            yield SHORT_NAMES.get(name, name), json.dumps(value)
+
+
+def run_name(recipe_name: str | None, data: str | Path | None, recipe: Recipe) -> str:
+    """The name of a run's folder where the user gives none: of the data and of the recipe or the model."""
+    stem = Path(data).resolve().stem if data else ""
+    name = recipe_name.removesuffix(".yaml") if recipe_name else recipe.model["name"]
+    return "-".join(part for part in (stem, Path(name).parent.name, Path(name).name) if part)
+
+
+def with_kept_rules(source: str, fields: list[Field], rules: Mapping[str, Any]) -> Recipe:
+    """The recipe with what an earlier run in its folder keeps of an earlier version's rules."""
+    kept = [(name, json.dumps(value)) for name, value in rules.items()]
+    return load_recipe(source, [*kept, *fields])
