@@ -80,6 +80,7 @@ class Classifier:
 
     @property
     def protocol(self) -> Protocol:
+        """How a video becomes views, and how their scores become one."""
         return self.record.protocol
 
     def autocast(self) -> torch.autocast:
