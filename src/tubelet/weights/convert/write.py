@@ -53,14 +53,25 @@ def write_huggingface(model: nn.Module, record: Record, out: Path) -> list[str]:
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise
+    return [*folder.notes, f"HuggingFace's files do not hold: {'; '.join(not_held(record))}"]
+
+
+def not_held(record: Record) -> list[str]:
+    """What transformers' files have no place for, with what to do by hand for the same answers."""
     p = record.protocol
-    every = f"frame_stride {p.frame_stride}" if p.frame_stride else f"{p.target_fps} frames per second"
+    every = f"frame_stride {p.frame_stride}" if p.frame_stride else f"{p.target_fps:g} frames per second of video"
     sampling = every if p.sampling == "dense" else f"{p.sampling} sampling"
-    return [
-        *folder.notes,
-        f"HuggingFace's files hold no sampling and no views: choose the frames yourself ({sampling}, {p.num_frames} "
-        f"frames) and average {p.views_text} views to get the same answers",
+    lines = [
+        f"sampling: choose the frames yourself ({sampling}, {p.num_frames} frames)",
+        f"views: average the {p.averaging} of {p.views_text} views",
+        "tone mapping of HDR video, fields of interlaced video and rotation: give frames as players show them",
     ]
+    if record.calibration.is_tempered:
+        values = ", ".join(f"{value:.4g}" for value in record.calibration.temperatures)
+        lines.append(f"temperature: divide the logits by {values} before the softmax")
+    if record.calibration.rejection is not None:
+        lines.append("the threshold of 'none of these'")
+    return lines
 
 
 def _card(record: Record) -> str:
@@ -70,7 +81,8 @@ def _card(record: Record) -> str:
         front["license"] = record.license
     terms = record.license or "unknown; find it out before you share these weights"
     text = f"{record.model_name}, {len(record.labels)} classes, written by tubelet {__version__}. License: {terms}.\n"
-    return f"---\n{dump_yaml(front)}---\n\n{text}"
+    lines = "".join(f"- {line}\n" for line in not_held(record))
+    return f"---\n{dump_yaml(front)}---\n\n{text}\nThese files do not hold:\n\n{lines}"
 
 
 def write_npz(model: nn.Module, record: Record, out: Path, kind: str) -> list[str]:
