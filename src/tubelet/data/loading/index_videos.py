@@ -31,20 +31,15 @@ class Indexed:
     failures: dict[Video, str]  # videos without an index, and the reason in one line
 
 
-@dataclass(frozen=True)
 class PacketIndexer:
     """Indexes videos in a worker pool."""
 
-    videos: tuple[Video, ...]
-
-    def name(self, index: int) -> str:
+    def name(self, video: Video) -> str:
         """The name of the video in messages."""
-        video = self.videos[index]
         return str(video) if isinstance(video, Path) else f"{video[0]}:{video[1]}"
 
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> PacketIndex:
+    def run(self, video: Video, allow: Callable[[float], None]) -> PacketIndex:
         """The index of one video."""
-        video = self.videos[index]
         return PacketIndex.of(video) if isinstance(video, Path) else PacketIndex.of(video[0], member_range(*video))
 
 
@@ -87,7 +82,7 @@ def index_files(
     on_file(done, len(files))
     due = time.monotonic() + _WRITE_SECONDS
     try:
-        results = in_order(PacketIndexer(todo), len(todo), num_workers, timeout_seconds)
+        results = in_order(PacketIndexer(), todo, num_workers, timeout_seconds)
         for file, result in zip(todo, results, strict=True):
             if isinstance(result, Failure):
                 failures[file] = result.line

@@ -89,7 +89,7 @@ class Manifest:
     """The rows of a dataset or of one of its splits, in a fixed order."""
 
     root: Path
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]
     class_names: dict[str, tuple[str, ...]]  # names of each head, in logit order
     layout: str  # a name of LAYOUTS, "split folders", "class folders", or "files" (a plain list, without labels)
     notes: tuple[str, ...] = ()  # what was decided while reading, for the user, one line each
@@ -118,6 +118,10 @@ class Manifest:
         if not samples:
             raise DataError(f"{self.root}: no '{name}' split; this data has {', '.join(self.splits) or 'no rows'}")
         return replace(self, samples=samples)
+
+    def with_samples(self, samples: Sequence[Sample]) -> Manifest:
+        """Other rows of the same data, without what was said of all rows."""
+        return replace(self, samples=samples, notes=(), missing=(), label_findings=())
 
     def path_of(self, sample: Sample) -> Path:
         """The file of a row."""
