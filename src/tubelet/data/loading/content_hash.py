@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.sources.shards import is_shard, member_range
 from tubelet.errors import DataError
 
@@ -23,7 +22,7 @@ _CHUNK_BYTES = 1 << 20
 
 def may_hash(manifest: Manifest) -> bool:
     """Whether the files of a manifest are few enough, and are those that the rows were filmed in."""
-    return manifest.layout != LAYOUT and len({row_path(row) for row in manifest.samples}) <= MAX_FILES
+    return manifest.layout != LAYOUT and (len(manifest) <= MAX_FILES or manifest.rows.num_files <= MAX_FILES)
 
 
 class ContentHasher:

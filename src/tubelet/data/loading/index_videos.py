@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tubelet.data.layouts.config import MAX_LOOKED_AT
 from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS
 from tubelet.data.loading.worker_pool import in_order
 from tubelet.data.loading.worker_process import Failure
@@ -114,6 +115,9 @@ def index_manifest(
         session: notes what the user should know, and reports how many files are indexed.
         timeout_seconds: the process of a file that takes longer is killed.
     """
+    if len(manifest) > MAX_LOOKED_AT:
+        session.progress.note(f"videos are indexed as they are read, because there are more than {MAX_LOOKED_AT:,}")
+        return
     files = video_files(manifest)
     if not files:
         return

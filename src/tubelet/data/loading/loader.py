@@ -6,11 +6,12 @@ import itertools
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from types import TracebackType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -133,19 +134,24 @@ class Loader:
         # depend on the number of processes.
         rng = keyed_generator(self.seed, epoch)
         if self._shares is None:
-            order = rng.permutation(len(self.dataset)).tolist()
+            order = rng.permutation(len(self.dataset))
         else:
             order = draw_balanced(self._shares, rng, self.dataset.augment.repeats)
-        groups = _grouped(order, self.batch_size)[: self.steps_per_epoch]
-        copies = [repeat * len(self.dataset) for repeat in range(self.dataset.augment.repeats)]
-        repeated = [[first + index for first in copies for index in group] for group in groups[start:]]
+        copies = np.arange(self.dataset.augment.repeats)[:, None] * len(self.dataset)
         own = rows_of_process(self.clips_per_step, self._rank, self._num_processes)
-        return self._batches([group[own] for group in repeated], epoch)
+
+        def group(step: int) -> list[int]:
+            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+            indices: list[int] = (copies + rows).reshape(-1)[own].tolist()
+            return indices
+
+        return self._batches(range(start, self.steps_per_epoch), group, epoch)
 
     def eval_batches(self) -> Iterator[Batch]:
         """All rows of this process in order. The last batch may be smaller."""
-        rows = list(range(self._rank, len(self.dataset), self._num_processes))
-        return self._batches(_grouped(rows, self.batch_size), epoch=0)
+        rows = range(self._rank, len(self.dataset), self._num_processes)
+        size = self.batch_size
+        return self._batches(range(0, len(rows), size), lambda first: list(rows[first : first + size]), epoch=0)
 
     def rows_in_progress(self) -> list[RowInProgress]:
         """The row of each busy worker, and how long it has taken."""
@@ -159,15 +165,16 @@ class Loader:
         """
         return self._pool.kill(row) if self._pool else False
 
-    def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
-        with closing(self._results([index for group in groups for index in group], epoch)) as results:
-            for group in groups:
+    def _batches(self, steps: range, group_of: Callable[[int], list[int]], epoch: int) -> Iterator[Batch]:
+        """The batches of groups of rows, which are asked for twice: when they are sent and when they arrive."""
+        with closing(self._results(itertools.chain.from_iterable(map(group_of, steps)), epoch)) as results:
+            for group in map(group_of, steps):
                 began = time.perf_counter()
                 batch = self._collate(group, list(itertools.islice(results, len(group))))
                 self.wait_seconds += time.perf_counter() - began
                 yield batch
 
-    def _results(self, indices: Sequence[int], epoch: int) -> Generator[ItemOrFailure, None, None]:
+    def _results(self, indices: Iterable[int], epoch: int) -> Generator[ItemOrFailure, None, None]:
         """Rows in the order of ``indices``; workers read one batch and one row per worker ahead.
 
         Taking the results in the order of submission makes batches independent of which worker is faster.
@@ -251,7 +258,3 @@ def rows_of_process(num_rows: int, rank: int, num_processes: int) -> slice:
     share, rest = divmod(num_rows, num_processes)
     start = rank * share + min(rank, rest)
     return slice(start, start + share + (rank < rest))
-
-
-def _grouped(order: list[int], size: int) -> list[list[int]]:
-    return [order[start : start + size] for start in range(0, len(order), size)]

@@ -21,7 +21,7 @@ from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.webdataset import read_webdataset
 from tubelet.data.manifest.csv_file import is_manifest_file, read_manifest_file, written_fingerprint
 from tubelet.data.manifest.labels import label_findings, labels_of, merged_rows, split_cells
-from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.manifest import OF_ROWS, Manifest, Sample
 from tubelet.data.manifest.near_copies import OnFile
 from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
 from tubelet.data.manifest.same_file import MAX_ROWS, Spellings, copies, spelled_alike
@@ -167,8 +167,11 @@ def _compared_with_written(source: Path, manifest: Manifest, config: ManifestCon
     asked = config.class_names or config.quarantine or config.test_whole_video or config.folds
     if asked or config.label_columns != ManifestConfig().label_columns:
         return manifest  # the user asked for other rows or classes, so the fingerprints differ anyway
-    if (written := written_fingerprint(source)) == manifest.fingerprint:
-        return manifest
+    written = written_fingerprint(source)
+    if written == manifest.fingerprint or (
+        manifest.fingerprint.startswith(OF_ROWS) and not written.startswith(OF_ROWS)
+    ):
+        return manifest  # of many rows, an earlier version looked at the files too
     note = f"the files changed since {source} was written (fingerprint {written}, now {manifest.fingerprint})"
     return replace(manifest, notes=(*manifest.notes, note))
 
