@@ -118,15 +118,27 @@ class Manifest:
         if column is not None:
             counts = np.bincount(column + 1, minlength=len(names) + 1)[1:]  # without -1, not known
             return dict(zip(names, counts[: len(names)].tolist(), strict=True))
-        labels = (labels_of(sample.labels, position, multi_label=self.multi_label) for sample in self.samples)
-        several = Counter(label for of_row in labels for label in of_row)
+        several = Counter(label for sample in self.samples for label in self._of_head(sample, position))
         return {name: several[i] for i, name in enumerate(names)}
+
+    def labels_that_occur(self, head: int) -> set[int]:
+        """The class indices that rows have of a head."""
+        return {label for labels in self.label_sets(head) for label in labels}
+
+    def last_split_of(self, head: int, label: int) -> str:
+        """The split of the last row that has a label of a head."""
+        if (column := self._labels(head)) is not None:
+            return self.samples[int((column == label).nonzero()[0][-1])].split
+        return next(s.split for s in reversed(self.samples) if label in self._of_head(s, head))
 
     def label_sets(self, head: int) -> set[tuple[int, ...]]:
         """The labels that rows have of a head, each combination once; () where they are not known."""
         if (column := self._labels(head)) is not None:
             return {() if label < 0 else (label,) for label in np.unique(column).tolist()}
-        return {tuple(labels_of(sample.labels, head, multi_label=self.multi_label)) for sample in self.samples}
+        return {tuple(self._of_head(sample, head)) for sample in self.samples}
+
+    def _of_head(self, sample: Sample, head: int) -> list[int]:
+        return labels_of(sample.labels, head, multi_label=self.multi_label)
 
     def _labels(self, head: int) -> NDArray[np.int32] | None:
         """[N] the one label of each row for a head; None where rows have several, or different numbers of them."""

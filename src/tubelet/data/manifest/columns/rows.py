@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from itertools import islice, repeat
 from typing import Any, overload
@@ -84,6 +84,12 @@ class Columns:
     def group_codes(self) -> NDArray[np.int32] | None:
         """[N] numbers that are equal for rows of one group. None where no row states one."""
         return codes_of([self.texts["group"]]) if "group" in self.texts else None
+
+    def with_splits(self, splits: NDArray[np.int8]) -> Columns:
+        """The columns with other splits. What is known of files stays known."""
+        other = replace(self, splits=splits)
+        vars(other).update({name: vars(self)[name] for name in ("file_codes", "name_codes") if name in vars(self)})
+        return other
 
     def entries_or_paths(self, places: Places | None = None) -> Iterator[str]:
         """What files are known by when they are split."""

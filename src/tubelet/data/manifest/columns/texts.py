@@ -38,6 +38,11 @@ class Texts:
     def __getitem__(self, place: int) -> str:
         return self.raw(place).decode(errors=_ERRORS)
 
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Bytes of each text."""
+        return np.diff(self._offsets)
+
     def raw(self, place: int) -> bytes:
         """A text as it lies in the buffer."""
         return self._buffer[self._offsets[place] : self._offsets[place + 1]]
@@ -60,7 +65,7 @@ class Texts:
     def hash_into(self, digest: hashlib._Hash, places: NDArray[np.intp] | None) -> None:
         """Update a hash by the texts at places and their lengths; None means all."""
         if places is None:
-            digest.update(np.diff(self._offsets).tobytes())
+            digest.update(self.lengths.tobytes())
             digest.update(self._buffer)
             return
         digest.update((self._offsets[places + 1] - self._offsets[places]).tobytes())
