@@ -173,4 +173,4 @@ def test_the_split_of_many_rows_is_recorded_by_longer_digests(monkeypatch: pytes
     assert recorded == RecordedSplit.of(manifest)
     assert recorded is not None
     assert recorded.digest_bytes == 10
-    assert list(recorded.splits_of(row.path for row in rows)) == [row.split for row in rows]
+    assert list(recorded.splits_of(row.path.encode() for row in rows)) == [row.split for row in rows]

@@ -41,11 +41,11 @@ class RecordedSplit:
 
     def applied_to(self, rows: Sequence[Row]) -> list[Row]:
         """The rows with their recorded splits; what was not held out is trained on."""
-        splits = self.splits_of(row.entry or row.path for row in rows)
+        splits = self.splits_of((row.entry or row.path).encode() for row in rows)
         return [replace(row, split=split) if is_pooled(row) else row for row, split in zip(rows, splits, strict=True)]
 
-    def splits_of(self, names: Iterable[str]) -> Iterator[str]:
-        """The split of each file."""
+    def splits_of(self, names: Iterable[bytes]) -> Iterator[str]:
+        """The split of each file, by its name as UTF-8."""
         splits, size = dict[bytes, str](), self.digest_bytes
         for split, text in self.held_out.items():
             whole = base64.b64decode(text)
@@ -53,8 +53,8 @@ class RecordedSplit:
         return (splits.get(_digest(name, size), "train") for name in names)
 
 
-def _digest(name: str, size: int) -> bytes:
-    return hashlib.blake2b(name.encode(), digest_size=size).digest()
+def _digest(name: bytes, size: int) -> bytes:
+    return hashlib.blake2b(name, digest_size=size).digest()
 
 
 def is_pooled(row: Row) -> bool:

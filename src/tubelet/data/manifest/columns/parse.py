@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from tubelet.data.layouts.rows import SPLIT_NAMES, seconds_of
 from tubelet.data.manifest.columns.texts import Texts, TextsMaker
 
-_AT_ONCE = 1 << 16  # lines
+_AT_ONCE = 512  # lines; so few that the garbage collector, which counts lists, is never called
 TIMES = ("start_seconds", "end_seconds", "fps")
 
 

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +108,9 @@ class PlainSplit:
             raise NotPlain
         (codes,) = table.labels
         labels = table.label_codes[pooled, 0]
-        keys = np.fromiter(self._keys(rows, pooled), dtype=np.uint64, count=len(pooled))
+        seed = f"{self.config.split_seed} ".encode()
+        hashes = (hashlib.sha256(seed + name).digest()[:8] for name in rows.columns.entries_or_paths(pooled))
+        keys = np.fromiter(hashes, dtype="S8", count=len(pooled)).view(">u8").astype(np.uint64)
         order = np.lexsort((keys, labels))  # by class, and in it by the hash
         if ((keys[order][1:] == keys[order][:-1]) & (labels[order][1:] == labels[order][:-1])).any():
             raise NotPlain  # half a hash is not enough to tell two files apart
@@ -128,9 +130,3 @@ class PlainSplit:
             if count := int((splits == SPLITS.index(split)).sum()):
                 how = f"split_seed {self.config.split_seed}"
                 self.notes.append(split_off_note(count, len(rows), split, how))
-
-    def _keys(self, rows: Rows, pooled: Places) -> Iterator[int]:
-        """The beginning of the seeded hash of each name, by which ``_Units`` sorts."""
-        seed = f"{self.config.split_seed} ".encode()
-        for name in rows.columns.entries_or_paths(pooled):
-            yield int.from_bytes(hashlib.sha256(seed + name.encode()).digest()[:8], "big")

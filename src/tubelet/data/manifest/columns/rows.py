@@ -78,7 +78,7 @@ class Columns:
     @cached_property
     def name_codes(self) -> NDArray[np.int32]:
         """[N] numbers that are equal for rows whose files splits take for one."""
-        return self.file_codes if "entry" not in self.texts else codes_of([Texts.of(self.entries_or_paths())])
+        return self.file_codes if "entry" not in self.texts else codes_of([Texts.of_bytes(self.entries_or_paths())])
 
     @cached_property
     def group_codes(self) -> NDArray[np.int32] | None:
@@ -91,12 +91,12 @@ class Columns:
         vars(other).update({name: vars(self)[name] for name in ("file_codes", "name_codes") if name in vars(self)})
         return other
 
-    def entries_or_paths(self, places: Places | None = None) -> Iterator[str]:
-        """What files are known by when they are split."""
-        paths = self.paths.decoded(places)
+    def entries_or_paths(self, places: Places | None = None) -> Iterator[bytes]:
+        """What files are known by when they are split, as UTF-8."""
+        paths = self.paths.iterate(places)
         if "entry" not in self.texts:
             return paths
-        return (entry or path for entry, path in zip(self.texts["entry"].decoded(places), paths, strict=True))
+        return (entry or path for entry, path in zip(self.texts["entry"].iterate(places), paths, strict=True))
 
     def rows(self, places: Places) -> Iterator[Sample]:
         """The rows at places."""
@@ -130,6 +130,10 @@ def _numbers(values: Sequence[Any]) -> NDArray[Any]:
         if all(type(value) is kind for value in given):
             return np.array([0 if value is None else value for value in values], dtype=dtype)
     return np.array([0 if value is None else value for value in values], dtype=object)
+
+
+def _num_different(codes: NDArray[np.integer]) -> int:
+    return int(np.count_nonzero(np.bincount(codes)))
 
 
 class Rows(Sequence[Sample]):
@@ -206,7 +210,7 @@ class Rows(Sequence[Sample]):
         """Units of these rows (``groups.units_of``): groups, or files where rows state no group."""
         names, groups = self._of(self.columns.name_codes), self.columns.group_codes
         if groups is None:
-            return len(np.unique(names))
+            return _num_different(names)
         from scipy.sparse import coo_matrix  # here, because processes that read start without scipy
         from scipy.sparse.csgraph import connected_components
 
@@ -215,12 +219,12 @@ class Rows(Sequence[Sample]):
         ends = names[is_grouped], first + self._of(groups)[is_grouped]
         size = first + int(groups.max(initial=0)) + 1
         links = coo_matrix((np.ones(len(ends[0]), dtype=bool), ends), shape=(size, size))
-        return len(np.unique(connected_components(links, directed=False)[1][names]))
+        return _num_different(connected_components(links, directed=False)[1][names])
 
     @property
     def num_files(self) -> int:
         """Files, and entries of one file each for itself."""
-        return len(np.unique(self._of(self.columns.file_codes)))
+        return _num_different(self._of(self.columns.file_codes))
 
     def of_repeated_files(self) -> Rows:
         """The rows whose file, or entry of one, has other rows among these."""
@@ -231,8 +235,8 @@ class Rows(Sequence[Sample]):
         """The path of each row."""
         return self.columns.paths.decoded(self._places)
 
-    def entries_or_paths(self) -> Iterator[str]:
-        """What the file of each row is known by when it is split."""
+    def entries_or_paths(self) -> Iterator[bytes]:
+        """What the file of each row is known by when it is split, as UTF-8."""
         return self.columns.entries_or_paths(self._places)
 
     def digest(self) -> hashlib._Hash:

@@ -32,6 +32,13 @@ class Texts:
             maker.add(block)
         return maker.made()
 
+    @classmethod
+    def of_bytes(cls, texts: Iterable[bytes]) -> Texts:
+        """Take them from an iterator, as they lie in a buffer."""
+        parts = list(texts)
+        lengths = np.fromiter(map(len, parts), dtype=np.int64, count=len(parts))
+        return cls(b"".join(parts), np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(lengths)]))
+
     def __len__(self) -> int:
         return len(self._offsets) - 1
 
