@@ -60,17 +60,17 @@ def mutate(seed: int, clips: Sequence[Path]) -> tuple[str, Path, bytes]:
 
 @dataclass(frozen=True)
 class FuzzJob:
-    """The job of a worker pool: row i is the file of seed i."""
+    """The job of a worker pool: a row is the seed of a file."""
 
     clips: tuple[Path, ...]
 
-    def name(self, index: int) -> str:
-        return f"seed {index}"
+    def name(self, seed: int) -> str:
+        return f"seed {seed}"
 
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> Outcome:
-        mutation, clip, content = mutate(index, self.clips)
+    def run(self, seed: int, allow: Callable[[float], None]) -> Outcome:
+        mutation, clip, content = mutate(seed, self.clips)
         with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"{index}{clip.suffix}"
+            file = Path(folder) / f"{seed}{clip.suffix}"
             file.write_bytes(content)
             outcome, detail, count = read_whole(file)
             kind = scan_file(ScanFile(path=file.name, file=file, entry=None)).kind

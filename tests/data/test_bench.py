@@ -79,7 +79,7 @@ def test_time_is_charged_to_the_stage_that_takes_it(
 
 def test_the_clip_measured_is_the_clip_read(manifest: Manifest) -> None:
     augment = AugmentConfig(flip_probability=0.5, random_resized_crop=(0.3, 1.0), brightness=0.4)
-    videos = replace(manifest, samples=manifest.samples[:1] * 3)
+    videos = replace(manifest, samples=(manifest.samples[0],) * 3)
     dataset = ClipDataset(videos, PROTOCOL, augment=augment)
     for row in range(3):
         slot = torch.empty(dataset.item_shape, dtype=torch.uint8)

@@ -57,7 +57,8 @@ def test_a_loader_hashes_each_file_once_in_whatever_process(tmp_path: Path) -> N
             loader.hash_files()
             assert len(list(loader.eval_batches())) == 3
             found.append(loader.take_contents())
-            assert loader.take_contents() == {}
+            assert len(list(loader.eval_batches())) == 3
+            assert loader.take_contents() == {}  # whichever process read it the first time
     assert found[0] == found[1]
     hashes = [found[0][f"{i}.npy"] for i in range(4)]
     assert hashes[0] == hashes[1] != hashes[2] == hashes[3]
@@ -72,7 +73,6 @@ def test_a_member_of_a_shard_is_known_by_the_hash_of_its_file(tmp_path: Path) ->
     (tmp_path / "frames").mkdir()
     shutil.copy(tmp_path / "a.npy", tmp_path / "frames" / "0.png")
     rows = manifest(tmp_path, row("a.npy"), row("s.tar", entry=entry), row("frames"))
-    hasher = ContentHasher(rows)
+    hasher = ContentHasher(tmp_path)
     hashes = [hasher.content_of(sample, lambda seconds: None) for sample in rows.samples]
     assert hashes[0] == hashes[1] == hashes[2]
-    assert hasher.content_of(rows.samples[0], lambda seconds: None) is None

@@ -136,9 +136,9 @@ def extract(
     todo = [i for i in chosen if not _is_whole(files[i], store)]
     kept, num_frames = len(chosen) - len(todo), 0
     budget = FailureBudget(manifest, options.failure_budget, "videos", file=out / UNREADABLE)
-    job = FrameChunkReader(manifest.root, sources, store.protocol, IndexStore.beside(manifest.root, manifest.folder))
-    notes = VideoNotes(job.name, (len(chosen), "videos"), session)
-    results = read_chunks(job, todo, options.num_workers, options.timeout_seconds)
+    job = FrameChunkReader(manifest.root, store.protocol, IndexStore.beside(manifest.root, manifest.folder))
+    notes = VideoNotes(lambda number: job.name((sources[number], 0)), (len(chosen), "videos"), session)
+    results = read_chunks(job, sources, todo, options.num_workers, options.timeout_seconds)
     session.advance(kept, len(chosen))
     for done, (index, chunks) in enumerate(itertools.groupby(results, key=lambda pair: pair[0]), kept):
         report = partial(_report_frame, session, done, len(chosen), sources[index].path)

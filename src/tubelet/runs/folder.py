@@ -139,7 +139,7 @@ def open_folder(
     if not (folder / FACTS).exists():
         write_facts(folder, _facts(manifest, device))
     facts = read_facts(folder)
-    if facts["data_fingerprint"] != manifest.fingerprint:
+    if not manifest.is_of_fingerprint(facts["data_fingerprint"]):
         raise DataError(
             f"{recipe.data.source}: the data changed since the run began (fingerprint {facts['data_fingerprint']}, "
             f"now {manifest.fingerprint}); restore it, or start a new run"

@@ -135,7 +135,8 @@ def _train(
 
     def save(path: Path) -> None:
         check()
-        trained_on = TrainedOn.of(manifest.split("train"), contents).to_dict()
+        train = manifest.split("train")
+        trained_on = (TrainedOn.of(train, contents) if contents else TrainedOn(len(train), 0, {})).to_dict()
         save_checkpoint(path, first.model, first.record({"recipe": to_dict(recipe), **facts, KEY: trained_on}))
 
     with (

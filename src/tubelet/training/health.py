@@ -13,7 +13,6 @@ from typing import Any
 from torch import nn
 
 from tubelet.data.clips.augment_config import MixConfig
-from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, Diverged
 from tubelet.session.session import Session
@@ -39,7 +38,7 @@ def look_at_labels(train: Manifest) -> list[str]:
     """A line for each head whose training labels are all the same."""
     lines = []
     for i, head in enumerate(train.class_names):
-        seen = {tuple(labels_of(s.labels, i, multi_label=train.multi_label)) for s in train.samples}
+        seen = train.label_sets(i)
         if not train.multi_label:
             seen -= {()}  # not known
         if len(seen) == 1:

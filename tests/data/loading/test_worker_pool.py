@@ -147,10 +147,10 @@ class CyclicJob:
 
     alive: ClassVar[weakref.WeakSet[CyclicJob]] = weakref.WeakSet()
 
-    def name(self, index: int) -> str:
-        return str(index)
+    def name(self, row: int) -> str:
+        return str(row)
 
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> int:
+    def run(self, row: int, allow: Callable[[float], None]) -> int:
         count = len(self.alive)
         left = CyclicJob()
         left.itself = left  # type: ignore[attr-defined]

@@ -29,7 +29,7 @@ from tubelet.data.prepare.config import Encoding, PrepareConfig
 from tubelet.data.prepare.pack_shards import pack
 from tubelet.data.prepare.prepare_dataset import prepare
 from tubelet.data.prepare.transcode import transcode
-from tubelet.data.prepare.transcode_pool import VideoTranscoder
+from tubelet.data.prepare.transcode_pool import SourceFile, VideoTranscoder
 from tubelet.data.sources.shards import member_range, read_member
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
@@ -352,14 +352,14 @@ def test_sources_that_fail_are_named_and_their_rows_left_out(manifest: Manifest,
 class Hanging(VideoTranscoder):
     """A decoder that hangs in some files, on opening one and on decoding another."""
 
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> dict[str, Any]:
-        name = self.files[index].source.name
+    def run(self, file: SourceFile, allow: Callable[[float], None]) -> dict[str, Any]:
+        name = file.source.name
         with pytest.MonkeyPatch.context() as patch:
             if name == "one.avi.mp4":
                 patch.setattr("tubelet.data.video.packet_index.VideoContainer", lambda *_: threading.Event().wait())
             if name == "two.mp4":
                 patch.setattr("tubelet.data.prepare.transcode.VideoContainer", lambda *_: threading.Event().wait())
-            return super().run(index, epoch, allow)
+            return super().run(file, allow)
 
 
 def test_a_decoder_that_hangs_is_killed_when_it_takes_far_too_long_for_its_file(

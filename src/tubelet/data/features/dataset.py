@@ -5,6 +5,9 @@ T  frames of a clip   V  views   D  width of a vector
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -49,6 +52,12 @@ class FeatureDataset:
 
     def __len__(self) -> int:
         return len(self.manifest)
+
+    def with_samples(self, samples: Sequence[Sample]) -> FeatureDataset:
+        """As ``Dataset.with_samples``."""
+        other = copy.copy(self)
+        other.manifest = self.manifest.with_samples(samples)
+        return other
 
     @property
     def item_shape(self) -> tuple[int, ...]:

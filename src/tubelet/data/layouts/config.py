@@ -29,6 +29,7 @@ LayoutName = Literal[
     "webdataset",
 ]
 
+MAX_LOOKED_AT = 1_000_000  # rows; of more, no file is touched before it is read
 
 # The files that each reads, for --help; ``tubelet.data.layouts.readers`` reads them.
 EXPECTED_FILES: dict[LayoutName, str] = {

@@ -25,7 +25,7 @@ SPLIT_NAMES = {
     **dict.fromkeys(("test", "testing"), "test"),
 }
 _CLOCK = re.compile(r"(?:(\d+):(?=[0-5]?\d:))?(\d+):([0-5]?\d(?:[.,]\d*)?)")  # [hours:]minutes:seconds
-_INDEX_COLUMN = re.compile(r"(?:Unnamed: \d+(?:\.\d+)?)?")  # pandas' index; read and written again, too
+INDEX_COLUMN = re.compile(r"(?:Unnamed: \d+(?:\.\d+)?)?")  # pandas' index; read and written again, too
 _MAX_NAMED = 3  # number of bad rows or files that one message names
 
 T = TypeVar("T")
@@ -142,7 +142,7 @@ def records(
         DataError: no such table, or a column is missing.
     """
     lines = table_lines(path, separator)
-    header = ["" if _INDEX_COLUMN.fullmatch(name) else name for name in next(lines, (0, []))[1]]
+    header = ["" if INDEX_COLUMN.fullmatch(name) else name for name in next(lines, (0, []))[1]]
     named = [name for name in header if name]
     if len(set(named)) < len(named):
         raise DataError(f"{path}: a column name stands twice; columns present: {', '.join(named)}")

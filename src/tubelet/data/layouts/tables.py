@@ -10,7 +10,7 @@ The separator is a comma, or the one that the file shows: a tab in ``.tsv``, els
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,9 +32,9 @@ from tubelet.data.layouts.rows import (
 from tubelet.errors import DataError
 
 GROUP_COLUMNS = ("group", "patient", "subject")
-_TIME_COLUMNS = (("start_seconds", "start"), ("end_seconds", "end"))
-_FRAME_COLUMNS = ("start_frame", "end_frame")
-_USED = frozenset(("split", "fps", "entry", *_FRAME_COLUMNS, *(name for names in _TIME_COLUMNS for name in names)))
+TIME_COLUMNS = (("start_seconds", "start"), ("end_seconds", "end"))
+FRAME_COLUMNS = ("start_frame", "end_frame")
+USED_COLUMNS = frozenset(("split", "fps", "entry", *FRAME_COLUMNS, *(name for names in TIME_COLUMNS for name in names)))
 
 
 def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
@@ -52,7 +52,7 @@ def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
     if not any(tables):
         raise DataError(f"{files[0].path}: no rows below the header; expected one line per video")
     group_column = _group_column(tables, config)
-    used = {config.path_column, *config.label_columns, *_USED, *([group_column] if group_column else [])}
+    used = {config.path_column, *config.label_columns, *USED_COLUMNS, *([group_column] if group_column else [])}
     hot = None
     if config.label_columns == ManifestConfig().label_columns:
         hot = one_hot_columns(tables, used, multi_label=config.label_separator is not None)
@@ -61,7 +61,8 @@ def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
         parser = _Parser(config, root, file.split, hot, group_column)
         parser.check_columns(file.path, table)
         rows += parse_each(file.path, table, parser.row, notes if config.skip_malformed else None)
-    notes += _unused_columns(tables, used | set(hot.columns if hot else ()))
+    columns = dict.fromkeys(name for table in tables for _, record in table[:1] for name in record if name)
+    notes += unused_columns(columns, used | set(hot.columns if hot else ()))
     names = class_list(config.class_file) if config.class_file else hot.columns if hot else None
     return LayoutRows(
         root=root,
@@ -124,7 +125,7 @@ class _Parser:
         labels = (self.hot.label(record),) if self.hot else tuple(record[column] for column in columns)
         if not any(labels) and self.config.label_separator is None and not self.hot:
             raise ValueError(f"{' and '.join(map(repr, columns))} {'is' if len(columns) == 1 else 'are'} empty")
-        start, end = (_optional_seconds(record, names) for names in _TIME_COLUMNS)
+        start, end = (_optional_seconds(record, names) for names in TIME_COLUMNS)
         check_segment(start, end)
         frames = (None, None) if (start, end) != (None, None) else _frames(record)
         rate = _optional_seconds(record, ("fps",))
@@ -151,19 +152,19 @@ def _optional_seconds(record: Record, names: tuple[str, ...]) -> float | None:
 
 def _frames(record: Record) -> tuple[int | None, int | None]:
     first, stop = (
-        whole_number(record[name].removesuffix(".0"), name) if record.get(name) else None for name in _FRAME_COLUMNS
+        whole_number(record[name].removesuffix(".0"), name) if record.get(name) else None for name in FRAME_COLUMNS
     )
     if stop is not None and stop <= (first or 0):
         raise ValueError(f"the segment ends before frame {stop}, not after its first frame {first or 0}")
     return first, stop
 
 
-def _unused_columns(tables: Sequence[Sequence[tuple[int, Record]]], used: set[str]) -> list[str]:
+def unused_columns(columns: Iterable[str], used: set[str]) -> list[str]:
     """A note that names the columns that nothing reads, and one on how frames are counted."""
-    columns = dict.fromkeys(name for table in tables for _, record in table[:1] for name in record if name)
+    columns = dict.fromkeys(columns)
     notes = []
-    if set(_FRAME_COLUMNS) & columns.keys():
-        timed = {name for names in _TIME_COLUMNS for name in names} & columns.keys()
+    if set(FRAME_COLUMNS) & columns.keys():
+        timed = {name for names in TIME_COLUMNS for name in names} & columns.keys()
         else_seconds = f" where {' and '.join(sorted(timed))} are empty" if timed else ""
         notes.append(
             f"start_frame and end_frame count from 0, end_frame is the first frame after the segment{else_seconds}"
@@ -171,6 +172,7 @@ def _unused_columns(tables: Sequence[Sequence[tuple[int, Record]]], used: set[st
     if unused := [name for name in columns if name not in used]:
         notes.append(
             f"not used: {'column' if len(unused) == 1 else 'columns'} {', '.join(unused)}; known are path and label "
-            f"(or those that --path-column and --label-column name), {', '.join(sorted((*_USED, *GROUP_COLUMNS)))}"
+            "(or those that --path-column and --label-column name), "
+            f"{', '.join(sorted((*USED_COLUMNS, *GROUP_COLUMNS)))}"
         )
     return notes

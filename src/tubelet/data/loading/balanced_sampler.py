@@ -19,6 +19,11 @@ def balanced_shares(manifest: Manifest) -> NDArray[np.float64]:
     """
     heads, total = range(len(manifest.class_names)), np.zeros(len(manifest))
     for head in heads:
+        column = None if manifest.multi_label else manifest.rows.labels_of_head(head)
+        if column is not None:
+            number = np.bincount(column + 1)  # from -1 on
+            total += (1 / np.maximum(number, 1))[column + 1]
+            continue
         of_rows = [
             labels_of(sample.labels, head, multi_label=manifest.multi_label) or [-1] for sample in manifest.samples
         ]
@@ -28,15 +33,17 @@ def balanced_shares(manifest: Manifest) -> NDArray[np.float64]:
     return shares
 
 
-def draw_balanced(shares: NDArray[np.float64], rng: np.random.Generator, num_repeats: int = 1) -> list[int]:
+def draw_balanced(shares: NDArray[np.float64], rng: np.random.Generator, num_repeats: int = 1) -> NDArray[np.int64]:
     """Draw as many rows as the dataset has, with replacement.
 
     A row that is drawn again in the same epoch gets the index ``row + k * num_rows``, for which ``ClipDataset.read``
     draws another clip. k goes up in steps of ``num_repeats``: the loader uses the numbers between for its own repeats.
     """
-    seen = Counter[int]()
-    order = []
-    for row in rng.choice(len(shares), size=len(shares), p=shares).tolist():
-        order.append(row + seen[row] * num_repeats * len(shares))
-        seen[row] += 1
+    rows = rng.choice(len(shares), size=len(shares), p=shares)
+    by_row = np.argsort(rows, kind="stable")
+    in_order = rows[by_row]
+    first = np.searchsorted(in_order, in_order)  # where the draws of each row begin
+    times = np.empty_like(rows)  # that the row was drawn before
+    times[by_row] = np.arange(len(rows)) - first
+    order: NDArray[np.int64] = rows + times * num_repeats * len(shares)
     return order

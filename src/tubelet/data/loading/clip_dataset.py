@@ -7,7 +7,9 @@ workers, on the order of reading, or on where a run was resumed.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,7 +25,7 @@ from tubelet.data.clips.resize_crop import (
 )
 from tubelet.data.loading.dataset import DatasetMode, Item, check_mode
 from tubelet.data.loading.read_views import read_crops, views_of
-from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.segments import segment_text
 from tubelet.data.sources.open_source import Reader, naming_file, open_source
 from tubelet.data.sources.shards import is_volume_row
@@ -87,6 +89,12 @@ class ClipDataset:
 
     def __len__(self) -> int:
         return len(self.manifest)
+
+    def with_samples(self, samples: Sequence[Sample]) -> ClipDataset:
+        """As ``Dataset.with_samples``."""
+        other = copy.copy(self)
+        other.manifest = self.manifest.with_samples(samples)
+        return other
 
     item_dtype = torch.uint8  # of ``Item.pixels``
 

@@ -1,6 +1,6 @@
 """The exact content of the files that rows are read from, as hashes: known again under any name, on any machine.
 
-A process that reads a file hashes it once, after the first row of it, when its bytes are in the system's cache.
+A file is hashed with the first row that is read of it, when its bytes are in the system's cache.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from pathlib import Path
 
 from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.sources.shards import is_shard, member_range
 from tubelet.errors import DataError
 
@@ -23,25 +22,26 @@ _CHUNK_BYTES = 1 << 20
 
 def may_hash(manifest: Manifest) -> bool:
     """Whether the files of a manifest are few enough, and are those that the rows were filmed in."""
-    return manifest.layout != LAYOUT and len({row_path(row) for row in manifest.samples}) <= MAX_FILES
+    return manifest.layout != LAYOUT and (len(manifest) <= MAX_FILES or manifest.rows.num_files <= MAX_FILES)
 
 
 class ContentHasher:
-    """Hashes the file of a row unless it has done so before."""
+    """Hashes the files of rows. An ``.npz`` file is hashed once, for all its entries.
 
-    def __init__(self, manifest: Manifest) -> None:
-        self._manifest, self._done, self._archives = manifest, set[str](), dict[Path, str]()
+    Args:
+        root: folder that paths are relative to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._archives = root, dict[Path, str]()
 
     def content_of(self, row: Sample, allow: Callable[[float], None]) -> str | None:
-        """32 hex digits of a file, of the pictures of a folder, or of a member of a shard; None if done before.
+        """32 hex digits of a file, of the pictures of a folder, or of a member of a shard; None if it went away.
 
         Those of an ``.npz`` file have the entry behind them. ``allow`` is given the seconds that it may take.
         """
-        if (name := row_path(row)) in self._done:
-            return None
-        self._done.add(name)
         with suppress(OSError, DataError):  # it was read a moment ago, and went away
-            path = self._manifest.path_of(row)
+            path = self._root / row.path
             if row.entry is None or is_shard(path):
                 return _hash(path, row.entry, allow)
             if path not in self._archives:

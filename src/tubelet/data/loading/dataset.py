@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
@@ -14,7 +15,7 @@ from torch import Tensor
 
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.clips.pixel_augmentation import PixelAugmentation
-from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol as ClipProtocol
 
@@ -74,6 +75,10 @@ class Dataset(Protocol):
         ...
 
     def __len__(self) -> int: ...
+
+    def with_samples(self, samples: Sequence[Sample]) -> Dataset:
+        """The same dataset over other rows of the same classes, which the checks of its constructor have seen."""
+        ...
 
     def name(self, index: int) -> str:
         """The file of a row as messages name it."""

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tubelet.data.clips.frame_sampling import ClipPlan
 from tubelet.data.clips.resize_crop import view_geometry
-from tubelet.data.clips.segments import segment
+from tubelet.data.clips.segments import segment as frames_of_segment
 from tubelet.data.loading.read_views import read_crops
 from tubelet.data.loading.worker_pool import WorkerPool
 from tubelet.data.loading.worker_process import Failure
@@ -44,6 +44,9 @@ class SourceSegments:
     fps: float | None
     segments: tuple[Sample, ...]  # one row of each distinct segment
     rows: tuple[int, ...]  # of the manifest
+
+
+ChunkOfSource = tuple[SourceSegments, int]  # and the number of the chunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,31 +78,30 @@ def sources_of(manifest: Manifest) -> tuple[SourceSegments, ...]:
 
 @dataclass(frozen=True)
 class FrameChunkReader:
-    """Reads chunks of frames in a worker pool. The index is that of a source; the number of the chunk is the epoch."""
+    """Reads chunks of frames in a worker pool: a row is a source and the number of a chunk."""
 
     root: Path
-    sources: tuple[SourceSegments, ...]
     protocol: Protocol
     indices: IndexStore  # of the videos' packets
 
-    def name(self, index: int) -> str:
+    def name(self, row: ChunkOfSource) -> str:
         """The name of the source in messages."""
-        source = self.sources[index]
+        source, _ = row
         return str(self.root / source.path) + (f":{source.entry}" if source.entry else "")
 
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> FrameChunk:
-        """Chunk ``epoch`` of a source. Raises DataError."""
-        source = self.sources[index]
+    def run(self, row: ChunkOfSource, allow: Callable[[float], None]) -> FrameChunk:
+        """One chunk of a source. Raises DataError."""
+        source, chunk = row
         path = self.root / source.path
         with (
-            naming_file(path, self.name(index)),
+            naming_file(path, self.name(row)),
             open_source(path, source.entry, self.protocol, source.fps, self.indices) as reader,
         ):
             rule = self.protocol.frame_at_time
-            bounds = [row.bounds(reader.timestamps) for row in source.segments]
-            ranges = [range(*segment(reader.timestamps, *times, rule)) for times in bounds]
+            bounds = [segment.bounds(reader.timestamps) for segment in source.segments]
+            ranges = [range(*frames_of_segment(reader.timestamps, *times, rule)) for times in bounds]
             wanted = sorted(set(itertools.chain.from_iterable(ranges)))
-            part = wanted[epoch * FRAMES_PER_CHUNK : (epoch + 1) * FRAMES_PER_CHUNK]
+            part = wanted[chunk * FRAMES_PER_CHUNK : (chunk + 1) * FRAMES_PER_CHUNK]
             geometry = view_geometry(reader.height, reader.width, replace(self.protocol, num_spatial_crops=1))
             plan = ClipPlan(indices=tuple(part), seconds_covered=0.0)
             (pixels,), _ = read_crops(reader, [plan], geometry, may_round=False)
@@ -114,53 +116,61 @@ class FrameChunkReader:
 
 
 def read_chunks(
-    chunk_reader: FrameChunkReader, sources: Sequence[int], num_workers: int, timeout_seconds: float
+    chunk_reader: FrameChunkReader,
+    sources: Sequence[SourceSegments],
+    numbers: Sequence[int],
+    num_workers: int,
+    timeout_seconds: float,
 ) -> Iterator[tuple[int, FrameChunk | Failure]]:
-    """SourceSegments and chunk, source by source and chunk by chunk; of a source that fails, nothing after its failure.
+    """Number of the source and chunk, source by source and chunk by chunk.
+
+    Of a source that fails, nothing comes after its failure.
 
     Args:
         chunk_reader: what reads a chunk.
-        sources: indices in ``chunk_reader.sources``.
+        sources: those that ``numbers`` index.
+        numbers: the sources to read, in order.
         num_workers: processes that decode. 0 decodes in this process.
         timeout_seconds: a worker that reads one chunk for longer is killed, and its source counts as failed.
     """
     if num_workers == 0:
-        for source in sources:
-            yield from _source_here(chunk_reader, source)
+        for number in numbers:
+            yield from ((number, result) for result in _source_here(chunk_reader, sources[number]))
         return
     with closing(WorkerPool(chunk_reader, num_workers, timeout_seconds)) as pool:
-        begun: deque[Future[FrameChunk | Failure]] = deque(pool.submit(s, 0) for s in sources[:num_workers])
-        for number, source in enumerate(sources):
+        begun: deque[Future[FrameChunk | Failure]] = deque(pool.submit((sources[n], 0)) for n in numbers[:num_workers])
+        for place, number in enumerate(numbers):
             first = begun.popleft().result()
-            if number + num_workers < len(sources):
-                begun.append(pool.submit(sources[number + num_workers], 0))
-            yield source, first
+            if place + num_workers < len(numbers):
+                begun.append(pool.submit((sources[numbers[place + num_workers]], 0)))
+            yield number, first
             if isinstance(first, FrameChunk):
-                yield from _rest_of_source(pool, source, first.num_chunks, num_workers)
+                rest = _rest_of_source(pool, sources[number], first.num_chunks, num_workers)
+                yield from ((number, result) for result in rest)
 
 
-def _source_here(chunk_reader: FrameChunkReader, source: int) -> Iterator[tuple[int, FrameChunk | Failure]]:
+def _source_here(chunk_reader: FrameChunkReader, source: SourceSegments) -> Iterator[FrameChunk | Failure]:
     chunk, num_chunks = 0, 1
     while chunk < num_chunks:
         try:
-            result = chunk_reader.run(source, chunk, lambda seconds: None)
+            result = chunk_reader.run((source, chunk), lambda seconds: None)
         except DataError as error:
-            yield source, Failure(str(error))
+            yield Failure(str(error))
             return
-        yield source, result
+        yield result
         chunk, num_chunks = chunk + 1, result.num_chunks
 
 
 def _rest_of_source(
-    pool: WorkerPool[FrameChunk], source: int, num_chunks: int, num_ahead: int
-) -> Iterator[tuple[int, FrameChunk | Failure]]:
-    numbers = iter(range(1, num_chunks))
-    ahead = deque(pool.submit(source, chunk) for chunk in itertools.islice(numbers, num_ahead))
+    pool: WorkerPool[ChunkOfSource, FrameChunk], source: SourceSegments, num_chunks: int, num_ahead: int
+) -> Iterator[FrameChunk | Failure]:
+    chunks = iter(range(1, num_chunks))
+    ahead = deque(pool.submit((source, chunk)) for chunk in itertools.islice(chunks, num_ahead))
     while ahead:
         result = ahead.popleft().result()
-        yield source, result
+        yield result
         if isinstance(result, Failure):
             for future in ahead:
                 future.cancel()
             return
-        ahead.extend(pool.submit(source, chunk) for chunk in itertools.islice(numbers, 1))
+        ahead.extend(pool.submit((source, chunk)) for chunk in itertools.islice(chunks, 1))

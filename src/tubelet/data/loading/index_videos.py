@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from tubelet.data.layouts.config import MAX_LOOKED_AT
 from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS
 from tubelet.data.loading.worker_pool import in_order
 from tubelet.data.loading.worker_process import Failure
@@ -31,20 +32,15 @@ class Indexed:
     failures: dict[Video, str]  # videos without an index, and the reason in one line
 
 
-@dataclass(frozen=True)
 class PacketIndexer:
     """Indexes videos in a worker pool."""
 
-    videos: tuple[Video, ...]
-
-    def name(self, index: int) -> str:
+    def name(self, video: Video) -> str:
         """The name of the video in messages."""
-        video = self.videos[index]
         return str(video) if isinstance(video, Path) else f"{video[0]}:{video[1]}"
 
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> PacketIndex:
+    def run(self, video: Video, allow: Callable[[float], None]) -> PacketIndex:
         """The index of one video."""
-        video = self.videos[index]
         return PacketIndex.of(video) if isinstance(video, Path) else PacketIndex.of(video[0], member_range(*video))
 
 
@@ -87,7 +83,7 @@ def index_files(
     on_file(done, len(files))
     due = time.monotonic() + _WRITE_SECONDS
     try:
-        results = in_order(PacketIndexer(todo), len(todo), num_workers, timeout_seconds)
+        results = in_order(PacketIndexer(), todo, num_workers, timeout_seconds)
         for file, result in zip(todo, results, strict=True):
             if isinstance(result, Failure):
                 failures[file] = result.line
@@ -119,6 +115,9 @@ def index_manifest(
         session: notes what the user should know, and reports how many files are indexed.
         timeout_seconds: the process of a file that takes longer is killed.
     """
+    if len(manifest) > MAX_LOOKED_AT:
+        session.progress.note(f"videos are indexed as they are read, because there are more than {MAX_LOOKED_AT:,}")
+        return
     files = video_files(manifest)
     if not files:
         return

@@ -6,12 +6,12 @@ import itertools
 import time
 import weakref
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
-from dataclasses import dataclass, replace
 from types import TracebackType
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,8 +19,8 @@ from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.clips.pixel_augmentation import UnaugmentedBatch
 from tubelet.data.loading.balanced_sampler import balanced_shares, draw_balanced
 from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS, Sampling
-from tubelet.data.loading.content_hash import ContentHasher
 from tubelet.data.loading.dataset import Dataset, Item
+from tubelet.data.loading.one_row import ClipReader, IndexedRow
 from tubelet.data.loading.worker_pool import RowInProgress, WorkerPool
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.quarantine import row_path
@@ -29,25 +29,6 @@ from tubelet.types import Batch
 
 ItemOrFailure = Item | Failure
 Targets = Callable[[Sequence[tuple[int, ...]]], Tensor]  # from the labels of the rows to those of the batch
-
-
-@dataclass
-class _ClipReader:
-    """Reads the rows of a dataset in a worker pool, or in this process."""
-
-    dataset: Dataset
-    hasher: ContentHasher | None = None  # None means that items carry no hash of their file
-
-    def name(self, index: int) -> str:
-        return self.dataset.name(index)
-
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> Item:
-        began = time.monotonic()
-        item = self.dataset.read(index, epoch)
-        if self.hasher is None:
-            return item
-        row, spent = self.dataset.manifest.samples[index % len(self.dataset)], time.monotonic() - began
-        return replace(item, content=self.hasher.content_of(row, lambda seconds: allow(spent + seconds)))
 
 
 class Loader:
@@ -93,7 +74,8 @@ class Loader:
         self._rank, self._num_processes = rank, num_processes
         self.dataset, self.batch_size, self.num_workers, self.seed = dataset, batch_size, num_workers, seed
         self._shares = balanced_shares(dataset.manifest) if sampling == "balanced" else None
-        self._reader, self._contents = _ClipReader(dataset), dict[str, str]()
+        self._reader, self._contents = ClipReader(dataset), dict[str, str]()
+        self._hashed: set[str] | None = None  # files whose hash is known; None means that none is asked for
         self.wait_seconds = 0.0  # spent waiting for batches so far, all iterators together
         self._pool = WorkerPool(self._reader, num_workers, timeout_seconds) if num_workers else None
         # Ends the processes even if the loader is garbage-collected without ``close``.
@@ -114,7 +96,7 @@ class Loader:
 
     def hash_files(self) -> None:
         """Hash every file with the first row that is read of it, from the first batch on, for ``take_contents``."""
-        self._reader.hasher = ContentHasher(self.dataset.manifest)
+        self._hashed = set()
 
     def take_contents(self) -> dict[str, str]:
         """The hashes of the files that were read since the last call, by the file of their rows (``row_path``)."""
@@ -152,19 +134,24 @@ class Loader:
         # depend on the number of processes.
         rng = keyed_generator(self.seed, epoch)
         if self._shares is None:
-            order = rng.permutation(len(self.dataset)).tolist()
+            order = rng.permutation(len(self.dataset))
         else:
             order = draw_balanced(self._shares, rng, self.dataset.augment.repeats)
-        groups = _grouped(order, self.batch_size)[: self.steps_per_epoch]
-        copies = [repeat * len(self.dataset) for repeat in range(self.dataset.augment.repeats)]
-        repeated = [[first + index for first in copies for index in group] for group in groups[start:]]
+        copies = np.arange(self.dataset.augment.repeats)[:, None] * len(self.dataset)
         own = rows_of_process(self.clips_per_step, self._rank, self._num_processes)
-        return self._batches([group[own] for group in repeated], epoch)
+
+        def group(step: int) -> list[int]:
+            rows = order[step * self.batch_size : (step + 1) * self.batch_size]
+            indices: list[int] = (copies + rows).reshape(-1)[own].tolist()
+            return indices
+
+        return self._batches(range(start, self.steps_per_epoch), group, epoch)
 
     def eval_batches(self) -> Iterator[Batch]:
         """All rows of this process in order. The last batch may be smaller."""
-        rows = list(range(self._rank, len(self.dataset), self._num_processes))
-        return self._batches(_grouped(rows, self.batch_size), epoch=0)
+        rows = range(self._rank, len(self.dataset), self._num_processes)
+        size = self.batch_size
+        return self._batches(range(0, len(rows), size), lambda first: list(rows[first : first + size]), epoch=0)
 
     def rows_in_progress(self) -> list[RowInProgress]:
         """The row of each busy worker, and how long it has taken."""
@@ -178,26 +165,27 @@ class Loader:
         """
         return self._pool.kill(row) if self._pool else False
 
-    def _batches(self, groups: Sequence[Sequence[int]], epoch: int) -> Iterator[Batch]:
-        with closing(self._results([index for group in groups for index in group], epoch)) as results:
-            for group in groups:
+    def _batches(self, steps: range, group_of: Callable[[int], list[int]], epoch: int) -> Iterator[Batch]:
+        """The batches of groups of rows, which are asked for twice: when they are sent and when they arrive."""
+        with closing(self._results(itertools.chain.from_iterable(map(group_of, steps)), epoch)) as results:
+            for group in map(group_of, steps):
                 began = time.perf_counter()
                 batch = self._collate(group, list(itertools.islice(results, len(group))))
                 self.wait_seconds += time.perf_counter() - began
                 yield batch
 
-    def _results(self, indices: Sequence[int], epoch: int) -> Generator[ItemOrFailure, None, None]:
+    def _results(self, indices: Iterable[int], epoch: int) -> Generator[ItemOrFailure, None, None]:
         """Rows in the order of ``indices``; workers read one batch and one row per worker ahead.
 
         Taking the results in the order of submission makes batches independent of which worker is faster.
         """
         if self._pool is None:
-            yield from (_read_or_fail(self._reader, index, epoch) for index in indices)
+            yield from (_read_or_fail(self._reader, self._row(index, epoch)) for index in indices)
             return
         ahead: deque[Future[ItemOrFailure]] = deque()
         try:
             for index in indices:
-                ahead.append(self._pool.submit(index, epoch))
+                ahead.append(self._pool.submit(self._row(index, epoch)))
                 if len(ahead) > self._clips_ahead:
                     yield ahead.popleft().result()
             while ahead:
@@ -205,6 +193,12 @@ class Loader:
         finally:  # the caller may stop early: rows that it does not take need not be read
             for future in ahead:
                 future.cancel()
+
+    def _row(self, index: int, epoch: int) -> IndexedRow:
+        """A row with all that a process needs to read it."""
+        sample = self.dataset.manifest.samples[index % len(self.dataset)]
+        is_hashed = self._hashed is not None and row_path(sample) not in self._hashed
+        return IndexedRow(index, epoch, sample, is_hashed)
 
     @property
     def _clips_ahead(self) -> int:
@@ -219,11 +213,14 @@ class Loader:
             if item is not None:
                 clips[row], numbers[row] = item.pixels, item.frame_numbers
         samples, group = self.dataset.manifest.samples, [index % len(self.dataset) for index in group]
-        self._contents |= {
+        contents = {
             row_path(samples[index]): item.content
             for index, item in zip(group, read, strict=True)
             if item and item.content
         }
+        self._contents |= contents
+        if self._hashed is not None:
+            self._hashed.update(contents)
         labels = [item.labels if item else samples[index].labels for index, item in zip(group, read, strict=True)]
         batch = Batch(
             clips=clips,
@@ -248,10 +245,10 @@ def class_indices(labels: Sequence[tuple[int, ...]]) -> Tensor:
     return heads[:, 0] if heads.shape[1] == 1 else heads
 
 
-def _read_or_fail(reader: _ClipReader, index: int, epoch: int) -> ItemOrFailure:
+def _read_or_fail(reader: ClipReader, row: IndexedRow) -> ItemOrFailure:
     """Read one row in this process."""
     try:
-        return reader.run(index, epoch, lambda seconds: None)
+        return reader.run(row, lambda seconds: None)
     except DataError as error:
         return Failure(str(error))
 
@@ -261,7 +258,3 @@ def rows_of_process(num_rows: int, rank: int, num_processes: int) -> slice:
     share, rest = divmod(num_rows, num_processes)
     start = rank * share + min(rank, rest)
     return slice(start, start + share + (rank < rest))
-
-
-def _grouped(order: list[int], size: int) -> list[list[int]]:
-    return [order[start : start + size] for start in range(0, len(order), size)]

@@ -14,7 +14,7 @@ import queue
 import signal
 import threading
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing, suppress
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ from tubelet.data.loading.worker_process import (
 from tubelet.data.sources.open_source import TOO_LITTLE_MEMORY
 from tubelet.errors import ConfigError, TubeletError
 
-T = TypeVar("T")
+R, T = TypeVar("R"), TypeVar("T")
 
 _START_SECONDS = 300.0  # for a process to start and import, even from a slow disk
 _BEGIN_SECONDS = 30.0  # for an idle process to take a row
@@ -59,7 +59,7 @@ class RowInProgress:
         return self.guard.seconds
 
 
-class WorkerPool(Generic[T]):
+class WorkerPool(Generic[R, T]):
     """``num_workers`` processes that run one processor on its rows.
 
     Processes start with the first rows. They end with ``close``, when the pool is garbage-collected, and when the
@@ -73,22 +73,22 @@ class WorkerPool(Generic[T]):
     """
 
     def __init__(
-        self, processor: RowProcessor[T], num_workers: int, timeout_seconds: float = DECODE_TIMEOUT_SECONDS
+        self, processor: RowProcessor[R, T], num_workers: int, timeout_seconds: float = DECODE_TIMEOUT_SECONDS
     ) -> None:
         if not timeout_seconds > 0:
             raise ConfigError(f"decode_timeout_seconds must be positive, got {timeout_seconds:g}")
         context = _start_context()
-        self._tasks: queue.SimpleQueue[_PendingRow[T] | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[_PendingRow[R, T] | None] = queue.SimpleQueue()
         self._watchdog = Watchdog()
         self._workers = [
             _Worker(context, number, processor, self._tasks, self._watchdog, timeout_seconds)
             for number in range(num_workers)
         ]
 
-    def submit(self, index: int, epoch: int = 0) -> Future[T | Failure]:
+    def submit(self, row: R) -> Future[T | Failure]:
         """Queue one row. If its future is canceled before its turn, the row is not read."""
         future: Future[T | Failure] = Future()
-        self._tasks.put(_PendingRow(index, epoch, future))
+        self._tasks.put(_PendingRow(row, future))
         return future
 
     def rows_in_progress(self) -> list[RowInProgress]:
@@ -114,20 +114,20 @@ class WorkerPool(Generic[T]):
 
 
 def in_order(
-    processor: RowProcessor[T], num_rows: int, num_workers: int, timeout_seconds: float
+    processor: RowProcessor[R, T], rows: Sequence[R], num_workers: int, timeout_seconds: float
 ) -> Iterator[T | Failure]:
-    """Run a processor on all its rows in a pool of its own. Yields results in order, a few rows ahead of the caller.
+    """Run a processor on rows in a pool of its own. Yields results in order, a few rows ahead of the caller.
 
     Args:
         processor: what is done with a row.
-        num_rows: number of rows; the pool has no more processes than that.
+        rows: the pool has no more processes than rows.
         num_workers: number of processes.
         timeout_seconds: as in ``WorkerPool``.
     """
-    if not num_rows:
+    if not rows:
         return
-    with closing(WorkerPool(processor, min(num_workers, num_rows), timeout_seconds)) as pool:
-        submitted = map(pool.submit, range(num_rows))
+    with closing(WorkerPool(processor, min(num_workers, len(rows)), timeout_seconds)) as pool:
+        submitted = map(pool.submit, rows)
         ahead = deque(itertools.islice(submitted, 4 * num_workers))
         while ahead:
             result = ahead.popleft().result()
@@ -145,21 +145,20 @@ def _start_context() -> BaseContext:
 
 
 @dataclass(frozen=True)
-class _PendingRow(Generic[T]):
-    index: int
-    epoch: int
+class _PendingRow(Generic[R, T]):
+    row: R
     future: Future[T | Failure]
 
 
-class _Worker(Generic[T]):
+class _Worker(Generic[R, T]):
     """One process and the thread that owns it."""
 
     def __init__(
         self,
         context: BaseContext,
         number: int,
-        processor: RowProcessor[T],
-        tasks: queue.SimpleQueue[_PendingRow[T] | None],
+        processor: RowProcessor[R, T],
+        tasks: queue.SimpleQueue[_PendingRow[R, T] | None],
         watchdog: Watchdog,
         timeout_seconds: float,
     ) -> None:
@@ -191,8 +190,8 @@ class _Worker(Generic[T]):
                 task.future.set_exception(error)
         self._stop()
 
-    def _read(self, task: _PendingRow[T]) -> T | Failure:
-        name = self._processor.name(task.index)
+    def _read(self, task: _PendingRow[R, T]) -> T | Failure:
+        name = self._processor.name(task.row)
         connection, process = self._begin(task)
         with self._watchdog.guard(self._timeout_seconds, lambda: _kill(process)) as guard:
             self.in_progress = RowInProgress(self._number, name, guard)
@@ -228,14 +227,14 @@ class _Worker(Generic[T]):
             died = f"died ({ended}); check that the file plays, or leave it out"
         return Failure(f"{name}: the process reading it {died}", "died")
 
-    def _begin(self, task: _PendingRow[T]) -> tuple[Connection, BaseProcess]:
+    def _begin(self, task: _PendingRow[R, T]) -> tuple[Connection, BaseProcess]:
         """Send a row to the process. If the process does not take it, a new process gets the row."""
         while True:
             connection, process = self._running()
             try:
                 limit = min(_BEGIN_SECONDS, self._timeout_seconds)
                 with self._watchdog.guard(limit, lambda process=process: _kill(process)):  # type: ignore[misc]
-                    connection.send((task.index, task.epoch))
+                    connection.send(task.row)
                     connection.recv()
                 return connection, process
             except (EOFError, OSError):

@@ -1,6 +1,6 @@
 """The code of a reader process: it processes one row at a time and sends the result over its pipe.
 
-The exchange for one row: the parent sends (index, epoch). The process answers True (it has begun), then any number of
+The exchange for one row: the parent sends it. The process answers True (it has begun), then any number of
 ``MoreTime``, then a ``Failure``, an ``Unexpected``, an ``OSError``, any other result, or an ``ItemHeader`` and after it
 the pixels as raw bytes. Pixels do not go through shared memory, because a killed process would leave it behind.
 """
@@ -16,7 +16,7 @@ import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from tubelet.errors import DataError, is_out_of_memory, memory_line
 
 _LAST_SECONDS = 60  # a process that was asked to end lives on for so long, unless its parent ends first
 
+R_contra = TypeVar("R_contra", contravariant=True)
 T_co = TypeVar("T_co", covariant=True)
 
 
@@ -41,15 +42,15 @@ class Failure:
 
 
 @runtime_checkable
-class RowProcessor(Protocol[T_co]):
-    """What the processes of a pool do with each row. It is pickled and sent to them."""
+class RowProcessor(Protocol[R_contra, T_co]):
+    """What the processes of a pool do with each row. It is pickled and sent to each of them, and holds no rows."""
 
-    def name(self, index: int) -> str:
+    def name(self, row: R_contra) -> str:
         """The name of a row in messages. The parent calls it."""
         ...
 
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> T_co:
-        """The result of one row. A process calls it.
+    def run(self, row: R_contra, allow: Callable[[float], None]) -> T_co:
+        """The result of one row, which is pickled and sent with it. A process calls it.
 
         ``allow(seconds)`` raises the row's time limit to so many seconds after its beginning. A ``DataError`` becomes a
         ``Failure``. Any other exception is raised in the parent.
@@ -100,7 +101,7 @@ def receive_item(connection: Connection, header: ItemHeader) -> Item:
     )
 
 
-def serve(connection: Connection, processor: RowProcessor[object]) -> None:
+def serve(connection: Connection, processor: RowProcessor[Any, object]) -> None:
     """The main loop of a reader process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the parent decides
     # So may SIGTERM. Without the delay, the row that the parent waits for would count as failed while it stops.
@@ -111,17 +112,17 @@ def serve(connection: Connection, processor: RowProcessor[object]) -> None:
     try:
         connection.send(True)
         while True:
-            index, epoch = connection.recv()
+            row = connection.recv()
             connection.send(True)
-            _answer(connection, processor, index, epoch)
+            _answer(connection, processor, row)
             gc.collect()  # else a decoder in a reference cycle would keep its frames for hundreds of rows
     except (EOFError, ConnectionError):
         return  # the pool has closed the pipe
 
 
-def _answer(connection: Connection, processor: RowProcessor[object], index: int, epoch: int) -> None:
+def _answer(connection: Connection, processor: RowProcessor[R_contra, object], row: R_contra) -> None:
     try:
-        result = processor.run(index, epoch, lambda seconds: connection.send(MoreTime(seconds)))
+        result = processor.run(row, lambda seconds: connection.send(MoreTime(seconds)))
     except DataError as error:
         connection.send(Failure(str(error)))
     except ConnectionError:
@@ -130,7 +131,7 @@ def _answer(connection: Connection, processor: RowProcessor[object], index: int,
         connection.send(OSError(error.errno, error.strerror, error.filename))
     except Exception as error:
         if is_out_of_memory(error):
-            connection.send(Failure(f"{processor.name(index)}: {memory_line(error)}; {TOO_LITTLE_MEMORY}", "died"))
+            connection.send(Failure(f"{processor.name(row)}: {memory_line(error)}; {TOO_LITTLE_MEMORY}", "died"))
         else:
             connection.send(Unexpected(traceback.format_exc()))
     else:

@@ -24,7 +24,7 @@ import io
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import yaml
 
@@ -36,7 +36,7 @@ from tubelet.errors import ConfigError, DataError, nearest, reason
 from tubelet.files import write_atomically
 
 _FIRST_LINE = "# tubelet manifest 1"
-_COLUMNS = ("path", "split", "start_seconds", "end_seconds", "fps", "entry")
+COLUMNS = ("path", "split", "start_seconds", "end_seconds", "fps", "entry")
 _FRAMES = ("start_frame", "end_frame")
 _ADDED_COLUMNS = (*_FRAMES, "group")  # behind those, each only where a row uses it
 
@@ -58,7 +58,7 @@ def write_manifest(manifest: Manifest, path: Path) -> None:
     """
     heads = tuple(manifest.class_names)
     used = [name for name in _ADDED_COLUMNS if any(getattr(row, name) is not None for row in manifest.samples)]
-    columns = (*_COLUMNS, *used)
+    columns = (*COLUMNS, *used)
     if clash := set(heads) & set(columns):
         raise DataError(f"{path}: a head is called '{min(clash)}', as a column of the manifest is; rename it")
     text = io.StringIO()
@@ -111,11 +111,11 @@ def read_manifest_file(path: Path, config: ManifestConfig) -> LayoutRows:
     count = next((number for number, line in enumerate(lines) if not line.startswith("#")), len(lines))
     facts = _facts(path, lines[:count])
     classes = {head: tuple(names) for head, names in facts["classes"].items()}
-    heads = _chosen_heads(path, tuple(classes), config)
+    heads = chosen_heads(path, tuple(classes), config)
     reader = csv.reader(io.StringIO("\n".join(lines[count:])), strict=True)
     try:
         header = next(reader, [])
-        expected = (*_COLUMNS, *(name for name in _ADDED_COLUMNS if name in header and name not in classes), *classes)
+        expected = (*COLUMNS, *(name for name in _ADDED_COLUMNS if name in header and name not in classes), *classes)
         if tuple(header) != expected:
             raise DataError(f"{path}: has columns {', '.join(header)}; expected {', '.join(expected)}")
         table = [(count + reader.line_num, cells) for cells in reader if cells]
@@ -147,12 +147,17 @@ def read_manifest_file(path: Path, config: ManifestConfig) -> LayoutRows:
 def written_fingerprint(path: Path) -> str:
     """The fingerprint of the data when a manifest file was written."""
     with path.open(encoding="utf-8") as file:
-        lines = []
-        for line in file:
-            if not line.startswith("#"):
-                break
-            lines.append(line.rstrip("\n"))
-    return str(_facts(path, lines)["fingerprint"])
+        return str(facts_above(path, file)[0]["fingerprint"])
+
+
+def facts_above(path: Path, stream: TextIO) -> tuple[dict[str, Any], str]:
+    """What stands in the # lines at the beginning of a file, and the line behind them. Raises DataError."""
+    lines, line = list[str](), ""
+    for line in stream:
+        if not line.startswith("#"):
+            break
+        lines.append(line.rstrip("\n"))
+    return _facts(path, lines), line
 
 
 def _facts(path: Path, lines: Sequence[str]) -> dict[str, Any]:
@@ -171,7 +176,8 @@ def _facts(path: Path, lines: Sequence[str]) -> dict[str, Any]:
     return facts
 
 
-def _chosen_heads(path: Path, heads: tuple[str, ...], config: ManifestConfig) -> tuple[str, ...]:
+def chosen_heads(path: Path, heads: tuple[str, ...], config: ManifestConfig) -> tuple[str, ...]:
+    """The heads that ``config.label_columns`` asks for. Raises ConfigError."""
     if config.label_columns == ManifestConfig().label_columns and "label" not in heads:
         return heads
     for column in config.label_columns:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeVar
 
@@ -48,22 +48,38 @@ def label_findings(rows: Sequence[Row], names: Mapping[str, Sequence[str]], *, m
     """Classes that are probably one, classes that look like empty cells, and rows without a label."""
     found = []
     for place, (head, known) in enumerate(names.items()):
-        counts = dict.fromkeys(known, 0)
-        num_empty = 0
+        counts = Counter[str]()
         for row in rows:
-            labels = labels_of(row.labels, place, multi_label=multi_label)
-            num_empty += not labels
-            for label in labels:
-                counts[label] = counts.get(label, 0) + 1
-        alike = defaultdict(list)
-        for name in counts:
-            alike[_simplified(name)].append(name)
-        groups: list[tuple[_Kind, list[str]]] = [("alike", group) for group in alike.values() if len(group) > 1]
-        groups += [("like_empty", [name]) for name in counts if name.strip().casefold() in _EMPTY]
-        found += [LabelFinding(kind=kind, head=head, counts={n: counts[n] for n in group}) for kind, group in groups]
-        if num_empty:
-            found.append(LabelFinding(kind="empty", head=head, counts={"": num_empty}))
+            counts.update(labels_of(row.labels, place, multi_label=multi_label) or [""])
+        found += findings_of(head, known, counts)
     return found
+
+
+def findings_of(head: str, known: Sequence[str], rows_of: Mapping[str, int]) -> list[LabelFinding]:
+    """Those of one head, given the number of rows of each name that stands in them, and under "" of rows without."""
+    counts = dict.fromkeys(known, 0) | {name: count for name, count in rows_of.items() if name}
+    alike = defaultdict(list)
+    for name in counts:
+        alike[_simplified(name)].append(name)
+    groups: list[tuple[_Kind, list[str]]] = [("alike", group) for group in alike.values() if len(group) > 1]
+    groups += [("like_empty", [name]) for name in counts if name.strip().casefold() in _EMPTY]
+    found = [LabelFinding(kind=kind, head=head, counts={n: counts[n] for n in group}) for kind, group in groups]
+    if rows_of.get(""):
+        found.append(LabelFinding(kind="empty", head=head, counts={"": rows_of[""]}))
+    return found
+
+
+def names_that_occur(found: Iterable[str]) -> tuple[str, ...]:
+    """The class names among labels, sorted. Names that are numbers are sorted as numbers."""
+    names = set(found) - {""}
+    return tuple(sorted(names, key=int if all(name.isdecimal() for name in names) else str))
+
+
+def numbered_notes(head: str, known: Sequence[str], found: Iterable[str]) -> list[str]:
+    """A note where labels are numbers that index given names, because nothing shows that they fit."""
+    if not any(label.isdecimal() for label in set(found).difference(known)):
+        return []
+    return [f"labels of '{head}' are numbers, read as places in the {len(known)} class names from 0 '{known[0]}' on"]
 
 
 def _simplified(name: str) -> str:

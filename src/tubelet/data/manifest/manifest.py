@@ -15,63 +15,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from tubelet.data.layouts.config import MAX_LOOKED_AT
 from tubelet.data.layouts.rows import SPLITS
-from tubelet.data.manifest.groups import units_of
+from tubelet.data.manifest.columns.rows import Rows
 from tubelet.data.manifest.labels import LabelFinding, labels_of
+from tubelet.data.manifest.sample import Sample
 from tubelet.errors import DataError
 
-Segment = tuple[float | None, float | None, int | None, int | None]  # start and end in seconds, or in frames
-_ADDED_FIELDS = frozenset(("start_frame", "end_frame"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    """One video, one segment of a video, or one volume."""
-
-    path: str  # relative to the manifest's root, or absolute
-    labels: tuple[int, ...]  # class index of each head, -1 if unknown; or all classes (Manifest.multi_label)
-    split: str  # train, val or test
-    start_seconds: float | None = None  # start of the segment; None means the start of the video
-    end_seconds: float | None = None  # end of the segment; None means the end of the video
-    fps: float | None = None  # frames per second of a frame folder; None means not known, or the file's own
-    entry: str | None = None  # address inside an .npz file ("train_images[17]") or a tar shard ("a.mp4@512+9000")
-    start_frame: int | None = None  # of a segment in frames of the source, counted from 0
-    end_frame: int | None = None  # the first frame after the segment; None means the end of the source
-    group: str | None = None  # what it belongs to beside its file (a match, a patient, near-copies); None means nothing
-
-    def __repr__(self) -> str:
-        """Without fields that versions before did not have while they are not used: fingerprints hash it.
-
-        The group is left out in any case: it decides the split, which is there.
-        """
-        used = {name: value for name, value in vars(self).items() if name not in _ADDED_FIELDS or value is not None}
-        shown = {name: value for name, value in used.items() if name != "group"}
-        return f"Sample({', '.join(f'{name}={value!r}' for name, value in shown.items())})"
-
-    @property
-    def segment(self) -> Segment:
-        """The part of its source."""
-        return self.start_seconds, self.end_seconds, self.start_frame, self.end_frame
-
-    @property
-    def is_segment(self) -> bool:
-        return any(bound is not None for bound in self.segment)
-
-    def bounds(self, timestamps: Sequence[float] | NDArray[np.float64]) -> tuple[float | None, float | None]:
-        """Start and end of the segment in seconds.
-
-        Args:
-            timestamps: when each frame of the source appears.
-
-        Raises:
-            DataError: the segment begins behind the last frame.
-        """
-        if self.start_frame is None and self.end_frame is None:
-            return self.start_seconds, self.end_seconds
-        first, stop, count = self.start_frame or 0, self.end_frame, len(timestamps)
-        if first >= count:
-            raise DataError(f"the segment starts at frame {first}, but there are {count} frames, from 0 on")
-        return float(timestamps[first]), None if stop is None or stop >= count else float(timestamps[stop])
+OF_ROWS = "rows-"  # begins a fingerprint for which no file was looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +40,7 @@ class Manifest:
     """The rows of a dataset or of one of its splits, in a fixed order."""
 
     root: Path
-    samples: tuple[Sample, ...]
+    samples: Sequence[Sample]  # a list or tuple becomes ``Rows``, which hold columns
     class_names: dict[str, tuple[str, ...]]  # names of each head, in logit order
     layout: str  # a name of LAYOUTS, "split folders", "class folders", or "files" (a plain list, without labels)
     notes: tuple[str, ...] = ()  # what was decided while reading, for the user, one line each
@@ -103,21 +54,36 @@ class Manifest:
     )  # of the file it was read from; None means that it comes from no file
     split_origin: SplitOrigin = field(default=SplitOrigin(), compare=False)
 
+    def __post_init__(self) -> None:
+        if isinstance(self.samples, list | tuple):
+            object.__setattr__(self, "samples", Rows.of(self.samples))
+
     def __len__(self) -> int:
         return len(self.samples)
 
     @property
+    def rows(self) -> Rows:
+        """The rows as columns. A process that reads one row has none (``loading.one_row``)."""
+        if not isinstance(self.samples, Rows):
+            raise TypeError(f"{type(self.samples).__name__} holds no columns")
+        return self.samples
+
+    @property
     def splits(self) -> tuple[str, ...]:
         """The splits that have rows, in the order train, val, test."""
-        present = {sample.split for sample in self.samples}
+        present = self.rows.splits
         return tuple(name for name in SPLITS if name in present)
 
     def split(self, name: str) -> Manifest:
         """The rows of one split. Raises DataError when it has none."""
-        samples = tuple(sample for sample in self.samples if sample.split == name)
+        samples = self.rows.of_split(name)
         if not samples:
             raise DataError(f"{self.root}: no '{name}' split; this data has {', '.join(self.splits) or 'no rows'}")
         return replace(self, samples=samples)
+
+    def with_samples(self, samples: Sequence[Sample]) -> Manifest:
+        """Other rows of the same data, without what was said of all rows."""
+        return replace(self, samples=samples, notes=(), missing=(), label_findings=())
 
     def path_of(self, sample: Sample) -> Path:
         """The file of a row."""
@@ -126,7 +92,7 @@ class Manifest:
     @property
     def num_groups(self) -> int:
         """Groups, or files where rows state no group."""
-        return len(set(units_of(self.samples)))
+        return self.rows.num_units
 
     @property
     def split_text(self) -> str:
@@ -148,19 +114,63 @@ class Manifest:
         """Rows per class name of a head (by default the first), classes without rows included."""
         heads = list(self.class_names)
         position = heads.index(head) if head is not None else 0
-        labels = (labels_of(sample.labels, position, multi_label=self.multi_label) for sample in self.samples)
-        counts = Counter(label for of_row in labels for label in of_row)
-        return {name: counts[i] for i, name in enumerate(self.class_names[heads[position]])}
+        names, column = self.class_names[heads[position]], self._labels(position)
+        if column is not None:
+            counts = np.bincount(column + 1, minlength=len(names) + 1)[1:]  # without -1, not known
+            return dict(zip(names, counts[: len(names)].tolist(), strict=True))
+        several = Counter(label for sample in self.samples for label in self._of_head(sample, position))
+        return {name: several[i] for i, name in enumerate(names)}
+
+    def labels_that_occur(self, head: int) -> set[int]:
+        """The class indices that rows have of a head."""
+        return {label for labels in self.label_sets(head) for label in labels}
+
+    def last_split_of(self, head: int, label: int) -> str:
+        """The split of the last row that has a label of a head."""
+        if (column := self._labels(head)) is not None:
+            return self.samples[int((column == label).nonzero()[0][-1])].split
+        return next(s.split for s in reversed(self.samples) if label in self._of_head(s, head))
+
+    def label_sets(self, head: int) -> set[tuple[int, ...]]:
+        """The labels that rows have of a head, each combination once; () where they are not known."""
+        if (column := self._labels(head)) is not None:
+            return {() if label < 0 else (label,) for label in np.unique(column).tolist()}
+        return {tuple(self._of_head(sample, head)) for sample in self.samples}
+
+    def _of_head(self, sample: Sample, head: int) -> list[int]:
+        return labels_of(sample.labels, head, multi_label=self.multi_label)
+
+    def _labels(self, head: int) -> NDArray[np.int32] | None:
+        """[N] the one label of each row for a head; None where rows have several, or different numbers of them."""
+        return None if self.multi_label else self.rows.labels_of_head(head)
 
     @cached_property
     def fingerprint(self) -> str:
         """16 hex digits that change with any row, class name, file size, or content of an ``.npz`` file.
 
         A frame folder counts by the number of its files and the size of the first. Independent of where the
-        dataset lies, as long as its paths are relative.
+        dataset lies, as long as its paths are relative. Of more rows than ``MAX_LOOKED_AT`` no file is looked at: it
+        changes with rows and class names, and ``rows-`` stands before its digits.
         """
-        digest = hashlib.sha256(repr((self.class_names, self.samples)).encode())
-        for path in sorted({sample.path for sample in self.samples}):
+        if len(self) <= MAX_LOOKED_AT:
+            return self.fingerprint_with_files
+        digest = self.rows.digest()
+        digest.update(repr(self.class_names).encode())
+        return f"{OF_ROWS}{digest.hexdigest()[:16]}"
+
+    def is_of_fingerprint(self, known: str) -> bool:
+        """Whether these are the data of a fingerprint, also of one that a version before took of many rows."""
+        is_earlier = self.fingerprint.startswith(OF_ROWS) and not known.startswith(OF_ROWS)
+        return known == (self.fingerprint_with_files if is_earlier else self.fingerprint)
+
+    @cached_property
+    def fingerprint_with_files(self) -> str:
+        """The fingerprint for which every file is looked at."""
+        digest = hashlib.sha256(f"({self.class_names!r}, (".encode())
+        for number, sample in enumerate(self.samples):
+            digest.update(f"{', ' * bool(number)}{sample!r}".encode())
+        digest.update(b",))" if len(self) == 1 else b"))")  # as the repr of a tuple, which versions before hashed
+        for path in sorted(set(self.rows.paths())):
             file = self.root / path
             if file.is_dir():
                 names = sorted(child.name for child in file.iterdir())

@@ -93,8 +93,7 @@ def find_near_copies(
     if known is not None and not (known.not_looked and max_clips is None):
         return known
     if max_clips is not None and len(clips) > max_clips:
-        reason = f"there are more than {max_clips:,} files"
-        return NearCopies(groups=(), num_files=len(clips), not_looked=reason)
+        return not_looked_at(len(clips), max_clips)
     clips = tuple(clip for clip in clips if clip.name not in skipped)
     seconds = float("inf") if max_seconds is None else max_seconds
     found = _find(clips, time.monotonic() + seconds, on_file)
@@ -104,6 +103,11 @@ def find_near_copies(
     if found.not_looked or found.num_files == len(clips):  # a broken file may be mended
         _store(stores, key, found)
     return found
+
+
+def not_looked_at(num_files: int, max_clips: int) -> NearCopies:
+    """The answer where there are too many files."""
+    return NearCopies(groups=(), num_files=num_files, not_looked=f"there are more than {max_clips:,} files")
 
 
 def grouped_by_near_copies(rows: list[Row], found: NearCopies, notes: list[str]) -> tuple[list[Row], str]:

@@ -5,7 +5,6 @@ Every command calls ``read_manifest``. Its two steps are ``read_rows`` and ``man
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +18,17 @@ from tubelet.data.layouts.readers import LAYOUTS
 from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.webdataset import read_webdataset
+from tubelet.data.manifest.columns.large_table import MadeManifest, read_large_table
 from tubelet.data.manifest.csv_file import is_manifest_file, read_manifest_file, written_fingerprint
-from tubelet.data.manifest.labels import label_findings, labels_of, merged_rows, split_cells
-from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.labels import (
+    label_findings,
+    labels_of,
+    merged_rows,
+    names_that_occur,
+    numbered_notes,
+    split_cells,
+)
+from tubelet.data.manifest.manifest import OF_ROWS, Manifest, Sample
 from tubelet.data.manifest.near_copies import OnFile
 from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
 from tubelet.data.manifest.same_file import MAX_ROWS, Spellings, copies, spelled_alike
@@ -61,6 +68,10 @@ def read_manifest(
         ConfigError: ``config.class_names`` names a head that does not exist.
     """
     source, config = Path(source), config or ManifestConfig()
+    options = {"is_checked": is_checked, "makes_splits": makes_splits}
+    large = read_large_table(source, config, **options, recorded=recorded, on_file=on_file)
+    if large is not None:
+        return _checked(source, large, config, **options)
     reading = read_rows(source, config)
     return manifest_of(
         source,
@@ -123,10 +134,11 @@ def manifest_of(
     if is_checked and not rows:
         existing_rows(source, reading, rows, may_miss)  # raises: every file is missing
     names = {
-        head: config.class_names.get(head) or known or _class_names(rows, i, several)
+        head: config.class_names.get(head) or known or names_that_occur(_labels(rows, i, several))
         for i, (head, known) in enumerate(reading.classes.items())
     }
-    notes += _numbered(rows, names, several)
+    for i, (head, known) in enumerate(names.items()):
+        notes += numbered_notes(head, known, _labels(rows, i, several))
     found = label_findings(rows, names, multi_label=several)
     if not reading.splits_decided:  # a written manifest holds the notes already
         notes += [finding.note for finding in found]
@@ -142,12 +154,9 @@ def manifest_of(
     if is_checked:
         rows, missing = existing_rows(source, reading, rows, may_miss)
         notes += missing_frames_notes(reading.root, rows)
-    samples = _samples(source, rows, names, several)
-    if is_checked and makes_splits:
-        notes += _check_classes(source, samples, names, reading.all_classes_known, several)
     manifest = Manifest(
         root=reading.root,
-        samples=samples,
+        samples=_samples(source, rows, names, several),
         class_names=names,
         layout=reading.layout or "files",
         notes=tuple(dict.fromkeys(notes)),
@@ -157,7 +166,19 @@ def manifest_of(
         folder=source.parent if source.is_file() else None,
         split_origin=origin,
     )
-    if is_checked and reading.splits_decided and source.suffix.lower() == ".csv":
+    made = MadeManifest(manifest, all_classes_known=reading.all_classes_known, splits_decided=reading.splits_decided)
+    return _checked(source, made, config, is_checked=is_checked, makes_splits=makes_splits)
+
+
+def _checked(
+    source: Path, made: MadeManifest, config: ManifestConfig, *, is_checked: bool, makes_splits: bool
+) -> Manifest:
+    """The manifest with what is found out about its classes and files."""
+    manifest = made.manifest
+    if is_checked and makes_splits:
+        notes = _check_classes(source, manifest, made.all_classes_known)
+        manifest = replace(manifest, notes=tuple(dict.fromkeys((*manifest.notes, *notes))))
+    if is_checked and made.splits_decided and source.suffix.lower() == ".csv":
         manifest = _compared_with_written(source, manifest, config)
     return manifest
 
@@ -167,8 +188,11 @@ def _compared_with_written(source: Path, manifest: Manifest, config: ManifestCon
     asked = config.class_names or config.quarantine or config.test_whole_video or config.folds
     if asked or config.label_columns != ManifestConfig().label_columns:
         return manifest  # the user asked for other rows or classes, so the fingerprints differ anyway
-    if (written := written_fingerprint(source)) == manifest.fingerprint:
-        return manifest
+    written = written_fingerprint(source)
+    if written == manifest.fingerprint or (
+        manifest.fingerprint.startswith(OF_ROWS) and not written.startswith(OF_ROWS)
+    ):
+        return manifest  # of many rows, an earlier version looked at the files too
     note = f"the files changed since {source} was written (fingerprint {written}, now {manifest.fingerprint})"
     return replace(manifest, notes=(*manifest.notes, note))
 
@@ -202,22 +226,8 @@ def _is_utf8(text: str) -> bool:
         return False
 
 
-def _class_names(rows: list[Row], head: int, multi_label: bool) -> tuple[str, ...]:
-    """The class names that occur, sorted. Names that are numbers are sorted as numbers."""
-    found = {name for row in rows for name in labels_of(row.labels, head, multi_label=multi_label)}
-    return tuple(sorted(found, key=int if all(name.isdecimal() for name in found) else str))
-
-
-def _numbered(rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: bool) -> list[str]:
-    """A note for each head whose labels are numbers that index given names, because nothing shows that they fit."""
-    notes = []
-    for i, (head, known) in enumerate(names.items()):
-        present = {name for row in rows for name in labels_of(row.labels, i, multi_label=multi_label)}
-        if any(label.isdecimal() for label in present.difference(known)):
-            notes.append(
-                f"labels of '{head}' are numbers, read as places in the {len(known)} class names from 0 '{known[0]}' on"
-            )
-    return notes
+def _labels(rows: list[Row], head: int, multi_label: bool) -> set[str]:
+    return {name for row in rows for name in labels_of(row.labels, head, multi_label=multi_label)}
 
 
 def _samples(source: Path, rows: list[Row], names: dict[str, tuple[str, ...]], multi_label: bool) -> tuple[Sample, ...]:
@@ -257,33 +267,26 @@ def _class_index(source: Path, row: Row, label: str, head: str, known: dict[str,
     )
 
 
-def _check_classes(
-    source: Path,
-    samples: Sequence[Sample],
-    names: dict[str, tuple[str, ...]],
-    all_classes_known: bool,
-    multi_label: bool,
-) -> list[str]:
+def _check_classes(source: Path, manifest: Manifest, all_classes_known: bool) -> list[str]:
     """Check that each head has two classes, and that each class of validation and test has training rows.
 
     If the source lists its classes itself, a class without training rows is a note and no error, because official
     splits cannot be changed.
     """
     notes = []
-    for head, (name, known) in enumerate(names.items()):
+    for head, (name, known) in enumerate(manifest.class_names.items()):
         if len(known) < 2:
             raise DataError(f"{source}: only one class, '{known[0]}' (head '{name}'); expected at least two")
-        found = [(labels_of(sample.labels, head, multi_label=multi_label), sample.split) for sample in samples]
-        trained = {label for labels, split in found for label in labels if split == "train"}
-        if not trained:
+        if "train" not in manifest.splits or not (trained := manifest.split("train").labels_that_occur(head)):
             continue  # data to evaluate on
         if len(trained) < 2:
             raise DataError(
                 f"{source}: the train split shows one class only, '{known[min(trained)]}'; expected at least two"
             )
-        if not (unseen := {label: split for labels, split in found for label in labels if label not in trained}):
+        if not (unseen := manifest.labels_that_occur(head) - trained):
             continue
-        label, split = min(unseen.items())
+        label = min(unseen)
+        split = manifest.last_split_of(head, label)
         more = f" (and {len(unseen) - 1} more classes)" if len(unseen) > 1 else ""
         text = f"class '{known[label]}' of the {split} split{more} has no training rows"
         if not all_classes_known:

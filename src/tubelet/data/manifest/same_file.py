@@ -121,9 +121,9 @@ def check_files(manifest: Manifest) -> None:
     Raises:
         DataError: the message names the first rows and counts all.
     """
-    same = copies(manifest.root, [row.path for row in manifest.samples])
+    same = copies(manifest.root, [*manifest.rows.paths()]) if len(manifest) <= MAX_ROWS else {}
     by_file: dict[tuple[str, str | None], list[Sample]] = defaultdict(list)
-    for row in manifest.samples:
+    for row in manifest.samples if same else manifest.rows.of_repeated_files():
         by_file[same.get(row.path, row.path), row.entry].append(row)
     shared = {file: rows for file, rows in by_file.items() if len(rows) > 1}
     leaks = [pair for rows in shared.values() for pair in _in_two_splits(rows)]

@@ -146,15 +146,33 @@ def _split_rows(
         notes.append(f"fold {config.fold} of {config.folds} is the test split ({how})")
     else:
         assigned = units.assign({}, fractions)
-        notes += units.few_groups(is_grouped=bool(kept))
+        number = {(head, name): len(of_class) for (head, name), of_class in units.classes.items()}
+        notes += few_units_notes(number, is_grouped=bool(kept))
     names = iter(units.of_rows)
     rows = [replace(row, split=assigned.get(next(names), "train")) if is_pooled(row) else row for row in rows]
     for split in fractions if not config.folds else ():
         if count := sum(row.split == split for row in rows):
-            notes.append(
-                f"{count} of {len(rows)} rows split off for '{split}' ({how}), because the data has no such split"
-            )
+            notes.append(split_off_note(count, len(rows), split, how))
     return rows
+
+
+def split_off_note(count: int, num_rows: int, split: str, how: str) -> str:
+    """What the user is told of the rows of a split that was made."""
+    return f"{count} of {num_rows} rows split off for '{split}' ({how}), because the data has no such split"
+
+
+def few_units_notes(num_units: Mapping[tuple[int, str], int], *, is_grouped: bool) -> Iterator[str]:
+    """Yield a note if a class has few units: what one split shows depends on which of them it holds out.
+
+    Args:
+        num_units: of each class of a head, in order.
+        is_grouped: whether units are groups, else files.
+    """
+    label, number = min(num_units.items(), key=lambda item: item[1], default=((0, ""), 0))
+    if num_units and number < FEW_GROUPS and (is_grouped or number > 1):
+        what = "group" if is_grouped else "file"
+        advice = f"--folds {max(2, number)} tests each of them once" if number > 1 else "no split can test it"
+        yield f"class '{label[1]}' has {number} {what}{'s' * (number != 1)}: {advice}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -231,13 +249,3 @@ class _Units:
                     parts[unit] = part
                     dealt[part].update(self.labels[unit])
         return {unit: "test" for unit, part in parts.items() if part == fold - 1}
-
-    def few_groups(self, *, is_grouped: bool) -> Iterator[str]:
-        """Yield a note if a class has few units: what one split shows depends on which of them it holds out."""
-        label, units = min(self.classes.items(), key=lambda item: len(item[1]), default=(("", ""), []))
-        if self.classes and len(units) < FEW_GROUPS and (is_grouped or len(units) > 1):
-            what = "group" if is_grouped else "file"
-            advice = (
-                f"--folds {max(2, len(units))} tests each of them once" if len(units) > 1 else "no split can test it"
-            )
-            yield f"class '{label[1]}' has {len(units)} {what}{'s' * (len(units) != 1)}: {advice}"

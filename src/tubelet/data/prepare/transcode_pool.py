@@ -31,17 +31,15 @@ class SourceFile:
 class VideoTranscoder:
     """Transcodes files in a worker pool. The result of each is its line in the ledger."""
 
-    files: tuple[SourceFile, ...]
     encoding: Encoding
     start_seconds: float  # time limit of an empty file, until its number of frames is known
 
-    def name(self, index: int) -> str:
+    def name(self, file: SourceFile) -> str:
         """The name of the file in messages."""
-        return str(self.files[index].source)
+        return str(file.source)
 
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> dict[str, Any]:
+    def run(self, file: SourceFile, allow: Callable[[float], None]) -> dict[str, Any]:
         """Transcode one file."""
-        file = self.files[index]
         seconds = self.start_seconds + _SECONDS_PER_MEGABYTE * file.source.stat().st_size / 1e6
         allow(seconds)
 
@@ -62,8 +60,8 @@ def transcoded(
     files: dict[str, SourceFile], encoding: Encoding, num_workers: int
 ) -> Iterator[tuple[str, dict[str, Any] | Failure]]:
     """Yield the ledger's line for each file, in order."""
-    transcoder = VideoTranscoder(tuple(files.values()), encoding, _START_SECONDS)
-    yield from zip(files, in_order(transcoder, len(files), num_workers, _START_SECONDS), strict=True)
+    transcoder = VideoTranscoder(encoding, _START_SECONDS)
+    yield from zip(files, in_order(transcoder, tuple(files.values()), num_workers, _START_SECONDS), strict=True)
 
 
 def line_of(failure: Failure) -> str:

@@ -117,8 +117,8 @@ def _facts_of(data: Any) -> FileFacts | None:
 
 def _decoded(files: tuple[ScanFile, ...], config: ScanConfig) -> Iterator[FileFacts]:
     """Yield the facts of each file in order."""
-    scanner = FileScanner(files=files, timeout_factor=config.timeout_factor, num_channels=config.num_channels)
-    found = in_order(scanner, len(files), config.num_workers, config.timeout_seconds)
+    scanner = FileScanner(timeout_factor=config.timeout_factor, num_channels=config.num_channels)
+    found = in_order(scanner, files, config.num_workers, config.timeout_seconds)
     yield from map(_result, files, found)
 
 

@@ -62,24 +62,23 @@ class ScanFile:
 
 @dataclass(frozen=True, kw_only=True)
 class FileScanner:
-    """Scans files in a worker pool; row i is file i.
+    """Scans files in a worker pool.
 
     A file's time limit is the pool's ``timeout_seconds``, or ``timeout_factor`` seconds for each second that its frames
     last at 25 frames per second, whichever is more.
     """
 
-    files: tuple[ScanFile, ...]
     timeout_factor: float
     num_channels: int
 
-    def name(self, index: int) -> str:
-        return self.files[index].path
+    def name(self, file: ScanFile) -> str:
+        return file.path
 
-    def run(self, index: int, epoch: int, allow: Callable[[float], None]) -> FileFacts:
+    def run(self, file: ScanFile, allow: Callable[[float], None]) -> FileFacts:
         def allow_frames(count: int) -> None:
             allow(_PASSES * self.timeout_factor * count / _FRAMES_PER_SECOND)
 
-        return scan_file(self.files[index], self.num_channels, allow_frames)
+        return scan_file(file, self.num_channels, allow_frames)
 
 
 def fingerprint(file: Path) -> str:

@@ -7,7 +7,6 @@ import time
 
 from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.loading.dataset import Dataset
-from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.manifest.same_file import check_files
@@ -48,14 +47,11 @@ def look_at_data(plan: Plan) -> Manifest | None:
 
 
 def _data_plan(manifest: Manifest, missing: tuple[str, ...]) -> DataPlan:
-    counts = {split: sum(sample.split == split for sample in manifest.samples) for split in manifest.splits}
-    train = [sample.labels for sample in manifest.samples if sample.split == "train"]
-    unseen = {
-        head: len(set(range(len(names))).difference(
-            label for labels in train for label in labels_of(labels, place, multi_label=manifest.multi_label)
-        ))
-        for place, (head, names) in enumerate(manifest.class_names.items())
-    }  # fmt: skip
+    counts = {split: len(manifest.split(split)) for split in manifest.splits}
+    unseen = {head: len(names) for head, names in manifest.class_names.items()}
+    if "train" in counts:
+        train = manifest.split("train")
+        unseen = {head: sum(not count for count in train.class_counts(head).values()) for head in unseen}
     return DataPlan(
         layout=manifest.layout,
         rows=counts,
