@@ -56,7 +56,7 @@ def group_parameters(
         ConfigError: the head is to have its own rate, and none is trained under that name.
     """
     layers, decayed = layer_of_parameters(model), _decayed(model, weight_decay_on)
-    head = (f"{head_name(model)}.", "pre_logits.")
+    head = (f"{head_name(model)}.", "pre_logits.", "fc_norm.")  # and what the pooled vector passes before it
     last = 1 + max(layers.values(), default=0)
     found: dict[tuple[str, float], list[tuple[str, nn.Parameter]]] = {}
     scales: dict[str, float] = {}
