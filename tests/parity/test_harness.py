@@ -141,8 +141,8 @@ def tamper(case: Path) -> None:
     file = case / "output.npz"
     if not file.is_file():
         config = read_config(case)
-        if "cases" in config:
-            config["cases"][0]["indices"][0] += 1
+        if (frames := first_frames(config)) is not None:
+            frames[0] += 1
         else:
             config["values"][1][1] *= 1.01
         (case / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -155,3 +155,14 @@ def tamper(case: Path) -> None:
     array[-1] += 0.01 * max(1.0, np.abs(array).max()) if array.dtype.kind == "f" else 1
     arrays[name] = array.reshape(arrays[name].shape)
     np.savez(file, **arrays)
+
+
+def first_frames(content: Any) -> list[int] | None:
+    """The first list of frames' numbers in what was recorded of a sampling."""
+    if isinstance(content, list) and content and isinstance(content[0], int):
+        return content
+    if isinstance(content, list):
+        return next((found for value in content if (found := first_frames(value)) is not None), None)
+    keys = ("cases", "indices", "kinetics_test", "evaluation", "rows", "views", "frames", "clips")
+    inner = (content[key] for key in keys if isinstance(content, dict) and key in content)
+    return next((found for value in inner if (found := first_frames(value)) is not None), None)

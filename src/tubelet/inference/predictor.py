@@ -24,7 +24,7 @@ from tubelet.data.loading.read_views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.sources.python_input import is_list_of_paths, path_of
-from tubelet.errors import ConfigError, OutOfMemory, explaining_memory
+from tubelet.errors import CheckpointError, ConfigError, OutOfMemory, explaining_memory
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.rejection import check_rejection, refusal
 from tubelet.inference.view_averaging import VideoScores, predict_views
@@ -53,7 +53,7 @@ class Classifier:
         reject: answer "none of these" for what is less familiar than nearly all validation videos.
 
     Raises:
-        CheckpointError: ``reject``, and the checkpoint does not say what is familiar.
+        CheckpointError: ``reject``, and the checkpoint does not say what is familiar; or it has no classes.
     """
 
     def __init__(
@@ -65,6 +65,10 @@ class Classifier:
         *,
         reject: bool = False,
     ) -> None:
+        if not record.labels:
+            raise CheckpointError(
+                f"{record.model_name}: an encoder without classes, which cannot classify; train one from it (--init)"
+            )
         if reject:
             check_rejection(record.calibration)
         self.device = choose_device(device)
