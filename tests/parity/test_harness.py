@@ -51,6 +51,9 @@ MADE: dict[str, dict[str, Make]] = {
     },
     "uniformerv2/model": {"local": partial(others.make_uniformerv2, local=True)},
     "uniformerv2/image_init": {"no stride": partial(others.make_uniformerv2_init, downsample=False)},
+    "vjepa2/vjepa2_classifier": {"transformers": others.make_hf_vjepa2_classifier},
+    "vjepa2/vjepa2_model": {"transformers": others.make_hf_vjepa2_model},
+    "vjepa2/vjepa2_predictor": {"our own": others.make_vjepa2_predictor},
     "uniformerv2/train_step": {kind: partial(others.make_train_step, wiring=kind) for kind in ("local", "frozen")},
 }
 EACH = [pytest.param(key, make, id=f"{key} {name}") for key, makers in MADE.items() for name, make in makers.items()]

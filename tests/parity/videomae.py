@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from parity.compare import assert_equal, compare, pair, random_source, read_arrays, read_input
-from parity.plain_processor import check_processor
-from parity.sampling import clips_of, every_nth, interleaved, largest_distance
+from parity.data_path import check_processor, clips_of, every_nth, interleaved, largest_distance
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models.videomae.config import VideoMAEConfig, VideoMAEDecoderConfig
 from tubelet.models.videomae.huggingface import HEAD_NORM_EPS, from_huggingface, videomae_fields

@@ -111,8 +111,8 @@ def test_a_pre_trained_file_becomes_an_encoder_that_a_classifier_starts_from(tmp
     source = read_source(InitConfig(source=str(tmp_path / "c")), "videomae_b16")
     account = initialize(model, source, InitConfig(source=str(tmp_path / "c")), Protocol(labels={"label": tuple("abc")}))
     assert account["license"] == "cc-by-nc-4.0"
-    assert account["fresh"] == ["head.weight", "head.bias"]
-    assert any("fc_norm starts fresh" in note for note in account["notes"])
+    assert account["fresh"] == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
+    assert any("dropped: norm" in row["operation"] for row in account["rows"])
     assert model.fc_norm.weight.equal(torch.ones(24))
     assert not model.fc_norm.bias.any()
     for name, tensor in original.encoder.blocks.state_dict().items():

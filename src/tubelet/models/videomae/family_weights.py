@@ -16,5 +16,5 @@ WEIGHTS = FamilyWeights(
             write=huggingface_folder.huggingface_folder,
         ),
     },
-    video_start=VideoStart(changes=from_video.changes_of_video),
+    video_start=VideoStart(changes=from_video.changes_of_video, fresh=from_video.fresh_of_video),
 )

@@ -8,19 +8,15 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
-from tubelet.weights.mapping.rules import Operation, Rule
+from tubelet.weights.mapping.rules import Rule
 
-_STARTS = {
-    "weight": Operation("starts at one; the encoder's norm is left out", torch.ones_like),
-    "bias": Operation("starts at zero; the encoder's norm is left out", torch.zeros_like),
-}
+_NORMS = {"tokens": "encoder.norm", "pooled": "fc_norm"}
 
 
 def changes_of_video(old: nn.Module, new: nn.Module, notes: list[str]) -> tuple[list[Rule], dict[str, str]]:
-    """What changes between two VideoMAEs: which norm comes behind the blocks, and the grid of the positions."""
+    """What of the checkpoint is left out: a norm that stands elsewhere in the new model. Another grid is noted."""
     before: Any = old.config
     after: Any = new.config
     if before.grid != after.grid:
@@ -31,6 +27,13 @@ def changes_of_video(old: nn.Module, new: nn.Module, notes: list[str]) -> tuple[
         )
     if before.final_norm == after.final_norm:
         return [], {}
-    here, there = ("encoder.norm", "fc_norm") if before.final_norm == "tokens" else ("fc_norm", "encoder.norm")
-    notes.append(f"{there} starts fresh, as in the official fine-tuning; {here} is left out")
-    return [Rule(f"{there}.{kind}", (f"{here}.{kind}",), start) for kind, start in _STARTS.items()], {}
+    return [], {rf"{_NORMS[before.final_norm]}\..*": "norm: it does not stand there in the new model"}
+
+
+def fresh_of_video(old: nn.Module, new: nn.Module) -> dict[str, str]:
+    """The norm that only the new model has: pattern of its names and reason."""
+    before: Any = old.config
+    after: Any = new.config
+    if before.final_norm == after.final_norm:
+        return {}
+    return {rf"{_NORMS[after.final_norm]}\..*": "norm: starts at one and zero, as in the official fine-tuning"}

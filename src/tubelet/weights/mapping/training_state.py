@@ -65,6 +65,11 @@ def weights_in(content: Any, which: WhichWeights | None) -> Weights:
     Raises:
         CheckpointError: no names and tensors, or not the weights that ``which`` asks for.
     """
+    if which == "encoder":
+        raise CheckpointError(
+            "which=encoder is for files that hold an encoder beside its average (target_encoder); ema and model are "
+            "the choices here"
+        )
     path: list[str] = []
     beside: dict[str, Tensor] = {}
     beside_at, exchanged, others = "", False, []
