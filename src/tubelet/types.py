@@ -26,7 +26,9 @@ _SAME: Any = object()
 
 Grid = tuple[int, int, int]  # tokens along time, height and width
 
-WhichWeights = Literal["ema", "model"]  # of a file that holds both: averaged ones, or those that the optimizer changed
+# Of a file that holds both: averaged weights, or those that the optimizer changed, of which some files call theirs
+# "encoder" beside a "target_encoder".
+WhichWeights = Literal["ema", "model", "encoder"]
 Precision = Literal["fp32", "bf16"]  # of a forward pass: bf16 is autocast, and weights stay fp32
 Device = Literal["auto", "cpu", "cuda", "mps"]  # that the user asks for; auto: the first of CUDA, MPS and CPU there
 # End to end: a clip as a whole. Chunked: its frames part by part, then the temporal stage once over all of them.

@@ -24,6 +24,8 @@ SMALL: dict[str, Any] = {"num_classes": 3, "num_frames": 4, "image_size": (16, 1
 TINY: dict[str, dict[str, Any]] = {
     "vivit": {**SMALL, "tubelet_size": (2, 8, 8), "num_heads": 2, "drop_path_rate": 0.1},
     "timesformer": {**SMALL, "patch_size": 8, "num_heads": 2},
+    "videomae": {**SMALL, "tubelet_size": (2, 8, 8), "num_heads": 2, "drop_path_rate": 0.1},
+    "vjepa2": {**SMALL, "tubelet_size": (2, 8, 8), "num_heads": 2, "pooler_num_heads": 2, "pooler_depth": 2},
     "uniformerv2": {**SMALL, "patch_size": 8, "num_heads": 2, "global_layers": 2, "drop_path_rate": 0.0},
     "vtn": {
         **{k: v for k, v in SMALL.items() if k not in ("embed_dim", "depth")},
@@ -36,7 +38,11 @@ TINY: dict[str, dict[str, Any]] = {
 NOT_OURS = {"torchvision"}
 # Attention that is factorized over time and space has no place for a class token.
 _NO_TOKEN = {("global_pool", "token"), ("global_pool", "first")}
-REFUSED = {"FactorizedSelfAttentionConfig": _NO_TOKEN, "TokenPoolConfig": _NO_TOKEN}
+REFUSED = {
+    "FactorizedSelfAttentionConfig": _NO_TOKEN,
+    "TokenPoolConfig": _NO_TOKEN,
+    "VideoMAEConfig": {("global_pool", "first")},  # needs final_norm="tokens"
+}
 # bfloat16 has 8 bits; logits of these models are of the order of 1.
 TOLERANCE = 0.15
 

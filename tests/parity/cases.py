@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from parity import huggingface, image_init, multihead, timesformer, uniformerv2, vivit, vtn
+from parity import huggingface, image_init, multihead, timesformer, uniformerv2, videomae, vivit, vjepa2, vtn
 
 # Families and kinds (``family`` or ``family/kind``) still to be built; whoever builds one removes its row.
-PENDING: list[str] = ["videomae", "vjepa2", "videoprism"]
+PENDING: list[str] = ["videoprism"]
 
 Check = Callable[[Path, dict[str, Any]], None]  # case folder, its config.json
 
@@ -29,6 +29,17 @@ CHECKS: dict[str, Check] = {
     "uniformerv2/model": uniformerv2.check_uniformerv2,
     "uniformerv2/train_step": uniformerv2.check_train_step,
     "uniformerv2/image_init": uniformerv2.check_image_init,
+    "videomae/videomae_classifier": videomae.check_classifier,
+    "videomae/videomae_pretraining": videomae.check_pretraining,
+    "videomae/frame_sampling": videomae.check_frame_sampling,
+    "videomae/hf_preprocess": videomae.check_preprocess,
+    "vjepa2/vjepa2_encoder": vjepa2.check_encoder,
+    "vjepa2/vjepa2_predictor": vjepa2.check_predictor,
+    "vjepa2/vjepa2_probe": vjepa2.check_probe,
+    "vjepa2/vjepa2_model": vjepa2.check_model,
+    "vjepa2/vjepa2_classifier": vjepa2.check_classifier,
+    "vjepa2/frame_sampling": vjepa2.check_frame_sampling,
+    "vjepa2/hf_preprocess": vjepa2.check_preprocess,
 }
 
 # Which function checks a manifest of a real-size checkpoint, given its content.
@@ -38,6 +49,10 @@ MANIFEST_CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "vtn/manifest": vtn.check_vtn_manifest,
     "timesformer/manifest": timesformer.check_manifest,
     "uniformerv2/manifest": uniformerv2.check_uniformerv2_manifest,
+    "videomae/manifest": videomae.check_manifest,
+    "videomae/hf_manifest": videomae.check_manifest,
+    "vjepa2/manifest": vjepa2.check_manifest,
+    "vjepa2/hf_manifest": vjepa2.check_huggingface_manifest,
 }
 
 

@@ -20,12 +20,16 @@ from transformers import (
     TimesformerForVideoClassification,
     VivitConfig,
     VivitForVideoClassification,
+    VJEPA2Config,
+    VJEPA2ForVideoClassification,
+    VJEPA2Model,
 )
 
-from parity import timesformer, uniformerv2, vtn
+from parity import timesformer, uniformerv2, vjepa2, vtn
 from parity.making import randomize, write_case
 from tubelet.models.timesformer import weights as timesformer_weights
 from tubelet.models.uniformerv2 import weights as uniformerv2_weights
+from tubelet.models.vjepa2 import weights as vjepa2_weights
 from tubelet.models.vtn import weights as vtn_weights
 
 _LOGITS = {"logits_atol": 3e-5, "intermediates_max_abs_over_tensor_max": 3e-5}
@@ -202,6 +206,59 @@ def make_hf_timesformer(folder: Path, attention: str) -> Path:
         **{"hf_config": content, "num_labels": 5, "tolerance": _LOGITS},
     }
     return write_case(folder, config, input=clip, weights=model.state_dict(), output=outputs)
+
+
+_HF_VJEPA2 = {
+    **{"patch_size": 8, "crop_size": 16, "frames_per_clip": 4, "tubelet_size": 2, "hidden_size": 36},
+    **{"num_attention_heads": 2, "num_hidden_layers": 2, "mlp_ratio": 2.0, "num_pooler_layers": 1},
+    **{"pred_hidden_size": 24, "pred_num_attention_heads": 2, "pred_num_hidden_layers": 1, "pred_num_mask_tokens": 2},
+}
+
+
+def make_hf_vjepa2_classifier(folder: Path) -> Path:
+    """``transformers``' V-JEPA 2 with a probe, of a video and of an image."""
+    model: Any = randomize(VJEPA2ForVideoClassification(VJEPA2Config(**_HF_VJEPA2, num_labels=3)))
+    clip, image = torch.randn(2, 4, 3, 16, 16), torch.randn(2, 1, 3, 16, 16)
+    with torch.inference_mode():
+        outputs = {"logits": model(clip).logits, "image.logits": model(image).logits}
+    weights = {name: t for name, t in model.state_dict().items() if "predictor" not in name}
+    config = {"family": "vjepa2", "kind": "vjepa2_classifier", "hf_config": _HF_VJEPA2, "tolerance": {"tol": 2e-5}}
+    config |= {"pooler": {"num_heads": 2}}
+    return write_case(folder, config, input=clip, image=image, weights=weights, output=outputs)
+
+
+def make_hf_vjepa2_model(folder: Path) -> Path:
+    """``transformers``' V-JEPA 2 with its predictor, of some tokens and of all."""
+    model: Any = randomize(VJEPA2Model(VJEPA2Config(**_HF_VJEPA2)))
+    clip, context, target = torch.randn(2, 4, 3, 16, 16), torch.tensor([[0, 2, 5]] * 2), torch.tensor([[1, 3, 7, 4]] * 2)
+    with torch.inference_mode():
+        some, every = model(clip, context_mask=[context], target_mask=[target]), model(clip)
+    outputs = {
+        "last_hidden_state": some.last_hidden_state,
+        "predictor_last_hidden_state": some.predictor_output.last_hidden_state,
+        "default_masks.predictor_last_hidden_state": every.predictor_output.last_hidden_state,
+    }
+    config = {"family": "vjepa2", "kind": "vjepa2_model", "hf_config": _HF_VJEPA2, "tolerance": {"tol": 2e-5}}
+    masks = {"context_mask": context, "target_mask": target}
+    return write_case(folder, config, input=clip, weights=model.state_dict(), output=outputs, **masks)
+
+
+def make_vjepa2_predictor(folder: Path) -> Path:
+    """Our own encoder and predictor under the official names."""
+    encoder = {"img_size": 16, "patch_size": 8, "num_frames": 4, "tubelet_size": 2, "embed_dim": 24, "depth": 1}
+    encoder |= {"num_heads": 2, "mlp_ratio": 2.0, "norm_eps": 1e-6}
+    predictor = {"predictor_embed_dim": 16, "depth": 1, "num_heads": 2, "mlp_ratio": 2.0, "num_mask_tokens": 2}
+    config = vjepa2.encoder_config(encoder)
+    model: Any = randomize(vjepa2.VJEPA2Pretraining(config, vjepa2.predictor_config(predictor)))
+    clip, context, target = torch.randn(2, 3, 4, 16, 16), torch.tensor([[0, 2, 5]] * 2), torch.tensor([[1, 7, 4]] * 2)
+    with torch.inference_mode():
+        predicted = model(clip, context, target, 3)
+    content = {"family": "vjepa2", "kind": "vjepa2_predictor", "tolerance": {"tol": 1e-5}}
+    content |= {"constructor": {"encoder": encoder, "predictor": predictor}}
+    content |= {"outputs_shapes": {"prediction.mask_index_3": list(predicted.shape)}}
+    masks, weights = {"context_mask": context, "target_mask": target}, vjepa2_weights.to_official(model)
+    output = {"prediction.mask_index_3": predicted}
+    return write_case(folder, content, input=clip, weights=weights, output=output, **masks)
 
 
 def make_hf_preprocess(folder: Path, short: int) -> Path:

@@ -51,6 +51,9 @@ MADE: dict[str, dict[str, Make]] = {
     },
     "uniformerv2/model": {"local": partial(others.make_uniformerv2, local=True)},
     "uniformerv2/image_init": {"no stride": partial(others.make_uniformerv2_init, downsample=False)},
+    "vjepa2/vjepa2_classifier": {"transformers": others.make_hf_vjepa2_classifier},
+    "vjepa2/vjepa2_model": {"transformers": others.make_hf_vjepa2_model},
+    "vjepa2/vjepa2_predictor": {"our own": others.make_vjepa2_predictor},
     "uniformerv2/train_step": {kind: partial(others.make_train_step, wiring=kind) for kind in ("local", "frozen")},
 }
 EACH = [pytest.param(key, make, id=f"{key} {name}") for key, makers in MADE.items() for name, make in makers.items()]
@@ -141,8 +144,8 @@ def tamper(case: Path) -> None:
     file = case / "output.npz"
     if not file.is_file():
         config = read_config(case)
-        if "cases" in config:
-            config["cases"][0]["indices"][0] += 1
+        if (frames := first_frames(config)) is not None:
+            frames[0] += 1
         else:
             config["values"][1][1] *= 1.01
         (case / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -155,3 +158,14 @@ def tamper(case: Path) -> None:
     array[-1] += 0.01 * max(1.0, np.abs(array).max()) if array.dtype.kind == "f" else 1
     arrays[name] = array.reshape(arrays[name].shape)
     np.savez(file, **arrays)
+
+
+def first_frames(content: Any) -> list[int] | None:
+    """The first list of frames' numbers in what was recorded of a sampling."""
+    if isinstance(content, list) and content and isinstance(content[0], int):
+        return content
+    if isinstance(content, list):
+        return next((found for value in content if (found := first_frames(value)) is not None), None)
+    keys = ("cases", "indices", "kinetics_test", "evaluation", "rows", "views", "frames", "clips")
+    inner = (content[key] for key in keys if isinstance(content, dict) and key in content)
+    return next((found for value in inner if (found := first_frames(value)) is not None), None)

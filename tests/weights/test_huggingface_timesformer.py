@@ -145,7 +145,7 @@ def test_without_a_processor_the_pixels_are_those_of_training(tmp_path: Path) ->
         ({"hidden_act": "relu"}, "hidden_act is 'relu'"),
         ({"patch_size": [8, 16]}, "does not describe a TimeSformer"),
         ({"num_frames": 7}, r"time_embed\.table has shape \(7, 24\)"),
-        ({"model_type": "videomae"}, "model_type is 'videomae', expected 'vivit' or 'timesformer'"),
+        ({"model_type": "xclip"}, "model_type is 'xclip', expected 'vivit' or 'timesformer'"),
     ],
 )
 def test_a_folder_that_does_not_fit_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:

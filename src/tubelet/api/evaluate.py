@@ -89,6 +89,7 @@ def score_checkpoint(
     if out is not None:
         check_path(out, is_written=True)
     protocol = with_views(classifier.protocol, None, options.averaging)
+    classifier.check_classes()
     scored = find_scored_data(data, options.manifest, options.split, classifier)
     check_store(scored.manifest, classifier)
     session = Session(device=classifier.device, progress=progress)

@@ -41,7 +41,7 @@ class Options:
     path: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="PATH")]  # file, folder or owner/name
     out: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]  # what is written; must not exist
     to: Literal["tubelet", "huggingface", "scenic"] = "tubelet"  # format of OUT; scenic is an .npz of its parameters
-    which: WhichWeights | None = None  # ema (averaged) or model (raw), of a file with both; by default averaged
+    which: WhichWeights | None = None  # ema (averaged), model or encoder (raw), of a file with both; default averaged
     labels: tuple[str, ...] = ()  # FILE with class names in logit order, one per line; or HEAD=FILE for each head
     reference_input: Path | None = None  # .npy clip, or .npz with input and logits, in the original's axes
     tolerance: float = 1e-4  # largest difference of the logits, over max(1, largest logit); more is refused

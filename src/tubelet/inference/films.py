@@ -179,6 +179,7 @@ def watch(classifier: Classifier, source: str, windows: Windows, connection: Con
         ConfigError: a frame folder without ``frame_fps``.
     """
     real_time = is_real_time(source)
+    classifier.check_classes()
 
     def make_plan(source_fps: float | None) -> WindowPlan:
         plan = plan_windows(

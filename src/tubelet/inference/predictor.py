@@ -25,7 +25,7 @@ from tubelet.data.loading.read_views import read_views
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.sources.python_input import is_list_of_paths, path_of
-from tubelet.errors import ConfigError, OutOfMemory, explaining_memory
+from tubelet.errors import CheckpointError, ConfigError, OutOfMemory, explaining_memory
 from tubelet.inference.embedding import embed_views
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.rejection import check_rejection, refusal
@@ -59,7 +59,7 @@ class Classifier:
         reject: answer "none of these" for what is less familiar than nearly all validation videos.
 
     Raises:
-        CheckpointError: ``reject``, and the checkpoint does not say what is familiar.
+        CheckpointError: ``reject``, and the checkpoint does not say what is familiar; or it has no classes.
     """
 
     def __init__(
@@ -164,6 +164,14 @@ class Classifier:
         scores = self.score_clips(item.pixels.unsqueeze(0), item.frame_numbers.unsqueeze(0))
         name = str(path) if (path := path_of(source)) is not None else type(source).__name__
         return self._prediction(name, scores, 0, top_k, item.seconds_covered, item.notes)
+
+    def check_classes(self) -> None:
+        """Raise CheckpointError for an encoder without classes, which embeds and does not classify."""
+        if not self.record.labels:
+            raise CheckpointError(
+                f"{self.record.model_name}: an encoder without classes, which cannot classify; train one from it "
+                "(--init)"
+            )
 
     def with_protocol(self, protocol: Protocol) -> Classifier:
         """The same model with another protocol, such as other views; nothing is copied."""
@@ -300,6 +308,7 @@ class Classifier:
 
     def score_clips(self, clips: Tensor, frame_numbers: Tensor | None = None) -> VideoScores:
         """Probabilities as of ``predict_clips``, and logits."""
+        self.check_classes()
         return predict_views(
             self.model,
             clips,

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from tubelet.models import family as _family
-from tubelet.models import timesformer, torchvision, uniformerv2, vivit, vtn
+from tubelet.models import timesformer, torchvision, uniformerv2, videomae, vivit, vjepa2, vtn
 from tubelet.models.family import Family, Models
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ FAMILIES: tuple[Family, ...] = (
     uniformerv2.FAMILY,
     vtn.FAMILY,
     torchvision.FAMILY,
+    videomae.FAMILY,
+    vjepa2.FAMILY,
 )
 
 MODELS: Models = {name: row for family in FAMILIES for name, row in family.models.items()}

@@ -39,6 +39,8 @@ class VideoStart:
     # (old model, new model, notes) -> rules that go before the equal names, and dropped names with reasons. Position
     # tables of ``nn/position.py`` are resized for every family. ``notes`` gets a line for each change.
     changes: Callable[[nn.Module, nn.Module, list[str]], tuple[list[Rule], dict[str, str]]] | None = None
+    # (old model, new model) -> what only the new one has besides its classifier: patterns of names with reasons.
+    fresh: Callable[[nn.Module, nn.Module], dict[str, str]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

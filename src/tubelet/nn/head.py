@@ -18,6 +18,11 @@ def head_name(model: nn.Module) -> str:
     return name
 
 
+def head_prefixes(model: nn.Module) -> tuple[str, ...]:
+    """How the names of the head's parameters begin, with those of what the pooled vector passes before it."""
+    return f"{head_name(model)}.", "pre_logits.", "fc_norm."
+
+
 def layer_pattern(model: nn.Module) -> str:
     """A regular expression that matches the start of a parameter's name up to its block: ``blocks.3.``,
     ``temporal_encoder.layers.0.``, a ResNet's ``layer2.1.``."""

@@ -13,7 +13,7 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tubelet.nn.head import head_name, layer_of_parameters
+from tubelet.nn.head import head_name, head_prefixes, layer_of_parameters
 from tubelet.types import Grid
 
 # Rows of these are learned embeddings, not maps: weight decay would pull them to zero.
@@ -76,7 +76,7 @@ class VideoModel(nn.Module):
         """
         layers = layer_of_parameters(self)
         last = 1 + max(layers.values(), default=0)
-        head = (f"{head_name(self)}.", "pre_logits.")
+        head = head_prefixes(self)
         numbers = {name: last if name.startswith(head) else layer for name, layer in layers.items()}
         if coarse:
             numbers = {name: 2 if layer == last else min(layer, 1) for name, layer in numbers.items()}

@@ -49,6 +49,7 @@ def run(options: Options) -> int:
     _check(options, store, files)
     loaded = load(options.checkpoint, options.device, precision=options.precision, reject=options.reject)
     classifier = as_asked(options, loaded)
+    classifier.check_classes()
     top_k = min(options.top_k, len(classifier.labels))
     if options.window is not None:
         return _predict_windows(options, classifier, files, top_k)

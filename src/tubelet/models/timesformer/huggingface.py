@@ -21,7 +21,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet import config as config_io
-from tubelet.errors import CheckpointError, ConfigError, reason
+from tubelet.errors import CheckpointError, ConfigError
 from tubelet.models.family import config_of, create, nearest_name
 from tubelet.models.timesformer.config import TimeSformerConfig
 from tubelet.models.timesformer.model import (
@@ -46,14 +46,12 @@ from tubelet.weights.mapping.converter import (
 from tubelet.weights.mapping.huggingface import (
     CONFIG,
     PREPROCESSOR,
-    PROCESSOR_FILES,
-    crop_and_resize,
     labels_of,
     license_of,
-    pixel_range,
     read_config,
     read_json,
 )
+from tubelet.weights.mapping.processor import PLAIN_PROCESSOR, find_processor, processor_of, with_processor
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, MappingReport, Rule, map_back, map_weights
 
@@ -78,18 +76,6 @@ _LAYERS = {
     "norm2": "layernorm_after",
     "mlp.fc1": "intermediate.dense",
     "mlp.fc2": "output.dense",
-}
-# What VideoMAE's processor does where its file says nothing; it has no offset.
-_PROCESSOR_DEFAULTS: dict[str, Any] = {
-    "do_resize": True,
-    "size": {"shortest_edge": 224},
-    "resample": 2,
-    "do_center_crop": True,
-    "crop_size": {"height": 224, "width": 224},
-    "do_rescale": True,
-    "rescale_factor": 1 / 255,
-    "offset": False,
-    "do_normalize": True,
 }
 
 
@@ -216,27 +202,13 @@ def read_processor(path: Path, config: TimeSformerConfig) -> tuple[Protocol, lis
         CheckpointError: a damaged file, or a preprocessing that a protocol cannot hold.
     """
     protocol, notes = protocol_of(config)
-    file = next((path / name for name in PROCESSOR_FILES if (path / name).is_file()), None)
+    file = find_processor(path)
     if file is None:
         return protocol, [*notes, f"no {PREPROCESSOR}: mean 0.45 and deviation 0.225, as TimeSformer was trained"]
-    try:
-        content = {**_PROCESSOR_DEFAULTS, **read_json(file)}
-        mean, std = pixel_range(content, config.in_channels)
-        crop, resize = crop_and_resize(content, config.image_size, notes)
-        if protocol.channel_order == "bgr":
-            notes.append("channel_order=rgb all the same: HuggingFace's processor reads RGB, its folder is followed")
-        changed = dataclasses.replace(
-            protocol,
-            mean=tuple(mean),
-            std=tuple(std),
-            crop_size=crop,
-            resize_short_side=resize,
-            channel_order="rgb",
-        )
-        return changed, notes
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, ConfigError) as error:
-        line = f"{file}: cannot be read as the preprocessing of a TimeSformer ({reason(error)})"
-        raise CheckpointError(line) from None
+    changed = with_processor(protocol, {**PLAIN_PROCESSOR, **read_json(file)}, file, "TimeSformer", notes)
+    if protocol.channel_order == "bgr":
+        notes.append("channel_order=rgb all the same: HuggingFace's processor reads RGB, its folder is followed")
+    return dataclasses.replace(changed, channel_order="rgb"), notes
 
 
 def huggingface_folder(model: nn.Module, protocol: Protocol) -> HuggingFaceFolder:
@@ -268,15 +240,10 @@ def huggingface_folder(model: nn.Module, protocol: Protocol) -> HuggingFaceFolde
         "id2label": {str(i): name for i, name in enumerate(labels)},
         "label2id": {name: i for i, name in enumerate(labels)},
     }
-    processor = {
-        "image_processor_type": "VideoMAEImageProcessor",
-        **_PROCESSOR_DEFAULTS,
-        "size": {"shortest_edge": protocol.resize_short_side},
-        "crop_size": {"height": protocol.crop_size[0], "width": protocol.crop_size[1]},
-        "image_mean": list(protocol.mean[turned]),
-        "image_std": list(protocol.std[turned]),
-    }
-    del processor["offset"]
+    turned_protocol = dataclasses.replace(
+        protocol, channel_order="rgb", mean=protocol.mean[turned], std=protocol.std[turned]
+    )
+    processor = {"image_processor_type": "VideoMAEImageProcessor", **processor_of(turned_protocol)}
     notes = []
     if protocol.channel_order == "bgr":
         notes.append(

@@ -16,7 +16,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from tubelet.errors import ConfigError, nearest
-from tubelet.nn.head import head_name, layer_of_parameters
+from tubelet.nn.head import head_prefixes, layer_of_parameters
 from tubelet.nn.video_model import EMBEDDINGS
 from tubelet.training.optim.config import WeightDecayOn
 
@@ -53,7 +53,7 @@ def group_parameters(
         ConfigError: the head is to have its own rate, and none is trained under that name.
     """
     layers, decayed = layer_of_parameters(model), _decayed(model, weight_decay_on)
-    head = (f"{head_name(model)}.", "pre_logits.")
+    head = head_prefixes(model)
     last = 1 + max(layers.values(), default=0)
     found: dict[tuple[str, float], list[tuple[str, nn.Parameter]]] = {}
     scales: dict[str, float] = {}

@@ -208,9 +208,11 @@ def check_digest(record: Record, path: Path) -> None:
 
 
 def _check_labels(record: Record, path: Path) -> None:
-    """A name for each logit, distinct within its head."""
+    """A name for each logit, distinct within its head; none for an encoder without classifier."""
     heads, file = record.protocol.labels, path / RECORD
     num_classes: int = model_config(record.model_name, record.model_config).num_classes
+    if not heads and not num_classes:
+        return
     if not heads:
         raise CheckpointError(f"{file}: protocol.labels has no head; expected the names of {num_classes} classes")
     for head, names in heads.items():

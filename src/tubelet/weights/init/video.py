@@ -72,9 +72,9 @@ def from_video(
     templates = dict.fromkeys(map(_template, model.state_dict()))  # equal blocks share a rule
     picked = [] if head_rows is None or not keep_head else _head_rules(model, head_rows)
     tables = _resized_tables(old, model, notes)
-    changes = family_of_model(model).weights().video_start.changes
+    start = family_of_model(model).weights().video_start
     try:
-        changed, surplus = ([], {}) if changes is None else changes(old, model, notes)
+        changed, surplus = ([], {}) if start.changes is None else start.changes(old, model, notes)
     except CheckpointError as error:
         raise CheckpointError(f"{source.name}: {error}") from None
     rules = [*tables, *changed, *picked, *(Rule(name, (name,)) for name in templates)]
@@ -82,6 +82,7 @@ def from_video(
     fresh = {} if keep_head else {head: "classifier: made for the new classes"}
     dropped = {} if keep_head else {head: "classifier of the checkpoint's own classes"}
     dropped |= surplus
+    fresh |= {} if start.fresh is None else start.fresh(old, model)
     if _has_class_token(old) and not _has_class_token(model):
         dropped[_CLASS_TOKEN] = "class token: the model pools tokens"
     if _has_class_token(model) and not _has_class_token(old):

@@ -119,6 +119,8 @@ def choose_labels(
             )
         return all_names, f"the lists of labels given for each head ({listed})"
     names = given if given is not None else of_file
+    if names is None and not num_classes:
+        return (), "none: the source has no classifier"
     if names is None:
         return tuple(map(str, range(num_classes))), f"numbers 0 to {num_classes - 1}: the source names no classes"
     where = "the list of labels given" if given is not None else "the source's own list of labels"
@@ -147,6 +149,7 @@ def protocol_with(protocol: Protocol, options: ConvertOptions, labels: tuple[str
     Raises:
         ConfigError: an unknown or mistyped field.
     """
-    heads = options.labels if isinstance(options.labels, dict) else {"label": labels}
+    one_head = {"label": labels} if labels else {}
+    heads = options.labels if isinstance(options.labels, dict) else one_head
     content = config_io.to_dict(dataclasses.replace(protocol, labels=heads))
     return config_io.from_dict(Protocol, {**content, **options.protocol}, where="protocol")

@@ -49,10 +49,7 @@ def read_weights(path: Path, which: WhichWeights | None = None) -> Weights:
             one without the weights that ``which`` asks for.
     """
     file = _file_in(path)
-    try:
-        content = _read_sharded(file) if file.name.endswith(".index.json") else _reader_of(file)(file)
-    except OSError as error:
-        raise CheckpointError(f"{file}: cannot be read ({error.strerror or error})") from None
+    content = read_content(file)
     try:
         weights = weights_in(content, which)
     except CheckpointError as error:
@@ -60,6 +57,18 @@ def read_weights(path: Path, which: WhichWeights | None = None) -> Weights:
     if not weights.tensors:
         raise CheckpointError(f"{file}: holds no tensors")
     return weights
+
+
+def read_content(file: Path) -> Any:
+    """What one file holds: names and tensors, or the object around them that training code saved.
+
+    Raises:
+        CheckpointError: a format that is none of those, a damaged file, or one that needs code to run.
+    """
+    try:
+        return _read_sharded(file) if file.name.endswith(".index.json") else _reader_of(file)(file)
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read ({error.strerror or error})") from None
 
 
 def _file_in(path: Path) -> Path:

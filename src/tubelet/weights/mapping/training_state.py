@@ -22,7 +22,7 @@ from tubelet.errors import CheckpointError
 from tubelet.types import WhichWeights
 
 # Where training code puts the state dict inside the object that it pickles; torchvision and timm pickle it alone.
-_WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model")
+_WRAPPERS = ("state_dict", "model_state", "model_state_dict", "model", "module")
 # What DistributedDataParallel and torch.compile put before every name.
 _PREFIXES = ("module.", "_orig_mod.")
 # Where training states of flax keep the parameters: scenic of 2021, big_vision and vision_transformer, scenic today.
@@ -30,7 +30,7 @@ _PARAMETERS = ("optimizer/target/params/", "optimizer/target/", "opt/target/", "
 # An entry that holds averages, and the same as the first part of names: model_ema.blocks.0.norm1.weight.
 _AVERAGED = re.compile(r"(?:\w+_)?(?:ema|swa|averaged)(?:_\w+)?", re.IGNORECASE)
 _FIRST_PART = re.compile(rf"({_AVERAGED.pattern})[./]", re.IGNORECASE)
-_IN_AVERAGED = (*_WRAPPERS, "module", "shadow", "params")  # where such an entry keeps them, if not at once
+_IN_AVERAGED = (*_WRAPPERS, "shadow", "params")  # where such an entry keeps them, if not at once
 _COUNTERS = frozenset({"n_averaged", "num_updates", "updates", "decay", "step", "steps"})  # of averages, no weights
 _MMCV = "ema_"  # before the name of a weight whose dots are underscores
 # An entry that holds raw weights beside averages in the state dict -> another entry that its trainer always writes.
@@ -65,6 +65,11 @@ def weights_in(content: Any, which: WhichWeights | None) -> Weights:
     Raises:
         CheckpointError: no names and tensors, or not the weights that ``which`` asks for.
     """
+    if which == "encoder":
+        raise CheckpointError(
+            "which=encoder is for files that hold an encoder beside its average (target_encoder); ema and model are "
+            "the choices here"
+        )
     path: list[str] = []
     beside: dict[str, Tensor] = {}
     beside_at, exchanged, others = "", False, []
