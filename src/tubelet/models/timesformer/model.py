@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from tubelet.models.timesformer.config import TimeSformerConfig
 from tubelet.models.timesformer.divided import DividedBlock
+from tubelet.nn.attention_steps import AttentionStep, clip_positions, clip_tokens, space_step, time_step
 from tubelet.nn.block import Block, drop_path_schedule
 from tubelet.nn.encoder import pool_tokens
 from tubelet.nn.position import NearestPositionTable
 from tubelet.nn.tokenizer import PlaceTokenizer
-from tubelet.types import FrameFeatures
+from tubelet.types import FrameFeatures, Grid
 
 
 class TimeSformer(nn.Module):
@@ -59,6 +60,10 @@ class TimeSformer(nn.Module):
         rows = self.pos_embed((1, h, w))  # 1+S D
         return x + rows[1:, None], self.cls_token + rows[0]
 
+    def token_grid(self, clip_size: Grid) -> Grid:
+        p = self.config.patch_size
+        return clip_size[0], clip_size[1] // p, clip_size[2] // p
+
 
 class TimedTimeSformer(TimeSformer):
     """What divided and joint attention share: a table of times, and one class token per video."""
@@ -89,6 +94,9 @@ class TimeSformerDivided(TimedTimeSformer):
             x = block(x, num_frames=clip.shape[2])  # B N D
         return self.head(self.norm(x[:, 0]))  # B K
 
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return time_step(grid) if module.endswith("temporal_attn") else space_step(grid, 1)
+
 
 class TimeSformerJoint(TimedTimeSformer):
     """Joint space-time attention ("ST"): every block attends over all tokens of the video."""
@@ -102,6 +110,11 @@ class TimeSformerJoint(TimedTimeSformer):
         for block in self.blocks:
             x = block(x)  # B N D
         return self.head(self.norm(x[:, 0]))  # B K
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        by_place = clip_positions(grid).transpose(0, 1).flatten(0, 1)  # S*T 3
+        tokens = torch.cat([clip_tokens(1, 1), by_place[None]], dim=1)  # 1 N 3
+        return AttentionStep(kind="joint", queries=tokens, keys=tokens)
 
 
 class TimeSformerSpace(TimeSformer):
@@ -134,6 +147,9 @@ class TimeSformerSpace(TimeSformer):
         """The temporal stage: logits from the mean of the vectors."""
         x = pool_tokens(features.vectors, "avg", features.valid)  # B D
         return self.head(self.norm(x))  # B K
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return space_step(grid, 1)
 
 
 def block_options(config: TimeSformerConfig) -> dict[str, Any]:

@@ -85,11 +85,12 @@ class ViViTConfig:
     @property
     def grid(self) -> Grid:
         """Tokens (n_t, n_h, n_w) of a clip of ``num_frames`` x ``image_size``."""
-        t, h, w = self.tubelet_size
-        num_times = self.num_frames // t
-        if self.num_sampled_frames is not None:
-            num_times = min(num_times, self.num_sampled_frames)
-        return num_times, self.image_size[0] // h, self.image_size[1] // w
+        return self.grid_of((self.num_frames, *self.image_size))
+
+    def grid_of(self, clip_size: Grid) -> Grid:
+        """Tokens (n_t, n_h, n_w) of a clip (T, H, W)."""
+        n_t, n_h, n_w = (a // b for a, b in zip(clip_size, self.tubelet_size, strict=True))
+        return n_t if self.num_sampled_frames is None else min(n_t, self.num_sampled_frames), n_h, n_w
 
 
 @dataclass(frozen=True, kw_only=True)

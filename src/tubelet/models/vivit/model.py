@@ -26,6 +26,7 @@ from tubelet.models.vivit.config import (
     TokenPoolConfig,
     ViViTConfig,
 )
+from tubelet.nn.attention_steps import AttentionStep, frames_step, joint_step, space_step, time_step
 from tubelet.nn.block import (
     Block,
     FactorizedDotProductBlock,
@@ -60,6 +61,12 @@ class ViViTJoint(nn.Module):
         x = self.encoder.pool(x)  # B D
         return self.head(self.pre_logits(x))  # B K
 
+    def token_grid(self, clip_size: Grid) -> Grid:
+        return self.config.grid_of(clip_size)
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return joint_step(grid, self.encoder.pos_embed.num_prefix)
+
 
 class TwoStageViViT(nn.Module):
     """What Model 2 and average pool share: a stage over each time index, then one over time."""
@@ -84,6 +91,14 @@ class TwoStageViViT(nn.Module):
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
         """The temporal stage: logits from the vectors of consecutive time indices."""
         raise NotImplementedError
+
+    def token_grid(self, clip_size: Grid) -> Grid:
+        return self.config.grid_of(clip_size)
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        num_prefix = self.spatial_encoder.pos_embed.num_prefix  # of both encoders
+        in_space = module.startswith("spatial_encoder.")
+        return space_step(grid, num_prefix) if in_space else frames_step(grid[0], num_prefix)
 
 
 class ViViTFactorizedEncoder(TwoStageViViT):
@@ -153,6 +168,9 @@ class FactorizedViViT(nn.Module):
         x = pool_tokens(self.norm(x).flatten(1, 2), self.config.global_pool)  # B D
         return self.head(self.pre_logits(x))  # B K
 
+    def token_grid(self, clip_size: Grid) -> Grid:
+        return self.config.grid_of(clip_size)
+
 
 class ViViTFactorizedSelfAttention(FactorizedViViT):
     """Model 3: every block attends over space within a time index, then over time at a place."""
@@ -161,6 +179,9 @@ class ViViTFactorizedSelfAttention(FactorizedViViT):
         rates = drop_path_schedule(config.drop_path_rate, config.depth)
         options = {"order": config.attention_order, **block_options(config)}
         super().__init__(config, (FactorizedSelfAttentionBlock(drop_path=rate, **options) for rate in rates))
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return time_step(grid) if module.endswith("attn_time") else space_step(grid, 0)
 
 
 class ViViTFactorizedDotProduct(FactorizedViViT):
@@ -171,6 +192,9 @@ class ViViTFactorizedDotProduct(FactorizedViViT):
             raise ConfigError(f"Model 4 splits its heads in two halves: num_heads must be even, got {config.num_heads}")
         rates = drop_path_schedule(config.drop_path_rate, config.depth)
         super().__init__(config, (FactorizedDotProductBlock(drop_path=r, **block_options(config)) for r in rates))
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return time_step(grid) if call == 0 else space_step(grid, 0)  # the first half of the heads, then the other
 
 
 def encode_each_time_index(
