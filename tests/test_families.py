@@ -17,7 +17,9 @@ from tubelet.models.family import Family
 
 PACKAGE = Path(tubelet.__file__).parent
 # In identifiers and texts, whatever the case; "torchvision" alone is the library, so its family shows by the slash.
-NAMED = re.compile(r"(?i)vivit|timesformer|uniformerv2|vtn|torchvision/|torchvisionvideo|models\.torchvision")
+NAMED = re.compile(
+    r"(?i)vivit|timesformer|uniformerv2|videoprism|vtn|torchvision/|torchvisionvideo|models\.torchvision"
+)
 # Where a name may stand in code, and why.
 ALLOWED = {
     "models/__init__.py": "the table of families",

@@ -40,6 +40,14 @@ def uniformerv2(wiring: str = "global", **options: Any) -> Built:
     return tiny_uniformerv2.tiny(wiring, **options), tiny_uniformerv2.clips(2)
 
 
+def videoprism(size: str, **options: Any) -> Built:
+    small = {"embed_dim": 24, "depth": 2, "temporal_depth": 1, "num_heads": 4, "patch_size": 8, "soft_cap": 3.0}
+    model = create_model(f"videoprism_{size}", num_frames=4, image_size=(16, 24), num_classes=5, **small, **options)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model.eval(), torch.randn(2, 3, 4, 16, 24)
+
+
 FAMILIES: dict[str, Callable[[], Built]] = {
     **{f"vivit_{kind}": lambda kind=kind: (tiny_vivit.tiny(kind), tiny_vivit.clips(2)) for kind in tiny_vivit.KINDS},
     "vivit_sampled": lambda: (
@@ -54,6 +62,8 @@ FAMILIES: dict[str, Callable[[], Built]] = {
     "uniformerv2_local": lambda: uniformerv2("local"),
     "uniformerv2_hierarchical_kv": lambda: uniformerv2(fusion="hierarchical_kv", num_queries=2),
     "uniformerv2_hierarchical_q": lambda: uniformerv2(fusion="hierarchical_q", num_queries=2),
+    "videoprism": lambda: videoprism("b18"),
+    "videoprism_lvt": lambda: videoprism("lvt_b18", auxiliary_depth=1),
     "vtn": vtn,
     "vtn_full": lambda: vtn(encoder="full"),
     "vtn_eva": lambda: vtn(backbone="eva02_tiny_patch14_224"),
@@ -67,6 +77,12 @@ STEPS = {  # modules and kinds of attention steps of the forward pass, in order,
     "timesformer_joint": [("blocks.*.attn", "joint")],
     "timesformer_space": [("blocks.*.attn", "space")],
     "uniformerv2_global": [("trunk.blocks.*.attn", "space"), ("fusion.blocks.*.attn", "cross")],
+    "videoprism_lvt": [
+        ("spatial_encoder.blocks.*.attn", "space"),
+        ("temporal_encoder.blocks.*.attn", "time"),
+        ("auxiliary_blocks.*.attn", "joint"),
+        ("pool", "pool"),
+    ],
     "vtn": [
         ("backbone.blocks.*.attn", "space"),
         *[("temporal_encoder.layers.*.attn", kind) for kind in ("pool", "window", "pool")],
@@ -346,7 +362,7 @@ def test_a_compiled_model_is_recorded_too_and_attention_without_a_kernel_compile
     torch.testing.assert_close(torch.compile(attention, backend="eager", fullgraph=True)(x), attention(x))
 
 
-@pytest.mark.parametrize("family", ["vivit_fdp", "vtn", "uniformerv2_global", "timesformer_divided"])
+@pytest.mark.parametrize("family", ["vivit_fdp", "vtn", "uniformerv2_global", "timesformer_divided", "videoprism_lvt"])
 @torch.no_grad()
 def test_models_are_exported_as_before(family: str) -> None:
     model, clip = FAMILIES[family]()

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from parity import huggingface, image_init, multihead, timesformer, uniformerv2, vivit, vtn
+from parity import huggingface, image_init, multihead, timesformer, uniformerv2, videoprism, vivit, vtn
 
 # Families and kinds (``family`` or ``family/kind``) still to be built; whoever builds one removes its row.
-PENDING: list[str] = ["videomae", "vjepa2", "videoprism"]
+PENDING: list[str] = ["videomae", "vjepa2"]
 
 Check = Callable[[Path, dict[str, Any]], None]  # case folder, its config.json
 
@@ -29,6 +29,11 @@ CHECKS: dict[str, Check] = {
     "uniformerv2/model": uniformerv2.check_uniformerv2,
     "uniformerv2/train_step": uniformerv2.check_train_step,
     "uniformerv2/image_init": uniformerv2.check_image_init,
+    "videoprism/videoprism_encoder": videoprism.check,
+    "videoprism/videoprism_classifier": videoprism.check,
+    "videoprism/videoprism_video_clip": videoprism.check,
+    "videoprism/frame_sampling": videoprism.check_frame_sampling,
+    "videoprism/hf_preprocess": videoprism.check_preprocess,
 }
 
 # Which function checks a manifest of a real-size checkpoint, given its content.
@@ -38,6 +43,8 @@ MANIFEST_CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "vtn/manifest": vtn.check_vtn_manifest,
     "timesformer/manifest": timesformer.check_manifest,
     "uniformerv2/manifest": uniformerv2.check_uniformerv2_manifest,
+    "videoprism/manifest": videoprism.check_manifest,
+    "videoprism/hf_manifest": videoprism.check_manifest,
 }
 
 

@@ -141,7 +141,9 @@ def tamper(case: Path) -> None:
     file = case / "output.npz"
     if not file.is_file():
         config = read_config(case)
-        if "cases" in config:
+        if "rows" in config:
+            config["rows"][0]["frames"][0] += 1
+        elif "cases" in config:
             config["cases"][0]["indices"][0] += 1
         else:
             config["values"][1][1] *= 1.01
