@@ -18,7 +18,8 @@ from tubelet.models.family import Family
 PACKAGE = Path(tubelet.__file__).parent
 # In identifiers and texts, whatever the case; "torchvision" alone is the library, so its family shows by the slash.
 NAMED = re.compile(
-    r"(?i)vivit|timesformer|uniformerv2|vtn|videomae|vjepa2|torchvision/|torchvisionvideo|models\.torchvision"
+    r"(?i)vivit|timesformer|uniformerv2|videomae|videoprism|vjepa2|vtn|"
+    r"torchvision/|torchvisionvideo|models\.torchvision"
 )
 # Where a name may stand in code, and why.
 ALLOWED = {

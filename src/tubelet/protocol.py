@@ -23,10 +23,10 @@ class Protocol:
 
     ``sampling="dense"`` takes ``num_frames`` frames one ``frame_stride`` (source frames) or 1/``target_fps``
     seconds apart; ``sampling="uniform"`` cuts the video into ``num_frames`` equal segments and takes one frame
-    of each, ``sampling="sparse"`` does so by UniFormerV2's rule. A time in seconds stands for the frame that is on
-    screen then (``frame_at_time``). Checkpoints of version 0.1.0 go on with the rule they were made with: the frame
-    nearest in time. The pixel range is ``(x / 255 - mean) / std``; 0.5
-    and 0.5 give [-1, 1].
+    of each, ``sampling="sparse"`` does so by UniFormerV2's rule, and ``sampling="segment_start"`` takes the first
+    frame of each segment, as VideoPrism does. A time in seconds stands for the frame that is on screen then
+    (``frame_at_time``). Checkpoints of version 0.1.0 go on with the rule they were made with: the frame nearest in
+    time. The pixel range is ``(x / 255 - mean) / std``; 0.5 and 0.5 give [-1, 1].
 
     HDR video (PQ, HLG) is mapped to SDR by BT.2390 (``hdr``), interlaced frames become pictures of one field
     (``interlaced``), and values of pictures with 16 bits are scaled from ``picture_window`` to 0 to 255. In version
@@ -35,7 +35,7 @@ class Protocol:
     """
 
     num_frames: int = 32  # frames of one clip
-    sampling: Literal["dense", "uniform", "sparse"] = "dense"  # neighboring frames, or one per equal segment
+    sampling: Literal["dense", "uniform", "sparse", "segment_start"] = "dense"  # neighboring frames, or one per segment
     frame_stride: int | None = 2  # source frames between samples; exclusive with target_fps
     target_fps: float | None = None  # samples per second of video, whatever its own rate
     frame_at_time: Literal["on_screen", "nearest"] = added("on_screen", earlier="nearest")  # nearest: up to 0.1.0

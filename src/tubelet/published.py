@@ -1,7 +1,7 @@
 """Published results: one row of ``published.csv`` per result, for recipes, cost tables and reports.
 
-The rows come from the papers (arXiv 2103.15691, 2102.00719, 2211.09552, 2102.05095) and the READMEs and model zoos of
-their official code; ``source`` names which. Some papers could only be read through quotations: such rows
+The rows come from the papers (arXiv 2103.15691, 2102.00719, 2211.09552, 2102.05095, 2402.13217) and the READMEs and
+model zoos of their official code; ``source`` names which. Some papers could only be read through quotations: such rows
 are not ``verified``, and every table that prints one says so.
 
 Multiply-adds are those of the source, which counts them in its own way (ViViT adds element-wise work at half weight,
@@ -67,7 +67,7 @@ class PublishedCost:
 
 @functools.cache
 def published_results() -> tuple[PublishedResult, ...]:
-    """All rows, in the order of the file: ViViT, VTN, UniFormerV2, TimeSformer."""
+    """All rows, in the order of the file: ViViT, VTN, UniFormerV2, TimeSformer, VideoPrism."""
     text = resources.files("tubelet").joinpath(_FILE).read_text(encoding="utf-8")
     return tuple(_result(row) for row in csv.DictReader(text.splitlines()))
 

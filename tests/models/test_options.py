@@ -27,6 +27,7 @@ TINY: dict[str, dict[str, Any]] = {
     "videomae": {**SMALL, "tubelet_size": (2, 8, 8), "num_heads": 2, "drop_path_rate": 0.1},
     "vjepa2": {**SMALL, "tubelet_size": (2, 8, 8), "num_heads": 2, "pooler_num_heads": 2, "pooler_depth": 2},
     "uniformerv2": {**SMALL, "patch_size": 8, "num_heads": 2, "global_layers": 2, "drop_path_rate": 0.0},
+    "videoprism": {**SMALL, "patch_size": 8, "num_heads": 2, "temporal_depth": 1},
     "vtn": {
         **{k: v for k, v in SMALL.items() if k not in ("embed_dim", "depth")},
         "backbone": "vit_tiny_patch16_224",

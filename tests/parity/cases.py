@@ -6,10 +6,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from parity import huggingface, image_init, multihead, timesformer, uniformerv2, videomae, vivit, vjepa2, vtn
+from parity import (
+    huggingface,
+    image_init,
+    multihead,
+    timesformer,
+    uniformerv2,
+    videomae,
+    videoprism,
+    vivit,
+    vjepa2,
+    vtn,
+)
 
 # Families and kinds (``family`` or ``family/kind``) still to be built; whoever builds one removes its row.
-PENDING: list[str] = ["videoprism"]
+PENDING: list[str] = []
 
 Check = Callable[[Path, dict[str, Any]], None]  # case folder, its config.json
 
@@ -40,6 +51,11 @@ CHECKS: dict[str, Check] = {
     "vjepa2/vjepa2_classifier": vjepa2.check_classifier,
     "vjepa2/frame_sampling": vjepa2.check_frame_sampling,
     "vjepa2/hf_preprocess": vjepa2.check_preprocess,
+    "videoprism/videoprism_encoder": videoprism.check,
+    "videoprism/videoprism_classifier": videoprism.check,
+    "videoprism/videoprism_video_clip": videoprism.check,
+    "videoprism/frame_sampling": videoprism.check_frame_sampling,
+    "videoprism/hf_preprocess": videoprism.check_preprocess,
 }
 
 # Which function checks a manifest of a real-size checkpoint, given its content.
@@ -53,6 +69,8 @@ MANIFEST_CHECKS: dict[str, Callable[[Mapping[str, Any]], None]] = {
     "videomae/hf_manifest": videomae.check_manifest,
     "vjepa2/manifest": vjepa2.check_manifest,
     "vjepa2/hf_manifest": vjepa2.check_huggingface_manifest,
+    "videoprism/manifest": videoprism.check_manifest,
+    "videoprism/hf_manifest": videoprism.check_manifest,
 }
 
 

@@ -35,7 +35,9 @@ def test_the_pipeline_of_transformers_gives_the_scores_of_one_view(
     protocol = Protocol(num_frames=4, frame_stride=1, resize_short_side=20, crop_size=(16, 16), labels=LABELS)
     record = Record(model_name=name, model_config=to_dict(model.config), protocol=protocol, provenance={})
     save_checkpoint(tmp_path / "ours", model, record)
-    assert cli.main(["convert", "tubelet", str(tmp_path / "ours"), str(tmp_path / "theirs"), "--to", "huggingface"]) == 0
+    assert (
+        cli.main(["convert", "tubelet", str(tmp_path / "ours"), str(tmp_path / "theirs"), "--to", "huggingface"]) == 0
+    )
     card = (tmp_path / "theirs" / "README.md").read_text(encoding="utf-8")
     for not_held in ("views", "frame_stride"):
         assert not_held in card

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from tubelet.models import family as _family
-from tubelet.models import timesformer, torchvision, uniformerv2, videomae, vivit, vjepa2, vtn
+from tubelet.models import timesformer, torchvision, uniformerv2, videomae, videoprism, vivit, vjepa2, vtn
 from tubelet.models.family import Family, Models
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ FAMILIES: tuple[Family, ...] = (
     timesformer.FAMILY,
     uniformerv2.FAMILY,
     vtn.FAMILY,
+    videoprism.FAMILY,
     torchvision.FAMILY,
     videomae.FAMILY,
     vjepa2.FAMILY,

@@ -57,12 +57,6 @@ def config_of(models: Models, name: str, options: Mapping[str, Any]) -> Any:
     return config_io.from_dict(config_class, {**fields, **options}, where=name)
 
 
-def check_num_classes(num_classes: int) -> None:
-    """Raise ConfigError for a negative number of classes; 0 makes an encoder without a head."""
-    if num_classes < 0:
-        raise ConfigError(f"num_classes must be positive, or 0 for an encoder without a head; got {num_classes}")
-
-
 def entry(models: Models, name: str) -> tuple[ModelClass, type, dict[str, Any]]:
     """The row of a named model.
 

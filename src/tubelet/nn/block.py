@@ -30,6 +30,7 @@ class Block(nn.Module):
     """
 
     attention: type[Attention] = Attention
+    layer_norm: type[nn.LayerNorm] = nn.LayerNorm
 
     def __init__(
         self,
@@ -45,10 +46,10 @@ class Block(nn.Module):
         drop_path_rescaled: bool = True,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.norm1 = self.layer_norm(embed_dim, eps=norm_eps)
         self.attn = self.attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
         self.drop_path1 = DropPath(drop_path, scale_by_keep=drop_path_rescaled)
-        self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.norm2 = self.layer_norm(embed_dim, eps=norm_eps)
         self.mlp = make_mlp(embed_dim, mlp_ratio, activation, drop_rate)
         self.drop_path2 = DropPath(drop_path, scale_by_keep=drop_path_rescaled)
 

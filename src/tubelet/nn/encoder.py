@@ -22,6 +22,9 @@ from tubelet.types import GlobalPool, Grid
 class Encoder(nn.Module):
     """Class token (with ``global_pool="token"``) + position table + blocks + LayerNorm, over the last but one axis."""
 
+    position_table: type[PositionTable] = PositionTable
+    layer_norm: type[nn.LayerNorm] = nn.LayerNorm
+
     def __init__(
         self,
         blocks: Sequence[Block],
@@ -35,11 +38,11 @@ class Encoder(nn.Module):
         super().__init__()
         self.global_pool = global_pool
         self.cls_token = nn.Parameter(torch.zeros(embed_dim)) if global_pool == "token" else None
-        self.pos_embed = PositionTable(grid, embed_dim, num_prefix=int(global_pool == "token"))
+        self.pos_embed = self.position_table(grid, embed_dim, num_prefix=int(global_pool == "token"))
         self.pos_drop = nn.Dropout(drop_rate)
         self.patch_drop = PatchDropout(patch_drop_rate, num_prefix=int(global_pool == "token"))
         self.blocks = nn.ModuleList(blocks)
-        self.norm = nn.LayerNorm(embed_dim, eps=norm_eps)
+        self.norm = self.layer_norm(embed_dim, eps=norm_eps)
 
     def forward(
         self, x: Float[Tensor, "*lead N D"], grid: Grid, valid: Bool[Tensor, "*lead N"] | None = None

@@ -47,18 +47,20 @@ class PositionTable(nn.Module):
         """Return the rows for another grid than that of the table."""
         return resize_positions(self.table, self.grid, grid, self.num_prefix)
 
-    def for_valid(self, valid: Bool[Tensor, "B T"]) -> Float[Tensor, "B rows D"]:
+    def for_valid(self, valid: Bool[Tensor, "*lead T"]) -> Float[Tensor, "*lead rows D"]:
         """Return the rows of a table over time for a padded batch. Each video gets the rows it would get alone.
 
         ``valid`` is False at padding, whose rows are zero.
         """
         tables = []
-        for is_frame in valid:
-            table = self((int(is_frame.sum()), 1, 1))
+        lengths = valid.flatten(0, -2).sum(-1).tolist()
+        of_length = {length: self((length, 1, 1)) for length in set(lengths)}
+        for is_frame, length in zip(valid.flatten(0, -2), lengths, strict=True):
+            table = of_length[length]
             rows = table.new_zeros(len(is_frame), table.shape[1])
             rows[is_frame] = table[self.num_prefix :]
             tables.append(torch.cat([table[: self.num_prefix], rows]))
-        return torch.stack(tables)
+        return torch.stack(tables).unflatten(0, valid.shape[:-1])
 
     def extra_repr(self) -> str:
         return f"grid={self.grid}, num_prefix={self.num_prefix}"
@@ -103,6 +105,28 @@ def nearest_positions(
     volume = rearrange(rows, "(t h w) d -> 1 d t h w", t=old[0], h=old[1], w=old[2])
     volume = F.interpolate(volume, size=new, mode="nearest")
     return torch.cat([prefix, rearrange(volume, "1 d t h w -> (t h w) d")])
+
+
+class AntialiasedPositionTable(PositionTable):
+    """A table over space or over time that is resized bilinearly, with antialiasing where it becomes smaller.
+
+    Source: google-deepmind/videoprism, commit d481d91b, ``videoprism/encoders.py`` (``jax.image.resize``).
+    """
+
+    def resized(self, grid: Grid) -> Float[Tensor, "rows D"]:
+        return antialiased_positions(self.table, self.grid, grid)
+
+
+def antialiased_positions(table: Float[Tensor, "rows D"], old: Grid, new: Grid) -> Float[Tensor, "new_rows D"]:
+    """Resize a position table along each axis whose number of tokens changes. End points are not aligned."""
+    x = rearrange(table, "(t h w) d -> d t h w", t=old[0], h=old[1], w=old[2])
+    for axis in (1, 2, 3):
+        if old[axis - 1] != new[axis - 1]:
+            # An axis is the width of a map of one row: torch resizes maps that are one token wide wrongly.
+            lines = x.movedim(axis, -1).flatten(0, 2)[None, :, None]  # 1 lines 1 n
+            lines = F.interpolate(lines, size=(1, new[axis - 1]), mode="bilinear", antialias=True)
+            x = lines.reshape(*x.movedim(axis, -1).shape[:-1], -1).movedim(-1, axis)
+    return rearrange(x, "d t h w -> (t h w) d")
 
 
 class FramePositionTable(nn.Module):

@@ -54,6 +54,7 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
                 {"frame_stride": None, "target_fps": draw(st.floats(1, 70))},
                 {"sampling": "uniform"},
                 {"sampling": "sparse"},
+                {"sampling": "segment_start"},
             ]
         )
     )
@@ -90,11 +91,22 @@ def test_plans_do_not_depend_on_when_the_segment_begins(
     assert [plan.indices for plan in early] == [plan.indices for plan in late]
 
 
+@pytest.mark.parametrize(("count", "num_frames"), [(300, 16), (61, 8), (3, 16), (1, 8)])
+def test_segment_starts_are_spread_from_the_first_frame_on_and_views_follow_them(count: int, num_frames: int) -> None:
+    protocol = Protocol(num_frames=num_frames, sampling="segment_start", num_temporal_views=2)
+    times = at_rate(25.0, count)
+    (one,) = view_clips(times, protocol, 1)
+    assert list(one.indices) == [i * count // num_frames for i in range(num_frames)]
+    first, second = view_clips(times, protocol)
+    assert first.indices == one.indices
+    assert list(second.indices) == [(2 * i + 1) * count // (2 * num_frames) for i in range(num_frames)]
+
+
 @given(choice=choices(), extra=st.integers(0, 60))
 def test_views_differ_when_the_video_is_long_enough(choice: dict[str, Any], extra: int) -> None:
     protocol = Protocol(**choice)
     fps, views = 10.0, protocol.num_temporal_views
-    if protocol.sampling == "uniform":
+    if protocol.sampling in ("uniform", "segment_start"):
         count = protocol.num_frames * views + extra
     elif protocol.sampling == "sparse":
         count = protocol.num_frames * (views + 1) + 1 + extra

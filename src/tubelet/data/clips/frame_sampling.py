@@ -4,7 +4,8 @@ Dense clips follow scenic's ViViT input (dmvr's samplers): a training clip start
 start at evenly spread offsets ``linspace(0, N - num_frames * stride)`` truncated to whole frames, one test clip is
 the middle one. Uniform clips take one frame of each of ``num_frames`` equal segments, as TSN does. Sparse clips do so
 by UniFormerV2's rule (OpenGVLab/UniFormerV2, commit 722a4344, ``slowfast/datasets``), whose segments span N - 1 frames
-and have whole frames as bounds.
+and have whole frames as bounds. Clips of segment starts take the first frame of each of T equal segments
+(google-deepmind/videoprism, commit d481d91b, ``colabs``); in training a random one, as uniform clips do.
 
     N  frames of the video (or of its segment)        T  frames of the clip
 
@@ -59,7 +60,7 @@ class ClipPlan:
 def random_clip(
     timestamps: Timestamps, protocol: Protocol, rng: np.random.Generator, *, first: int = 0, snap: bool = False
 ) -> ClipPlan:
-    """Draw a training clip: a random start (dense), or a random frame of each segment (uniform, sparse).
+    """Draw a training clip: a random start (dense), or a random frame of each segment (all others).
 
     A short video that loops starts at a random frame of the loop.
 
@@ -80,7 +81,7 @@ def random_clip(
 
 def _random_clip(part: Part, protocol: Protocol, rng: np.random.Generator, *, first: int, snap: bool) -> ClipPlan:
     count, num_frames = _count(part.times), protocol.num_frames
-    if protocol.sampling == "uniform":
+    if protocol.sampling in ("uniform", "segment_start"):
         return _uniform(part, protocol, rng.random(num_frames))
     if protocol.sampling == "sparse":
         lowest, highest = _sparse_bounds(count, num_frames)
@@ -115,8 +116,8 @@ def jittered_sampling(protocol: Protocol, augment: AugmentConfig, rng: np.random
 def view_clips(timestamps: Timestamps, protocol: Protocol, num_views: int | None = None) -> list[ClipPlan]:
     """The temporal views of one video. ``num_views`` replaces ``protocol.num_temporal_views`` unless it is None.
 
-    Dense views are spread evenly from the first frame to the last; uniform and sparse views take shifted frames of
-    the same segments. One view is the middle clip, or the middle frames of the segments. A video no longer than one
+    Dense views are spread evenly from the first frame to the last; other views take shifted frames of the same
+    segments. One view is the middle clip, or the middle or first frames of the segments. A video no longer than one
     clip gives the same dense clip for every view.
 
     Raises:
@@ -130,6 +131,9 @@ def _view_clips(part: Part, protocol: Protocol, num_views: int | None = None) ->
     views = protocol.num_temporal_views if num_views is None else num_views
     if protocol.sampling == "uniform":
         shifts = [(2 * view + 1) / (2 * views) for view in range(views)]
+        return [_uniform(part, protocol, np.full(num_frames, shift)) for shift in shifts]
+    if protocol.sampling == "segment_start":
+        shifts = [view / views for view in range(views)]
         return [_uniform(part, protocol, np.full(num_frames, shift)) for shift in shifts]
     if protocol.sampling == "sparse":
         first, length = _sparse_bounds(count, num_frames)[0], (count - 1) / num_frames
@@ -224,7 +228,7 @@ def _plan(part: Part, indices: Indices, note: str) -> ClipPlan:
 def _short_note(part: Part, protocol: Protocol) -> str:
     """A note about a video that is shorter than the clip, else an empty text. Raises if the protocol refuses it."""
     count, num_frames = len(part.times), protocol.num_frames
-    if protocol.sampling in ("uniform", "sparse"):
+    if protocol.sampling != "dense":
         short, have, need = count < num_frames, f"{count} frames", f"takes {num_frames}"
         done = "frames repeated"
     elif protocol.frame_stride is not None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tubelet.errors import ConfigError
-from tubelet.models.family import check_num_classes
 from tubelet.types import Activation, Remainder, added
 
 
@@ -35,7 +34,8 @@ class TimeSformerConfig:
     remainder: Remainder = added("refuse")  # pixels at the end that fill no patch: an error, or left out
 
     def __post_init__(self) -> None:
-        check_num_classes(self.num_classes)
+        if self.num_classes < 0:
+            raise ConfigError(f"num_classes must be positive, or 0 for an encoder; got {self.num_classes}")
         positive = ("in_channels", "num_frames", "patch_size", "embed_dim", "depth", "mlp_ratio")
         for name in positive:
             if getattr(self, name) <= 0:

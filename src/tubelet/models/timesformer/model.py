@@ -23,12 +23,13 @@ from torch import Tensor, nn
 
 from tubelet.models.timesformer.config import TimeSformerConfig
 from tubelet.models.timesformer.divided import DividedBlock
+from tubelet.nn.attention_steps import AttentionStep, clip_positions, clip_tokens, space_step, time_step
 from tubelet.nn.block import Block, drop_path_schedule
 from tubelet.nn.encoder import pool_tokens
 from tubelet.nn.position import NearestPositionTable
 from tubelet.nn.tokenizer import PlaceTokenizer
 from tubelet.nn.video_model import VideoModel, make_linear_head
-from tubelet.types import FrameFeatures
+from tubelet.types import FrameFeatures, Grid
 
 
 class TimeSformer(VideoModel):
@@ -63,6 +64,10 @@ class TimeSformer(VideoModel):
         x, (_, h, w) = self.tokenizer(clip)  # B S T D
         rows = self.pos_embed((1, h, w))  # 1+S D
         return x + rows[1:, None], self.cls_token + rows[0]
+
+    def token_grid(self, clip_size: Grid) -> Grid:
+        p = self.config.patch_size
+        return clip_size[0], clip_size[1] // p, clip_size[2] // p
 
 
 class TimedTimeSformer(TimeSformer):
@@ -106,6 +111,9 @@ class TimeSformerDivided(TimedTimeSformer):
             x = block(x, num_frames=clip.shape[2])  # B N D
         return x
 
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return time_step(grid) if module.endswith("temporal_attn") else space_step(grid, 1)
+
 
 class TimeSformerJoint(TimedTimeSformer):
     """Joint space-time attention ("ST"): every block attends over all tokens of the video."""
@@ -120,6 +128,11 @@ class TimeSformerJoint(TimedTimeSformer):
         for block in self.blocks:
             x = block(x)  # B N D
         return x
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        by_place = clip_positions(grid).transpose(0, 1).flatten(0, 1)  # S*T 3
+        tokens = torch.cat([clip_tokens(1, 1), by_place[None]], dim=1)  # 1 N 3
+        return AttentionStep(kind="joint", queries=tokens, keys=tokens)
 
 
 class TimeSformerSpace(TimeSformer):
@@ -170,6 +183,9 @@ class TimeSformerSpace(TimeSformer):
     def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
         x = self.norm(self._each_frame(clip)[:, :, 1:])  # B T S D
         return rearrange(x, "b t (h w) d -> b t h w d", h=clip.shape[3] // self.config.patch_size)
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return space_step(grid, 1)
 
 
 def block_options(config: TimeSformerConfig) -> dict[str, Any]:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tubelet.errors import ConfigError, TubeletError
-from tubelet.models.family import check_num_classes
 
 Name = Literal["r3d_18", "mc3_18", "r2plus1d_18", "s3d", "mvit_v1_b", "mvit_v2_s", "swin3d_t", "swin3d_s", "swin3d_b"]
 
@@ -39,7 +38,8 @@ class TorchvisionConfig:
     image_size: tuple[int, int] = (112, 112)  # height and width in pixels of the clip it is made for
 
     def __post_init__(self) -> None:
-        check_num_classes(self.num_classes)
+        if self.num_classes < 0:
+            raise ConfigError(f"num_classes must be positive, or 0 for an encoder; got {self.num_classes}")
         for name in ("in_channels", "num_frames"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")

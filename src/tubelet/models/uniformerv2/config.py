@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tubelet.errors import ConfigError
-from tubelet.models.family import check_num_classes
 from tubelet.types import Activation, Remainder, added
 
 TrunkActivation = Literal["quick_gelu"] | Activation
@@ -57,7 +56,8 @@ class UniFormerV2Config:
     remainder: Remainder = added("refuse")  # pixels at the end that fill no patch: an error, or left out
 
     def __post_init__(self) -> None:
-        check_num_classes(self.num_classes)
+        if self.num_classes < 0:
+            raise ConfigError(f"num_classes must be positive, or 0 for an encoder; got {self.num_classes}")
         for name in ("in_channels", "num_frames", "patch_size", "embed_dim", "depth", "num_queries"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")

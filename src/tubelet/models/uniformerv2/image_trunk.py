@@ -24,7 +24,7 @@ from tubelet.models.uniformerv2.local_block import LocalUniBlock
 from tubelet.models.uniformerv2.quick_gelu import QuickGeluMlp
 from tubelet.nn.block import make_mlp
 from tubelet.nn.tokenizer import check_channels, whole_patches
-from tubelet.types import Remainder
+from tubelet.types import Grid, Remainder
 
 log = logging.getLogger(__name__)
 
@@ -148,6 +148,11 @@ class ImageTrunk(nn.Module):
             if i in keep:
                 kept.append(x)
         return kept, x[:, :, 0], grid
+
+    def token_grid(self, clip_size: Grid) -> Grid:
+        """Time indices behind the stem and patches (h, w) of a clip (T, H, W)."""
+        p, stride = self.stem.proj.kernel_size[1], self.stem.proj.stride[0]
+        return -(-clip_size[0] // stride), clip_size[1] // p, clip_size[2] // p
 
     def embed(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B T2 N D"], tuple[int, int]]:
         """What enters the first block, and the grid of patches."""

@@ -21,6 +21,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from tubelet.models.uniformerv2.attention_steps import step_of
 from tubelet.models.uniformerv2.config import UniFormerV2Config, UniFormerV2LocalConfig
 from tubelet.models.uniformerv2.fusion import (
     HierarchicalKeyFusion,
@@ -32,9 +33,10 @@ from tubelet.models.uniformerv2.global_block import GlobalUniBlock
 from tubelet.models.uniformerv2.image_trunk import FrameStem, ImageTrunk, make_trunk_mlp
 from tubelet.models.uniformerv2.local_block import LocalMHRA, LocalUniBlock, RelativeAttention, RelativeLocalUniBlock
 from tubelet.nn.attention import Attention
+from tubelet.nn.attention_steps import AttentionStep
 from tubelet.nn.block import drop_path_schedule
 from tubelet.nn.video_model import VideoModel, make_linear_head
-from tubelet.types import FrameFeatures
+from tubelet.types import FrameFeatures, Grid
 
 log = logging.getLogger(__name__)
 
@@ -103,6 +105,12 @@ class UniFormerV2(GatheredTokens):
         x = self.fusion(features.tokens, features.token_grid, features.valid)  # B D
         return self.norm(self.pool(x, features.vectors, features.valid))  # B D
 
+    def token_grid(self, clip_size: Grid) -> Grid:
+        return self.trunk.token_grid(clip_size)
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return step_of(self.config, module, grid)
+
 
 class UniFormerV2Local(GatheredTokens):
     """Temporal branches in the image ViT and a stem that halves the frames (the wiring for Something-Something)."""
@@ -129,6 +137,12 @@ class UniFormerV2Local(GatheredTokens):
     def forward_features(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B D"]:
         layers, class_tokens, grid = self.trunk(clip, self.layers)  # each B T' N D; B T' D
         return self.norm(self.pool(self.fusion(layers, grid), class_tokens))  # B D
+
+    def token_grid(self, clip_size: Grid) -> Grid:
+        return self.trunk.token_grid(clip_size)
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return step_of(self.config, module, grid)
 
 
 class BlendWithClassTokens(nn.Module):

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tubelet.errors import ConfigError
-from tubelet.models.family import check_num_classes
 from tubelet.types import Activation, AxisOrder, GlobalPool, Grid, Remainder, added
 
 # How a tubelet's frames enter its token: each with weights of its own (the paper); so, from weights that are zero but
@@ -46,7 +45,8 @@ class ViViTConfig:
     remainder: Remainder = added("refuse")  # frames and pixels at the end that fill no tubelet: an error, or left out
 
     def __post_init__(self) -> None:
-        check_num_classes(self.num_classes)
+        if self.num_classes < 0:
+            raise ConfigError(f"num_classes must be positive, or 0 for an encoder; got {self.num_classes}")
         for name in ("in_channels", "embed_dim", "depth", "num_heads", "mlp_ratio"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")
@@ -92,11 +92,12 @@ class ViViTConfig:
     @property
     def grid(self) -> Grid:
         """Tokens (n_t, n_h, n_w) of a clip of ``num_frames`` x ``image_size``."""
-        t, h, w = self.tubelet_size
-        num_times = self.num_frames // t
-        if self.num_sampled_frames is not None:
-            num_times = min(num_times, self.num_sampled_frames)
-        return num_times, self.image_size[0] // h, self.image_size[1] // w
+        return self.grid_of((self.num_frames, *self.image_size))
+
+    def grid_of(self, clip_size: Grid) -> Grid:
+        """Tokens (n_t, n_h, n_w) of a clip (T, H, W)."""
+        n_t, n_h, n_w = (a // b for a, b in zip(clip_size, self.tubelet_size, strict=True))
+        return n_t if self.num_sampled_frames is None else min(n_t, self.num_sampled_frames), n_h, n_w
 
 
 @dataclass(frozen=True, kw_only=True)

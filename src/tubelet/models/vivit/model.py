@@ -26,6 +26,7 @@ from tubelet.models.vivit.config import (
     TokenPoolConfig,
     ViViTConfig,
 )
+from tubelet.nn.attention_steps import AttentionStep, frames_step, joint_step, space_step, time_step
 from tubelet.nn.block import (
     Block,
     FactorizedDotProductBlock,
@@ -79,6 +80,12 @@ class ViViTJoint(ViViT):
         x, grid = self.tokenizer(clip)  # B N D
         return on_grid(self.encoder(x, grid), grid)
 
+    def token_grid(self, clip_size: Grid) -> Grid:
+        return self.config.grid_of(clip_size)
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return joint_step(grid, self.encoder.pos_embed.num_prefix)
+
 
 class TwoStageViViT(ViViT):
     """What Model 2 and average pool share: a stage over each time index, then one over time."""
@@ -110,6 +117,14 @@ class TwoStageViViT(ViViT):
     ) -> Float[Tensor, "B K"]:
         """``valid`` is False where a shorter video of the batch has no time index."""
         raise NotImplementedError
+
+    def token_grid(self, clip_size: Grid) -> Grid:
+        return self.config.grid_of(clip_size)
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        num_prefix = self.spatial_encoder.pos_embed.num_prefix  # of both encoders
+        in_space = module.startswith("spatial_encoder.")
+        return space_step(grid, num_prefix) if in_space else frames_step(grid[0], num_prefix)
 
 
 class ViViTFactorizedEncoder(TwoStageViViT):
@@ -212,6 +227,9 @@ class FactorizedViViT(ViViT):
     def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
         return on_grid(*self.encode(clip))
 
+    def token_grid(self, clip_size: Grid) -> Grid:
+        return self.config.grid_of(clip_size)
+
 
 class ViViTFactorizedSelfAttention(FactorizedViViT):
     """Model 3: every block attends over space within a time index, then over time at a place."""
@@ -220,6 +238,9 @@ class ViViTFactorizedSelfAttention(FactorizedViViT):
         rates = drop_path_schedule(config.drop_path_rate, config.depth)
         options = {"order": config.attention_order, **block_options(config)}
         super().__init__(config, (FactorizedSelfAttentionBlock(drop_path=rate, **options) for rate in rates))
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return time_step(grid) if module.endswith("attn_time") else space_step(grid, 0)
 
 
 class ViViTFactorizedDotProduct(FactorizedViViT):
@@ -230,6 +251,9 @@ class ViViTFactorizedDotProduct(FactorizedViViT):
             raise ConfigError(f"Model 4 splits its heads in two halves: num_heads must be even, got {config.num_heads}")
         rates = drop_path_schedule(config.drop_path_rate, config.depth)
         super().__init__(config, (FactorizedDotProductBlock(drop_path=r, **block_options(config)) for r in rates))
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return time_step(grid) if call == 0 else space_step(grid, 0)  # the first half of the heads, then the other
 
 
 def encode_each_time_index(

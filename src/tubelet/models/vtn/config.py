@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tubelet.errors import ConfigError
-from tubelet.models.family import check_num_classes
 
 DEFAULT_HEADS = 12  # of the released models, where their width allows it
 _HEAD_DIM = 64  # channels of a head, about, where it does not
@@ -45,7 +44,8 @@ class VTNConfig:
     norm_eps: float = 1e-12  # epsilon of the encoder's LayerNorms
 
     def __post_init__(self) -> None:
-        check_num_classes(self.num_classes)
+        if self.num_classes < 0:
+            raise ConfigError(f"num_classes must be positive, or 0 for an encoder; got {self.num_classes}")
         for name in ("in_channels", "num_frames", "depth", "num_heads", "hidden_dim", "frame_step"):
             if getattr(self, name) <= 0:
                 raise ConfigError(f"{name} must be positive, got {getattr(self, name)}")

@@ -14,9 +14,14 @@ from typing import Any
 
 import timm
 import torch
+from timm.models.beit import Beit
+from timm.models.eva import Eva
+from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from tubelet.errors import ConfigError, nearest
+from tubelet.nn.attention_steps import AttentionStep, space_step
+from tubelet.types import Grid
 
 
 def make_backbone(
@@ -53,6 +58,23 @@ def size_fields(network: nn.Module, image_size: tuple[int, int]) -> dict[str, An
     makers = [vars(part)["__init__"] for part in type(network).__mro__ if "__init__" in vars(part)]
     taken = {field for make in makers for field in inspect.signature(make).parameters}
     return {field: value for field, value in known.items() if field in taken}
+
+
+def patch_grid(network: nn.Module, image_size: tuple[int, int]) -> tuple[int, int] | None:
+    """Patches (h, w) of an image, where the network is a ViT whose tokens stay on their grid."""
+    if not isinstance(network, VisionTransformer | Eva | Beit):
+        return None
+    height, width = network.patch_embed.patch_size
+    return image_size[0] // height, image_size[1] // width
+
+
+def backbone_step(network: nn.Module, module: str, grid: Grid) -> AttentionStep:
+    """What an attention module of the network looks at in every frame; ``module`` is its name inside the network."""
+    if not module.startswith("blocks."):
+        return AttentionStep(kind="pool" if "pool" in module else "space")
+    if not isinstance(network, VisionTransformer | Eva | Beit):
+        return AttentionStep(kind="space")
+    return space_step(grid, network.num_prefix_tokens)
 
 
 def _without_values(name: str, in_channels: int, arguments: Mapping[str, Any]) -> Any:

@@ -14,10 +14,11 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from tubelet.nn.attention import split_heads
+from tubelet.nn.attention import attention_probs, split_heads
+from tubelet.nn.attention_steps import EVERYWHERE, NOWHERE, AttentionStep, clip_tokens, frames_step
 
 ROWS = 4096  # tokens whose queries and feed-forward are computed at once: bounds the memory of a long video
 _DENSE = 512  # up to so many keys one masked attention is faster than attention over blocks
@@ -46,6 +47,32 @@ class LongformerAttention(nn.Module):
         self.value_global = nn.Linear(embed_dim, embed_dim)
         self.proj = nn.Linear(embed_dim, embed_dim)
 
+    def forward(
+        self, x: Float[Tensor, "B L D"], start: int, stop: int, valid: Bool[Tensor, "B L"] | None
+    ) -> Float[Tensor, "B rows D"]:
+        """What the tokens ``start`` to ``stop`` (excluded) gather, before ``proj``; the class token is 0."""
+        rows = [self.class_token(x, valid)] if start == 0 else []
+        if stop > 1:
+            rows.append(self.frames(x, max(1, start), stop, valid))
+        return rows[0] if len(rows) == 1 else torch.cat(rows, dim=1)
+
+    def attention_step(self, call: int, num_frames: int) -> AttentionStep:
+        """What a recorder sees: first the class token, then ``ROWS`` tokens at a time."""
+        frames = frames_step(num_frames, 1).keys  # 1 L 3
+        assert frames is not None
+        if call == 0:
+            return AttentionStep(kind="pool", queries=clip_tokens(1, 1), keys=frames)
+        start, stop, half = max(1, (call - 1) * ROWS), min(call * ROWS, num_frames + 1), self.window // 2
+        first, last = max(1, start - half), min(num_frames + 1, stop + half)
+        if last - first <= _DENSE:
+            keys = torch.cat([frames[:, :1], frames[:, first:last]], dim=1)
+            return AttentionStep(kind="window", queries=frames[:, start:stop], keys=keys)
+        rows, count = torch.arange(_BLOCK), -(-(stop - start) // _BLOCK)
+        begin = start + _BLOCK * torch.arange(count).unsqueeze(1)  # blocks 1
+        near = begin - half + torch.arange(_BLOCK + self.window)  # blocks block+w
+        keys = torch.cat([clip_tokens(count, 1), _frames_at(near, first, last)], dim=1)
+        return AttentionStep(kind="window", queries=_frames_at(begin + rows, start, stop), keys=keys)
+
     def class_token(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B 1 D"]:
         """What the class token gathers from all tokens, before ``proj``.
 
@@ -58,7 +85,8 @@ class LongformerAttention(nn.Module):
         scores = (folded @ x.mT + shift).float() * q.shape[-1] ** -0.5  # B heads L
         if valid is not None:
             scores = scores.masked_fill(~valid.unsqueeze(1), float("-inf"))
-        probs = F.dropout(scores.softmax(-1).to(x.dtype), self.attn_drop, self.training)  # B heads L
+        drop = self.attn_drop if self.training else 0.0
+        probs = attention_probs(scores.unsqueeze(2), x.unsqueeze(1), drop).squeeze(2)  # B heads L
         mean = probs @ x  # B heads D
         value = rearrange(self.value_global.weight, "(heads hd) d -> heads hd d", heads=self.num_heads)
         bias = self.value_global.bias.unflatten(0, (self.num_heads, -1)) * probs.sum(-1, keepdim=True)
@@ -127,20 +155,21 @@ class FullAttention(nn.Module):
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
         self.proj = nn.Linear(embed_dim, embed_dim)
 
-    def class_token(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B 1 D"]:
-        return self._attend(x, 0, 1, valid)
-
-    def frames(
+    def forward(
         self, x: Float[Tensor, "B L D"], start: int, stop: int, valid: Bool[Tensor, "B L"] | None
     ) -> Float[Tensor, "B rows D"]:
-        return self._attend(x, start, stop, valid)
-
-    def _attend(self, x: Tensor, start: int, stop: int, valid: Tensor | None) -> Tensor:
+        """What the tokens ``start`` to ``stop`` (excluded) gather, before ``proj``."""
         q, k, v = split_heads(self.qkv(x), self.num_heads)  # each B heads L hd
         mask = None if valid is None else valid[:, None, None]  # B 1 1 L
         drop = self.attn_drop if self.training else 0.0
         out = F.scaled_dot_product_attention(q[:, :, start:stop], k, v, attn_mask=mask, dropout_p=drop)
         return rearrange(out, "b heads n hd -> b n (heads hd)")
+
+    def attention_step(self, call: int, num_frames: int) -> AttentionStep:
+        """What a recorder sees: ``ROWS`` tokens at a time."""
+        frames = frames_step(num_frames, 1).keys  # 1 L 3
+        assert frames is not None
+        return AttentionStep(kind="time", queries=frames[:, call * ROWS : (call + 1) * ROWS], keys=frames)
 
 
 class UniformAttention(nn.Module):
@@ -154,12 +183,10 @@ class UniformAttention(nn.Module):
         self.value = nn.Linear(embed_dim, embed_dim)
         self.proj = nn.Linear(embed_dim, embed_dim)
 
-    def class_token(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B 1 D"]:
-        return self.value(self._mean(x, valid))
-
-    def frames(
+    def forward(
         self, x: Float[Tensor, "B L D"], start: int, stop: int, valid: Bool[Tensor, "B L"] | None
     ) -> Float[Tensor, "B rows D"]:
+        """What the tokens ``start`` to ``stop`` (excluded) gather, before ``proj``."""
         return self.value(self._mean(x, valid)).expand(-1, stop - start, -1)
 
     def _mean(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None) -> Float[Tensor, "B 1 D"]:
@@ -168,6 +195,14 @@ class UniformAttention(nn.Module):
             return x.mean(1, keepdim=True)
         weights = valid.unsqueeze(-1).to(x.dtype)  # B L 1
         return (x * weights).sum(1, keepdim=True) / weights.sum(1, keepdim=True)
+
+
+def _frames_at(tokens: Int[Tensor, "G N"], first: int, last: int) -> Int[Tensor, "G N 3"]:
+    """Positions of tokens, of which 1 is frame 0; those that are not among ``first`` to ``last`` only fill a block."""
+    place = torch.full((*tokens.shape, 3), EVERYWHERE)
+    place[..., 0] = tokens - 1
+    place[(tokens < first) | (tokens >= last)] = NOWHERE
+    return place
 
 
 class PostNormLayer(nn.Module):
@@ -194,15 +229,12 @@ class PostNormLayer(nn.Module):
         done = []
         for start in range(0, x.shape[1], ROWS):
             stop = min(start + ROWS, x.shape[1])
-            gathered = self.attn.frames(x, max(1, start), stop, valid) if stop > 1 else x[:, :0]  # B rows D
-            if start == 0:
-                gathered = torch.cat([self.attn.class_token(x, valid), gathered], dim=1)
-            done.append(self._finish(x[:, start:stop], gathered))
+            done.append(self._finish(x[:, start:stop], self.attn(x, start, stop, valid)))
         return done[0] if len(done) == 1 else torch.cat(done, dim=1)
 
     def class_token(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B D"]:
         """The first row of ``forward`` alone: all that is read of the last layer."""
-        return self._finish(x[:, :1], self.attn.class_token(x, valid)).squeeze(1)
+        return self._finish(x[:, :1], self.attn(x, 0, 1, valid)).squeeze(1)
 
     def _finish(self, x: Float[Tensor, "B rows D"], gathered: Float[Tensor, "B rows D"]) -> Float[Tensor, "B rows D"]:
         x = self.norm1(x + self.drop(self.attn.proj(gathered)))

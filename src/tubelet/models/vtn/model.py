@@ -22,11 +22,12 @@ from torch import Tensor, nn
 
 from tubelet.errors import ConfigError
 from tubelet.models.vtn.config import VTNConfig
-from tubelet.models.vtn.image_backbone import make_backbone
+from tubelet.models.vtn.image_backbone import backbone_step, make_backbone, patch_grid
 from tubelet.models.vtn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
+from tubelet.nn.attention_steps import AttentionStep
 from tubelet.nn.position import FixedFramePositions, FramePositionTable, NoFramePositions
 from tubelet.nn.video_model import VideoModel
-from tubelet.types import FrameFeatures
+from tubelet.types import FrameFeatures, Grid
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +111,20 @@ class VTN(VideoModel):
 
     def make_head(self, num_classes: int) -> nn.Module:
         return make_head(dataclasses.replace(self.config, num_classes=num_classes), self.num_features)
+
+    def token_grid(self, clip_size: Grid) -> Grid:
+        """Tokens of the backbone, of which each frame has 1 where they lie on no grid."""
+        return clip_size[0], *(patch_grid(self.backbone, clip_size[1:]) or (1, 1))
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        of_backbone = module.removeprefix("backbone.")
+        if of_backbone != module:
+            return backbone_step(self.backbone, of_backbone, grid)
+        attention: Any = self.get_submodule(module)
+        step: AttentionStep = attention.attention_step(call, grid[0])
+        if attention is not self.temporal_encoder.layers[-1].attn or step.queries is None:
+            return step
+        return dataclasses.replace(step, queries=step.queries[:, :1])  # of the last layer the class token's row alone
 
     def _position(self, features: FrameFeatures) -> Int[Tensor, "B T"]:
         if features.position is not None:

@@ -59,8 +59,9 @@ def write_huggingface(model: nn.Module, record: Record, out: Path) -> list[str]:
 def not_held(record: Record) -> list[str]:
     """What transformers' files have no place for, with what to do by hand for the same answers."""
     p = record.protocol
-    every = f"frame_stride {p.frame_stride}" if p.frame_stride else f"{p.target_fps:g} frames per second of video"
-    sampling = every if p.sampling == "dense" else f"{p.sampling} sampling"
+    sampling = f"{p.sampling} sampling" if p.sampling != "dense" else f"frame_stride {p.frame_stride}"
+    if p.target_fps is not None:
+        sampling = f"{p.target_fps:g} frames per second of video"
     lines = [
         f"sampling: choose the frames yourself ({sampling}, {p.num_frames} frames)",
         f"views: average the {p.averaging} of {p.views_text} views",
