@@ -213,3 +213,21 @@ def test_any_backbone_makes_a_model_and_the_number_of_heads_is_said_and_kept(cap
         released: Any = create_model("vtn_vit_b16")
     assert released.config.num_heads == 12
     assert not caplog.records
+
+
+@pytest.mark.parametrize("encoder", ["mean", "mean_std"])
+def test_without_an_encoder_frames_are_averaged_with_how_much_channels_vary(encoder: str) -> None:
+    torch.manual_seed(0)
+    fields = {"backbone": "resnet18", "encoder": encoder, "head_dim": None, "num_classes": 3, "image_size": (32, 32)}
+    model = create_model("vtn_vit_b16", **fields).eval()
+    vectors = torch.randn(2, 5, 512)
+    valid = torch.tensor([[True] * 5, [True] * 3 + [False] * 2])
+    pooled = model.forward_features(FrameFeatures(vectors=vectors, valid=valid))
+    for row, frames in zip(pooled, (vectors[0], vectors[1, :3]), strict=True):
+        torch.testing.assert_close(row[:512], frames.mean(0))
+        if encoder == "mean_std":
+            torch.testing.assert_close(row[512:], frames.std(0, correction=0))
+    assert model.num_features == pooled.shape[1]
+    assert model(torch.randn(1, 3, 2, 32, 32)).shape == (1, 3)
+    with pytest.raises(ConfigError, match="has no layers: leave out depth"):
+        create_model("vtn_vit_b16", **fields, depth=2)

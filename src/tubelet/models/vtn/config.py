@@ -13,6 +13,7 @@ from typing import Any, Literal
 from tubelet.errors import ConfigError
 
 DEFAULT_HEADS = 12  # of the released models, where their width allows it
+_OF_ENCODER = ("depth", "num_heads", "attention_window", "hidden_dim", "positions", "num_positions", "norm_eps")
 _HEAD_DIM = 64  # channels of a head, about, where it does not
 
 
@@ -29,7 +30,8 @@ class VTNConfig:
     freeze_backbone: bool = False  # eval mode, no gradient, no activation kept
     embed_dim: int | None = None  # width of the encoder; None means the backbone's, without a projection
     # Attention to neighbors and class token, to every frame, or the mean of all frames (nothing to learn in weighing).
-    encoder: Literal["longformer", "full", "uniform"] = "longformer"
+    # mean and mean_std are no encoder: the frames' vectors are averaged, with the deviation of each channel behind.
+    encoder: Literal["longformer", "full", "uniform", "mean", "mean_std"] = "longformer"
     depth: int = 3  # layers of the encoder
     num_heads: int = DEFAULT_HEADS  # attention heads per layer; 12 gives way to a divisor of the encoder's width
     attention_window: tuple[int, ...] = (18,)  # neighbors a frame sees, both sides together; one for all, or per layer
@@ -58,8 +60,16 @@ class VTNConfig:
             raise ConfigError(f"attention_window must be positive and even, got {self.attention_window}")
         if self.encoder == "uniform" and self.attn_drop_rate:
             raise ConfigError("encoder 'uniform' has no attention weights to drop: set attn_drop_rate to 0")
+        if self.encoder in ("mean", "mean_std"):
+            self._check_no_encoder()
         if self.num_positions < 3:
             raise ConfigError(f"num_positions must be 3 or more (frame, class, padding), got {self.num_positions}")
+
+    def _check_no_encoder(self) -> None:
+        """Refuse fields of layers that there are none of."""
+        given = [name for name in _OF_ENCODER if getattr(self, name) != getattr(type(self), name)]
+        if given:
+            raise ConfigError(f"encoder '{self.encoder}' has no layers: leave out {', '.join(given)}")
 
     def heads_for(self, width: int) -> int:
         """Attention heads of an encoder of this width: ``num_heads``, or a divisor where the default is none.

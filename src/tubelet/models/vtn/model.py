@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from tubelet.errors import ConfigError
 from tubelet.models.vtn.config import VTNConfig
+from tubelet.models.vtn.frame_pool import FramePool
 from tubelet.models.vtn.image_backbone import backbone_step, make_backbone, patch_grid
 from tubelet.models.vtn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 from tubelet.nn.attention_steps import AttentionStep
@@ -48,9 +49,15 @@ class VTN(VideoModel):
         )
         width = config.embed_dim or given
         self.proj: nn.Module = nn.Identity() if width == given else nn.Linear(given, width)
-        self.temporal_encoder = TemporalEncoder(config, width)
-        self.config = dataclasses.replace(config, num_heads=config.heads_for(width))  # a record keeps the number
-        self.num_features, self.head = width, make_head(config, width)
+        self.num_features = width
+        self.temporal_encoder: FramePool | TemporalEncoder
+        if config.encoder in ("mean", "mean_std"):
+            self.temporal_encoder = FramePool(deviation=config.encoder == "mean_std")
+            self.num_features = 2 * width if self.temporal_encoder.deviation else width
+        else:
+            self.temporal_encoder = TemporalEncoder(config, width)
+            self.config = dataclasses.replace(config, num_heads=config.heads_for(width))  # a record keeps the number
+        self.head = make_head(config, self.num_features)
         if config.freeze_backbone:
             self.backbone.requires_grad_(False).eval()
 
@@ -122,6 +129,7 @@ class VTN(VideoModel):
             return backbone_step(self.backbone, of_backbone, grid)
         attention: Any = self.get_submodule(module)
         step: AttentionStep = attention.attention_step(call, grid[0])
+        assert isinstance(self.temporal_encoder, TemporalEncoder)  # a frame pool has no attention
         if attention is not self.temporal_encoder.layers[-1].attn or step.queries is None:
             return step
         return dataclasses.replace(step, queries=step.queries[:, :1])  # of the last layer the class token's row alone
