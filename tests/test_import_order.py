@@ -55,7 +55,7 @@ ORDER = [
     ["training"],
     ["recipe"],
     ["runs"],
-    ["studies"],
+    ["studies", "probe"],
     ["report"],
     ["api"],
     ["commands"],

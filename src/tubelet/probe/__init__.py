@@ -1,0 +1,1 @@
+"""Frozen encoders and many heads: features once, then heads chosen by group inside the training part of each fold."""

@@ -1,0 +1,65 @@
+"""Folds of units: what belongs together is in one fold, and classes are spread as evenly as that allows.
+
+N  clips
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Int
+
+from tubelet.errors import DataError
+
+
+def grouped_folds(
+    units: Sequence[str], labels: Int[np.ndarray, "N K"], num_folds: int, seed: int
+) -> Int[np.ndarray, " N"]:
+    """The fold of each clip, 0 to ``num_folds - 1``.
+
+    Units go one after the other, the largest first, to the fold that then differs least from the others in its clips
+    of each class.
+
+    Args:
+        units: the name of what each clip belongs to.
+        labels: 1 where the clip has the class.
+
+    Raises:
+        DataError: fewer units than folds.
+    """
+    names = list(dict.fromkeys(units))
+    if len(names) < num_folds:
+        raise DataError(f"{len(names)} groups cannot be parted into {num_folds} folds; give fewer folds or more groups")
+    place = {name: i for i, name in enumerate(names)}
+    of_clip = np.array([place[unit] for unit in units])
+    counts = np.zeros((len(names), labels.shape[1]))
+    np.add.at(counts, of_clip, labels)
+    order = np.random.default_rng(seed).permutation(len(names))
+    order = order[np.argsort(-counts[order].sum(1), kind="stable")]
+    total, filled = np.maximum(counts.sum(0), 1), np.zeros((num_folds, labels.shape[1]))
+    fold_of = np.zeros(len(names), dtype=np.int64)
+    for unit in order:
+        spread = [_spread(filled, fold, counts[unit], total) for fold in range(num_folds)]
+        fold_of[unit] = int(np.argmin(spread))
+        filled[fold_of[unit]] += counts[unit]
+    return fold_of[of_clip]
+
+
+def _spread(filled: np.ndarray, fold: int, added: np.ndarray, total: np.ndarray) -> float:
+    """How unlike the folds are with ``added`` in ``fold``; of equal ones the emptier fold is less."""
+    after = filled.copy()
+    after[fold] += added
+    return float((after / total).std(0).mean() + 1e-9 * after[fold].sum())
+
+
+def folds_without_a_class(
+    folds: Int[np.ndarray, " N"], labels: Int[np.ndarray, "N K"], names: Sequence[str]
+) -> list[str]:
+    """A line for each class that some fold has one clip of, or none."""
+    lines = []
+    for k, name in enumerate(names):
+        counts = np.bincount(folds, weights=labels[:, k], minlength=folds.max() + 1).astype(int)
+        if counts.min() < 2:
+            lines.append(f"class '{name}' has {counts.min()} clips in a fold ({', '.join(map(str, counts))})")
+    return lines

@@ -1,0 +1,108 @@
+"""What a probe found: figures with intervals over groups, beside chance and the same probe on random weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from torch import Tensor
+
+from tubelet.evaluation.intervals import LEVEL, group_weights
+from tubelet.tables import Table
+from tubelet.tasks.metric import Values
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """One encoder on all folds."""
+
+    name: str
+    metrics: Values  # of all clips, each scored by a head that has not seen its fold
+    intervals: dict[str, list[float]]  # by metric, 95 % over groups
+    chosen: tuple[str, ...]  # the head of each fold
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """The encoder, the same encoder with random weights, and the difference of the two."""
+
+    metric: str  # that heads are chosen by
+    encoder: Arm
+    random: Arm
+    difference: float  # of the metric, encoder minus random weights
+    difference_interval: tuple[float, float]  # 95 %, over groups, paired
+    num_clips: int
+    num_groups: int
+    failed: tuple[str, ...]
+    winner: str
+    few_shot: dict[int, dict[str, float]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def majority(self) -> float | None:
+        """What always answering the most frequent class reaches."""
+        value: float | None = self.encoder.metrics.get("majority_baseline")
+        return value
+
+    @property
+    def table(self) -> Table:
+        """A row per arm and metric."""
+        rows = []
+        for arm in (self.encoder, self.random):
+            for key in ("top1", "mean_class", "auroc", "mean_average_precision"):
+                value = arm.metrics.get(key)
+                if isinstance(value, float):
+                    low, high = arm.intervals.get(key, (None, None))
+                    interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+                    rows.append((arm.name, key, value, interval))
+        if self.majority is not None:
+            rows.append(("most frequent class", "top1", self.majority, ""))
+        columns = ("encoder", "metric", "value", f"{LEVEL:.0%} over groups")
+        return Table(title=self.summary, columns=columns, rows=tuple(rows))
+
+    @property
+    def summary(self) -> str:
+        """The result in one line."""
+        low, high = self.difference_interval
+        value = self.encoder.metrics[self.metric]
+        return (
+            f"{self.metric} {value:.3f} of {self.num_clips} clips in {self.num_groups} groups; "
+            f"{self.difference:+.3f} ({low:+.3f} to {high:+.3f}) against the same encoder with random weights"
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of ``probe.json``."""
+        arms = {
+            name: {"metrics": dict(arm.metrics), "intervals": arm.intervals, "chosen": list(arm.chosen)}
+            for name, arm in (("encoder", self.encoder), ("random_weights", self.random))
+        }
+        return {
+            "metric": self.metric,
+            "name": self.encoder.name,
+            **arms,
+            "difference": self.difference,
+            "difference_interval": list(self.difference_interval),
+            "num_clips": self.num_clips,
+            "num_groups": self.num_groups,
+            "failed": list(self.failed),
+            "winner": self.winner,
+            "few_shot": {str(number): values for number, values in self.few_shot.items()},
+            "notes": list(self.notes),
+        }
+
+    def to_dataframe(self) -> Any:
+        """The table as a pandas ``DataFrame``. Raises TubeletError where pandas is not installed."""
+        return self.table.to_dataframe()
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html()
+
+
+def paired_interval(units: list[str], differences: Float[Tensor, " N"]) -> tuple[float, float]:
+    """95 % interval of the mean of per-clip differences: groups are drawn with replacement."""
+    weights = group_weights(units)  # R N
+    means = (weights @ differences.double().numpy()) / weights.sum(1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return float(low), float(high)

@@ -1,0 +1,185 @@
+"""A probe from data to result and checkpoint: two encoders, one of them with random weights, and their heads."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tubelet.config import to_dict
+from tubelet.data.manifest.groups import units_of
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.read import read_manifest
+from tubelet.data.manifest.same_file import check_files
+from tubelet.errors import ConfigError
+from tubelet.evaluation.intervals import group_figures
+from tubelet.evaluation.trained_on import KEY, TrainedOn
+from tubelet.files import write_atomically
+from tubelet.nn.head import head_prefixes
+from tubelet.nn.video_model import VideoModel
+from tubelet.probe.config import ProbeConfig
+from tubelet.probe.features import Encoder, Features, features_of
+from tubelet.probe.folds import folds_without_a_class, grouped_folds
+from tubelet.probe.heads import LinearSetting, Loss, Setting, Standardization, folded, settings_of, train_linear
+from tubelet.probe.measure import Clips, Measured, choose, few_shot, measure, most_chosen
+from tubelet.probe.result import Arm, ProbeResult, paired_interval
+from tubelet.recipe import Recipe
+from tubelet.runs.initialization import InitializedModel, first_model
+from tubelet.session.session import Session
+from tubelet.tasks.choose import task_of
+from tubelet.tasks.classification import Classification
+from tubelet.weights.checkpoint.checkpoint import save_checkpoint
+
+RESULT = "probe.json"
+
+
+def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, session: Session) -> ProbeResult:
+    """Probe the encoder of a recipe, and write ``probe.json`` and the checkpoint ``best/`` into ``out``.
+
+    Args:
+        recipe: model, first weights, data and protocol; how it trains is not looked at.
+        features: folder of stored features, which probes share.
+
+    Raises:
+        ConfigError: an encoder with parts that no weights were given for, several heads, or too large features.
+        DataError: the data cannot be read.
+        Stopped: a signal came; what is stored stays, and the same call goes on.
+    """
+    manifest = read_manifest(recipe.data.path, recipe.data.manifest)
+    for note in manifest.notes:
+        session.progress.note(note)
+    check_files(manifest.with_samples([dataclasses.replace(s, split="train") for s in manifest.samples]))
+    if len(manifest.class_names) > 1:
+        raise ConfigError(f"a probe is of one head, the data have {', '.join(manifest.class_names)}; name one column")
+    with session.signals:
+        first = first_model(recipe, manifest, session)
+        _check_encoder(first)
+        control = first_model(dataclasses.replace(first.recipe, init=None, seed=config.seed), manifest, session)
+        found = [_features(model, recipe, manifest, features, config, session) for model in (first, control)]
+        rows = sorted(set(found[0].rows) & set(found[1].rows))
+        result, clips = _measured(first, manifest, found, rows, config, session)
+        _save(out / "best", first, manifest, clips, config, result)
+    write_atomically(out / RESULT, json.dumps(result.to_dict(), indent=2) + "\n")
+    return result
+
+
+def _check_encoder(first: InitializedModel) -> None:
+    """Refuse an encoder without weights, or with layers that they do not fill."""
+    if first.provenance is None:
+        raise ConfigError("a probe needs an encoder with weights: random ones are what it is compared with")
+    head = head_prefixes(first.model)
+    fresh = [name for name in first.provenance["fresh"] if not name.startswith(head)]
+    if fresh:
+        raise ConfigError(
+            f"{len(fresh)} tensors of the encoder are fresh ({fresh[0]}, ...), and a frozen encoder never learns them; "
+            "choose a model that the weights fill, or train"
+        )
+
+
+def _features(
+    made: InitializedModel, recipe: Recipe, manifest: Manifest, folder: Path, config: ProbeConfig, session: Session
+) -> Features:
+    encoder = Encoder(model=cast(VideoModel, made.model), protocol=made.protocol, precision=recipe.training.precision)
+    return features_of(encoder, manifest, recipe.data, folder, session, max_gb=config.max_gb)
+
+
+def _measured(
+    first: InitializedModel,
+    manifest: Manifest,
+    found: list[Features],
+    rows: list[int],
+    config: ProbeConfig,
+    session: Session,
+) -> tuple[ProbeResult, Clips]:
+    """Cross-validate the heads on both encoders."""
+    task, samples = task_of(first.protocol), [manifest.samples[row] for row in rows]
+    units = units_of(samples)
+    targets = _one_hot(task, [sample.labels for sample in samples])
+    folds = grouped_folds(units, targets.numpy(), config.folds, config.seed)
+    (names,) = manifest.class_names.values()
+    notes = folds_without_a_class(folds, targets.numpy(), names)
+    for line in notes:
+        session.progress.note(line)
+    loss: Loss = "sigmoid" if manifest.multi_label else "softmax"
+    arms: list[Arm] = []
+    measured: list[Measured] = []
+    all_clips: list[Clips] = []
+    for name, features in zip((_name(first), "random weights"), found, strict=True):
+        place = {row: i for i, row in enumerate(features.rows)}
+        values = features.values[[place[row] for row in rows]]
+        clips = Clips(features=values, targets=targets, folds=folds, loss=loss)
+        session.progress.note(f"{name}: {len(settings_of(config))} heads on {config.folds} folds")
+        of_arm = measure(clips, config)
+        probs = task.probs(of_arm.logits)
+        metrics = task.measure(probs, task.targets([sample.labels for sample in samples]))
+        intervals = cast(dict[str, Any], group_figures(task, samples, probs)).get("intervals", {})
+        arms.append(Arm(name=name, metrics=metrics, intervals=intervals, chosen=of_arm.chosen))
+        measured.append(of_arm)
+        all_clips.append(clips)
+    differences = _right(measured[0], targets, loss) - _right(measured[1], targets, loss)
+    winner = measured[0].winner
+    curve = few_shot(all_clips[0], winner, config.few_shot, config.num_draws, config.num_steps, config.seed)
+    result = ProbeResult(
+        metric=task.best,
+        encoder=arms[0],
+        random=arms[1],
+        difference=float(arms[0].metrics[task.best]) - float(arms[1].metrics[task.best]),
+        difference_interval=paired_interval(units, differences),
+        num_clips=len(rows),
+        num_groups=len(set(units)),
+        failed=tuple(dict.fromkeys((*found[0].failed, *found[1].failed))),
+        winner=str(winner),
+        few_shot=curve,
+        notes=(*notes, f"most folds chose {most_chosen(measured[0].chosen)}"),
+    )
+    return result, all_clips[0]
+
+
+def _right(measured: Measured, targets: Float[Tensor, "N K"], loss: Loss) -> Float[Tensor, " N"]:
+    """Of each clip, whether the answer is right; with several labels, the share of classes that are."""
+    if loss == "softmax":
+        return (measured.logits.argmax(-1) == targets.argmax(-1)).double()
+    return ((measured.logits > 0) == (targets > 0)).double().mean(-1)
+
+
+def _one_hot(task: Classification, labels: list[tuple[int, ...]]) -> Float[Tensor, "N K"]:
+    targets = task.targets(labels)
+    if targets.ndim == 2:
+        return targets.float()
+    return torch.nn.functional.one_hot(targets, sum(task.head_sizes)).float()
+
+
+def _name(first: InitializedModel) -> str:
+    return "random weights" if first.recipe.init is None else first.recipe.init.source
+
+
+def _save(
+    path: Path, first: InitializedModel, manifest: Manifest, clips: Clips, config: ProbeConfig, result: ProbeResult
+) -> None:
+    """Train the best linear head on all clips, and write it with its encoder as an ordinary checkpoint."""
+    linear: list[Setting] = [s for s in settings_of(config) if isinstance(s, LinearSetting)]
+    if not linear:
+        linear = [LinearSetting(learning_rate=config.learning_rates[0], weight_decay=config.weight_decays[0])]
+    setting = choose(clips, linear, config.num_steps)
+    assert isinstance(setting, LinearSetting)
+    by = Standardization.of(clips.features)
+    weight, bias = train_linear(by(clips.features), clips.targets, [setting], clips.loss, config.num_steps)
+    head = cast(VideoModel, first.model).get_classifier()
+    if not isinstance(head, nn.Linear):
+        raise ConfigError(f"the head of {first.recipe.model['name']} is no linear layer (set model.head_dim none)")
+    own_weight, own_bias = folded(weight[0], bias[0], by)
+    with torch.no_grad():
+        head.weight.copy_(own_weight)
+        head.bias.copy_(own_bias)
+    facts = {
+        "recipe": to_dict(first.recipe),
+        "init": first.provenance,
+        "probe": {"head": str(setting), **result.to_dict()},
+        KEY: TrainedOn.of(manifest, {}).to_dict(),
+    }
+    save_checkpoint(path, first.model, first.record(facts))
