@@ -117,9 +117,8 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        seen: Callable[..., Tensor] | None
-        seen = {F.scaled_dot_product_attention: self._scaled_dot_product, attention_probs: self._probs}.get(func)
-        if seen is None:
+        ways: dict[Any, Any] = {F.scaled_dot_product_attention: self._scaled_dot_product, attention_probs: self._probs}
+        if (seen := ways.get(func)) is None:
             return func(*args, **(kwargs or {}))
         name = self.running[-1]
         call = self.calls[name] = self.calls.get(name, -1) + 1

@@ -12,6 +12,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -47,7 +48,7 @@ def read_lite0(which: WhichWeights | None = None) -> ImageModel:
     with torch.device("meta"):
         network = timm.create_model(ARCHITECTURE)
     tensors, report = map_weights(weights.tensors, network, lite0_rules())
-    config = network.pretrained_cfg
+    config: Any = network.pretrained_cfg
     return ImageModel(
         tensors=tensors,
         name=LITE0,
