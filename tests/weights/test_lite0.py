@@ -82,7 +82,20 @@ def test_a_recipe_without_a_model_gets_a_vtn_with_this_backbone() -> None:
 
 def test_training_is_planned_from_it_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_motion_set(tmp_path / "data", {"train": 8, "val": 8}, size_pixels=32, num_frames=8)
-    options = ["--init", "lite0", "--out", str(tmp_path / "run"), "--device", "cpu", "--dry-run", "--json"]
+    options = [
+        "--model.depth",
+        "1",
+        "--model.hidden_dim",
+        "16",
+        "--init",
+        "lite0",
+        "--out",
+        str(tmp_path / "run"),
+        "--device",
+        "cpu",
+        "--dry-run",
+        "--json",
+    ]
     options += ["--protocol.num_frames", "2", "--protocol.resize_short_side", "32", "--protocol.crop_size", "32,32"]
     assert cli.main(["train", "--data", str(tmp_path / "data"), *options]) == 0
     plan = json.loads(capsys.readouterr().out)

@@ -64,8 +64,8 @@ def record_attention(
     """Record the attention of ``model`` in this thread, in the order of the forward pass.
 
     Probabilities of all heads stand on the way from clip to logits: where gradients are on, those of a logit with
-    respect to ``probs`` can be taken. Reduced ones are detached, and are computed for a few queries at a time, so that
-    no step holds the probabilities of all heads.
+    respect to ``probs`` can be taken (not under gradient checkpointing, which computes blocks again). Reduced ones are
+    detached, and are computed for a few queries at a time, so that no step holds the probabilities of all heads.
 
     Args:
         modules: regular expression that the name of an attention module matches whole; the others are not recorded and
