@@ -105,7 +105,7 @@ def test_flax_weights_come_back_whole(tmp_path: Path, options: dict[str, Any], n
     [
         ({"pre_norm": True}, "has a norm before its blocks (norm_pre.weight), which a ViViT has no place for"),
         ({"reg_tokens": 2}, "has register tokens (reg_token), which a ViViT has no place for"),
-        ({"qk_norm": True}, "blocks.0.attn.q_norm.weight (6,) is not used"),
+        ({"qk_norm": True}, "has norms of queries and keys (blocks.0.attn.q_norm)"),
     ],
 )
 def test_parts_that_a_vivit_has_no_place_for_are_named(options: dict[str, Any], message: str) -> None:

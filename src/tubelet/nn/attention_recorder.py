@@ -64,8 +64,8 @@ def record_attention(
     """Record the attention of ``model`` in this thread, in the order of the forward pass.
 
     Probabilities of all heads stand on the way from clip to logits: where gradients are on, those of a logit with
-    respect to ``probs`` can be taken. Reduced ones are detached, and are computed for a few queries at a time, so that
-    no step holds the probabilities of all heads.
+    respect to ``probs`` can be taken (not under gradient checkpointing, which computes blocks again). Reduced ones are
+    detached, and are computed for a few queries at a time, so that no step holds the probabilities of all heads.
 
     Args:
         modules: regular expression that the name of an attention module matches whole; the others are not recorded and
@@ -117,9 +117,8 @@ class _Recorder(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        seen: Callable[..., Tensor] | None
-        seen = {F.scaled_dot_product_attention: self._scaled_dot_product, attention_probs: self._probs}.get(func)
-        if seen is None:
+        ways: dict[Any, Any] = {F.scaled_dot_product_attention: self._scaled_dot_product, attention_probs: self._probs}
+        if (seen := ways.get(func)) is None:
             return func(*args, **(kwargs or {}))
         name = self.running[-1]
         call = self.calls[name] = self.calls.get(name, -1) + 1

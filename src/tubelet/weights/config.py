@@ -13,7 +13,7 @@ from tubelet.types import WhichWeights, added
 class InitConfig:
     """Where the first weights come from, and how those of an image model become those of a video model."""
 
-    source: str  # timm model, file or folder of weights, checkpoint folder, or owner/name on huggingface.co
+    source: str  # timm model, lite0, file or folder of weights, checkpoint folder, or owner/name on huggingface.co
     tokenizer: Literal["central_frame", "inflation", "arp", "random"] = "central_frame"  # image kernel -> tubelets
     positions: Literal["resize_tile", "tile", "resize"] = "resize_tile"  # image table -> every time index
     temporal_attention: Literal["zero_projection", "zero", "copied", "random"] = "zero_projection"  # of Model 3

@@ -12,7 +12,7 @@ import timm
 import torch
 
 from tubelet.errors import CheckpointError, nearest
-from tubelet.weights.mapping.image_model import ImageModel, UnsuitedImageError, facts_of_timm
+from tubelet.weights.mapping.image_model import ImageModel, UnsuitedImageError, facts_of_timm, newer_part
 
 # What a file cannot say: CLIP as OpenAI trained it, and every other image ViT.
 OF_CLIP = {"activation": "quick_gelu", "norm_eps": 1e-5}
@@ -48,6 +48,10 @@ def fields_of_trunk(image: ImageModel) -> dict[str, Any]:
     """
     tensors, facts = image.tensors, image.facts
     kernel = tensors.get("patch_embed.proj.weight")
+    if (part := newer_part(image)) is not None:
+        raise UnsuitedImageError(f"{image.name} has {part}, which the trunk has no place for")
+    if "pos_embed" in tensors and "blocks.0.attn.qkv.weight" in tensors and "cls_token" not in tensors:
+        raise UnsuitedImageError(f"{image.name} is no ViT with a class token, which the trunk must be")
     if kernel is None or kernel.ndim != 4 or not {"cls_token", "blocks.0.attn.qkv.weight"} <= tensors.keys():
         raise UnsuitedImageError(
             f"{image.name} is no ViT with a class token, which the trunk must be: expected names of timm "
@@ -56,6 +60,7 @@ def fields_of_trunk(image: ImageModel) -> dict[str, Any]:
     if facts.activation not in _ACTIVATIONS:
         raise UnsuitedImageError(f"{image.name} has the activation {facts.activation}; expected GELU or QuickGELU")
     pre_norm = "norm_pre.weight" in tensors
+    _check_positions(image, pre_norm)
     stated = {name: getattr(facts, name) for name in OF_CLIP if getattr(facts, name) is not None}
     fields = {
         "patch_size": kernel.shape[-1],
@@ -72,6 +77,22 @@ def fields_of_trunk(image: ImageModel) -> dict[str, Any]:
         },
     }
     return fields if facts.num_heads is None else fields | {"num_heads": facts.num_heads}
+
+
+def _check_positions(image: ImageModel, pre_norm: bool) -> None:
+    """Refuse a file alone where it may be of a ViT with rotary positions, which would be lost without a sign."""
+    tensors = image.tensors
+    if not {"pos_embed", "blocks.0.attn.relative_position_bias_table"} & tensors.keys():
+        raise UnsuitedImageError(
+            f"{image.name} has neither a table of positions nor relative ones, so that its positions may be rotary, "
+            "which the trunk has no place for"
+        )
+    as_clip = {"norm.weight", "fc_norm.weight"} & tensors.keys() and "attn_pool.latent" not in tensors
+    if pre_norm and image.architecture is None and not as_clip:
+        raise UnsuitedImageError(
+            f"{image.name} has the names of a Perception Encoder, whose positions are rotary, which the trunk has no "
+            "place for; of another model give timm's name or folder, which says so"
+        )
 
 
 def _position(image: ImageModel) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -103,7 +104,8 @@ def official_rules(model: nn.Module, has_pool: bool = True) -> list[Rule]:
     Args:
         has_pool: False for the encoder alone, whose names have nothing in front.
     """
-    heads, p, channels = model.config.num_heads, model.config.patch_size, model.config.in_channels  # type: ignore[union-attr]
+    config: Any = model.config
+    heads, p, channels = config.num_heads, config.patch_size, config.in_channels
     is_tower = isinstance(model, VideoPrismTower)
     encoder = "" if not has_pool else "vision_encoder/" if is_tower else "encoder/"
     pool = "contrastive_vision_pooler" if is_tower else "atten_pooler"

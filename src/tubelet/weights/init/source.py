@@ -1,4 +1,5 @@
-"""What ``--init X`` names: a model of timm, a file or folder of image weights, or a checkpoint of a video model."""
+"""What ``--init X`` names: a model of timm, a file or folder of image weights, a checkpoint of a video model, or lite0,
+the image weights that come by package."""
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ from tubelet.weights.convert.plain import open_plain
 from tubelet.weights.hub import local_folder, parse_hub_name
 from tubelet.weights.init.canonical import canonical
 from tubelet.weights.init.image_folder import config_of, read_image_folder
+from tubelet.weights.init.lite0 import LITE0, read_lite0
 from tubelet.weights.init.video import VideoSource
 from tubelet.weights.mapping.image_model import FUNCTION_FIELDS, ImageFacts, ImageModel
 from tubelet.weights.mapping.read import read_weights
@@ -76,12 +78,14 @@ def _read(init: InitConfig) -> InitSource:
         weights = read_weights(path, init.which)
         image = canonical(weights.tensors, path.name, ImageFacts(grid=init.image_grid))
         return dataclasses.replace(image, notes=(*weights.notes, *image.notes))
+    if init.source == LITE0 and not path.is_dir():
+        return read_lite0(init.which)
     if timm_name is not None and not path.is_dir():
         return read_image_folder(local_folder(_on_hub(timm_name)), timm_name, init)
     if not path.is_dir() and parse_hub_name(init.source) is None:
         raise CheckpointError(
-            f"{init.source}: no such file or folder, no model of timm (such as vit_base_patch16_224.augreg_in21k) and "
-            "no owner/name on huggingface.co"
+            f"{init.source}: no such file or folder, no model of timm (such as vit_base_patch16_224.augreg_in21k), not "
+            f"{LITE0} and no owner/name on huggingface.co"
         )
     folder = local_folder(init.source)
     video_types = {kind for family in FAMILIES for kind in family.huggingface}

@@ -20,6 +20,15 @@ from tubelet.weights.mapping.digest import tensors_sha256
 
 # Config fields that decide which function a model's weights compute, so that they come along with the weights.
 FUNCTION_FIELDS = ("activation", "norm_eps", "qkv_bias")
+# Parts of newer image ViTs that change what its blocks compute, by a tensor that shows them.
+_NEWER_PARTS = {
+    "reg_token": "register tokens",
+    "blocks.0.mlp.fc1_g.weight": "gated MLPs",
+    "blocks.0.mlp.norm.weight": "norms inside its MLPs",
+    "blocks.0.attn.q_norm.weight": "norms of queries and keys",
+    "blocks.0.attn.norm.weight": "norms inside its attention",
+    "dist_token": "a distillation token",
+}
 
 
 class UnsuitedImageError(CheckpointError):
@@ -37,6 +46,7 @@ class ImageFacts:
     image_size: tuple[int, int] | None = None  # height and width in pixels that it was trained on
     mean: tuple[float, ...] | None = None  # pixels that it was trained on: (x / 255 - mean) / std
     std: tuple[float, ...] | None = None
+    rotary: bool = False  # positions turn queries and keys, which no tensor shows; False where nothing says so
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +99,16 @@ def facts_of_timm(network: Any) -> ImageFacts:
     for fact, attribute in (("grid", "grid_size"), ("image_size", "img_size")):
         if (size := getattr(patches, attribute, None)) is not None:
             facts[fact] = tuple(size)
-    return ImageFacts(**facts)
+    return ImageFacts(**facts, rotary=getattr(network, "rope", None) is not None)
+
+
+def newer_part(image: ImageModel) -> str | None:
+    """The first part of an image ViT that plain blocks have no place for, or None: rotary positions, register tokens,
+    gated MLPs, further norms, a distillation token."""
+    if image.facts.rotary:
+        return "rotary positions"
+    found = next((name for name in _NEWER_PARTS if name in image.tensors), None)
+    return None if found is None else f"{_NEWER_PARTS[found]} ({found.removesuffix('.weight')})"
 
 
 def _activation(act: Any) -> str:

@@ -17,14 +17,9 @@ from torch import Tensor
 
 from tubelet.errors import CheckpointError
 from tubelet.weights.mapping.digest import tensors_sha256
-from tubelet.weights.mapping.image_model import ImageModel, UnsuitedImageError
+from tubelet.weights.mapping.image_model import ImageModel, UnsuitedImageError, newer_part
 
 HEAD_DIM = 64  # channels of a head in every published ViT of the sizes Ti to L
-_UNSUITED = {
-    "norm_pre.weight": "a norm before its blocks",
-    "reg_token": "register tokens",
-    "dist_token": "a distillation token",
-}
 _BLOCK = r"blocks\.\d+\.(norm[12]|attn\.(qkv|proj)|mlp\.fc[12])\.(weight|bias)"
 _KNOWN = re.compile(rf"cls_token|pos_embed|(patch_embed\.proj|norm|pre_logits\.fc|head)\.(weight|bias)|{_BLOCK}")
 _DROPPED = {r"fc_norm\..*|attn_pool\..*": "pooling of the image model", r"head_drop\..*": "no weights"}
@@ -124,17 +119,17 @@ def plain_vit(image: ImageModel, family: str) -> PlainViT:
 
 def _check_kind(image: ImageModel, family: str) -> None:
     tensors, facts = image.tensors, image.facts
+    part = newer_part(image)
+    if part is None and "norm_pre.weight" in tensors:
+        part = "a norm before its blocks (norm_pre.weight)"
+    if part is not None:
+        raise UnsuitedImageError(f"{image.name}: this image model has {part}, which a {family} has no place for")
     if not {"patch_embed.proj.weight", "pos_embed", "blocks.0.mlp.fc1.weight"} <= tensors.keys():
         raise UnsuitedImageError(
             f"{image.name}: no image ViT: expected the names of timm (patch_embed.proj.weight, pos_embed), of "
             "HuggingFace (embeddings.patch_embeddings.projection.weight) or of flax (embedding/kernel), found "
             f"{', '.join(list(tensors)[:3])}"
         )
-    for part, why in _UNSUITED.items():
-        if part in tensors:
-            raise UnsuitedImageError(
-                f"{image.name}: this image model has {why} ({part}), which a {family} has no place for"
-            )
     if image.architecture is not None and facts.num_heads is None:
         raise UnsuitedImageError(f"{image.name}: timm's {image.architecture} is no plain ViT")
     if facts.activation not in (None, "gelu", "gelu_tanh"):
