@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 import torch
-
 from tiny_videomae import clip, tiny
+
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import torch
+from tiny_vjepa2 import clip, randomized, tiny
 from torch import nn
 
-from tiny_vjepa2 import clip, randomized, tiny
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model

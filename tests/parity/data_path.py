@@ -57,7 +57,9 @@ def overlapping_windows(num_frames: int, num_clips: int, length: int, step: int)
     part, span = num_frames // num_clips, length * step
     if part > span:
         within = np.linspace(0, span, num=length)
-        return [np.clip(part * i + within, part * i, part * i + span - 1).astype(int).tolist() for i in range(num_clips)]
+        return [
+            np.clip(part * i + within, part * i, part * i + span - 1).astype(int).tolist() for i in range(num_clips)
+        ]
     last = min(span, num_frames) - 1
     within = np.linspace(0, last, num=last // step)
     within = np.concatenate([within, np.full(length - len(within), last)]).clip(0, last - 1).astype(int)

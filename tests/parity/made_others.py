@@ -230,7 +230,11 @@ def make_hf_vjepa2_classifier(folder: Path) -> Path:
 def make_hf_vjepa2_model(folder: Path) -> Path:
     """``transformers``' V-JEPA 2 with its predictor, of some tokens and of all."""
     model: Any = randomize(VJEPA2Model(VJEPA2Config(**_HF_VJEPA2)))
-    clip, context, target = torch.randn(2, 4, 3, 16, 16), torch.tensor([[0, 2, 5]] * 2), torch.tensor([[1, 3, 7, 4]] * 2)
+    clip, context, target = (
+        torch.randn(2, 4, 3, 16, 16),
+        torch.tensor([[0, 2, 5]] * 2),
+        torch.tensor([[1, 3, 7, 4]] * 2),
+    )
     with torch.inference_mode():
         some, every = model(clip, context_mask=[context], target_mask=[target]), model(clip)
     outputs = {

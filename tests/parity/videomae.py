@@ -24,7 +24,6 @@ from tubelet.models.videomae.recognize import protocol_of
 from tubelet.models.videomae.weights import from_official, to_official
 
 
-
 def config_from_official(arguments: Mapping[str, Any], num_frames: int) -> VideoMAEConfig:
     """Our config for the official constructor arguments, of the fine-tuned or of the pre-trained model."""
     of_encoder = "encoder_" if "encoder_embed_dim" in arguments else ""

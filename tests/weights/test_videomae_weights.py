@@ -109,7 +109,9 @@ def test_a_pre_trained_file_becomes_an_encoder_that_a_classifier_starts_from(tmp
         load(tmp_path / "c")
     model = create_model("videomae_b16", **FIELDS)
     source = read_source(InitConfig(source=str(tmp_path / "c")), "videomae_b16")
-    account = initialize(model, source, InitConfig(source=str(tmp_path / "c")), Protocol(labels={"label": tuple("abc")}))
+    account = initialize(
+        model, source, InitConfig(source=str(tmp_path / "c")), Protocol(labels={"label": tuple("abc")})
+    )
     assert account["license"] == "cc-by-nc-4.0"
     assert account["fresh"] == ["fc_norm.weight", "fc_norm.bias", "head.weight", "head.bias"]
     assert any("dropped: norm" in row["operation"] for row in account["rows"])
@@ -125,7 +127,9 @@ def test_another_grid_at_the_start_is_noted(tmp_path: Path) -> None:
     init = InitConfig(source=str(tmp_path / "c"))
     model = create_model("videomae_b16", **{**FIELDS, "num_frames": 8})
     account = initialize(model, read_source(init, "videomae_b16"), init, Protocol(labels={"label": tuple("abc")}))
-    assert any(note.startswith("positions: computed for 4x2x2, which the weights were not") for note in account["notes"])
+    assert any(
+        note.startswith("positions: computed for 4x2x2, which the weights were not") for note in account["notes"]
+    )
 
 
 def test_heads_are_the_released_model_s_or_asked_for(tmp_path: Path) -> None:

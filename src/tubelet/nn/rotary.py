@@ -8,7 +8,8 @@ is not turned. Channels 2j and 2j + 1 are a pair. A true rotation turns both by 
 (``angles="paired"``). V-JEPA 2 turns channel c of an axis by frequency c mod n/2 (``"tiled"``), which is none, and
 whose weights need it.
 
-    *lead  any leading axes   L  product of them   N  tokens   D  width   heads x head_dim = D   R = 3 n  turned channels
+    *lead  any leading axes   L  product of them   N  tokens   D  width   heads x head_dim = D
+    R = 3 n  channels of a head that are turned
 """
 
 from __future__ import annotations

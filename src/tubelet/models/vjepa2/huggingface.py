@@ -28,7 +28,7 @@ from tubelet.models.vjepa2.model import VJEPA2
 from tubelet.models.vjepa2.preprocessor import read_protocol
 from tubelet.models.vjepa2.recognize import PROBE_HEADS, levels_of, license_facts, probe_of
 from tubelet.models.vjepa2.variants import MODELS
-from tubelet.models.vjepa2.weights import NO_PREDICTOR, TOKEN, both, num_mask_tokens
+from tubelet.models.vjepa2.weights import NO_PREDICTOR, TOKEN, both
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
 from tubelet.weights.mapping.huggingface import CONFIG, labels_of, license_of, read_config
 from tubelet.weights.mapping.read import read_weights

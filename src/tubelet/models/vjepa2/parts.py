@@ -63,9 +63,7 @@ def _files(path: Path) -> list[Path]:
     return files
 
 
-def _parts_of(
-    content: Any, which: WhichWeights | None
-) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
+def _parts_of(content: Any, which: WhichWeights | None) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
     """Tensors under their part's name, what was left out with the reason, and what a user should know."""
     if not isinstance(content, Mapping):
         raise CheckpointError(f"holds a {type(content).__name__}, expected state dicts by name")

@@ -101,9 +101,7 @@ def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[st
     return given.get("name") or nearest_name(MODELS, VJEPA2, fields), fields, notes
 
 
-def _probe_fields(
-    source: Mapping[str, Tensor], num_classes: int, width: int, notes: list[str]
-) -> dict[str, Any]:
+def _probe_fields(source: Mapping[str, Tensor], num_classes: int, width: int, notes: list[str]) -> dict[str, Any]:
     """Fields that say what a probe is; ``notes`` gets a line for each that no tensor shows."""
     size = _PIXELS_OF_ITS_PROBES if width == _GIANT else 256
     levels, probe = levels_of(num_classes, width), probe_of(num_classes, width)
@@ -111,8 +109,8 @@ def _probe_fields(
     if levels:
         assert probe is not None
         notes.append(
-            f"{num_classes} classes: taken for {probe.data}, whose probe reads the levels {', '.join(map(str, levels))} "
-            "(--model.out_layers)"
+            f"{num_classes} classes: taken for {probe.data}, whose probe reads the levels "
+            f"{', '.join(map(str, levels))} (--model.out_layers)"
         )
     return {
         "image_size": [size, size],

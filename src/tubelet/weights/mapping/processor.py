@@ -50,9 +50,7 @@ def with_processor(
     try:
         mean, std = pixel_range(content, protocol.num_channels)
         crop, resize = crop_and_resize(content, protocol.crop_size, notes)
-        return dataclasses.replace(
-            protocol, mean=tuple(mean), std=tuple(std), crop_size=crop, resize_short_side=resize
-        )
+        return dataclasses.replace(protocol, mean=tuple(mean), std=tuple(std), crop_size=crop, resize_short_side=resize)
     except (OSError, ValueError, TypeError, KeyError, AttributeError, ZeroDivisionError, ConfigError) as error:
         line = f"{file}: cannot be read as the preprocessing of a {title} ({reason(error)})"
         raise CheckpointError(line) from None
