@@ -6,15 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_vjepa2 import clip, randomized, tiny
+from tiny_vjepa2 import FIELDS, clip, randomized, tiny
 from torch import nn
 
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model
-from tubelet.models.vjepa2.config import VJEPA2PredictorConfig
+from tubelet.models.vjepa2.config import VJEPA2PredictorConfig, VJEPA21Config
 from tubelet.models.vjepa2.model import take
+from tubelet.models.vjepa2.model_2_1 import VJEPA21
 from tubelet.models.vjepa2.predictor import VJEPA2Pretraining, prediction_loss, prediction_targets
+from tubelet.nn.rotary import rotation_of
 from tubelet.training.optim.groups import group_parameters
 
 # Millions of parameters of encoder and predictor, and the encoder's GMACs of 16 frames.
@@ -194,3 +196,58 @@ def test_targets_are_normalized_without_weights() -> None:
     torch.testing.assert_close(targets.mean(-1), torch.zeros(2, 2), atol=1e-5, rtol=0)
     torch.testing.assert_close(targets.var(-1, unbiased=False), torch.ones(2, 2), atol=1e-4, rtol=0)
     torch.testing.assert_close(prediction_loss(targets + 0.5, targets), torch.tensor(0.5))
+
+
+# ---- V-JEPA 2.1, which no output of the original is there to compare with
+
+
+def tiny_2_1(**fields: Any) -> VJEPA21:
+    return randomized(VJEPA21(VJEPA21Config(**{**FIELDS, **fields})))
+
+
+@pytest.mark.parametrize(
+    ("name", "width", "hidden", "levels"),
+    [
+        ("vjepa2_1_b16_384", 768, 3072, (2, 5, 8, 11)),
+        ("vjepa2_1_l16_384", 1024, 4096, (5, 11, 17, 23)),
+        ("vjepa2_1_g16_384", 1408, 6144, (9, 19, 29, 39)),
+        ("vjepa2_1_gigantic16_384", 1664, 8192, (11, 23, 37, 47)),
+    ],
+)
+def test_sizes_and_levels_of_2_1_are_those_of_its_code(
+    name: str, width: int, hidden: int, levels: tuple[int, ...]
+) -> None:
+    with torch.device("meta"):
+        model = create_model(name)
+    assert model.config.levels == levels
+    assert model.encoder.blocks[0].mlp.fc1.weight.shape == (hidden, width)
+    assert len(model.encoder.norms) == 4
+
+
+def test_rows_and_columns_of_2_1_are_stretched_to_those_of_256_pixels() -> None:
+    encoder = tiny_2_1().encoder  # patches of 8: 32 rows
+    last = encoder.rotation(torch.tensor([[2 * 3 * 5 - 1]]), (2, 3, 5))  # the last token, at 1, 2, 4
+    true = rotation_of(torch.tensor([[2 * 32 * 32 - 1]]), (2, 32, 32), 12, "paired")  # at 1, 31, 31
+    torch.testing.assert_close(last.cos, true.cos, atol=1e-5, rtol=0)
+    torch.testing.assert_close(last.sin, true.sin, atol=1e-5, rtol=0)
+    alone = encoder.rotation(torch.tensor([[0]]), (1, 1, 1))
+    assert alone.sin.abs().max() == 0
+
+
+def test_an_image_has_patches_of_its_own_in_2_1() -> None:
+    model = tiny_2_1()
+    assert model.tokens(clip(1)).shape == (2, 1, 2, 2, 36)
+    before = model(clip()), model(clip(1))
+    model.encoder.image_embed.data.add_(torch.randn(36))
+    assert model(clip()).equal(before[0])
+    assert not torch.allclose(model(clip(1)), before[1], atol=1e-3)
+
+
+def test_levels_of_2_1_have_norms_of_their_own() -> None:
+    model = tiny_2_1(norm_layers=(0, 2), out_layers=(0, 2))
+    assert model.features(clip()).shape == (2, 16, 36)
+    assert not any(name.startswith("encoder.norm.") for name in model.state_dict())
+    with pytest.raises(ConfigError, match="must be among the blocks with a norm"):
+        tiny_2_1(norm_layers=(0, 2), out_layers=(1,))
+    with pytest.raises(ConfigError, match="end with the last block"):
+        tiny_2_1(norm_layers=(0, 1))

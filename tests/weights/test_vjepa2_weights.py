@@ -129,11 +129,15 @@ def test_what_is_no_pair_is_refused(tmp_path: Path) -> None:
         convert(probe_file(tmp_path / "twenty.pt", ours(), 20), PROBE)
 
 
-def test_a_file_of_version_2_1_is_refused_by_name(tmp_path: Path) -> None:
-    tensors = {**part(ours(), "encoder", ""), "video_mod_embed": torch.zeros(1, 1, 36)}
-    torch.save({"target_encoder": tensors}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match=r"is a V-JEPA 2\.1"):
-        convert(tmp_path / "x.pt", ConvertOptions(model=GIVEN))
+def test_a_file_of_version_2_1_maps_strictly_and_is_said_to_be_unproven(tmp_path: Path) -> None:
+    original = randomized(create_model("vjepa2_1_b16_384", **{**FIELDS, "num_classes": 0, "norm_layers": (0, 2)}))
+    torch.save({"ema_encoder": part(original, "encoder", "module.backbone.")}, tmp_path / "x.pt")
+    converted = convert(tmp_path / "x.pt", ConvertOptions(model={**GIVEN, "norm_layers": [0, 2]}))
+    assert not converted.report.dropped
+    assert converted.model(clip()).equal(original(clip()))
+    assert any("unproven" in note for note in converted.provenance["model_notes"])
+    with pytest.raises(CheckpointError, match=r"HuggingFace has V-JEPA 2, no VJEPA21"):
+        write_huggingface(converted.model, record_of(converted), tmp_path / "out")
 
 
 def test_heads_are_the_released_model_s_or_asked_for(tmp_path: Path) -> None:
