@@ -64,6 +64,14 @@ def segments(root: Path, file: str) -> Path:
     return touch(root, *(f"{label}/v_{name}.mp4" for name, (_, label) in labels.items()))
 
 
+def ucf101(root: Path) -> Path:
+    text(root / "classInd.txt", "1 Archery", "2 Fencing")
+    train = [f"{label}/v_{label}_g08_c01.avi {i}" for i, label in enumerate(("Archery", "Fencing"), 1)]
+    text(root / "trainlist01.txt", *train)
+    text(root / "testlist01.txt", "Archery/v_Archery_g01_c01.avi")
+    return touch(root, *(line.split()[0] for line in train), "Archery/v_Archery_g01_c01.avi")
+
+
 def volumes(root: Path) -> Path:
     rng, arrays = np.random.default_rng(0), dict[str, Any]()
     for split in ("train", "val", "test"):
@@ -78,6 +86,7 @@ WRITERS: dict[str | None, Callable[[Path], Path]] = {
     "something-something-v1": layout_examples.something_v1,
     "something-something-v2": layout_examples.something_v2,
     "moments-in-time": layout_examples.moments,
+    "ucf101": ucf101,
     "epic-kitchens-100": epic,
     "activitynet": lambda root: segments(root, "activity_net.v1-3.min.json"),
     "hacs": lambda root: segments(root, "HACS_segments_v1.1.json"),
@@ -111,7 +120,7 @@ def shrunk(name: str, source: Path) -> list[tuple[str, str]]:
     fields = vars(model_config(recipe.model["name"], recipe.model_options(num_classes=2) | {"num_classes": 2}))
     time = fields.get("tubelet_size", (2,))[0]
     small: dict[str, Any] = {"embed_dim": 24, "depth": 3, "num_heads": 4, "temporal_depth": 1, "global_layers": 2}
-    small |= {"tubelet_size": [time, 8, 8], "patch_size": 8}
+    small |= {"tubelet_size": [time, 8, 8], "patch_size": 8, "pooler_num_heads": 2}
     if "backbone" in fields:
         vit = {"embed_dim": 24, "depth": 1, "num_heads": 2, "patch_size": 8}
         narrow = {"layers": [1, 1, 1, 1], "channels": [4, 4, 4, 8]}

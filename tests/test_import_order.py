@@ -41,8 +41,10 @@ ORDER = [
     ["weights.mapping"],
     ["models.family_weights"],
     ["models.family"],
-    ["models.torchvision", "models.timesformer", "models.uniformerv2", "models.vivit", "models.vtn"]
-    + ["models.videomae", "models.vjepa2"],
+    [
+        *("models.torchvision", "models.timesformer", "models.uniformerv2", "models.vivit", "models.vtn"),
+        *("models.videomae", "models.vjepa2"),
+    ],
     ["models"],
     ["weights.hub"],
     ["weights.checkpoint"],

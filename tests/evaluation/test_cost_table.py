@@ -15,10 +15,12 @@ RATIOS = {
     "uniformerv2": (0.98, 1.02),
     "timesformer": (0.99, 1.005),
     "torchvision": (0.9999, 1.0001),
+    "videomae": (0.999, 1.003),
 }
 QUICK = {
     *("vivit_b16x2_joint", "vivit_b16x2_fe", "vivit_b16x2_fsa", "vivit_b16x2_fdp", "vtn_vit_b16", "uniformerv2_b16"),
     *("timesformer_b16_divided", "torchvision/r3d_18", "torchvision/s3d", "torchvision/swin3d_t"),
+    "videomae_b16",
 }
 
 
@@ -35,7 +37,8 @@ def test_every_model_has_a_row_and_every_published_cost_its_model() -> None:
     assert {name for name, _ in plan_rows()} == set(list_models())
     assert {cost.model for cost in published_costs()} <= set(list_models())
     assert len(set(published_costs())) == len(published_costs())
-    assert {name.split("_")[0].split("/")[0] for name in list_models()} == set(CONVENTIONS) == set(RATIOS)
+    counted = {cost.model.split("_")[0].split("/")[0] for cost in published_costs() if cost.gmacs is not None}
+    assert counted == set(CONVENTIONS) == set(RATIOS)
 
 
 def test_a_video_costs_its_views_and_an_unsaid_number_of_views_is_not_made_up() -> None:

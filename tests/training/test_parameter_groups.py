@@ -38,6 +38,8 @@ def test_layers_count_through_both_encoders_in_the_order_of_the_flow() -> None:
     ("name", "fields", "num_blocks"),
     [
         ("vivit_ti16x2_fsa", {}, 12),
+        ("videomae_s16", {}, 12),
+        ("vjepa2_l16_256", {}, 27),
         ("vtn_deit_ti16", {}, 15),
         ("vtn_r50", {}, 19),
         ("uniformerv2_ti16", {"image_size": [64, 64]}, 12),

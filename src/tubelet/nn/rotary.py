@@ -8,7 +8,8 @@ is not turned. Channels 2j and 2j + 1 are a pair. A true rotation turns both by 
 (``angles="paired"``). V-JEPA 2 turns channel c of an axis by frequency c mod n/2 (``"tiled"``), which is none, and
 whose weights need it.
 
-    *lead  any leading axes   L  product of them   N  tokens   D  width   heads x head_dim = D   R = 3 n  turned channels
+    *lead  any leading axes   L  product of them   N  tokens   D  width   heads x head_dim = D
+    R = 3 n  channels of a head that are turned
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from tubelet.nn.block import Block
 from tubelet.types import Grid
 
 Angles = Literal["tiled", "paired"]
+_BASE = 10000.0  # the slowest frequency is nearly one over it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +55,21 @@ def token_coordinates(index: Int[Tensor, "*lead N"], grid: Grid) -> Int[Tensor, 
 
 
 def rotation_of(
-    index: Int[Tensor, "L N"], grid: Grid, head_dim: int, angles: Angles, base: float = 10000.0
+    index: Int[Tensor, "L N"],
+    grid: Grid,
+    head_dim: int,
+    angles: Angles,
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0),
 ) -> Rotation:
-    """The rotation of the tokens with these numbers on a grid (n_t, n_h, n_w)."""
+    """The rotation of the tokens with these numbers on a grid (n_t, n_h, n_w).
+
+    Args:
+        scale: what the positions in time, height and width are multiplied by.
+    """
     num_pairs = pairs_per_axis(head_dim)
-    frequency = base ** (-torch.arange(num_pairs, device=index.device) / num_pairs)  # n/2
-    angle = token_coordinates(index, grid)[..., None] * frequency  # L N 3 n/2
+    frequency = _BASE ** (-torch.arange(num_pairs, device=index.device) / num_pairs)  # n/2
+    position = token_coordinates(index, grid) * torch.tensor(scale, device=index.device)  # L N 3
+    angle = position[..., None] * frequency  # L N 3 n/2
     layout = "l n dim pair -> l 1 n (dim two pair)" if angles == "tiled" else "l n dim pair -> l 1 n (dim pair two)"
     angle = repeat(angle, layout, two=2)  # L 1 N R
     return Rotation(cos=angle.cos(), sin=angle.sin())

@@ -30,4 +30,5 @@ FAMILY = Family(
         ),
     },
     huggingface={"videomae": "VideoMAEForVideoClassification"},
+    cost_convention="VideoMAE's own code states no multiply-adds; MMAction2's are those of one view, as tubelet counts",
 )

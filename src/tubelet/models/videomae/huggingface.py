@@ -60,7 +60,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     """
     content = read_config(path, [MODEL_TYPE])
     weights = read_weights(path, options.which)
-    source, notes = weights.tensors, []
+    source, notes = weights.tensors, list[str]()
     fields = videomae_fields(content, source, path, notes)
     refuse_model_fields(options)
     name = options.model.get("name") or nearest_name(MODELS, VideoMAE, fields)

@@ -3,7 +3,8 @@
 Sources: "VideoMAE" (arXiv 2203.12602) section 3, MCG-NJU/VideoMAE, commit 14ef8d85, ``modeling_pretrain.py``,
 ``engine_for_pretraining.py`` and ``masking_generator.py``.
 
-    B  videos   C  channels   T, H, W  clip   N  tokens   V  visible   M = N - V  masked   D  width   P = t h w C  pixels
+    B  videos   C  channels   T, H, W  clip   N  tokens   V  visible   M = N - V  masked   D  width
+    P = t h w C  values of a tubelet
 
 Masks are true at masked tokens, as many in each video. The decoder's sequence holds the visible tokens first and then
 the masked ones, each with the position of its place; they are not put back in order. Only the masked ones are painted.

@@ -84,6 +84,27 @@ class VJEPA2Config:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VJEPA21Config(VJEPA2Config):
+    """V-JEPA 2.1: several levels with a norm each. Unproven: built from a reading of its code, never compared."""
+
+    norm_layers: tuple[int, ...] = ()  # blocks with a norm behind them, from 0; empty means every fourth of the depth
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        levels = self.levels
+        if list(levels) != sorted(set(levels)) or levels[0] < 0 or levels[-1] != self.depth - 1:
+            raise ConfigError(f"norm_layers must be ascending and end with the last block, got {levels}")
+        if not set(self.out_layers) <= set(levels):
+            raise ConfigError(f"out_layers {self.out_layers} must be among the blocks with a norm, {levels}")
+
+    @property
+    def levels(self) -> tuple[int, ...]:
+        """The blocks with a norm behind them."""
+        quarters = sorted({max(0, (k + 1) * self.depth // 4 - 1) for k in range(4)})
+        return self.norm_layers or tuple(quarters)
+
+
+@dataclass(frozen=True, kw_only=True)
 class VJEPA2PredictorConfig:
     """The predictor of pre-training; the defaults are those of all released models."""
 

@@ -13,6 +13,7 @@ original, and what is done about it:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +193,8 @@ def _probe_fields(content: Mapping[str, Any], encoder: Mapping[str, Any], notes:
     if heads == _GIANT_HEADS:
         notes.append(
             f"{PROBE_HEADS} heads in the probe: the released ones were trained so, while transformers computes with "
-            f"the encoder's {heads}; for one that was trained in transformers: --model.pooler_num_heads {heads}"
+            f"the encoder's {heads}; for one that was trained in transformers: --model.pooler_num_heads {heads} "
+            "--no-measure (the comparison takes 16)"
         )
     if levels:
         probe = probe_of(num_classes, width)
@@ -200,7 +202,7 @@ def _probe_fields(content: Mapping[str, Any], encoder: Mapping[str, Any], notes:
         notes.append(
             f"{num_classes} classes: taken for {probe.data}, whose probe was trained on the levels "
             f"{', '.join(map(str, levels))}, while transformers reads the last; for one that was trained in "
-            "transformers: --model.out_layers []"
+            "transformers: --model.out_layers [] --no-measure (the comparison takes these levels)"
         )
     return {
         "pooler_depth": 1 + content.get("num_pooler_layers", 3),
@@ -232,10 +234,16 @@ def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
             if hasattr(module, "num_heads"):
                 module.num_heads, module.head_dim = heads, fields["embed_dim"] // heads
                 module.scale = module.head_dim**-0.5
+    behind: dict[int, Tensor] = {}
+    for i in fields["out_layers"]:
+        model.vjepa2.encoder.layer[i].register_forward_hook(partial(_keep, behind, i))
     with torch.inference_mode():
-        if not fields["out_layers"]:
-            return model(clip).logits, said
-        encoder = model.vjepa2.encoder
-        states = encoder(clip, output_hidden_states=True).hidden_states  # before block 0, behind each
-        levels = [encoder.layernorm(states[i + 1]) for i in fields["out_layers"]]
+        logits = model(clip).logits
+        if not behind:
+            return logits, said
+        levels = [model.vjepa2.encoder.layernorm(behind[i]) for i in fields["out_layers"]]
         return model.classifier(model.pooler(torch.cat(levels, dim=1))), f"{said}, its probe on trained levels"
+
+
+def _keep(behind: dict[int, Tensor], i: int, module: nn.Module, args: Any, output: Any) -> None:
+    behind[i] = output[0] if isinstance(output, tuple) else output

@@ -32,6 +32,8 @@ def huggingface_folder(model: nn.Module, protocol: Protocol) -> HuggingFaceFolde
         CheckpointError: HuggingFace has no such model, or no such protocol.
     """
     assert isinstance(model, VJEPA2)
+    if type(model) is not VJEPA2:
+        raise CheckpointError(f"HuggingFace has V-JEPA 2, no {type(model).__name__}")
     config, labels = model.config, [name for names in protocol.labels.values() for name in names]
     notes = [
         "the predictor, which a checkpoint does not hold, starts at random in transformers: classes do not need it, "

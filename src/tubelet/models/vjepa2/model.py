@@ -20,7 +20,7 @@ from tubelet.errors import TubeletError
 from tubelet.models.vjepa2.config import VJEPA2Config
 from tubelet.models.vjepa2.pooler import AttentivePooler
 from tubelet.nn.block import drop_path_schedule
-from tubelet.nn.rotary import RotaryBlock, all_tokens, rotation_of
+from tubelet.nn.rotary import RotaryBlock, Rotation, all_tokens, rotation_of
 from tubelet.nn.tokenizer import TubeletTokenizer
 from tubelet.nn.video_model import VideoModel, make_linear_head, on_grid
 from tubelet.types import Grid
@@ -58,28 +58,43 @@ class VJEPA2Encoder(nn.Module):
         self, clip: Float[Tensor, "B C T H W"], layers: tuple[int, ...], kept: Int[Tensor, "B M"] | None = None
     ) -> tuple[list[Float[Tensor, "B M D"]], Grid]:
         """The tokens behind each of these blocks, all through the final norm."""
-        if self.repeats_image and clip.shape[2] == 1:
-            clip = repeat(clip, "b c 1 h w -> b c t h w", t=self.tokenizer.tubelet_size[0])
-        x, grid = self.tokenizer(clip)  # B N D
+        x, grid = self.embed(clip)  # B N D
         index = all_tokens(grid, x.device) if kept is None else kept  # 1 N, or B M
         if kept is not None:
             x = take(x, kept)  # B M D
-        rotation = rotation_of(index, grid, self.head_dim, "tiled")
+        rotation = self.rotation(index, grid)
         found = []
         for i, block in enumerate(self.blocks):
             x = block(x, rotation)  # B M D
             if i in layers:
-                found.append(self.norm(x))
+                found.append(self.norm_behind(i)(x))
         return found, grid
+
+    def embed(self, clip: Float[Tensor, "B C T H W"]) -> tuple[Float[Tensor, "B N D"], Grid]:
+        """Tokens as they enter the first block, and their grid."""
+        if self.repeats_image and clip.shape[2] == 1:
+            clip = repeat(clip, "b c 1 h w -> b c t h w", t=self.tokenizer.tubelet_size[0])
+        tokens: tuple[Tensor, Grid] = self.tokenizer(clip)
+        return tokens
+
+    def rotation(self, index: Int[Tensor, "L N"], grid: Grid) -> Rotation:
+        """The positions of the tokens with these numbers."""
+        return rotation_of(index, grid, self.head_dim, "tiled")
+
+    def norm_behind(self, block: int) -> nn.Module:
+        """The norm of the tokens behind a block."""
+        return self.norm
 
 
 class VJEPA2(VideoModel):
     """The encoder with an attentive probe and a linear classifier, where ``num_classes`` is not 0."""
 
+    encoder_class: type[VJEPA2Encoder] = VJEPA2Encoder
+
     def __init__(self, config: VJEPA2Config) -> None:
         super().__init__()
         self.config = config
-        self.encoder = VJEPA2Encoder(config)
+        self.encoder = self.encoder_class(config)
         self.num_features = config.embed_dim
         self.pooler = make_pooler(config) if config.num_classes else nn.Identity()
         self.head = self.make_head(config.num_classes)

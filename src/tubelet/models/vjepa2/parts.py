@@ -21,7 +21,7 @@ from tubelet.weights.mapping.training_state import Weights
 
 _SUFFIXES = (".pt", ".pth", ".safetensors", ".npz", ".bin")
 _PREFIXES = ("module.", "backbone.")
-_AVERAGED, _RAW = "target_encoder", "encoder"
+_AVERAGED, _RAW = ("target_encoder", "ema_encoder"), "encoder"  # averages, of which ema_encoder is V-JEPA 2.1's
 
 
 def read_parts(path: Path, which: WhichWeights | None) -> Weights:
@@ -69,7 +69,7 @@ def _parts_of(content: Any, which: WhichWeights | None) -> tuple[dict[str, Tenso
         raise CheckpointError(f"holds a {type(content).__name__}, expected state dicts by name")
     if "classifiers" in content:
         return _state(_only_probe(content["classifiers"]), "classifier"), {}, []
-    if isinstance(content.get(_AVERAGED), Mapping) or isinstance(content.get(_RAW), Mapping):
+    if any(isinstance(content.get(name), Mapping) for name in (*_AVERAGED, _RAW)):
         return _encoder_of(content, which)
     if which is not None:
         raise CheckpointError(f"holds one state dict, and no averaged one beside a raw one; leave which={which} out")
@@ -82,17 +82,18 @@ def _parts_of(content: Any, which: WhichWeights | None) -> tuple[dict[str, Tenso
 def _encoder_of(
     content: Mapping[str, Any], which: WhichWeights | None
 ) -> tuple[dict[str, Tensor], dict[str, str], list[str]]:
-    there = [name for name in (_AVERAGED, _RAW) if isinstance(content.get(name), Mapping)]
-    taken = _RAW if which in ("model", "encoder") else _AVERAGED
+    averaged = next((name for name in _AVERAGED if isinstance(content.get(name), Mapping)), _AVERAGED[0])
+    there = [name for name in (averaged, _RAW) if isinstance(content.get(name), Mapping)]
+    taken = _RAW if which in ("model", "encoder") else averaged
     if taken not in there and which is None:
         taken = there[0]
     if taken not in there:
         raise CheckpointError(f"holds no {taken}, which which={which} asks for; it has {', '.join(there)}")
     tensors, left_out, notes = _state(content[taken], "encoder"), dict[str, str](), []
-    other = _RAW if taken == _AVERAGED else _AVERAGED
+    other = _RAW if taken == averaged else averaged
     if other in there:
         hint = f"which={'encoder' if other == _RAW else 'ema'}"
-        kind = "averaged" if taken == _AVERAGED else "raw"
+        kind = "averaged" if taken == averaged else "raw"
         notes.append(f"{kind} weights taken ({taken}), as {_why(taken)}; those of {other} left out: {hint} takes them")
         names = (f"{other}.{name}" for name in content[other])
         left_out = dict.fromkeys(names, f"beside {taken}; {hint} takes them")
@@ -102,7 +103,7 @@ def _encoder_of(
 
 
 def _why(taken: str) -> str:
-    return "the original's evaluations do" if taken == _AVERAGED else "torch.hub did at first"
+    return "torch.hub did at first" if taken == _RAW else "the original's evaluations do"
 
 
 def _only_probe(probes: Any) -> Mapping[str, Any]:

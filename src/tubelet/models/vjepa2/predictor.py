@@ -93,7 +93,7 @@ class VJEPA2Pretraining(nn.Module):
 
 
 def prediction_targets(tokens: Float[Tensor, "B N D"], target_index: Int[Tensor, "B m"]) -> Float[Tensor, "B m D"]:
-    """What the predictor should give: the averaged encoder's tokens of the full clip, each normalized without weights."""
+    """What the predictor should give: the averaged encoder's tokens of the full clip, normalized without weights."""
     return take(nn.functional.layer_norm(tokens, tokens.shape[-1:]), target_index)
 
 

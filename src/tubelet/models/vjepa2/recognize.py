@@ -17,13 +17,17 @@ from tubelet.errors import CheckpointError
 from tubelet.models.family import nearest_name
 from tubelet.models.vjepa2.config import VJEPA2Config
 from tubelet.models.vjepa2.model import VJEPA2
+from tubelet.models.vjepa2.model_2_1 import VJEPA21
 from tubelet.models.vjepa2.variants import MODELS
 from tubelet.protocol import Protocol
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of every released model
-HEADS = {1024: 16, 1280: 16, 1408: 22}  # of the encoder by its width; no tensor's shape shows them
+HEADS = {768: 12, 1024: 16, 1280: 16, 1408: 22, 1664: 26}  # of the encoder by its width; no tensor's shape shows them
 PROBE_HEADS = 16  # of every released probe
 _LEVELS = {1024: (17, 19, 21, 23), 1408: (24, 29, 34, 39)}  # that the probes of Diving48 and Jester read
+# Of V-JEPA 2.1: blocks with a norm behind them, by the depth.
+_NORM_LAYERS = {12: (2, 5, 8, 11), 24: (5, 11, 17, 23), 40: (9, 19, 29, 39), 48: (11, 23, 37, 47)}
+_PIXELS_OF_2_1 = 384
 _GIANT, _PIXELS_OF_ITS_PROBES = 1408, 384
 
 
@@ -76,8 +80,6 @@ def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[st
         raise CheckpointError(
             f"no V-JEPA 2: expected patch_embed.proj.weight with 5 axes and blocks.0.mlp.fc1.weight, found {found}, ..."
         )
-    if "encoder.norms_block.0.weight" in source or "encoder.video_mod_embed" in source:
-        raise CheckpointError("is a V-JEPA 2.1, which has other positions and norms; tubelet reads V-JEPA 2")
     width, notes = len(kernel), list[str]()
     num_classes = len(source["classifier.linear.weight"]) if "classifier.linear.weight" in source else 0
     fields: dict[str, Any] = {
@@ -90,15 +92,23 @@ def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[st
         "qkv_bias": "encoder.blocks.0.attn.qkv.bias" in source,
         "remainder": "drop",  # as the original's convolution does, which has no padding
     }
+    is_2_1 = "encoder.video_mod_embed" in source
+    if is_2_1:
+        size = [_PIXELS_OF_2_1, _PIXELS_OF_2_1]
+        fields |= {"image_size": size, "norm_layers": list(_NORM_LAYERS.get(fields["depth"], ()))}
+        notes.append(
+            f"V-JEPA 2.1: unproven, since no output of the original was there to compare with; {size[0]} pixels"
+        )
     if num_classes:
         fields |= _probe_fields(source, num_classes, width, notes)
     if "num_heads" not in given:
         fields["num_heads"] = _heads_of(width)
         notes.append(f"{fields['num_heads']} heads, as the released encoder of width {width} (--model.num_heads)")
-    if "image_size" not in given and not num_classes:
+    if "image_size" not in given and not num_classes and not is_2_1:
         notes.append("256 pixels: weights with rotary positions do not say (--model.image_size 384,384)")
     fields |= {key: value for key, value in given.items() if key != "name"}
-    return given.get("name") or nearest_name(MODELS, VJEPA2, fields), fields, notes
+    model_class: type[VJEPA2] = VJEPA21 if is_2_1 else VJEPA2
+    return given.get("name") or nearest_name(MODELS, model_class, fields), fields, notes
 
 
 def _probe_fields(source: Mapping[str, Tensor], num_classes: int, width: int, notes: list[str]) -> dict[str, Any]:
@@ -109,8 +119,8 @@ def _probe_fields(source: Mapping[str, Tensor], num_classes: int, width: int, no
     if levels:
         assert probe is not None
         notes.append(
-            f"{num_classes} classes: taken for {probe.data}, whose probe reads the levels {', '.join(map(str, levels))} "
-            "(--model.out_layers)"
+            f"{num_classes} classes: taken for {probe.data}, whose probe reads the levels "
+            f"{', '.join(map(str, levels))} (--model.out_layers)"
         )
     return {
         "image_size": [size, size],

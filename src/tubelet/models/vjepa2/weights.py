@@ -82,6 +82,7 @@ def official_rules(model: nn.Module) -> list[Rule]:
         *both("encoder.tokenizer.proj", "encoder.patch_embed.proj"),
         *same_layers("encoder.blocks.{i}", "encoder.blocks.{i}", BLOCK),
         *both("encoder.norm", "encoder.norm"),
+        *_rules_of_2_1(),
         *same_layers("pooler.blocks.{i}", "classifier.pooler.blocks.{i}", BLOCK),
         Rule("pooler.query_token", ("classifier.pooler.query_tokens",), TOKEN),
         *same_layers("pooler.pool", pool, ("norm1", "norm2", "mlp.fc1", "mlp.fc2")),
@@ -95,6 +96,16 @@ def official_rules(model: nn.Module) -> list[Rule]:
         *same_layers("predictor.blocks.{i}", "predictor.predictor_blocks.{i}", BLOCK),
         *both("predictor.norm", "predictor.predictor_norm"),
         *both("predictor.proj", "predictor.predictor_proj"),
+    ]
+
+
+def _rules_of_2_1() -> list[Rule]:
+    """What V-JEPA 2.1 has besides."""
+    return [
+        *both("encoder.norms.{i}", "encoder.norms_block.{i}"),
+        *both("encoder.image_tokenizer.proj", "encoder.patch_embed_img.proj"),
+        Rule("encoder.image_embed", ("encoder.img_mod_embed",), TOKEN),
+        Rule("encoder.video_embed", ("encoder.video_mod_embed",), TOKEN),
     ]
 
 

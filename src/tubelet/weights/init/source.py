@@ -50,10 +50,13 @@ def read_source(init: InitConfig, model_name: str | None = None) -> InitSource:
         return source
     start = family_of(model_name).weights().image_start
     if start is None:
+        family = family_of(model_name)
+        formats = next(iter(family.formats), None)
+        hint = f"; `tubelet convert {formats} FILE CHECKPOINT` makes one of a released file" if formats else ""
         takers = ", ".join(family.title for family in FAMILIES if family.weights().image_start is not None)
         raise ConfigError(
             f"{source.name} is an image model, which starts models of {takers}; {MODELS[model_name][0]().__name__} "
-            "starts from a checkpoint of its own kind"
+            f"starts from a checkpoint of its own kind{hint}"
         )
     return start.prepare(source)
 
