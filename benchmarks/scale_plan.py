@@ -22,6 +22,7 @@ SHARES = (0.30, 0.45)  # of PEAK that training reaches: assumed, measured by ben
 CORES_PER_GPU = 112 / 8  # DGX H100: two processors of 56 cores, eight GPUs (NVIDIA's data sheet)
 SECONDS = 10  # length of a video
 CLIP = (3, 32, 224, 224)
+PATH_BYTES = 60  # of a row, as shards of `tubelet data prepare` with names like those of Kinetics have
 # name: model, training videos, epochs, GPUs, test videos and views of each
 PLANS = {
     "Kinetics-400": ("vivit_b16x2_fe", 214_834, 30, 8, 34_579, 12),
@@ -54,7 +55,7 @@ def plan_column(name: str, seconds: float, megabytes: dict[str, float], costs: d
     hours = [videos * epochs * macs / PEAK / share / gpus / 3600 for share in SHARES]
     limit = videos * epochs * seconds / CORES_PER_GPU / gpus / 3600
     preparing = videos * SECONDS * costs["prepare_cpu_seconds_per_second"] / 3600
-    row_bytes = 8 * (costs["reading_bytes_per_row"] + CORES_PER_GPU * costs["reader_bytes_per_row"])
+    row_bytes = 8 * (costs["bytes_per_row"] - costs["path_bytes_per_row"] + PATH_BYTES)  # the readers hold no rows
     return [
         f"{model_name}, {epochs} epochs, {videos:,} videos, {gpus} GPUs",
         f"{videos * megabytes['k340'] / 1e6:,.2f} TB",
@@ -71,7 +72,8 @@ def plan_column(name: str, seconds: float, megabytes: dict[str, float], costs: d
 
 
 def main() -> None:
-    decode, costs, augment = measured("decode"), measured("scale_costs"), measured("augment")["reading"]
+    decode, augment = measured("decode"), measured("augment")["reading"]
+    costs = measured("scale_costs") | measured("rows")["start"]
     added = augment["tubelet with hue"]["milliseconds_per_clip"] - augment["decode"]["milliseconds_per_clip"]
     reads = decode["best_peer_time_over_ours"]
     seconds = {name: (reads[f"{name} W1"]["tubelet_ms"] + added) / 1000 for name in ("raw720", "k340", "prepared")}

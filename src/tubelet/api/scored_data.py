@@ -101,12 +101,12 @@ def _as_trained_on(source: Path, config: ManifestConfig, classifier: Classifier)
     try:
         asked = _with_classes(source, asked, classifier)
         manifest = read_manifest(source, asked, recorded=recorded)
-        if manifest.fingerprint != facts["data_fingerprint"] and asked.quarantine is not None:
+        if not manifest.is_of_fingerprint(facts["data_fingerprint"]) and asked.quarantine is not None:
             whole = read_manifest(source, dataclasses.replace(asked, quarantine=None), recorded=recorded)
-            return manifest if whole.fingerprint == facts["data_fingerprint"] else None
+            return manifest if whole.is_of_fingerprint(facts["data_fingerprint"]) else None
     except (DataError, ConfigError):  # other data need not be readable in the way of these
         return None
-    return manifest if manifest.fingerprint == facts["data_fingerprint"] else None
+    return manifest if manifest.is_of_fingerprint(facts["data_fingerprint"]) else None
 
 
 def _recorded_config(config: ManifestConfig, facts: Mapping[str, Any]) -> ManifestConfig:

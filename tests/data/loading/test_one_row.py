@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import multiprocessing
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from memory import resident_bytes
+from support import Notes
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.keyed_random import keyed_generator
+from tubelet.data.loading import index_videos
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.one_row import ClipReader, IndexedRow, OneRow
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.video.packet_index_store import STORE_NAME
 from tubelet.protocol import Protocol
+from tubelet.session.session import Session
 
 PROTOCOL = Protocol(num_frames=4, frame_stride=2, resize_short_side=20, crop_size=(16, 16))
 MANY, FEW = 100_000, 1_000  # a list of so many rows takes 80 MB
@@ -60,6 +67,32 @@ def test_a_reader_reads_what_the_dataset_reads_and_names_rows_alike(manifest: Ma
         row = IndexedRow(index, 2, manifest.samples[index % len(dataset)])
         assert reader.run(row, lambda seconds: None).pixels.equal(dataset.read(index, 2).pixels)
         assert reader.name(row) == dataset.name(index)
+
+
+def test_the_order_is_that_of_one_seeded_permutation_an_epoch(manifest: Manifest) -> None:
+    number = len(manifest)
+    loader = Loader(ClipDataset(manifest, PROTOCOL, augment=AugmentConfig(repeats=2)), 4, seed=7)
+    for epoch in range(2):
+        order = keyed_generator(7, epoch).permutation(number).tolist()
+        expected = [tuple(2 * order[start : start + 4]) for start in range(0, number - 3, 4)]
+        assert [batch.index for batch in loader.train_batches(epoch)] == expected
+        assert [batch.index for batch in loader.train_batches(epoch, start=1)] == expected[1:]
+
+
+def test_of_very_many_videos_none_is_indexed_ahead(
+    manifest: Manifest, write_video: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_video(manifest.root / "a.mp4")
+    row = Sample(path="a.mp4", labels=(0,), split="train")
+    videos = replace(manifest, samples=(row, row))
+    notes = Notes()
+    monkeypatch.setattr(index_videos, "MAX_LOOKED_AT", 1)
+    index_videos.index_manifest(videos, 1, Session(progress=notes))
+    assert not (manifest.root / STORE_NAME).exists()
+    assert "videos are indexed as they are read" in notes.notes[-1]
+    monkeypatch.undo()
+    index_videos.index_manifest(videos, 1, Session(progress=notes))
+    assert (manifest.root / STORE_NAME).exists()
 
 
 def test_any_other_row_is_refused_in_place_of_a_wrong_one() -> None:

@@ -209,6 +209,33 @@ def test_of_very_many_rows_no_file_is_touched(
     assert {path.name for path in tmp_path.iterdir()} == {"0", "1", "2", "rows.csv"}
 
 
+@pytest.mark.parametrize(("num_videos", "kept"), [(0, "files"), (9, None), (11, "files, near-copies not looked for")])
+def test_of_very_many_rows_so_few_videos_are_looked_at_as_always(
+    num_videos: int,
+    kept: str | None,
+    table: Callable[..., Path],
+    is_large: Callable[[int], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    file = table("path,label", lambda row, path: f"{path[:-4]}.{'mp4' if row < num_videos else 'npy'},{label(row)}")
+    is_large(30)
+    monkeypatch.setattr(plain_split, "MAX_CLIPS", 10)
+    for module in (large_table, plain_split):
+        monkeypatch.setattr(module, "MAX_LOOKED_AT", 25)
+    read_as_columns = large_table.read_large_table(file, ManifestConfig())
+    assert (read_as_columns and read_as_columns[0].split_origin.kept_together) == kept
+
+
+def test_a_table_without_splits_can_be_evaluated_on(
+    table: Callable[..., Path], is_large: Callable[[int], None]
+) -> None:
+    file = table(*PLAIN["no split"][:2])
+    whole = read.read_manifest(file, makes_splits=False)
+    assert whole.splits == ("test",)
+    is_large(30)
+    assert_same(read.read_manifest(file, makes_splits=False), whole)
+
+
 def test_a_file_in_two_splits_of_many_rows_is_found(table: Callable[..., Path]) -> None:
     file = table("path,label,split", lambda row, path: f"{path},{label(row)},{'train' if row % 2 else 'val'}")
     with file.open("a") as stream:

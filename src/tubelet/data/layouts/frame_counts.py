@@ -4,16 +4,36 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tubelet.data.layouts.rows import Row, some
+from tubelet.data.layouts.rows import some
 from tubelet.data.sources.frame_folder import UNTIMED_FPS, frame_files
 from tubelet.errors import VideoError
 
 
-def missing_frames_notes(root: Path, rows: Sequence[Row]) -> Iterator[str]:
+class PartOfSource(Protocol):
+    """The fields of a row that say what it shows of its source."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def entry(self) -> str | None: ...
+    @property
+    def fps(self) -> float | None: ...
+    @property
+    def start_seconds(self) -> float | None: ...
+    @property
+    def end_seconds(self) -> float | None: ...
+    @property
+    def start_frame(self) -> int | None: ...
+    @property
+    def end_frame(self) -> int | None: ...
+
+
+def missing_frames_notes(root: Path, rows: Sequence[PartOfSource]) -> Iterator[str]:
     """A note if rows tell of more frames than their folders have.
 
     Args:

@@ -38,7 +38,8 @@ from tubelet.data.loading.worker_process import (
 from tubelet.data.sources.open_source import TOO_LITTLE_MEMORY
 from tubelet.errors import ConfigError, TubeletError
 
-R, T = TypeVar("R"), TypeVar("T")
+R = TypeVar("R")
+T = TypeVar("T")
 
 _START_SECONDS = 300.0  # for a process to start and import, even from a slow disk
 _BEGIN_SECONDS = 30.0  # for an idle process to take a row

@@ -18,7 +18,7 @@ from tubelet.data.layouts.readers import LAYOUTS
 from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.webdataset import read_webdataset
-from tubelet.data.manifest.columns.large_table import MadeManifest, read_large_table
+from tubelet.data.manifest.columns.large_table import read_large_table
 from tubelet.data.manifest.csv_file import is_manifest_file, read_manifest_file, written_fingerprint
 from tubelet.data.manifest.labels import (
     label_findings,
@@ -69,9 +69,8 @@ def read_manifest(
     """
     source, config = Path(source), config or ManifestConfig()
     options = {"is_checked": is_checked, "makes_splits": makes_splits}
-    large = read_large_table(source, config, **options, recorded=recorded, on_file=on_file)
-    if large is not None:
-        return _checked(source, large, config, **options)
+    if (large := read_large_table(source, config, **options, recorded=recorded, on_file=on_file)) is not None:
+        return _checked(source, *large, config, **options)
     reading = read_rows(source, config)
     return manifest_of(
         source,
@@ -166,19 +165,24 @@ def manifest_of(
         folder=source.parent if source.is_file() else None,
         split_origin=origin,
     )
-    made = MadeManifest(manifest, all_classes_known=reading.all_classes_known, splits_decided=reading.splits_decided)
-    return _checked(source, made, config, is_checked=is_checked, makes_splits=makes_splits)
+    options = {"is_checked": is_checked, "makes_splits": makes_splits}
+    return _checked(source, manifest, reading.all_classes_known, config, **options)
 
 
 def _checked(
-    source: Path, made: MadeManifest, config: ManifestConfig, *, is_checked: bool, makes_splits: bool
+    source: Path,
+    manifest: Manifest,
+    all_classes_known: bool,
+    config: ManifestConfig,
+    *,
+    is_checked: bool,
+    makes_splits: bool,
 ) -> Manifest:
     """The manifest with what is found out about its classes and files."""
-    manifest = made.manifest
     if is_checked and makes_splits:
-        notes = _check_classes(source, manifest, made.all_classes_known)
+        notes = _check_classes(source, manifest, all_classes_known)
         manifest = replace(manifest, notes=tuple(dict.fromkeys((*manifest.notes, *notes))))
-    if is_checked and made.splits_decided and source.suffix.lower() == ".csv":
+    if is_checked and source.suffix.lower() == ".csv" and is_manifest_file(source):
         manifest = _compared_with_written(source, manifest, config)
     return manifest
 

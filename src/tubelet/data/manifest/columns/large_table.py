@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -54,16 +54,6 @@ class _Stated:
     notes: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class MadeManifest:
-    """The manifest of a dataset, and what its checks need to know beside."""
-
-    manifest: Manifest
-    _: KW_ONLY
-    all_classes_known: bool  # the source lists its classes
-    splits_decided: bool  # nothing was split off
-
-
 def read_large_table(
     source: Path,
     config: ManifestConfig,
@@ -72,10 +62,12 @@ def read_large_table(
     makes_splits: bool = True,
     recorded: RecordedSplit | None = None,
     on_file: OnFile = lambda done, total: None,
-) -> MadeManifest | None:
+) -> tuple[Manifest, bool] | None:
     """Read a table of more than ``MAX_ROWS`` plain rows. Arguments are those of ``read_manifest``.
 
-    None means that its rows have to be read one by one: they are fewer, or not plain, or the table cannot be read.
+    Returns:
+        The manifest, and whether the table lists its classes itself. None means that its rows have to be read one by
+        one: they are fewer, or not plain, or the table cannot be read.
     """
     is_table = source.is_file() and config.layout in (None, "csv") and source.suffix.lower() in (".csv", ".tsv")
     is_asked_more = config.label_separator or config.quarantine or config.test_whole_video or config.folds
@@ -163,7 +155,7 @@ def _manifest(
     makes_splits: bool,
     recorded: RecordedSplit | None,
     on_file: OnFile,
-) -> MadeManifest:
+) -> tuple[Manifest, bool]:
     """The steps of ``read.manifest_of``, in its order."""
     table, heads, notes = stated.table, tuple(stated.classes), stated.notes
     if set(config.class_names) - set(heads):
@@ -197,7 +189,7 @@ def _manifest(
         folder=source.parent,
         split_origin=origin,
     )
-    return MadeManifest(manifest, all_classes_known=stated.all_classes_known, splits_decided=is_decided)
+    return manifest, stated.all_classes_known
 
 
 def _check_cells(table: ParsedTable) -> None:

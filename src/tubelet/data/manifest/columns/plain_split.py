@@ -21,6 +21,7 @@ from tubelet.data.manifest.manifest import SplitOrigin
 from tubelet.data.manifest.near_copies import (
     MAX_CLIPS,
     NOT_LOOKED,
+    NearCopies,
     OnFile,
     find_near_copies,
     grouped_by_near_copies,
@@ -86,10 +87,9 @@ class PlainSplit:
         if self.config.split_by == "files":
             return "files"
         if len(train) > MAX_LOOKED_AT:
-            names = ((row.path, row.entry) for row in train[: MAX_CLIPS + 1])
-            if len({name for name in names if not is_volume_row(*name)}) <= MAX_CLIPS:
-                raise NotPlain  # volumes, which have no near-copies, or few files of many segments
-            copies = not_looked_at(len(train), MAX_CLIPS)
+            if 0 < (number := _num_videos(train, MAX_CLIPS)) <= MAX_CLIPS:
+                raise NotPlain  # so few that they are looked at
+            copies = not_looked_at(len(train), MAX_CLIPS) if number else NearCopies(groups=(), num_files=0)
         else:
             folder, max_clips = self.source.parent, MAX_CLIPS if self.recorded is None else 0
             copies = find_near_copies(self.root, train, folder, max_clips=max_clips, on_file=self.on_file)
@@ -130,3 +130,20 @@ class PlainSplit:
             if count := int((splits == SPLITS.index(split)).sum()):
                 how = f"split_seed {self.config.split_seed}"
                 self.notes.append(split_off_note(count, len(rows), split, how))
+
+
+def _num_videos(rows: Rows, most: int) -> int:
+    """The number of files that are no volumes, up to one more than ``most``."""
+    found, volumes = set[bytes](), set[bytes]()  # and the endings of volumes
+    for place, name in enumerate(rows.entries_or_paths()):
+        ending = name[name.rfind(b".") :]
+        if ending in volumes:
+            continue
+        row = rows[place]
+        if not is_volume_row(row.path, row.entry):
+            found.add(name)
+        elif row.entry is None and ending != b".gz":
+            volumes.add(ending)
+        if len(found) > most:
+            break
+    return len(found)
