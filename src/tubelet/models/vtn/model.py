@@ -219,6 +219,8 @@ def make_attention(
             return FullAttention(width, num_heads, config.attn_drop_rate)
         case "uniform":
             return UniformAttention(width)
+        case "mean" | "mean_std":
+            raise AssertionError("a frame pool has no attention")
 
 
 def make_head(config: VTNConfig, width: int) -> nn.Module:
