@@ -57,7 +57,7 @@ ORDER = [
     ["training"],
     ["recipe"],
     ["runs"],
-    ["studies", "probe"],
+    ["studies", "probing"],
     ["report"],
     ["api"],
     ["commands"],

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tubelet.api.compare import compare
     from tubelet.api.evaluate import evaluate
     from tubelet.api.predict import predict
+    from tubelet.api.probe import probe
     from tubelet.api.run import Run
     from tubelet.api.train import train
     from tubelet.data.loading.loader import Loader
@@ -41,6 +42,7 @@ __all__ = [
     "load",
     "open_video",
     "predict",
+    "probe",
     "train",
 ]
 
@@ -59,6 +61,7 @@ _HOME = {
     "load": "tubelet.inference.predictor",
     "open_video": "tubelet.data.sources.open_video",
     "predict": "tubelet.api.predict",
+    "probe": "tubelet.api.probe",
     "train": "tubelet.api.train",
 }
 

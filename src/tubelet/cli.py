@@ -22,6 +22,7 @@ from tubelet.errors import Stopped, TubeletError, error_line, is_out_of_memory, 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tubelet.commands.demo", "make a small video data set, train three models, report"),
     "train": ("tubelet.commands.train", "train a model from a recipe, or on a folder of videos"),
+    "probe": ("tubelet.commands.probe", "train heads on a frozen encoder, for few clips"),
     "compare": ("tubelet.commands.compare", "compare arms with equal tuning, seeds and statistics"),
     "evaluate": ("tubelet.commands.evaluate", "score a checkpoint on a labeled split, with every metric"),
     "features": ("tubelet.commands.features", "store the per-frame features of a dataset, to train on"),
@@ -40,6 +41,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 _LESS_MEMORY = {
     "evaluate": "give a smaller --batch-size, fewer --views or --num-workers, or --mode chunked",
     "features": "give fewer --num-workers; what is stored stays, and the same command goes on",
+    "probe": "give fewer --data.num_workers; what is stored stays, and the same command goes on",
     "compare": "give fewer --jobs; the same command goes on",
 }
 

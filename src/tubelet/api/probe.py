@@ -9,9 +9,9 @@ from typing import Any
 from tubelet import config as config_io
 from tubelet.api.recipe_fields import DEFAULT_RECIPE, Field, data_field, fields_of, first_weights
 from tubelet.errors import Stopped
-from tubelet.probe.config import ProbeConfig
-from tubelet.probe.result import ProbeResult
-from tubelet.probe.run import run_probe
+from tubelet.probing.config import ProbeConfig
+from tubelet.probing.result import ProbeResult
+from tubelet.probing.run import run_probe
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
@@ -48,7 +48,7 @@ def probe(
         device: "auto" is the first of CUDA, MPS and CPU that is there.
         progress: report on stderr.
         fields: of the recipe, such as ``{"protocol.num_frames": 16, "data.num_workers": 0}``.
-        options: fields of :class:`tubelet.probe.config.ProbeConfig`, such as ``folds=3`` or ``few_shot=(1, 5, 20)``.
+        options: fields of :class:`tubelet.probing.config.ProbeConfig`, such as ``folds=3`` or ``few_shot=(1, 5, 20)``.
 
     Raises:
         TubeletError: data or encoder cannot be used, in one line.

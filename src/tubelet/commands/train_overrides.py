@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import output_console
 from tubelet.config import GROUP, describe
 from tubelet.errors import ConfigError
@@ -68,7 +67,11 @@ def split_overrides(argv: list[str], options: type) -> tuple[list[tuple[str, str
 def check_option(flag: str, options: type) -> None:
     """Raise ConfigError for an option that the command does not have, where a field of a recipe is called so."""
     name = flag.removeprefix("--").replace("-", "_")
-    own = {field.name for field in (*dataclasses.fields(options), *dataclasses.fields(ColumnOptions))}
+    own = {field.name for field in dataclasses.fields(options)}
+    groups = [
+        field.default_factory for field in dataclasses.fields(options)
+    ]  # whose fields are options without a prefix
+    own |= {field.name for group in groups if dataclasses.is_dataclass(group) for field in dataclasses.fields(group)}
     if flag.startswith("--") and name not in own:
         fields = [key for key, *_ in describe(Recipe) if key.rpartition(".")[2] == name]
         if fields:

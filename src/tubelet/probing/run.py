@@ -22,12 +22,12 @@ from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.files import write_atomically
 from tubelet.nn.head import head_prefixes
 from tubelet.nn.video_model import VideoModel
-from tubelet.probe.config import ProbeConfig
-from tubelet.probe.features import Encoder, Features, features_of
-from tubelet.probe.folds import folds_without_a_class, grouped_folds
-from tubelet.probe.heads import LinearSetting, Loss, Setting, Standardization, folded, settings_of, train_linear
-from tubelet.probe.measure import Clips, Measured, choose, few_shot, measure, most_chosen
-from tubelet.probe.result import Arm, ProbeResult, paired_interval
+from tubelet.probing.config import ProbeConfig
+from tubelet.probing.features import Encoder, Features, features_of
+from tubelet.probing.folds import folds_without_a_class, grouped_folds
+from tubelet.probing.heads import LinearSetting, Loss, Setting, Standardization, folded, settings_of, train_linear
+from tubelet.probing.measure import Clips, Measured, choose, few_shot, measure, most_chosen
+from tubelet.probing.result import Arm, ProbeResult, paired_interval
 from tubelet.recipe import Recipe
 from tubelet.runs.initialization import InitializedModel, first_model
 from tubelet.session.session import Session
@@ -123,7 +123,7 @@ def _measured(
         all_clips.append(clips)
     differences = _right(measured[0], targets, loss) - _right(measured[1], targets, loss)
     winner = measured[0].winner
-    curve = few_shot(all_clips[0], winner, config.few_shot, config.num_draws, config.num_steps, config.seed)
+    curve = few_shot(all_clips[0], winner, config.few_shot, config.num_draws, config.seed)
     result = ProbeResult(
         metric=task.best,
         encoder=arms[0],
@@ -164,11 +164,11 @@ def _save(
     """Train the best linear head on all clips, and write it with its encoder as an ordinary checkpoint."""
     linear: list[Setting] = [s for s in settings_of(config) if isinstance(s, LinearSetting)]
     if not linear:
-        linear = [LinearSetting(learning_rate=config.learning_rates[0], weight_decay=config.weight_decays[0])]
-    setting = choose(clips, linear, config.num_steps)
+        linear = [LinearSetting(penalty=penalty) for penalty in config.penalties]
+    setting = choose(clips, linear)
     assert isinstance(setting, LinearSetting)
     by = Standardization.of(clips.features)
-    weight, bias = train_linear(by(clips.features), clips.targets, [setting], clips.loss, config.num_steps)
+    weight, bias = train_linear(by(clips.features), clips.targets, [setting], clips.loss)
     head = cast(VideoModel, first.model).get_classifier()
     if not isinstance(head, nn.Linear):
         raise ConfigError(f"the head of {first.recipe.model['name']} is no linear layer (set model.head_dim none)")

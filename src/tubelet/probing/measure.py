@@ -14,8 +14,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from tubelet.probe.config import ProbeConfig
-from tubelet.probe.heads import (
+from tubelet.probing.config import ProbeConfig
+from tubelet.probing.heads import (
     LinearSetting,
     Loss,
     NeighborSetting,
@@ -57,14 +57,14 @@ class Measured:
     winner: Setting  # the head that is best over all folds, for the checkpoint
 
 
-def all_logits(train: Clips, test: Clips, settings: Sequence[Setting], num_steps: int) -> Float[Tensor, "S M K"]:
+def all_logits(train: Clips, test: Clips, settings: Sequence[Setting]) -> Float[Tensor, "S M K"]:
     """The logits of test clips by every setting, trained on ``train``."""
     standardize = Standardization.of(train.features)
     known, asked = standardize(train.features), standardize(test.features)
     linear = [setting for setting in settings if isinstance(setting, LinearSetting)]
     of_linear = iter(())
     if linear:
-        of_linear = iter(linear_logits(asked, *train_linear(known, train.targets, linear, train.loss, num_steps)))
+        of_linear = iter(linear_logits(asked, *train_linear(known, train.targets, linear, train.loss)))
     found = [
         neighbor_logits(known, train.targets, asked, setting.neighbors, train.loss)
         if isinstance(setting, NeighborSetting)
@@ -77,30 +77,32 @@ def all_logits(train: Clips, test: Clips, settings: Sequence[Setting], num_steps
 def measure(clips: Clips, config: ProbeConfig) -> Measured:
     """Choose and test a head for every fold.
 
-    The head of a fold is the one with the highest score over the other folds, each of which is held out in turn from
-    the rest. The winner is chosen in the same way over all folds.
+    The head of a fold is the one with the least loss over the other folds, each of which is held out in turn from the
+    rest. The winner is chosen in the same way over all folds.
     """
     settings, folds = settings_of(config), sorted(set(clips.folds.tolist()))
     logits = torch.zeros_like(clips.targets)
     chosen = []
     for fold in folds:
         train, test = np.flatnonzero(clips.folds != fold), np.flatnonzero(clips.folds == fold)
-        setting = choose(clips.part(train), settings, config.num_steps)
-        logits[torch.as_tensor(test)] = all_logits(clips.part(train), clips.part(test), [setting], config.num_steps)[0]
+        setting = choose(clips.part(train), settings)
+        logits[torch.as_tensor(test)] = all_logits(clips.part(train), clips.part(test), [setting])[0]
         chosen.append(str(setting))
-    winner = choose(clips, settings, config.num_steps)
+    winner = choose(clips, settings)
     return Measured(logits=logits, chosen=tuple(chosen), winner=winner)
 
 
-def choose(clips: Clips, settings: Sequence[Setting], num_steps: int) -> Setting:
-    """The setting with the highest score over the folds of ``clips``, each held out in turn; of equal ones the one
-    with the least loss."""
+def choose(clips: Clips, settings: Sequence[Setting]) -> Setting:
+    """The setting with the least cross entropy over the folds of ``clips``, each held out in turn.
+
+    On few clips cross entropy tells heads apart that answer alike, and varies less than accuracy.
+    """
     found = torch.zeros(len(settings), *clips.targets.shape)
     for fold in sorted(set(clips.folds.tolist())):
         train, held = np.flatnonzero(clips.folds != fold), np.flatnonzero(clips.folds == fold)
-        found[:, torch.as_tensor(held)] = all_logits(clips.part(train), clips.part(held), settings, num_steps)
-    ranked = [(score(logits, clips), -loss_of(logits, clips), -i) for i, logits in enumerate(found)]
-    return settings[-max(ranked)[2]]
+        found[:, torch.as_tensor(held)] = all_logits(clips.part(train), clips.part(held), settings)
+    losses = [loss_of(logits, clips) for logits in found]
+    return settings[losses.index(min(losses))]
 
 
 def score(logits: Float[Tensor, "N K"], clips: Clips) -> float:
@@ -126,7 +128,7 @@ def _average_precision(scores: Float[Tensor, " N"], targets: Float[Tensor, " N"]
 
 
 def few_shot(
-    clips: Clips, setting: Setting, numbers: Sequence[int], num_draws: int, num_steps: int, seed: int
+    clips: Clips, setting: Setting, numbers: Sequence[int], num_draws: int, seed: int
 ) -> dict[int, dict[str, float]]:
     """Score with so many training clips per class: mean and standard deviation over draws, each over all folds."""
     curve = {}
@@ -137,7 +139,7 @@ def few_shot(
             for fold in sorted(set(clips.folds.tolist())):
                 train, test = np.flatnonzero(clips.folds != fold), np.flatnonzero(clips.folds == fold)
                 some = _drawn(clips, train, number, rng)
-                logits[torch.as_tensor(test)] = all_logits(clips.part(some), clips.part(test), [setting], num_steps)[0]
+                logits[torch.as_tensor(test)] = all_logits(clips.part(some), clips.part(test), [setting])[0]
             scores.append(score(logits, clips))
         curve[number] = {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1)) if num_draws > 1 else 0.0}
     return curve

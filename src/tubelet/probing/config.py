@@ -14,10 +14,9 @@ HeadKind = Literal["linear", "knn"]
 class ProbeConfig:
     """Heads, folds and limits of a probe."""
 
-    heads: tuple[HeadKind, ...] = ("linear", "knn")  # kinds of heads that are tried
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)  # of linear heads
-    weight_decays: tuple[float, ...] = (1e-4, 1e-2, 0.1, 1.0, 10.0)  # of linear heads, as AdamW has them
-    num_steps: int = 300  # optimizer steps of a linear head, each over all training clips
+    heads: tuple[HeadKind, ...] = ("linear",)  # kinds of heads that are tried
+    # Of linear heads: half of it times the squared weights is added to the summed loss of the clips.
+    penalties: tuple[float, ...] = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
     neighbors: tuple[int, ...] = (1, 5, 20)  # of the k-NN heads
     folds: int = 5  # outer folds by group; each is the test part once
     seed: int = 0  # of folds, random weights and few-shot draws
@@ -30,7 +29,7 @@ class ProbeConfig:
             raise ConfigError("heads: name at least one of linear and knn")
         if self.folds < 3:
             raise ConfigError(f"folds must be at least 3 (test, choice, training), got {self.folds}")
-        if self.num_steps < 1 or self.num_draws < 1 or self.max_gb <= 0:
-            raise ConfigError("num_steps, num_draws and max_gb must be positive")
+        if self.num_draws < 1 or self.max_gb <= 0 or any(penalty <= 0 for penalty in self.penalties):
+            raise ConfigError("penalties, num_draws and max_gb must be positive")
         if any(number < 1 for number in (*self.few_shot, *self.neighbors)):
             raise ConfigError("few_shot and neighbors hold positive numbers")

@@ -8,13 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 
 from tubelet.errors import DataError
 
 
 def grouped_folds(
-    units: Sequence[str], labels: Int[np.ndarray, "N K"], num_folds: int, seed: int
+    units: Sequence[str], labels: Float[np.ndarray, "N K"], num_folds: int, seed: int
 ) -> Int[np.ndarray, " N"]:
     """The fold of each clip, 0 to ``num_folds - 1``.
 
@@ -54,7 +54,7 @@ def _spread(filled: np.ndarray, fold: int, added: np.ndarray, total: np.ndarray)
 
 
 def folds_without_a_class(
-    folds: Int[np.ndarray, " N"], labels: Int[np.ndarray, "N K"], names: Sequence[str]
+    folds: Int[np.ndarray, " N"], labels: Float[np.ndarray, "N K"], names: Sequence[str]
 ) -> list[str]:
     """A line for each class that some fold has one clip of, or none."""
     lines = []

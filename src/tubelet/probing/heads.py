@@ -1,4 +1,4 @@
-"""Heads on stored features: linear ones with many rates and weight decays at once, and nearest neighbors.
+"""Heads on stored features: linear ones with several penalties, and nearest neighbors.
 
 Features are standardized by the training clips; a linear head takes that into its weights in the end.
 
@@ -7,8 +7,6 @@ Features are standardized by the training clips; a linear head takes that into i
 
 from __future__ import annotations
 
-import itertools
-import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -17,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from tubelet.probe.config import ProbeConfig
+from tubelet.probing.config import ProbeConfig
 
 Loss = Literal["softmax", "sigmoid"]
 _TEMPERATURE = 0.07  # of the weights of neighbors, as DINO (arXiv 2104.14294) has it
@@ -25,13 +23,12 @@ _TEMPERATURE = 0.07  # of the weights of neighbors, as DINO (arXiv 2104.14294) h
 
 @dataclass(frozen=True, kw_only=True)
 class LinearSetting:
-    """How a linear head is trained."""
+    """How strongly the weights of a linear head are held back."""
 
-    learning_rate: float
-    weight_decay: float
+    penalty: float
 
     def __str__(self) -> str:
-        return f"linear, rate {self.learning_rate:g}, weight decay {self.weight_decay:g}"
+        return f"linear, penalty {self.penalty:g}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +48,7 @@ def settings_of(config: ProbeConfig) -> list[Setting]:
     """Every head that is tried, in order."""
     found: list[Setting] = []
     if "linear" in config.heads:
-        pairs = itertools.product(config.learning_rates, config.weight_decays)
-        found += [LinearSetting(learning_rate=rate, weight_decay=decay) for rate, decay in pairs]
+        found += [LinearSetting(penalty=penalty) for penalty in config.penalties]
     if "knn" in config.heads:
         found += [NeighborSetting(neighbors=number) for number in config.neighbors]
     return found
@@ -75,51 +71,51 @@ class Standardization:
 
 
 def train_linear(
-    features: Float[Tensor, "N V D"],
-    targets: Float[Tensor, "N K"],
-    settings: list[LinearSetting],
-    loss: Loss,
-    num_steps: int,
+    features: Float[Tensor, "N V D"], targets: Float[Tensor, "N K"], settings: list[LinearSetting], loss: Loss
 ) -> tuple[Float[Tensor, "H D K"], Float[Tensor, "H K"]]:
-    """Weights and biases of every setting, trained side by side from zero by AdamW with a cosine schedule.
+    """Weights and biases of every setting: logistic regression with a squared penalty, solved to its minimum.
 
-    A step looks at all clips, so that nothing is random. The heads share the product over clips, so that many cost
-    little more than one.
+    The minimum is the only one, so that there is no learning rate to choose and nothing random. The weights lie in the
+    span of the clips, so that the problem has at most as many dimensions as there are clips.
 
     Args:
-        features: standardized. Every view of a clip is a clip of its own here.
+        features: standardized. Every view of a clip is a clip of its own here, with its share of the weight.
         targets: 1 where a clip has the class.
     """
-    x = features.flatten(0, 1)  # NV D
-    y = targets.repeat_interleave(features.shape[1], 0)  # NV K
-    num_heads, width, num_classes = len(settings), x.shape[1], y.shape[1]
-    weight = torch.zeros(width, num_heads * num_classes, requires_grad=True)
-    bias = torch.zeros(num_heads * num_classes, requires_grad=True)
-    rates = torch.tensor([s.learning_rate for s in settings]).repeat_interleave(num_classes)
-    decays = torch.tensor([s.weight_decay for s in settings]).repeat_interleave(num_classes)
-    moments = [[torch.zeros_like(p), torch.zeros_like(p)] for p in (weight, bias)]
-    for step in range(1, num_steps + 1):
-        logits = (x @ weight + bias).unflatten(1, (num_heads, num_classes))  # NV H K
-        each = _losses(logits, y, loss)  # H
-        gradients = torch.autograd.grad(each.sum(), (weight, bias))
-        scale = 0.5 * (1 + math.cos(math.pi * (step - 1) / num_steps))
-        with torch.no_grad():
-            for p, gradient, (first, second), decay in zip(
-                (weight, bias), gradients, moments, (decays, torch.zeros_like(decays)), strict=True
-            ):
-                first.mul_(0.9).add_(gradient, alpha=0.1)
-                second.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-                update = (first / (1 - 0.9**step)) / ((second / (1 - 0.999**step)).sqrt() + 1e-8)
-                p.sub_(scale * rates * (update + decay * p))
-    found = weight.detach().unflatten(1, (num_heads, num_classes)).movedim(1, 0)  # H D K
-    return found, bias.detach().unflatten(0, (num_heads, num_classes))
+    num_views = features.shape[1]
+    x = features.flatten(0, 1).double()  # NV D
+    y = targets.repeat_interleave(num_views, 0).double()  # NV K
+    basis = torch.linalg.qr(x.T).Q if x.shape[1] > x.shape[0] else None  # D r
+    small = x if basis is None else x @ basis  # NV r
+    found = [_minimum(small, y, setting.penalty * num_views, loss) for setting in settings]
+    weights = torch.stack([weight if basis is None else basis @ weight for weight, _ in found])
+    return weights.float(), torch.stack([bias for _, bias in found]).float()
 
 
-def _losses(logits: Float[Tensor, "N H K"], targets: Float[Tensor, "N K"], loss: Loss) -> Float[Tensor, " H"]:
+def _minimum(
+    x: Float[Tensor, "N r"], y: Float[Tensor, "N K"], penalty: float, loss: Loss
+) -> tuple[Float[Tensor, "r K"], Float[Tensor, " K"]]:
+    """Where summed loss + penalty / 2 * squared weights is least, by L-BFGS."""
+    weight = x.new_zeros(x.shape[1], y.shape[1], requires_grad=True)
+    bias = x.new_zeros(y.shape[1], requires_grad=True)
+    solver = torch.optim.LBFGS(
+        [weight, bias], max_iter=500, tolerance_grad=1e-6, tolerance_change=1e-12, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        solver.zero_grad()
+        value = _summed_loss(x @ weight + bias, y, loss) + 0.5 * penalty * weight.square().sum()
+        value.backward()
+        return value
+
+    solver.step(closure)
+    return weight.detach(), bias.detach()
+
+
+def _summed_loss(logits: Float[Tensor, "N K"], targets: Float[Tensor, "N K"], loss: Loss) -> Float[Tensor, ""]:
     if loss == "softmax":
-        return -(logits.log_softmax(-1) * targets[:, None]).sum(-1).mean(0)
-    wanted = targets[:, None].expand_as(logits)
-    return F.binary_cross_entropy_with_logits(logits, wanted, reduction="none").mean((0, 2))
+        return -(logits.log_softmax(-1) * targets).sum()
+    return F.binary_cross_entropy_with_logits(logits, targets, reduction="sum")
 
 
 def linear_logits(
