@@ -151,3 +151,15 @@ def test_a_system_error_is_told_without_its_number(tmp_path: Path, capsys: pytes
     (tmp_path / "shut").mkdir()
     said = error_of(["evaluate", str(tmp_path / "shut"), "--data", str(tmp_path)], capsys)
     assert "Errno" not in said
+
+
+def test_first_weights_and_few_clips_name_the_probe_and_switch_nothing(
+    videos: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["train", "--data", str(videos), *TRAIN_TINY]
+    assert cli.main([*argv, "--init", str(checkpoint), "--out", str(tmp_path / "a")]) == 0
+    said = capsys.readouterr().err
+    assert f"tubelet probe --data {videos} --encoder {checkpoint}" in said
+    assert "test: top-1" in said  # it trained as asked
+    assert cli.main([*argv, "--out", str(tmp_path / "b")]) == 0
+    assert "tubelet probe" not in capsys.readouterr().err

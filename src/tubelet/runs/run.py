@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from functools import partial
@@ -48,6 +49,8 @@ from tubelet.training.state.resume import TrainingState
 from tubelet.training.state.storage import explaining_storage, explaining_training_memory
 from tubelet.weights.checkpoint.checkpoint import save_checkpoint, write_calibration
 from tubelet.weights.open_checkpoint import open_checkpoint
+
+FEW_CLIPS = 1000  # with fewer for training, a probe is named
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +94,7 @@ def run_recipe(
     # Process 0 goes first, and the others read what it found out about near-copies.
     manifest = processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))
     processes.check_same(manifest.fingerprint, "data with the fingerprint")
-    for note in (*recipe.data.notes, *manifest.notes):
+    for note in (*recipe.data.notes, *manifest.notes, *_few_clips(recipe, manifest, final_split)):
         session.progress.note(note)
     if session.device.type == "cpu":
         keep_freed_memory()  # because every step takes the same large blocks, which are slow to get anew
@@ -126,6 +129,15 @@ def run_recipe(
             unknown = _calibrate(first.recipe, manifest, folder, session)
         evaluation = _evaluate_best(first.recipe, manifest, folder, out, split, session, unknown=unknown)
     return CompletedRun(folder=folder, state=state, evaluation=evaluation, manifest=manifest, protocol=first.protocol)
+
+
+def _few_clips(recipe: Recipe, manifest: Manifest, final_split: str) -> tuple[str, ...]:
+    """Where a probe takes minutes, its command; nothing is switched."""
+    number = len(manifest.split("train")) if "train" in manifest.splits else 0
+    if recipe.init is None or number >= FEW_CLIPS or final_split != "test":
+        return ()
+    command = shlex.join(["tubelet", "probe", "--data", recipe.data.source, "--encoder", recipe.init.source])
+    return (f"{number} training clips are few for a whole model; heads on the frozen encoder take minutes: {command}",)
 
 
 def _train(
