@@ -68,9 +68,11 @@ def read_manifest(
         ConfigError: ``config.class_names`` names a head that does not exist.
     """
     source, config = Path(source), config or ManifestConfig()
-    options = {"is_checked": is_checked, "makes_splits": makes_splits}
-    if (large := read_large_table(source, config, **options, recorded=recorded, on_file=on_file)) is not None:
-        return _checked(source, *large, config, **options)
+    large = read_large_table(
+        source, config, is_checked=is_checked, makes_splits=makes_splits, recorded=recorded, on_file=on_file
+    )
+    if large is not None:
+        return _checked(source, *large, config, is_checked=is_checked, makes_splits=makes_splits)
     reading = read_rows(source, config)
     return manifest_of(
         source,
@@ -165,8 +167,8 @@ def manifest_of(
         folder=source.parent if source.is_file() else None,
         split_origin=origin,
     )
-    options = {"is_checked": is_checked, "makes_splits": makes_splits}
-    return _checked(source, manifest, reading.all_classes_known, config, **options)
+    is_listed = reading.all_classes_known
+    return _checked(source, manifest, is_listed, config, is_checked=is_checked, makes_splits=makes_splits)
 
 
 def _checked(
