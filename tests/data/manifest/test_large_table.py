@@ -78,6 +78,21 @@ PLAIN: dict[str, tuple[str, Callable[[int, str], str], dict[str, Any]]] = {
         {},
     ),
     "clock times": ("path,label,start,end", lambda row, path: f"{path},{'ab'[row % 2]},0:{row},1:{row}.5", {}),
+    "groups": (
+        "path,label,patient,split",
+        lambda row, path: f"{path},{label(row)},{f'p{row // 4}' if row % 5 else ''},{'train' if row % 7 else 'val'}",
+        {},
+    ),
+    "groups of one split": (
+        "path,label,match,group,split",
+        lambda row, path: f"{path},{label(row)},{row % 6},x,{'train' if row % 6 else 'val'}",
+        {"group_column": "match"},
+    ),
+    "groups left aside": (
+        "path,label,group",
+        lambda row, path: f"{path},{label(row)},{row // 4}",
+        {"split_by": "files"},
+    ),
     "numbers": ("path,label", lambda row, path: f"{path},{row % 11}", {}),
     "names of numbers": (
         "path,label",
@@ -128,7 +143,7 @@ def test_a_recorded_split_is_kept(table: Callable[..., Path], is_large: Callable
 
 
 def test_a_written_manifest_gives_the_same_rows(table: Callable[..., Path], is_large: Callable[[int], None]) -> None:
-    for name in ("times", "two heads", "no split"):
+    for name in ("times", "two heads", "no split", "groups", "groups of one split"):
         columns, cells, fields = PLAIN[name]
         file = table(columns, cells)
         made = read.read_manifest(file, ManifestConfig(**fields))
@@ -143,7 +158,7 @@ def test_a_written_manifest_gives_the_same_rows(table: Callable[..., Path], is_l
 
 
 OTHER: dict[str, tuple[str, Callable[[int, str], str]]] = {
-    "groups": ("path,label,group", lambda row, path: f"{path},{label(row)},{row // 4}"),
+    "groups to split by": ("path,label,group", lambda row, path: f"{path},{label(row)},{row // 4}"),
     "a file of two rows": ("path,label", lambda row, path: f"{path if row else '0/clip é3.npy'},{'ab'[row // 3 % 2]}"),
     "spelled otherwise": ("path,label", lambda row, path: f"{'./' * (row == 5)}{path},{label(row)}"),
     "one hot": ("path,a,b", lambda row, path: f"{path},{row % 2},{1 - row % 2}"),

@@ -18,6 +18,7 @@ from tubelet.data.layouts.readers import LAYOUTS
 from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.webdataset import read_webdataset
+from tubelet.data.manifest.check_classes import check_classes
 from tubelet.data.manifest.columns.large_table import read_large_table
 from tubelet.data.manifest.csv_file import is_manifest_file, read_manifest_file, written_fingerprint
 from tubelet.data.manifest.labels import (
@@ -68,9 +69,11 @@ def read_manifest(
         ConfigError: ``config.class_names`` names a head that does not exist.
     """
     source, config = Path(source), config or ManifestConfig()
-    options = {"is_checked": is_checked, "makes_splits": makes_splits}
-    if (large := read_large_table(source, config, **options, recorded=recorded, on_file=on_file)) is not None:
-        return _checked(source, *large, config, **options)
+    large = read_large_table(
+        source, config, is_checked=is_checked, makes_splits=makes_splits, recorded=recorded, on_file=on_file
+    )
+    if large is not None:
+        return _checked(source, *large, config, is_checked=is_checked, makes_splits=makes_splits)
     reading = read_rows(source, config)
     return manifest_of(
         source,
@@ -165,8 +168,8 @@ def manifest_of(
         folder=source.parent if source.is_file() else None,
         split_origin=origin,
     )
-    options = {"is_checked": is_checked, "makes_splits": makes_splits}
-    return _checked(source, manifest, reading.all_classes_known, config, **options)
+    is_listed = reading.all_classes_known
+    return _checked(source, manifest, is_listed, config, is_checked=is_checked, makes_splits=makes_splits)
 
 
 def _checked(
@@ -180,7 +183,7 @@ def _checked(
 ) -> Manifest:
     """The manifest with what is found out about its classes and files."""
     if is_checked and makes_splits:
-        notes = _check_classes(source, manifest, all_classes_known)
+        notes = check_classes(source, manifest, all_classes_known)
         manifest = replace(manifest, notes=tuple(dict.fromkeys((*manifest.notes, *notes))))
     if is_checked and source.suffix.lower() == ".csv" and is_manifest_file(source):
         manifest = _compared_with_written(source, manifest, config)
@@ -269,31 +272,3 @@ def _class_index(source: Path, row: Row, label: str, head: str, known: dict[str,
         f"{source}: class '{label}' of {row.entry or row.path} is not among the {len(known)} class names "
         f"of '{head}'{nearest(label, known)}"
     )
-
-
-def _check_classes(source: Path, manifest: Manifest, all_classes_known: bool) -> list[str]:
-    """Check that each head has two classes, and that each class of validation and test has training rows.
-
-    If the source lists its classes itself, a class without training rows is a note and no error, because official
-    splits cannot be changed.
-    """
-    notes = []
-    for head, (name, known) in enumerate(manifest.class_names.items()):
-        if len(known) < 2:
-            raise DataError(f"{source}: only one class, '{known[0]}' (head '{name}'); expected at least two")
-        if "train" not in manifest.splits or not (trained := manifest.split("train").labels_that_occur(head)):
-            continue  # data to evaluate on
-        if len(trained) < 2:
-            raise DataError(
-                f"{source}: the train split shows one class only, '{known[min(trained)]}'; expected at least two"
-            )
-        if not (unseen := manifest.labels_that_occur(head) - trained):
-            continue
-        label = min(unseen)
-        split = manifest.last_split_of(head, label)
-        more = f" (and {len(unseen) - 1} more classes)" if len(unseen) > 1 else ""
-        text = f"class '{known[label]}' of the {split} split{more} has no training rows"
-        if not all_classes_known:
-            raise DataError(f"{source}: {text}; add some or remove the class")
-        notes.append(f"{text} (head '{name}')")
-    return notes

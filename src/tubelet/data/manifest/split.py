@@ -81,10 +81,7 @@ def _grouped(reading: LayoutRows, rows: list[Row], config: ManifestConfig, notes
     if any(row.group is not None for row in rows):
         alone = [row.path for row in rows if row.group is None]
         if alone:
-            notes.append(
-                f"{len(alone)} of {len(rows)} rows have no group by {reading.grouped_by}: each of their files is split "
-                f"for itself, and may show what others show ({some(alone)})"
-            )
+            notes.append(alone_note(alone, len(rows), reading.grouped_by))
         return rows, f"groups by {reading.grouped_by}"
     return rows, "files"
 
@@ -103,10 +100,23 @@ def _note_parted_groups(rows: Sequence[Row], notes: list[str]) -> None:
         if row.group is not None:
             splits[row.group].add(row.split)
     if parted := sorted(group for group, found in splits.items() if len(found) > 1):
-        notes.append(
-            f"{len(parted)} of {len(splits)} groups lie in several of the splits that the data state, so that test "
-            f"shows what training has seen: {some(parted)}"
-        )
+        notes.append(parted_groups_note(parted, len(splits)))
+
+
+def alone_note(paths: Sequence[str], num_rows: int, grouped_by: str | None) -> str:
+    """What the user is told of rows without a group among rows that have one."""
+    return (
+        f"{len(paths)} of {num_rows} rows have no group by {grouped_by}: each of their files is split for itself, and "
+        f"may show what others show ({some(paths)})"
+    )
+
+
+def parted_groups_note(parted: Sequence[str], num_groups: int) -> str:
+    """What the user is told of groups that lie in several splits."""
+    return (
+        f"{len(parted)} of {num_groups} groups lie in several of the splits that the data state, so that test shows "
+        f"what training has seen: {some(parted)}"
+    )
 
 
 def _missing_splits(source: Path, rows: Sequence[Row], config: ManifestConfig) -> dict[str, float]:

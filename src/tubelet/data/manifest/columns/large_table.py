@@ -1,7 +1,7 @@
 """A table of many plain rows, to its manifest without an object for any row.
 
 It says what ``tubelet.data.manifest.read`` makes of the same table row by row, with the same notes. Where anything in
-it is not plain (groups, several labels, rows to leave out, files that are missing, malformed lines), it says nothing.
+it is not plain (groups to split by, several labels, rows to leave out, a missing file, a bad line), it says nothing.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from tubelet.data.layouts.tables import (
     separator_of,
     unused_columns,
 )
-from tubelet.data.manifest.columns.parse import NotPlain, ParsedTable, TableFormat, parse_table
+from tubelet.data.manifest.columns.parse import TIMES, NotPlain, ParsedTable, TableFormat, parse_table
 from tubelet.data.manifest.columns.plain_split import PlainSplit
 from tubelet.data.manifest.columns.rows import Columns, Rows
+from tubelet.data.manifest.columns.texts import Texts
 from tubelet.data.manifest.csv_file import COLUMNS as WRITTEN
 from tubelet.data.manifest.csv_file import chosen_heads, facts_above, is_manifest_file
 from tubelet.data.manifest.labels import LabelFinding, findings_of, names_that_occur, numbered_notes
@@ -51,6 +52,7 @@ class _Stated:
     layout: str = "csv"
     all_classes_known: bool = False
     splits_decided: bool = False
+    grouped_by: str | None = None  # what states groups, in words
     notes: list[str] = field(default_factory=list)
 
 
@@ -71,7 +73,7 @@ def read_large_table(
     """
     is_table = source.is_file() and config.layout in (None, "csv") and source.suffix.lower() in (".csv", ".tsv")
     is_asked_more = config.label_separator or config.quarantine or config.test_whole_video or config.folds
-    if not is_table or is_asked_more or config.group_column or config.group_pattern or config.frame_fps is not None:
+    if not is_table or is_asked_more or config.group_pattern or config.frame_fps is not None:
         return None
     if config.annotations or not _has_many_lines(source):
         return None
@@ -94,29 +96,34 @@ def _has_many_lines(source: Path) -> bool:
 
 def _stated(source: Path, config: ManifestConfig) -> _Stated:
     """A table as ``layouts.tables`` reads it."""
-    separator = separator_of(source, config.separator)
+    separator, labels = separator_of(source, config.separator), config.label_columns
     with source.open(encoding="utf-8-sig", newline="") as stream:
         cells = next(csv.reader(stream, strict=True, delimiter=separator), [])
         header = ["" if INDEX_COLUMN.fullmatch(name.strip()) else name.strip() for name in cells]
         named = [name for name in header if name]
         times = {of[0]: [name for name in of if name in header] for of in (*TIME_COLUMNS, ("fps",))}
-        is_plain = {config.path_column, *config.label_columns} <= {*named} and len({*named}) == len(named)
-        if not is_plain or {*FRAME_COLUMNS, *GROUP_COLUMNS} & {*named} or any(len(of) > 1 for of in times.values()):
+        is_plain = {config.path_column, *labels} <= {*named} and len({*named}) == len(named)
+        group = config.group_column or next((n for n in GROUP_COLUMNS if n in header and n not in labels), None)
+        is_plain &= group is None or group in named
+        if not is_plain or {*FRAME_COLUMNS} & {*named} or any(len(of) > 1 for of in times.values()):
             raise NotPlain
         layout = TableFormat(
             path=config.path_column,
-            labels=config.label_columns,
+            labels=labels,
             split="split" if "split" in header else None,
             entry="entry" if "entry" in header else None,
+            group=group,
             times={name: columns[0] for name, columns in times.items() if columns},
         )
         table = parse_table(stream, header, layout, separator)
     names = class_list(config.class_file) if config.class_file else None
+    used = {config.path_column, *labels, *USED_COLUMNS, *([group] if group else [])}
     return _Stated(
         root=config.root or source.parent,
         table=table,
-        classes=dict.fromkeys(config.label_columns, names),
-        notes=unused_columns(named, {config.path_column, *config.label_columns, *USED_COLUMNS}),
+        classes=dict.fromkeys(labels, names),
+        grouped_by=f"column '{group}'" if group else None,
+        notes=unused_columns(named, used),
     )
 
 
@@ -126,10 +133,15 @@ def _written(source: Path, config: ManifestConfig) -> _Stated:
         facts, line = facts_above(source, stream)
         classes = {head: tuple(names) for head, names in facts["classes"].items()}
         heads, header = chosen_heads(source, tuple(classes), config), line.rstrip("\r\n").split(",")
-        if header != [*WRITTEN, *classes] or "label_separator" in facts:
+        group = "group" if "group" in header and "group" not in classes else None
+        if header != [*WRITTEN, *([group] if group else []), *classes] or "label_separator" in facts:
             raise NotPlain
-        times = {name: name for name in ("start_seconds", "end_seconds", "fps")}
-        layout = TableFormat(path="path", labels=heads, split="split", entry="entry", times=times, is_stripped=False)
+        if config.group_column and not group:
+            raise NotPlain
+        times = {name: name for name in TIMES}
+        layout = TableFormat(
+            path="path", labels=heads, split="split", entry="entry", group=group, times=times, is_stripped=False
+        )
         table = parse_table(stream, header, layout)
     for head, codes in zip(heads, table.labels, strict=True):
         if not codes.keys() - {""} <= {*classes[head]}:
@@ -143,6 +155,7 @@ def _written(source: Path, config: ManifestConfig) -> _Stated:
         layout=facts["layout"],
         all_classes_known=True,
         splits_decided=True,
+        grouped_by="column 'group'" if group else None,
         notes=[*facts["notes"]],
     )
 
@@ -173,9 +186,9 @@ def _manifest(
         found += findings_of(head, known, dict(zip(table.labels[place], counts, strict=True)))
     if not stated.splits_decided:
         notes += [finding.note for finding in found]
-    rows = Rows(_columns(table, names))
+    rows = Rows(_columns(table, names, keeps_groups=config.split_by != "files"))
     is_decided = stated.splits_decided or not makes_splits
-    split = PlainSplit(source, stated.root, config, recorded, on_file, notes)
+    split = PlainSplit(source, stated.root, config, recorded, on_file, notes, stated.grouped_by)
     rows, origin = split.applied_to(rows, table, is_decided=is_decided, states_all=makes_splits)
     if is_checked:
         notes += _checked_files(stated.root, rows)
@@ -203,7 +216,7 @@ def _check_cells(table: ParsedTable) -> None:
             raise NotPlain
 
 
-def _columns(table: ParsedTable, names: dict[str, tuple[str, ...]]) -> Columns:
+def _columns(table: ParsedTable, names: dict[str, tuple[str, ...]], *, keeps_groups: bool) -> Columns:
     """The columns with class indices; rows that state no split are of train."""
     labels = np.empty_like(table.label_codes)
     for place, (codes, known) in enumerate(zip(table.labels, names.values(), strict=True)):
@@ -215,9 +228,11 @@ def _columns(table: ParsedTable, names: dict[str, tuple[str, ...]]) -> Columns:
         places = [SPLITS.index(SPLIT_NAMES[name.lower()]) for name in table.splits]
         splits = np.array(places, dtype=np.int8)[table.split_codes]
     given = {name: mask for name, mask in table.is_given.items() if mask.any()}
-    texts = {}
+    texts = dict[str, Texts]()
     if table.entries is not None and (mask := table.entries.lengths > 0).any():
         texts["entry"], given["entry"] = table.entries, mask
+    if keeps_groups and table.groups is not None and (mask := table.groups.lengths > 0).any():
+        texts["group"], given["group"] = table.groups, mask
     return Columns(
         paths=table.paths,
         labels=labels,

@@ -34,6 +34,7 @@ class TableFormat:
     labels: tuple[str, ...]  # of each head
     split: str | None
     entry: str | None
+    group: str | None = None
     times: dict[str, str]  # the column of each of ``TIMES``
     is_stripped: bool = True  # whether spaces around cells are left out
 
@@ -45,6 +46,10 @@ class Codes(dict[str, int]):
         code = self[text] = len(self)
         return code
 
+    def of(self, texts: Sequence[str]) -> NDArray[np.int32]:
+        """The numbers of texts."""
+        return np.fromiter(map(self.__getitem__, texts), dtype=np.int32, count=len(texts))
+
 
 @dataclass(kw_only=True)
 class ParsedTable:
@@ -52,6 +57,7 @@ class ParsedTable:
 
     paths: Texts
     entries: Texts | None
+    groups: Texts | None
     labels: list[Codes]  # of each head, by name
     label_codes: NDArray[np.int32]  # [N, heads]
     splits: Codes
@@ -71,7 +77,7 @@ def parse_table(stream: TextIO, header: Sequence[str], layout: TableFormat, sepa
             not allowed; or files are spelled in ways that may mean one file.
     """
     places = {name: place for place, name in enumerate(header)}
-    paths, entries = TextsMaker(), TextsMaker()
+    paths, entries, groups = TextsMaker(), TextsMaker(), TextsMaker()
     labels, splits = [Codes() for _ in layout.labels], Codes()
     label_codes, split_codes = list[NDArray[np.int32]](), list[NDArray[np.int8]]()
     times: dict[str, list[NDArray[np.float64]]] = {name: [] for name in layout.times}
@@ -87,13 +93,12 @@ def parse_table(stream: TextIO, header: Sequence[str], layout: TableFormat, sepa
         paths.add(names)
         if layout.entry is not None:
             entries.add(cells(layout.entry))
-        of_heads = [
-            np.fromiter(map(codes.__getitem__, cells(column)), dtype=np.int32, count=len(names))
-            for codes, column in zip(labels, layout.labels, strict=True)
-        ]
+        if layout.group is not None:
+            groups.add(cells(layout.group))
+        of_heads = [codes.of(cells(column)) for codes, column in zip(labels, layout.labels, strict=True)]
         label_codes.append(np.stack(of_heads, axis=1))
         if layout.split is not None:
-            codes = np.fromiter(map(splits.__getitem__, cells(layout.split)), dtype=np.int32, count=len(names))
+            codes = splits.of(cells(layout.split))
             _check_splits(splits)
             split_codes.append(codes.astype(np.int8))
         for name, column in layout.times.items():
@@ -104,6 +109,7 @@ def parse_table(stream: TextIO, header: Sequence[str], layout: TableFormat, sepa
     return ParsedTable(
         paths=paths.made(),
         entries=entries.made() if layout.entry is not None else None,
+        groups=groups.made() if layout.group is not None else None,
         labels=labels,
         label_codes=np.concatenate(label_codes),
         splits=splits,

@@ -1,4 +1,4 @@
-"""The split of many plain rows: each of one file that has no other, with one label and no group.
+"""The split of many plain rows: stated, or made where each has a file of its own, one label and no group.
 
 ``tubelet.data.manifest.split`` comes to the same split, unit by unit.
 """
@@ -28,7 +28,7 @@ from tubelet.data.manifest.near_copies import (
     not_looked_at,
 )
 from tubelet.data.manifest.recorded_split import RecordedSplit
-from tubelet.data.manifest.split import few_units_notes, split_off_note
+from tubelet.data.manifest.split import alone_note, few_units_notes, parted_groups_note, split_off_note
 from tubelet.data.sources.shards import is_volume_row
 
 _TRAIN, _TEST = SPLITS.index("train"), SPLITS.index("test")
@@ -48,6 +48,7 @@ class PlainSplit:
     recorded: RecordedSplit | None
     on_file: OnFile
     notes: list[str]
+    grouped_by: str | None  # what states groups, in words
 
     def applied_to(
         self, rows: Rows, table: ParsedTable, *, is_decided: bool, states_all: bool
@@ -59,16 +60,18 @@ class PlainSplit:
             is_decided: nothing is split off.
             states_all: whether rows without a split are of train. Else they are of test.
         """
-        if is_decided:
-            if table.split_codes is None and not states_all:
-                rows = Rows(rows.columns.with_splits(np.full(len(rows), _TEST, dtype=np.int8)))
-            return rows, SplitOrigin(kept_together="files")
-        fractions = self._missing(rows, table)
+        kept = self._grouped(rows)
+        if table.split_codes is None and not states_all:
+            rows = Rows(rows.columns.with_splits(np.full(len(rows), _TEST, dtype=np.int8)))
+        fractions = {} if is_decided else self._missing(rows, table)
         if not fractions:
-            return rows, SplitOrigin(kept_together="files")
+            self._note_parted_groups(rows)
+            return rows, SplitOrigin(kept_together=kept)
+        if kept != "files":
+            raise NotPlain
         splits = rows.columns.splits.copy()
         pooled = (splits == _TRAIN).nonzero()[0]
-        kept = self._kept_together(rows.taken(pooled))
+        kept = self._looked_at(rows.taken(pooled))
         if self.recorded is not None:
             names = rows.columns.entries_or_paths(pooled)
             splits[pooled] = np.fromiter(map(SPLITS.index, self.recorded.splits_of(names)), np.int8, len(pooled))
@@ -77,12 +80,34 @@ class PlainSplit:
         origin = SplitOrigin(made=tuple(fractions), kept_together=kept, seed=self.config.split_seed)
         return Rows(rows.columns.with_splits(splits)), origin
 
+    def _grouped(self, rows: Rows) -> str:
+        """What is kept together, in words. A note tells how many rows have no group where others have one."""
+        if "group" not in rows.columns.texts:
+            return "files"
+        alone = (~rows.columns.is_given["group"]).nonzero()[0]
+        if len(alone):
+            paths = [rows.columns.paths[place] for place in alone.tolist()]
+            self.notes.append(alone_note(paths, len(rows), self.grouped_by))
+        return f"groups by {self.grouped_by}"
+
+    def _note_parted_groups(self, rows: Rows) -> None:
+        if (codes := rows.columns.group_codes) is None:
+            return
+        given = rows.columns.is_given["group"].nonzero()[0]
+        pairs = np.unique(codes[given].astype(np.int64) * len(SPLITS) + rows.columns.splits[given]) // len(SPLITS)
+        groups, num_splits = np.unique(pairs, return_counts=True)
+        if (num_splits > 1).any():
+            place_of = np.zeros(int(codes.max()) + 1, dtype=np.intp)
+            place_of[codes[given]] = given
+            parted = sorted(rows.columns.texts["group"][place] for place in place_of[groups[num_splits > 1]].tolist())
+            self.notes.append(parted_groups_note(parted, len(groups)))
+
     def _missing(self, rows: Rows, table: ParsedTable) -> dict[str, float]:
         if table.split_codes is None:
             return {"val": self.config.val_fraction, "test": self.config.test_fraction}
         return {"val": self.config.val_fraction} if rows.splits >= {"train"} and "val" not in rows.splits else {}
 
-    def _kept_together(self, train: Rows) -> str:
+    def _looked_at(self, train: Rows) -> str:
         """What is kept together, in words: files, after a look for near-copies where there may be one."""
         if self.config.split_by == "files":
             return "files"
