@@ -25,6 +25,7 @@ from tubelet.models.videomae.pretraining import VideoMAEPretraining
 from tubelet.models.videomae.recognize import protocol_of
 from tubelet.models.videomae.weights import convert, to_official
 from tubelet.protocol import Protocol
+from tubelet.report.model_card import model_card
 from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
 from tubelet.weights.config import InitConfig
 from tubelet.weights.convert.parity import measure_parity
@@ -107,6 +108,7 @@ def test_a_pre_trained_file_becomes_an_encoder_that_a_classifier_starts_from(tmp
     save_checkpoint(tmp_path / "c", converted.model, record_of(converted))
     with pytest.raises(CheckpointError, match="an encoder without classes"):
         load(tmp_path / "c")
+    assert "no classes: an encoder" in model_card(record_of(converted), None, "me/x")
     model = create_model("videomae_b16", **FIELDS)
     source = read_source(InitConfig(source=str(tmp_path / "c")), "videomae_b16")
     account = initialize(
