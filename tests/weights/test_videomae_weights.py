@@ -25,6 +25,7 @@ from tubelet.models.videomae.pretraining import VideoMAEPretraining
 from tubelet.models.videomae.recognize import protocol_of
 from tubelet.models.videomae.weights import convert, to_official
 from tubelet.protocol import Protocol
+from tubelet.report.model_card import model_card
 from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
 from tubelet.weights.config import InitConfig
 from tubelet.weights.convert.parity import measure_parity
@@ -108,6 +109,7 @@ def test_a_pre_trained_file_becomes_an_encoder_that_a_classifier_starts_from(tmp
     encoder = load(tmp_path / "c", "cpu")
     with pytest.raises(CheckpointError, match="an encoder without classes"):
         encoder.check_classes()
+    assert "no classes: an encoder" in model_card(record_of(converted), None, "me/x")
     model = create_model("videomae_b16", **FIELDS)
     source = read_source(InitConfig(source=str(tmp_path / "c")), "videomae_b16")
     account = initialize(

@@ -31,6 +31,9 @@ examples:
   tubelet convert scenic ViViT-L_FE_EPIC/checkpoint checkpoints/epic --labels noun=nouns.txt verb=verbs.txt
   tubelet convert scenic weights.npz out --model.attention_order time_space --reference-input stored.npz
   tubelet convert timesformer training_state.pth out --which model
+  tubelet convert videomae checkpoint.pth checkpoints/videomae_b --labels kinetics400.txt
+  tubelet convert vjepa2 vitl.pt checkpoints/vjepa2_l --which encoder
+  tubelet convert vjepa2 FOLDER_OF_ENCODER_AND_PROBE checkpoints/vjepa2_l_ssv2 --labels ssv2.txt
   tubelet convert tubelet runs/first/best exported --to huggingface
   tubelet convert tubelet runs/first/best exported.npz --to scenic"""
 

@@ -141,6 +141,8 @@ def _classes(protocol: Protocol) -> str:
     if len(counts) > 1:
         heads = ", ".join(f"{count} of {head}" for head, count in counts.items())
         return f"{len(counts)} heads ({heads} classes; an action is one of each)"
+    if not counts:
+        return "no classes: an encoder, which a classifier starts from"
     (count,) = counts.values()
     return f"{count} classes" + (", of which a video may have several" if protocol.multi_label else "")
 

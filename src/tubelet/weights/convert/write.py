@@ -77,7 +77,9 @@ def not_held(record: Record) -> list[str]:
 
 def _card(record: Record) -> str:
     """``README.md`` with the front matter that the hub, and a conversion back, read the license from."""
-    front = {"library_name": "transformers", "pipeline_tag": "video-classification"}
+    front = {"library_name": "transformers"}
+    if record.labels:
+        front["pipeline_tag"] = "video-classification"
     if record.license:
         front["license"] = record.license
     terms = record.license or "unknown; find it out before you share these weights"
