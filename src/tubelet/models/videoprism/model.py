@@ -60,8 +60,9 @@ class VideoPrism(nn.Module):
     """Encoder, attention pooling and a linear classifier: a per-frame stage, then a temporal one at every place."""
 
     frames_per_feature = 1  # the encoder over space sees one frame at a time
+    layer_pattern = r"(?:(?:spatial|temporal)_encoder\.blocks|auxiliary_blocks)\.\d+\."
 
-    def __init__(self, config: VideoPrismConfig) -> None:
+    def __init__(self, config: VideoPrismConfig, auxiliary_blocks: Iterable[SoftCappedBlock] = ()) -> None:
         super().__init__()
         self.config = config
         p, (n_t, n_h, n_w) = config.patch_size, config.grid
@@ -70,6 +71,7 @@ class VideoPrism(nn.Module):
         )
         self.spatial_encoder = make_encoder(config, config.depth, (1, n_h, n_w))
         self.temporal_encoder = make_encoder(config, config.temporal_depth, (n_t, 1, 1))
+        self.auxiliary_blocks = nn.ModuleList(auxiliary_blocks)  # here, so that layers count in their order
         self.pool = AttentionPool(config.embed_dim, config.pool_width, config.num_heads, config.norm_eps)
         self.head = nn.Linear(config.embed_dim, config.num_classes)
         nn.init.trunc_normal_(self.head.weight, std=0.02)
@@ -124,9 +126,7 @@ class VideoPrismTower(VideoPrism):
     config: VideoTowerConfig
 
     def __init__(self, config: VideoTowerConfig) -> None:
-        super().__init__(config)
-        rates = [0.0] * config.auxiliary_depth
-        self.auxiliary_blocks = nn.ModuleList(make_blocks(config, rates))
+        super().__init__(config, make_blocks(config, [0.0] * config.auxiliary_depth))
 
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
         """The temporal stage: logits from the video's embedding."""
