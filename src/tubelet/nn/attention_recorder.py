@@ -85,10 +85,7 @@ def record_attention(
     if clip_size is not None:
         recorder.grid = _token_grid(model, clip_size)
     with ExitStack() as stack:
-        if (
-            "torch._dynamo" in sys.modules
-        ):  # a compiled model runs as it is: its graphs were captured without a recorder
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_UNCOMPILED)
         stack.enter_context(recorder.hooked())
         stack.enter_context(recorder)
         yield records
@@ -234,6 +231,31 @@ class _Recorder(TorchFunctionMode):
         )
         self.to(record)
         return record.probs.reshape(shape)
+
+
+class _Uncompiled:
+    """While anyone records, compiled models run as they are: their graphs were captured without a recorder.
+
+    The switch is one for all threads, so the first that records sets it and the last resets it.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.count, self.stance = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.count += 1
+            if self.count == 1 and "torch._dynamo" in sys.modules:  # else nothing was compiled; it loads for seconds
+                self.stance.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.count -= 1
+            if not self.count:
+                self.stance.close()
+
+
+_UNCOMPILED = _Uncompiled()
 
 
 def _softmax(query: Tensor, key: Tensor, scale: float, mask: Tensor | None) -> Tensor:
