@@ -411,3 +411,29 @@ def test_bfloat16_is_recorded_in_its_own_format() -> None:
             recorded = model(clip)
     assert records[0].probs.dtype == torch.bfloat16
     torch.testing.assert_close(recorded, logits, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"is_causal": True},
+        {"scale": 0.3},
+        {"enable_gqa": True},
+        {"attn_mask": torch.randn(5, 7)},
+        {"attn_mask": torch.arange(7)[None, None, None] < 3},
+        {"attn_mask": torch.zeros(5, 7, dtype=torch.bool)},
+    ],
+    ids=lambda options: "-".join(options),
+)
+@pytest.mark.parametrize("heads", ["each", "mean"])
+@torch.no_grad()
+def test_every_argument_of_the_fused_kernel_is_followed(options: dict[str, Any], heads: Any) -> None:
+    q, k, v = torch.randn(2, 4, 5, 6), torch.randn(2, 4, 7, 6), torch.randn(2, 4, 7, 3)
+    if "enable_gqa" in options:
+        k, v = k[:, :2], v[:, :2]
+    expected = F.scaled_dot_product_attention(q, k, v, **options)
+    with record_attention(nn.Identity(), heads=heads, values=True) as records:
+        recorded = F.scaled_dot_product_attention(q, k, v, **options)
+    torch.testing.assert_close(recorded, expected)
+    if heads == "each" and "enable_gqa" not in options:
+        torch.testing.assert_close(gathered(records[0]), expected)

@@ -51,6 +51,29 @@ class AttentionRecord:
     grid: Grid | None  # tokens of the clip along time, height and width
 
 
+@dataclass(frozen=True)
+class _Arguments:
+    """Those of ``F.scaled_dot_product_attention``, in its order."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+    def plain(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, float, float]:
+        """Query, key and value of as many heads, mask, dropout and scale."""
+        q, k, v, mask = self.query, self.key, self.value, self.attn_mask
+        if self.enable_gqa:
+            k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], dim=-3) for x in (k, v))
+        if self.is_causal:
+            mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+        return q, k, v, mask, self.dropout_p, q.shape[-1] ** -0.5 if self.scale is None else self.scale
+
+
 @contextmanager
 def record_attention(
     model: nn.Module,
@@ -163,26 +186,9 @@ class _Recorder(TorchFunctionMode):
         """Count the attention steps below a module anew."""
         self.calls = {name: last for name, last in self.calls.items() if not name.startswith(prefix)}
 
-    def _scaled_dot_product(
-        self,
-        name: str,
-        call: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
+    def _scaled_dot_product(self, name: str, call: int, *args: Any, **kwargs: Any) -> Tensor:
         """What ``F.scaled_dot_product_attention`` returns, by way of its probabilities."""
-        if enable_gqa:
-            key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3) for x in (key, value))
-        mask = attn_mask
-        if is_causal:
-            mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        query, key, value, mask, dropout_p, scale = _Arguments(*args, **kwargs).plain()
         if self.heads == "each":
             probs = _softmax(query, key, scale, mask).to(value.dtype)
             return F.dropout(self._record(name, call, probs, value), dropout_p) @ value
