@@ -86,15 +86,16 @@ class FrameFeatures:
     ``position`` is the source frame of each vector, for families whose temporal stage reads real frame numbers
     (ViViT's reads consecutive vectors and leaves it out); within a clip it counts from its earliest frame. ``valid`` is
     False where a shorter video of the batch has no vector; left out, all are valid. ``tokens`` are those of several
-    layers, for families whose temporal stage looks at more than a vector per time index (UniFormerV2); ``token_grid``
+    layers, for families whose temporal stage looks at more than a vector per time index (UniFormerV2's layers,
+    VideoPrism's last one); ``token_grid``
     says how their patches lie in a frame.
     """
 
     vectors: Float[Tensor, "B T D"]
     position: Int[Tensor, "B T"] | None = None
     valid: Bool[Tensor, "B T"] | None = None
-    tokens: tuple[Float[Tensor, "B T N D"], ...] = ()  # of each layer: class token, then patches row by row
-    token_grid: tuple[int, int] | None = None  # patches (h, w) of a frame, N = 1 + h w
+    tokens: tuple[Float[Tensor, "B T N D"], ...] = ()  # of each layer: a class token if any, then patches row by row
+    token_grid: tuple[int, int] | None = None  # patches (h, w) of a frame, N = h w, or 1 + h w with a class token
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -34,6 +34,7 @@ MODELS: dict[str, Callable[[], nn.Module]] = {
     "vivit_fe": lambda: tiny_model(num_frames=8)[0],
     "timesformer_space": lambda: create_model("timesformer_ti16_space", **SMALL, depth=1, num_heads=2),
     "uniformerv2": lambda: create_model("uniformerv2_b16", **SMALL, depth=2, num_heads=2, global_layers=1),
+    "videoprism": lambda: create_model("videoprism_b18", **SMALL, depth=1, temporal_depth=1, num_heads=2),
 }
 
 

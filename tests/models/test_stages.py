@@ -17,6 +17,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "vivit_ti16x2_fe": {**SMALL, "tubelet_size": [2, 8, 8], "temporal_depth": 1},
     "timesformer_ti16_space": {**SMALL, "patch_size": 8},
     "uniformerv2_ti16": {**SMALL, "patch_size": 8, "global_layers": 1},
+    "videoprism_b18": {**SMALL, "patch_size": 8, "temporal_depth": 1},
 }
 
 

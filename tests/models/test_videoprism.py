@@ -16,6 +16,7 @@ from tubelet.models.stages import frame_features
 from tubelet.nn.attention import SoftCappedAttention
 from tubelet.nn.offset_norm import OffsetLayerNorm
 from tubelet.nn.position import AntialiasedPositionTable
+from tubelet.training.optim.groups import layer_of_parameters
 from tubelet.types import FrameFeatures
 
 SMALL: dict[str, Any] = {
@@ -171,6 +172,13 @@ def test_the_large_model_is_made_for_eight_frames_and_sizes_are_the_published_on
         counted = sum(count_parameters(model.get_submodule(stage)) for stage in stages)
         assert counted / 1e6 == pytest.approx(millions, abs=1e-3)
     assert count_parameters(base) / 1e6 == pytest.approx(117.0, abs=0.1)
+
+
+def test_layers_count_from_space_over_time_to_the_auxiliary_blocks_and_the_pooling() -> None:
+    layers = layer_of_parameters(tiny("videoprism_lvt_b18", auxiliary_depth=2))
+    first = ("tokenizer.proj.weight", "spatial_encoder.blocks.1.norm1.bias", "temporal_encoder.blocks.0.norm1.bias")
+    last = ("auxiliary_blocks.0.norm1.bias", "auxiliary_blocks.1.norm1.bias", "pool.query", "head.weight")
+    assert [layers[name] for name in (*first, *last)] == [0, 2, 3, 4, 5, 5, 5]
 
 
 def test_what_fills_no_patch_is_refused_unless_it_may_be_dropped() -> None:

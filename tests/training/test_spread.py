@@ -25,6 +25,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "vivit_b16x2_fe": VIT,
     "vivit_b16x2_fsa": VIT,
     "timesformer_b16_divided": VIT,
+    "videoprism_lvt_b18": {**VIT, "patch_size": 8, "temporal_depth": 1, "auxiliary_depth": 1},
     "uniformerv2_ti16_ssv2": TRUNK,  # makes keys by another method of its blocks than forward
     "vtn_deit_ti16": {"image_size": (32, 32)},  # enters its last layer by another method; has parameters without use
 }

@@ -51,6 +51,29 @@ class AttentionRecord:
     grid: Grid | None  # tokens of the clip along time, height and width
 
 
+@dataclass(frozen=True)
+class _Arguments:
+    """Those of ``F.scaled_dot_product_attention``, in its order."""
+
+    query: Tensor
+    key: Tensor
+    value: Tensor
+    attn_mask: Tensor | None = None
+    dropout_p: float = 0.0
+    is_causal: bool = False
+    scale: float | None = None
+    enable_gqa: bool = False
+
+    def plain(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None, float, float]:
+        """Query, key and value of as many heads, mask, dropout and scale."""
+        q, k, v, mask = self.query, self.key, self.value, self.attn_mask
+        if self.enable_gqa:
+            k, v = (x.repeat_interleave(q.shape[-3] // x.shape[-3], dim=-3) for x in (k, v))
+        if self.is_causal:
+            mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+        return q, k, v, mask, self.dropout_p, q.shape[-1] ** -0.5 if self.scale is None else self.scale
+
+
 @contextmanager
 def record_attention(
     model: nn.Module,
@@ -85,10 +108,7 @@ def record_attention(
     if clip_size is not None:
         recorder.grid = _token_grid(model, clip_size)
     with ExitStack() as stack:
-        if (
-            "torch._dynamo" in sys.modules
-        ):  # a compiled model runs as it is: its graphs were captured without a recorder
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        stack.enter_context(_UNCOMPILED)
         stack.enter_context(recorder.hooked())
         stack.enter_context(recorder)
         yield records
@@ -166,26 +186,9 @@ class _Recorder(TorchFunctionMode):
         """Count the attention steps below a module anew."""
         self.calls = {name: last for name, last in self.calls.items() if not name.startswith(prefix)}
 
-    def _scaled_dot_product(
-        self,
-        name: str,
-        call: int,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attn_mask: Tensor | None = None,
-        dropout_p: float = 0.0,
-        is_causal: bool = False,
-        scale: float | None = None,
-        enable_gqa: bool = False,
-    ) -> Tensor:
+    def _scaled_dot_product(self, name: str, call: int, *args: Any, **kwargs: Any) -> Tensor:
         """What ``F.scaled_dot_product_attention`` returns, by way of its probabilities."""
-        if enable_gqa:
-            key, value = (x.repeat_interleave(query.shape[-3] // x.shape[-3], dim=-3) for x in (key, value))
-        mask = attn_mask
-        if is_causal:
-            mask = torch.ones(query.shape[-2], key.shape[-2], dtype=torch.bool, device=query.device).tril()
-        scale = query.shape[-1] ** -0.5 if scale is None else scale
+        query, key, value, mask, dropout_p, scale = _Arguments(*args, **kwargs).plain()
         if self.heads == "each":
             probs = _softmax(query, key, scale, mask).to(value.dtype)
             return F.dropout(self._record(name, call, probs, value), dropout_p) @ value
@@ -234,6 +237,31 @@ class _Recorder(TorchFunctionMode):
         )
         self.to(record)
         return record.probs.reshape(shape)
+
+
+class _Uncompiled:
+    """While anyone records, compiled models run as they are: their graphs were captured without a recorder.
+
+    The switch is one for all threads, so the first that records sets it and the last resets it.
+    """
+
+    def __init__(self) -> None:
+        self.lock, self.count, self.stance = threading.Lock(), 0, ExitStack()
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.count += 1
+            if self.count == 1 and "torch._dynamo" in sys.modules:  # else nothing was compiled; it loads for seconds
+                self.stance.enter_context(torch.compiler.set_stance("force_eager"))
+
+    def __exit__(self, *error: object) -> None:
+        with self.lock:
+            self.count -= 1
+            if not self.count:
+                self.stance.close()
+
+
+_UNCOMPILED = _Uncompiled()
 
 
 def _softmax(query: Tensor, key: Tensor, scale: float, mask: Tensor | None) -> Tensor:

@@ -61,8 +61,9 @@ class VideoPrism(VideoModel):
     """Encoder, attention pooling and a linear classifier: a per-frame stage, then a temporal one at every place."""
 
     frames_per_feature = 1  # the encoder over space sees one frame at a time
+    layer_pattern = r"(?:(?:spatial|temporal)_encoder\.blocks|auxiliary_blocks)\.\d+\."
 
-    def __init__(self, config: VideoPrismConfig) -> None:
+    def __init__(self, config: VideoPrismConfig, auxiliary_blocks: Iterable[SoftCappedBlock] = ()) -> None:
         super().__init__()
         self.config = config
         p, (n_t, n_h, n_w) = config.patch_size, config.grid
@@ -71,6 +72,7 @@ class VideoPrism(VideoModel):
         )
         self.spatial_encoder = make_encoder(config, config.depth, (1, n_h, n_w))
         self.temporal_encoder = make_encoder(config, config.temporal_depth, (n_t, 1, 1))
+        self.auxiliary_blocks = nn.ModuleList(auxiliary_blocks)  # here, so that layers count in their order
         self.pool = AttentionPool(config.embed_dim, config.pool_width, config.num_heads, config.norm_eps)
         self.num_features = config.embed_dim
         self.head = self.make_head(config.num_classes)
@@ -141,9 +143,7 @@ class VideoPrismTower(VideoPrism):
     config: VideoTowerConfig
 
     def __init__(self, config: VideoTowerConfig) -> None:
-        super().__init__(config)
-        rates = [0.0] * config.auxiliary_depth
-        self.auxiliary_blocks = nn.ModuleList(make_blocks(config, rates))
+        super().__init__(config, make_blocks(config, [0.0] * config.auxiliary_depth))
 
     def forward_features(self, clip: Float[Tensor, "B C T H W"] | FrameFeatures) -> Float[Tensor, "B N D"]:
         """The tokens behind the auxiliary blocks, frame by frame."""

@@ -7,6 +7,7 @@ does not say) and ``factory.py`` (names of the files).
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tubelet.errors import CheckpointError
 from tubelet.weights.mapping.huggingface import read_json
@@ -40,13 +41,14 @@ def facts_of_open_clip(folder: Path) -> ImageFacts:
                 f"{file}: its image tower is timm's {tower['timm_model_name']}; give timm's own name of the weights"
             )
         size, patch = int(tower.get("image_size", 224)), int(tower.get("patch_size", 16))
+        scale: dict[str, Any] = {key: tuple(map(float, pixels[key])) for key in ("mean", "std") if key in pixels}
         return ImageFacts(
             activation="quick_gelu" if model.get("quick_gelu", False) else "gelu",
             norm_eps=float((tower.get("norm_kwargs") or {}).get("eps", _NORM_EPS)),
             num_heads=int(tower.get("width", 768)) // int(tower.get("head_width", 64)),
             grid=(size // patch, size // patch),
             image_size=(size, size),
-            **{key: tuple(map(float, pixels[key])) for key in ("mean", "std") if key in pixels},
+            **scale,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ZeroDivisionError) as error:
         raise CheckpointError(f"{file}: does not describe a CLIP of open_clip ({error!r})") from None
