@@ -68,10 +68,9 @@ def check_option(flag: str, options: type) -> None:
     """Raise ConfigError for an option that the command does not have, where a field of a recipe is called so."""
     name = flag.removeprefix("--").replace("-", "_")
     own = {field.name for field in dataclasses.fields(options)}
-    groups = [
-        field.default_factory for field in dataclasses.fields(options)
-    ]  # whose fields are options without a prefix
-    own |= {field.name for group in groups if dataclasses.is_dataclass(group) for field in dataclasses.fields(group)}
+    for field in dataclasses.fields(options):  # a group without a prefix
+        if isinstance(field.default_factory, type) and dataclasses.is_dataclass(field.default_factory):
+            own |= {inner.name for inner in dataclasses.fields(field.default_factory)}
     if flag.startswith("--") and name not in own:
         fields = [key for key, *_ in describe(Recipe) if key.rpartition(".")[2] == name]
         if fields:
