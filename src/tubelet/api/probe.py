@@ -9,6 +9,7 @@ from typing import Any
 from tubelet import config as config_io
 from tubelet.api.recipe_fields import DEFAULT_RECIPE, Field, data_field, fields_of, first_weights
 from tubelet.errors import Stopped
+from tubelet.models import FAMILIES
 from tubelet.probing.config import ProbeConfig
 from tubelet.probing.result import ProbeResult
 from tubelet.probing.run import run_probe
@@ -23,7 +24,7 @@ from tubelet.weights.init.video import VideoSource
 
 # An image network sees every frame for itself; a few frames of the whole clip are averaged, with their deviation.
 _FRAMES = 8
-_POOLED: dict[str, Any] = {"name": "vtn_vit_b16", "encoder": "mean_std", "head_dim": None}
+_POOLED: dict[str, Any] = {"encoder": "mean_std", "head_dim": None}
 
 
 def probe(
@@ -71,7 +72,9 @@ def probe_recipe(data: str | Path, encoder: str, fields: list[Field]) -> Recipe:
     weights = first_weights(encoder, suggests=True)
     if not isinstance(read_source(InitConfig(source=resolve_source(encoder))), VideoSource):
         weights = [(name, value) for name, value in weights if name != "model"]
-        weights += [("model", json.dumps(_POOLED)), ("protocol.num_frames", str(_FRAMES))]
+        family = next(family for family in FAMILIES if family.backbone_field is not None)
+        model = {"name": next(iter(family.models)), **_POOLED}
+        weights += [("model", json.dumps(model)), ("protocol.num_frames", str(_FRAMES))]
         weights += [
             ("protocol.sampling", "uniform"),
             ("protocol.frame_stride", "null"),

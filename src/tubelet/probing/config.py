@@ -7,6 +7,7 @@ from typing import Literal
 
 from tubelet.errors import ConfigError
 
+PENALTIES = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
 HeadKind = Literal["linear", "knn"]
 
 
@@ -15,8 +16,7 @@ class ProbeConfig:
     """Heads, folds and limits of a probe."""
 
     heads: tuple[HeadKind, ...] = ("linear",)  # kinds of heads that are tried
-    # Of linear heads: half of it times the squared weights is added to the summed loss of the clips.
-    penalties: tuple[float, ...] = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+    penalties: tuple[float, ...] = PENALTIES  # of linear heads: half of it times squared weights, beside summed loss
     neighbors: tuple[int, ...] = (1, 5, 20)  # of the k-NN heads
     folds: int = 5  # outer folds by group; each is the test part once
     seed: int = 0  # of folds, random weights and few-shot draws
