@@ -39,7 +39,7 @@ class VJEPA2Encoder(nn.Module):
         options = {name: getattr(config, name) for name in shared.split()}
         rates = drop_path_schedule(config.drop_path_rate, config.depth)
         self.blocks = nn.ModuleList(RotaryBlock(drop_path=rate, **options) for rate in rates)
-        self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
+        self.norm: nn.Module = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
         initialize_linear_layers(self.blocks)
 
     def forward(
