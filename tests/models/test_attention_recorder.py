@@ -48,6 +48,14 @@ def videoprism(size: str, **options: Any) -> Built:
     return model.eval(), torch.randn(2, 3, 4, 16, 24)
 
 
+def of_tubelets(name: str, **options: Any) -> Built:
+    small = {"embed_dim": 24, "depth": 2, "num_heads": 2, "num_frames": 4, "image_size": (16, 24), "num_classes": 5}
+    model = create_model(name, tubelet_size=(2, 8, 8), **small, **options)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model.eval(), torch.randn(2, 3, 4, 16, 24)
+
+
 FAMILIES: dict[str, Callable[[], Built]] = {
     **{f"vivit_{kind}": lambda kind=kind: (tiny_vivit.tiny(kind), tiny_vivit.clips(2)) for kind in tiny_vivit.KINDS},
     "vivit_sampled": lambda: (
@@ -64,6 +72,8 @@ FAMILIES: dict[str, Callable[[], Built]] = {
     "uniformerv2_hierarchical_q": lambda: uniformerv2(fusion="hierarchical_q", num_queries=2),
     "videoprism": lambda: videoprism("b18"),
     "videoprism_lvt": lambda: videoprism("lvt_b18", auxiliary_depth=1),
+    "videomae": lambda: of_tubelets("videomae_s16"),
+    "vjepa2": lambda: of_tubelets("vjepa2_l16_256", pooler_num_heads=2, pooler_depth=2),
     "vtn": vtn,
     "vtn_full": lambda: vtn(encoder="full"),
     "vtn_eva": lambda: vtn(backbone="eva02_tiny_patch14_224"),
@@ -82,6 +92,12 @@ STEPS = {  # modules and kinds of attention steps of the forward pass, in order,
         ("temporal_encoder.blocks.*.attn", "time"),
         ("auxiliary_blocks.*.attn", "joint"),
         ("pool", "pool"),
+    ],
+    "videomae": [("encoder.blocks.*.attn", "joint")],
+    "vjepa2": [
+        ("encoder.blocks.*.attn", "joint"),
+        ("pooler.blocks.*.attn", "joint"),
+        ("pooler.pool.attn", "pool"),
     ],
     "vtn": [
         ("backbone.blocks.*.attn", "space"),

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tubelet.errors import TubeletError
 from tubelet.models.vjepa2.config import VJEPA2Config
 from tubelet.models.vjepa2.pooler import AttentivePooler
+from tubelet.nn.attention_steps import AttentionStep, clip_positions, clip_tokens, joint_step
 from tubelet.nn.block import drop_path_schedule
 from tubelet.nn.rotary import RotaryBlock, Rotation, all_tokens, rotation_of
 from tubelet.nn.tokenizer import TubeletTokenizer
@@ -134,6 +135,20 @@ class VJEPA2(VideoModel):
     def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
         """The encoder's tokens of the whole clip, which is one segment here."""
         return on_grid(*self.encoder(clip))
+
+    def token_grid(self, clip_size: Grid) -> Grid:
+        t, h, w = (size // part for size, part in zip(clip_size, self.config.tubelet_size, strict=True))
+        return max(t, 1), h, w  # an image is one time index
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        if self.config.num_segments > 1:  # each is a clip of its own, and positions would be those of one
+            return AttentionStep(kind="pool" if module.startswith("pooler.pool") else "joint")
+        if module.startswith("encoder."):
+            return joint_step(grid, 0)
+        tokens = clip_positions(grid).flatten(0, 1).repeat(max(1, len(self.config.out_layers)), 1)[None]  # 1 LN 3
+        if module.startswith("pooler.pool"):
+            return AttentionStep(kind="pool", queries=clip_tokens(1, 1), keys=tokens)
+        return AttentionStep(kind="joint", queries=tokens, keys=tokens)
 
 
 def make_pooler(config: VJEPA2Config) -> nn.Module:
