@@ -86,9 +86,8 @@ class FrameFeatures:
     ``position`` is the source frame of each vector, for families whose temporal stage reads real frame numbers
     (ViViT's reads consecutive vectors and leaves it out); within a clip it counts from its earliest frame. ``valid`` is
     False where a shorter video of the batch has no vector; left out, all are valid. ``tokens`` are those of several
-    layers, for families whose temporal stage looks at more than a vector per time index (UniFormerV2's layers,
-    VideoPrism's last one); ``token_grid``
-    says how their patches lie in a frame.
+    layers, for families whose temporal stage looks at more than a vector per time index (several layers in UniFormerV2,
+    the last one in VideoPrism); ``token_grid`` says how their patches lie in a frame.
     """
 
     vectors: Float[Tensor, "B T D"]
