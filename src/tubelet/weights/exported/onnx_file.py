@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from tubelet.errors import CheckpointError, reason
-from tubelet.weights.exported.module import ExportedModel, imported
+from tubelet.weights.exported.module import ExportedModel, Run, imported
 from tubelet.weights.exported.onnx_safety import read_checked
 from tubelet.weights.exported.record import ExportRecord, from_metadata
 
@@ -28,14 +28,18 @@ def open_onnx(path: Path) -> ExportedModel:
     Raises:
         CheckpointError: as ``read_onnx_record``, or ONNX Runtime cannot load it or is not installed.
     """
-    exported = read_onnx_record(path)
+    return ExportedModel(path, read_onnx_record(path), run_onnx(path))
+
+
+def run_onnx(path: Path) -> Run:
+    """What computes the logits of an ONNX file that was checked, or written here."""
     session = onnx_session(path)
     names = [entry.name for entry in session.get_inputs()]
 
     def run(inputs: list[Any]) -> Any:
         return session.run(None, dict(zip(names, inputs, strict=True)))[0]
 
-    return ExportedModel(path, exported, run)
+    return run
 
 
 def onnx_session(path: Path) -> Any:
