@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from tubelet.errors import CheckpointError, ConfigError
@@ -18,6 +19,7 @@ from tubelet.export.onnx_graph import onnx_graph
 from tubelet.export.onnx_writer import add_onnx_metadata, save_onnx
 from tubelet.export.proof import check_clips_given, prove
 from tubelet.export.taken_clips import taken_clips
+from tubelet.export.torch_writer import add_archive_metadata, save_archive
 from tubelet.files import check_path, naming
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.tables import Table
@@ -26,6 +28,7 @@ from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.exported.module import ExportedModel, Run, imported
 from tubelet.weights.exported.onnx_file import run_onnx
 from tubelet.weights.exported.record import ExportRecord, Proof, TakenClips
+from tubelet.weights.exported.torch_archive import run_archive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,4 +151,12 @@ def write_onnx(model: nn.Module, name: str, taken: TakenClips, config: ExportCon
     return f"onnxruntime {runtime.__version__}", run_onnx(path)
 
 
-WRITERS: dict[ExportFormat, Writer] = {"onnx": Writer(write=write_onnx, add_metadata=add_onnx_metadata)}
+def write_archive(model: nn.Module, name: str, taken: TakenClips, config: ExportConfig, path: Path) -> tuple[str, Run]:
+    save_archive(model, name, taken, path)
+    return f"torch.export {torch.__version__}", run_archive(path)
+
+
+WRITERS: dict[ExportFormat, Writer] = {
+    "onnx": Writer(write=write_onnx, add_metadata=add_onnx_metadata),
+    "torch": Writer(write=write_archive, add_metadata=add_archive_metadata),
+}

@@ -11,6 +11,7 @@ from tubelet.files import lfs_pointer
 from tubelet.weights.exported.module import ExportedModel
 from tubelet.weights.exported.onnx_file import open_onnx, read_onnx_record
 from tubelet.weights.exported.record import ExportRecord
+from tubelet.weights.exported.torch_archive import open_archive, read_archive_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,10 @@ class _Kind:
     read: Callable[[Path], ExportRecord]
 
 
-KINDS = {".onnx": _Kind(open=open_onnx, read=read_onnx_record)}
+KINDS = {
+    ".onnx": _Kind(open=open_onnx, read=read_onnx_record),
+    ".pt2": _Kind(open=open_archive, read=read_archive_record),
+}
 
 
 def exported_file(source: str | Path) -> Path | None:
