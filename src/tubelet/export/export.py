@@ -5,30 +5,26 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import nn
 
 from tubelet.errors import CheckpointError, ConfigError
+from tubelet.export.calibration import calibration_inputs
 from tubelet.export.config import SUFFIXES, ExportConfig
-from tubelet.export.onnx_graph import onnx_graph
-from tubelet.export.onnx_writer import add_onnx_metadata, save_onnx
 from tubelet.export.proof import check_clips_given, prove
 from tubelet.export.taken_clips import taken_clips
-from tubelet.export.torch_writer import add_archive_metadata, save_archive
+from tubelet.export.writers import WRITERS, Job
 from tubelet.files import check_path, naming
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.tables import Table
 from tubelet.types import ExportFormat
 from tubelet.weights.checkpoint.checkpoint import Record
-from tubelet.weights.exported.module import ExportedModel, Run, imported
-from tubelet.weights.exported.onnx_file import run_onnx
+from tubelet.weights.exported.module import ExportedModel
 from tubelet.weights.exported.record import ExportRecord, Proof, TakenClips
-from tubelet.weights.exported.torch_archive import run_archive
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +84,9 @@ def export_model(
     writer = WRITERS[config.format]
     with naming(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as scratch:
         new = Path(scratch) / path.name
-        runtime, run = writer.write(model, record.model_name, taken, config, new)
+        inputs = calibration_inputs(model, record.protocol, clips)
+        job = Job(model=model, name=record.model_name, taken=taken, config=config, inputs=inputs)
+        runtime, run = writer.write(job, new)
         blank = _record(record, config, taken, Proof(reference="", runtime=runtime, tolerance=None, cases=()))
         proof = prove(
             model,
@@ -134,29 +132,3 @@ def _move(new: Path, path: Path) -> tuple[str, ...]:
             os.fsync(stream.fileno())
         file.replace(path.parent / file.name)
     return (path.name, *(file.name for file in beside))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Writer:
-    """How a format is written: first the model, then what the file says of itself."""
-
-    # (model, its name, clips, config, path) -> runtime's name and version, and what runs the file
-    write: Callable[[nn.Module, str, TakenClips, ExportConfig, Path], tuple[str, Run]]
-    add_metadata: Callable[[Path, ExportRecord], None]
-
-
-def write_onnx(model: nn.Module, name: str, taken: TakenClips, config: ExportConfig, path: Path) -> tuple[str, Run]:
-    runtime = imported("onnxruntime", "export")
-    save_onnx(onnx_graph(model, name, taken, config.opset), path)
-    return f"onnxruntime {runtime.__version__}", run_onnx(path)
-
-
-def write_archive(model: nn.Module, name: str, taken: TakenClips, config: ExportConfig, path: Path) -> tuple[str, Run]:
-    save_archive(model, name, taken, path)
-    return f"torch.export {torch.__version__}", run_archive(path)
-
-
-WRITERS: dict[ExportFormat, Writer] = {
-    "onnx": Writer(write=write_onnx, add_metadata=add_onnx_metadata),
-    "torch": Writer(write=write_archive, add_metadata=add_archive_metadata),
-}

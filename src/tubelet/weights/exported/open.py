@@ -10,6 +10,7 @@ from tubelet.errors import CheckpointError
 from tubelet.files import lfs_pointer
 from tubelet.weights.exported.module import ExportedModel
 from tubelet.weights.exported.onnx_file import open_onnx, read_onnx_record
+from tubelet.weights.exported.openvino_file import open_openvino, read_openvino_record
 from tubelet.weights.exported.record import ExportRecord
 from tubelet.weights.exported.torch_archive import open_archive, read_archive_record
 
@@ -22,6 +23,7 @@ class _Kind:
 
 KINDS = {
     ".onnx": _Kind(open=open_onnx, read=read_onnx_record),
+    ".xml": _Kind(open=open_openvino, read=read_openvino_record),
     ".pt2": _Kind(open=open_archive, read=read_archive_record),
 }
 
