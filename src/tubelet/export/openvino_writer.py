@@ -7,7 +7,9 @@ post_training_compression/post_training_quantization/Usage.md``.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,8 @@ from tubelet.errors import ExportError, reason
 from tubelet.export.calibration import CalibrationInputs
 from tubelet.types import ExportPrecision
 from tubelet.weights.exported.module import imported
-from tubelet.weights.exported.openvino_file import HINT_PATH, METADATA_PATH, imported_openvino, read_model
+from tubelet.weights.exported.openvino_file import HINT_PATH, HINTS, METADATA_PATH, imported_openvino, read_model
 from tubelet.weights.exported.record import PREFIX, ExportRecord, to_metadata
-
-_HINTS: dict[ExportPrecision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8: what is not quantized
 
 
 def save_openvino(onnx_file: Path, precision: ExportPrecision, inputs: CalibrationInputs, path: Path) -> None:
@@ -34,18 +34,17 @@ def save_openvino(onnx_file: Path, precision: ExportPrecision, inputs: Calibrati
             model = _quantized(model, inputs)
     except Exception as error:  # their exceptions have no public base class
         raise ExportError(f"OpenVINO cannot take the graph in {precision} ({reason(error)[:200]})") from error
-    model.set_rt_info(_HINTS[precision], HINT_PATH)
+    model.set_rt_info(HINTS[precision], HINT_PATH)
     openvino.save_model(model, str(path), compress_to_fp16=False)
 
 
 def _quantized(model: Any, inputs: CalibrationInputs) -> Any:
-    nncf = imported("nncf", "openvino")
-    logging.getLogger("nncf").setLevel(logging.ERROR)
-    samples: Sequence[Any] = inputs()
-    dataset = nncf.Dataset(samples, lambda sample: sample if len(sample) > 1 else sample[0])
-    return nncf.quantize(
-        model, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(samples), fast_bias_correction=True
-    )
+    with redirect_stdout(sys.stderr):  # its bars do not belong to what a command prints
+        nncf = imported("nncf", "openvino")
+        logging.getLogger("nncf").setLevel(logging.ERROR)
+        samples: Sequence[Any] = inputs()
+        dataset = nncf.Dataset(samples, lambda sample: sample if len(sample) > 1 else sample[0])
+        return nncf.quantize(model, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(samples))
 
 
 def add_openvino_metadata(path: Path, record: ExportRecord) -> None:

@@ -58,7 +58,7 @@ def write_openvino(job: Job, path: Path) -> tuple[str, Run]:
     save_openvino(graph, job.config.precision, job.inputs, path)
     for file in (graph, graph.with_name(f"{graph.name}.data")):
         file.unlink(missing_ok=True)
-    return f"openvino {openvino.__version__}", run_openvino(read_model(path), path)
+    return f"openvino {openvino.__version__}", run_openvino(read_model(path), path, job.config.precision)
 
 
 def write_archive(job: Job, path: Path) -> tuple[str, Run]:

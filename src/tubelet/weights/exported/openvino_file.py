@@ -13,12 +13,14 @@ import torch
 
 from tubelet.errors import CheckpointError, reason
 from tubelet.session.telemetry import disable_telemetry
+from tubelet.types import ExportPrecision
 from tubelet.weights.exported.module import ExportedModel, Run, imported
 from tubelet.weights.exported.record import PREFIX, ExportRecord, from_metadata
 
 HINT = "INFERENCE_PRECISION_HINT"
 HINT_PATH = ["runtime_options", HINT]
 METADATA_PATH = "tubelet"
+HINTS: dict[ExportPrecision, str] = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}  # of int8: what is not quantized
 
 
 def imported_openvino() -> Any:
@@ -55,7 +57,7 @@ def read_openvino_record(path: Path) -> ExportRecord:
 def _record(model: Any, path: Path) -> ExportRecord:
     texts = {}
     if model.has_rt_info([METADATA_PATH]):
-        texts = {f"{PREFIX}{name}": value.astype(str) for name, value in model.get_rt_info([METADATA_PATH]).items()}
+        texts = {f"{PREFIX}{name}": str(text) for name, text in model.get_rt_info([METADATA_PATH]).value.items()}
     return from_metadata(texts, str(path))
 
 
@@ -66,15 +68,14 @@ def open_openvino(path: Path) -> ExportedModel:
         CheckpointError: as ``read_openvino_record``, or OpenVINO cannot compile it.
     """
     model = read_model(path)
-    return ExportedModel(path, _record(model, path), run_openvino(model, path))
+    exported = _record(model, path)
+    return ExportedModel(path, exported, run_openvino(model, path, exported.precision))
 
 
-def run_openvino(model: Any, path: Path) -> Run:
-    """What computes the logits of OpenVINO's model, in the precision that it carries."""
+def run_openvino(model: Any, path: Path, precision: ExportPrecision) -> Run:
+    """What computes the logits of OpenVINO's model, in the precision that it was proven in."""
     openvino = imported_openvino()
-    options: dict[str, Any] = {"INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    if model.has_rt_info(HINT_PATH):
-        options[HINT] = model.get_rt_info(HINT_PATH).astype(str)
+    options = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), HINT: HINTS[precision]}
     try:
         compiled = openvino.Core().compile_model(model, "CPU", options)
     except Exception as error:  # its exceptions have no public base class
