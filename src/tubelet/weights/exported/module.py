@@ -55,10 +55,12 @@ class ExportedModel(nn.Module):
         return torch.from_numpy(self.run(inputs).astype(np.float32, copy=False)).to(clip.device)  # B K
 
     def forward_features(self, *inputs: Any) -> Any:
-        raise CheckpointError(f"{self.path}: gives logits alone; take embeddings from the checkpoint it was made from")
+        """Raises CheckpointError: the file has no tokens and no embedding."""
+        raise CheckpointError(
+            f"{self.path}: gives logits alone; take embeddings and tokens from the checkpoint that it was made from"
+        )
 
-    def tokens(self, *inputs: Any) -> Any:
-        raise CheckpointError(f"{self.path}: gives logits alone; take tokens from the checkpoint it was made from")
+    tokens = forward_head = forward_features
 
 
 def check_clip(taken: TakenClips, clip: Tensor, where: object) -> None:
@@ -94,5 +96,5 @@ def imported(package: str, extra: str) -> Any:
         return importlib.import_module(package)
     except ImportError as error:
         raise CheckpointError(
-            f"needs {package}, which is not installed ({error}): pip install 'tubelet[{extra}]'"
+            f"this needs {package}, which is not installed ({error}): pip install 'tubelet[{extra}]'"
         ) from None
