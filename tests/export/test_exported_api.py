@@ -15,10 +15,10 @@ import onnx
 import pytest
 import torch
 from exported_models import LABELS, difference, export, opened, tiny
-from support import PROTOCOL, content_of, error_of, motion_videos, tiny_model
 from torch import nn
 
 import tubelet
+from support import PROTOCOL, content_of, error_of, motion_videos, tiny_model
 from tubelet import cli
 from tubelet.errors import CheckpointError, ExportError, TubeletError
 from tubelet.export.proof import wilson
@@ -66,7 +66,8 @@ def test_predict_windows_and_stream_give_the_scores_of_the_checkpoint(
         np.testing.assert_allclose(found.probs, expected.probs, atol=1e-5)
     windows = {"window": "clip", "sample_fps": 10.0}
     segments = [list(each.stream(str(clip), **windows)) for each in (ours, exported)]
-    assert segments[0] and [s.labels for s in segments[0]] == [s.labels for s in segments[1]]
+    assert segments[0]
+    assert [s.labels for s in segments[0]] == [s.labels for s in segments[1]]
     for expected_segment, segment in zip(*segments, strict=True):
         np.testing.assert_allclose(segment.probs, expected_segment.probs, atol=1e-5)
 
@@ -238,7 +239,8 @@ def test_a_low_precision_is_proven_on_clips(
     both: Any = {"sizes": ((16, 16), (24, 32)), "precision": precision, "clips": clips}
     exported = export(model, record, tmp_path / "model.onnx", **both)
     found = exported.record.proof.clips
-    assert found is not None and found.num_clips == len(clips)
+    assert found is not None
+    assert found.num_clips == len(clips)
     assert found.lowest < found.num_equal / found.num_clips <= found.highest
     assert opened(tmp_path / "model.onnx").exported.precision == precision
     assert (tmp_path / "model.onnx").stat().st_size < onnx_file.stat().st_size

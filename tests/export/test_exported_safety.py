@@ -15,8 +15,8 @@ import onnx
 import pytest
 import torch
 from exported_models import difference, export, opened, tiny
-from support import error_of
 
+from support import error_of
 from tubelet.errors import CheckpointError
 from tubelet.weights.exported.archive_safety import METADATA
 

@@ -1,6 +1,6 @@
 """The inputs of a graph for the user's clips, on which int8 is calibrated.
 
-    V  views of one video   C  channels   T, H, W  clip in frames and pixels
+V  views of one video   C  channels   T, H, W  clip in frames and pixels
 """
 
 from __future__ import annotations

@@ -116,9 +116,7 @@ def check_target(path: Path, form: ExportFormat) -> None:
 
 def _record(record: Record, config: ExportConfig, taken: TakenClips, proof: Proof) -> ExportRecord:
     own = dataclasses.replace(record, precision="fp32", adapter=None)  # autocast is not for other runtimes
-    return ExportRecord(
-        record=own, license=record.license, precision=config.precision, clips=taken, proof=proof
-    )
+    return ExportRecord(record=own, license=record.license, precision=config.precision, clips=taken, proof=proof)
 
 
 def _move(new: Path, path: Path) -> tuple[str, ...]:

@@ -45,8 +45,12 @@ def _to_int8(path: Path) -> None:
     logging.getLogger().disabled, before = True, logging.getLogger().disabled  # it writes to the root logger
     try:
         quantization.quantize_dynamic(
-            str(whole), str(path), per_channel=True, weight_type=quantization.QuantType.QInt8,
-            op_types_to_quantize=["MatMul", "Gemm"], extra_options={"EnableSubgraph": True},
+            str(whole),
+            str(path),
+            per_channel=True,
+            weight_type=quantization.QuantType.QInt8,
+            op_types_to_quantize=["MatMul", "Gemm"],
+            extra_options={"EnableSubgraph": True},
         )
     finally:
         logging.getLogger().disabled = before

@@ -1,6 +1,6 @@
 """The proof of an exported file: its logits beside those of torch, on random clips and on real ones.
 
-    B  videos   V  views   C  channels   T, H, W  clip   K  classes
+B  videos   V  views   C  channels   T, H, W  clip   K  classes
 """
 
 from __future__ import annotations
@@ -116,9 +116,7 @@ def agreement(
         margin = max(margin, ranked.probs[0] - of_label)
         progress.advance(total, len(clips), "videos compared")
     lowest, highest = wilson(equal, total)
-    return ClipAgreement(
-        num_clips=total, num_equal=equal, lowest=lowest, highest=highest, largest_margin=float(margin)
-    )
+    return ClipAgreement(num_clips=total, num_equal=equal, lowest=lowest, highest=highest, largest_margin=float(margin))
 
 
 def _video_logits(
@@ -176,5 +174,3 @@ def as_one_line(proof: Proof) -> str:
     if proof.clips is None:
         return text
     return f"{text}; {proof.clips.num_equal} of {proof.clips.num_clips} videos get the same label"
-
-

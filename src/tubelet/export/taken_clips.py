@@ -1,6 +1,6 @@
 """Which clips a model takes, found out by asking it: a copy without values computes shapes alone.
 
-    B  videos   C  channels   T, H, W  clip in frames and pixels
+B  videos   C  channels   T, H, W  clip in frames and pixels
 """
 
 from __future__ import annotations

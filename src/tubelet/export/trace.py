@@ -1,6 +1,6 @@
 """What an exporter is given: a model whose position tables have the size of the clip, and which axes are free.
 
-    B  videos   C  channels   T, H, W  clip in frames and pixels
+B  videos   C  channels   T, H, W  clip in frames and pixels
 """
 
 from __future__ import annotations

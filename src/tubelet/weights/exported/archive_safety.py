@@ -1,7 +1,7 @@
 """What an archive of ``torch.export`` may hold before torch reads it.
 
-``torch.export.load`` runs code that an archive brings: pickles, compiled libraries, Python expressions of shapes, guards,
-and functions that nodes name. So all of it is read first, and whatever is not known to be harmless is refused.
+``torch.export.load`` runs code that an archive brings: pickles, compiled libraries, Python expressions of shapes,
+guards, and functions that nodes name. So all of it is read first, and what is not known to be harmless is refused.
 Source: pytorch/pytorch, ``torch/export/pt2_archive/_package.py`` and ``torch/_export/serde/serialize.py`` of 2.15.
 """
 

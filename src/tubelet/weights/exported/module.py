@@ -1,6 +1,6 @@
 """A model that another runtime computes, as a module of torch: a clip in, logits out.
 
-    B  videos   C  channels   T, H, W  clip in frames and pixels   K  classes
+B  videos   C  channels   T, H, W  clip in frames and pixels   K  classes
 """
 
 from __future__ import annotations
