@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "cost": ("tubelet.commands.cost", "parameters, GMACs, latency and peak memory of one model"),
     "inspect": ("tubelet.commands.inspect", "model, protocol, labels and provenance of a checkpoint"),
     "convert": ("tubelet.commands.convert", "published weights to a checkpoint, and back"),
+    "export": ("tubelet.commands.export", "a checkpoint to ONNX, OpenVINO or torch.export, with proof"),
     "merge": ("tubelet.commands.merge", "LoRA adapters and their base to a plain checkpoint"),
     "push": ("tubelet.commands.push", "upload a run or a checkpoint with its model card"),
 }

@@ -42,6 +42,10 @@ class CheckpointError(TubeletError):
     """A checkpoint folder is incomplete, damaged, or does not fit its model."""
 
 
+class ExportError(TubeletError):
+    """A model cannot be exported as asked, or the exported one does not compute what the model does."""
+
+
 class Diverged(TubeletError):
     """The loss of a training run is not finite any more. Sweeps and comparisons count such a run as a result."""
 

@@ -30,6 +30,8 @@ Grid = tuple[int, int, int]  # tokens along time, height and width
 # "encoder" beside a "target_encoder".
 WhichWeights = Literal["ema", "model", "encoder"]
 Precision = Literal["fp32", "bf16"]  # of a forward pass: bf16 is autocast, and weights stay fp32
+ExportFormat = Literal["onnx", "openvino", "torch"]  # of a model for another runtime
+ExportPrecision = Literal["fp32", "fp16", "bf16", "int8"]  # that an exported model computes in
 Device = Literal["auto", "cpu", "cuda", "mps"]  # that the user asks for; auto: the first of CUDA, MPS and CPU there
 # End to end: a clip as a whole. Chunked: its frames part by part, then the temporal stage once over all of them.
 Mode = Literal["end_to_end", "chunked"]

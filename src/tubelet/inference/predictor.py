@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import itertools
 import os
@@ -40,6 +41,7 @@ from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
+    from tubelet.export.export import Exported
     from tubelet.inference.films import Connection, Film
 
 # One video: a path, an array or tensor [T, H, W, C] or [C, T, H, W], or a list of frames.
@@ -212,6 +214,35 @@ class Classifier:
         asked = config_io.from_dict(films.Windows, windows, where="windows")
         return films.watch(self, source, asked, connection or films.Connection()).segments()
 
+    def export(
+        self,
+        path: str | Path,
+        *,
+        clips: Sequence[str | Path] = (),
+        progress: Progress = NoProgress(),  # noqa: B008
+        **fields: Any,
+    ) -> Exported:
+        """Write this model as a file for another runtime, which carries protocol, labels and the proof of its logits.
+
+        Args:
+            path: of the file: .onnx, .xml (OpenVINO) or .pt2 (torch.export).
+            clips: videos on which labels are compared. A precision below fp32 needs them.
+            progress: gets how many comparisons are done. The default shows nothing.
+            fields: of :class:`tubelet.export.config.ExportConfig`: ``format``, ``precision``, ``num_frames``,
+                ``sizes``, ``opset``.
+
+        Raises:
+            ConfigError: an unknown field, or ``path`` is there or does not fit the format.
+            ExportError: the model cannot be exported so, or the file does not compute what the model does.
+        """
+        from tubelet.export.config import ExportConfig
+        from tubelet.export.export import export_model
+
+        config = config_io.from_dict(ExportConfig, fields, where="export")
+        files = [Path(clip) for clip in clips]
+        model = self.model if self.device.type == "cpu" else copy.deepcopy(self.model).cpu()
+        return export_model(model, self.record, Path(path), config, clips=files, progress=progress)
+
     def embed(self, source: ClipSource, **reading: Any) -> Float[Tensor, " D"]:
         """The vector that the model's head takes, averaged over the views of one video; on the CPU in fp32.
 
@@ -358,7 +389,7 @@ def load(
     """The classifier of a checkpoint: a folder, or ``owner/name`` or ``hf://owner/name@revision`` on huggingface.co.
 
     A folder or repository of ``transformers`` with a ViViT is converted on the way; what its files say about pixels
-    and labels is kept.
+    and labels is kept. The file of ``tubelet export`` is a classifier too, whose runtime computes on the CPU.
 
     Args:
         precision: to compute in. None means that which the checkpoint was validated in.

@@ -15,6 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from tubelet.nn.table_in_time import antialiased_in_time, linear_in_time, nearest_in_time
 from tubelet.types import Grid
 
 log = logging.getLogger(__name__)
@@ -35,7 +36,12 @@ class PositionTable(nn.Module):
         self._logged: set[Grid] = set()
 
     def forward(self, grid: Grid) -> Float[Tensor, "rows D"]:
-        """Return the rows for ``grid``: the table, or its interpolation, which is logged once per grid."""
+        """Return the rows for ``grid``: the table, or its interpolation, which is logged once per grid.
+
+        While a graph is traced, the places must be those of the table (``fit_``), and n_t may be a symbol.
+        """
+        if torch.compiler.is_exporting():
+            return self.at_times(grid[0])
         if grid == self.grid:
             return self.table
         if grid not in self._logged:
@@ -46,6 +52,25 @@ class PositionTable(nn.Module):
     def resized(self, grid: Grid) -> Float[Tensor, "rows D"]:
         """Return the rows for another grid than that of the table."""
         return resize_positions(self.table, self.grid, grid, self.num_prefix)
+
+    @torch.no_grad()
+    def fit_(self, grid: Grid) -> None:
+        """Make this a table of the places of ``grid``. Its time indices stay."""
+        places = (self.grid[0], *grid[1:])
+        if places != self.grid:
+            self.table, self.grid = nn.Parameter(self.resized(places)), places
+
+    def at_times(self, n_t: int) -> Float[Tensor, "rows D"]:
+        """Return the rows of all places for ``n_t`` time indices, as an exported graph computes them."""
+        if isinstance(n_t, int) and n_t == self.grid[0]:
+            return self.table
+        prefix, rows = self.table[: self.num_prefix], self.table[self.num_prefix :]
+        rows = self.over_time(rows.unflatten(0, (self.grid[0], -1)), n_t)  # n_t S D
+        return torch.cat([prefix, rows.flatten(0, 1)])
+
+    def over_time(self, rows: Float[Tensor, "T S D"], n_t: int) -> Float[Tensor, "n_t S D"]:
+        """What ``resized`` does along time."""
+        return linear_in_time(rows, n_t)
 
     def for_valid(self, valid: Bool[Tensor, "*lead T"]) -> Float[Tensor, "*lead rows D"]:
         """Return the rows of a table over time for a padded batch. Each video gets the rows it would get alone.
@@ -96,6 +121,9 @@ class NearestPositionTable(PositionTable):
     def resized(self, grid: Grid) -> Float[Tensor, "rows D"]:
         return nearest_positions(self.table, self.grid, grid, self.num_prefix)
 
+    def over_time(self, rows: Float[Tensor, "T S D"], n_t: int) -> Float[Tensor, "n_t S D"]:
+        return nearest_in_time(rows, n_t)
+
 
 def nearest_positions(
     table: Float[Tensor, "rows D"], old: Grid, new: Grid, num_prefix: int
@@ -115,6 +143,9 @@ class AntialiasedPositionTable(PositionTable):
 
     def resized(self, grid: Grid) -> Float[Tensor, "rows D"]:
         return antialiased_positions(self.table, self.grid, grid)
+
+    def over_time(self, rows: Float[Tensor, "T S D"], n_t: int) -> Float[Tensor, "n_t S D"]:
+        return antialiased_in_time(rows, n_t)
 
 
 def antialiased_positions(table: Float[Tensor, "rows D"], old: Grid, new: Grid) -> Float[Tensor, "new_rows D"]:
@@ -144,7 +175,7 @@ class FramePositionTable(nn.Module):
             self.table[-1] = 0.0
 
     def of_frames(self, position: Int[Tensor, "B T"]) -> Float[Tensor, "B T D"]:
-        return F.embedding(position % (len(self.table) - 2), self.table)
+        return F.embedding(position % (self.table.shape[0] - 2), self.table)
 
     def of_class_token(self) -> Float[Tensor, " D"]:
         return self.table[-2]

@@ -16,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.nn.position import resize_positions
+from tubelet.nn.table_in_time import linear_in_time
 from tubelet.types import Grid
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,9 @@ class SineCosineTable(nn.Module):
         self._logged: set[Grid] = set()
 
     def forward(self, grid: Grid) -> Float[Tensor, "N D"]:
-        """The rows for ``grid``."""
+        """The rows for ``grid``. While a graph is traced, n_t may be a symbol."""
+        if torch.compiler.is_exporting():
+            return self.at_times(grid)
         if grid == self.grid:
             return self.table
         if grid not in self._logged:
@@ -53,6 +56,21 @@ class SineCosineTable(nn.Module):
             self._logged.add(grid)
         if self.other_grid == "interpolated":
             return resize_positions(self.table, self.grid, grid, 0)
+        return sine_cosine(math.prod(grid), self.embed_dim).to(self.table)
+
+    @torch.no_grad()
+    def fit_(self, grid: Grid) -> None:
+        """Make this a table of the places of ``grid``, where it is interpolated. Its time indices stay."""
+        places = (self.grid[0], *grid[1:])
+        if self.other_grid == "interpolated" and places != self.grid:
+            self.table, self.grid = resize_positions(self.table, self.grid, places, 0), places
+
+    def at_times(self, grid: Grid) -> Float[Tensor, "N D"]:
+        """The rows for ``grid``, as an exported graph computes them."""
+        if isinstance(grid[0], int) and grid == self.grid:
+            return self.table
+        if self.other_grid == "interpolated":
+            return linear_in_time(self.table.unflatten(0, (self.grid[0], -1)), grid[0]).flatten(0, 1)
         return sine_cosine(math.prod(grid), self.embed_dim).to(self.table)
 
     def extra_repr(self) -> str:

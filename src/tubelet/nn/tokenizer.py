@@ -14,7 +14,7 @@ import math
 import torch
 import torch.nn.functional as F
 from einops import rearrange, reduce
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tubelet.errors import TubeletError
@@ -168,7 +168,8 @@ class UniformFrameTokenizer(nn.Module):
         check_channels(clip, self.proj.in_channels)
         clip = whole_patches(clip, (1, h, w), self.grid, self.remainder)
         _, _, num_frames, height, width = clip.shape
-        index = uniform_frame_indices(num_frames, self.num_sampled_frames)
+        n = self.num_sampled_frames
+        index = traced_indices(clip, n) if torch.compiler.is_exporting() else uniform_frame_indices(num_frames, n)
         frames = clip[:, :, index]  # B C n H W
         patches = rearrange(frames, "b c n (nh h) (nw w) -> b (n nh nw) (c h w)", h=h, w=w)
         tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
@@ -187,6 +188,18 @@ def uniform_frame_indices(num_frames: int, num_sampled_frames: int) -> list[int]
         return list(range(num_frames))
     step = num_frames / (num_sampled_frames + 1)
     return [min(round((i + 1) * step), num_frames - 1) for i in range(num_sampled_frames)]
+
+
+def traced_indices(clip: Float[Tensor, "B C T H W"], num_sampled_frames: int) -> Int[Tensor, " n"]:
+    """``uniform_frame_indices`` of n frames or more, in a graph whose number of frames may be a symbol."""
+    n = num_sampled_frames
+    if isinstance(clip.shape[2], int):
+        return torch.tensor(uniform_frame_indices(clip.shape[2], n), device=clip.device)
+    torch._check(clip.shape[2] >= n)
+    count = torch.ones_like(clip[0, 0, :, 0, 0], dtype=torch.float64).sum()  # T
+    first = torch.arange(n, device=clip.device)
+    spread = ((first + 1).double() * (count / (n + 1))).round().minimum(count - 1).long()  # halves to even
+    return torch.where(count > n, spread, first)
 
 
 def check_channels(clip: Tensor, expected: int) -> None:

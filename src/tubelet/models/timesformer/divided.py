@@ -66,7 +66,7 @@ class DividedBlock(nn.Module):
     def _over_time(self, z: Float[Tensor, "B ST D"], num_frames: int) -> Float[Tensor, "B ST D"]:
         x = rearrange(self.temporal_norm1(z), "b (s t) d -> (b s) t d", t=num_frames)
         x = self.temporal_fc(self.drop_path(self.temporal_attn(x)))  # B*S T D
-        return rearrange(x, "(b s) t d -> b (s t) d", b=len(z))
+        return rearrange(x, "(b s) t d -> b (s t) d", b=z.shape[0])
 
     def _over_space(
         self, class_token: Float[Tensor, "B 1 D"], z: Float[Tensor, "B ST D"], num_frames: int

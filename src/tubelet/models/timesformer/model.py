@@ -82,7 +82,7 @@ class TimedTimeSformer(TimeSformer):
         """What enters the first block; the class token has a place and no time."""
         x, class_token = self.embed(clip)  # B S T D
         x = x + self.time_embed((clip.shape[2], 1, 1))  # B S T D
-        x = torch.cat([class_token.expand(len(x), 1, -1), x.flatten(1, 2)], dim=1)  # B N D
+        x = torch.cat([class_token.expand(x.shape[0], 1, -1), x.flatten(1, 2)], dim=1)  # B N D
         return self.pos_drop(x)
 
     def forward(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B K"]:
@@ -159,11 +159,11 @@ class TimeSformerSpace(TimeSformer):
         """The tokens of every frame behind the last block, class token first."""
         x, class_token = self.embed(clip)  # B S T D
         x = rearrange(x, "b s t d -> (b t) s d")
-        x = torch.cat([class_token.expand(len(x), 1, -1), x], dim=1)  # B*T 1+S D
+        x = torch.cat([class_token.expand(x.shape[0], 1, -1), x], dim=1)  # B*T 1+S D
         x = self.pos_drop(x)
         for block in self.blocks:
             x = block(x)  # B*T 1+S D
-        return x.unflatten(0, (len(clip), -1))  # B T 1+S D
+        return x.unflatten(0, (clip.shape[0], -1))  # B T 1+S D
 
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
         """The temporal stage: logits from the mean of the vectors."""

@@ -61,7 +61,7 @@ class SequentialFusion(_Fusion):
         grid: tuple[int, int],
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B D"]:
-        x = self._queries(0, len(layers[0]))  # B Q D
+        x = self._queries(0, layers[0].shape[0])  # B Q D
         for i, tokens in enumerate(layers):
             x = self.blocks[i](x, *self._keys(i, tokens, grid, valid))  # B Q D
         return x.mean(1)
@@ -88,7 +88,7 @@ class ParallelFusion(_Fusion):
     ) -> Float[Tensor, "B D"]:
         given = []
         for i, tokens in enumerate(layers):
-            x = self.blocks[i](self._queries(i, len(tokens)), *self._keys(i, tokens, grid, valid))  # B Q D
+            x = self.blocks[i](self._queries(i, tokens.shape[0]), *self._keys(i, tokens, grid, valid))  # B Q D
             given.append(x.mean(1))
         return self.proj(torch.cat(given, dim=-1))  # B D
 
@@ -105,13 +105,13 @@ class HierarchicalKeyFusion(_Fusion):
         grid: tuple[int, int],
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B D"]:
-        x = self._queries(0, len(layers[0]))[:, :0]  # B 0 D: nothing was given yet
+        x = self._queries(0, layers[0].shape[0])[:, :0]  # B 0 D: nothing was given yet
         for i, tokens in enumerate(layers):
             keys, counts = self._keys(i, tokens, grid, valid)
             if counts is not None:
                 counts = torch.cat([counts.new_ones(x.shape[:2]), counts], dim=1)
             keys = torch.cat([x, keys], dim=1)  # B Q+M D
-            x = self.blocks[i](self._queries(i, len(tokens)), keys, counts)  # B Q D
+            x = self.blocks[i](self._queries(i, tokens.shape[0]), keys, counts)  # B Q D
         return x.mean(1)
 
 
@@ -128,8 +128,8 @@ class HierarchicalQueryFusion(_Fusion):
         grid: tuple[int, int],
         valid: Bool[Tensor, "B T"] | None = None,
     ) -> Float[Tensor, "B D"]:
-        x = self._queries(0, len(layers[0]))[:, :0]  # B 0 D
+        x = self._queries(0, layers[0].shape[0])[:, :0]  # B 0 D
         for i, tokens in enumerate(layers):
-            x = torch.cat([x, self._queries(i, len(tokens))], dim=1)  # B (i+1)*Q D
+            x = torch.cat([x, self._queries(i, tokens.shape[0])], dim=1)  # B (i+1)*Q D
             x = self.blocks[i](x, *self._keys(i, tokens, grid, valid))
         return x.mean(1)

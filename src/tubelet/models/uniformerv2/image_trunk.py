@@ -94,6 +94,12 @@ class ImagePositions(nn.Module):
             rows = F.pad(rows, (0, 0, 1, 0))  # 1+S D
         return x + rows
 
+    @torch.no_grad()
+    def fit_(self, x: Float[Tensor, "B T N D"], grid: tuple[int, int]) -> None:
+        """Make this a table of ``grid``."""
+        if grid != self.grid:
+            self.table, self.grid = nn.Parameter(self.rows(grid)), grid
+
     def rows(self, grid: tuple[int, int]) -> Float[Tensor, "rows D"]:
         if grid == self.grid:
             return self.table

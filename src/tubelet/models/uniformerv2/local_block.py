@@ -124,6 +124,12 @@ class RelativeAttention(Attention):
         out = rearrange(out, "l heads n head_dim -> l n (heads head_dim)")
         return self.proj(out).unflatten(0, x.shape[:-2])
 
+    @torch.no_grad()
+    def fit_(self, x: Float[Tensor, "*lead N D"], grid: tuple[int, int]) -> None:
+        """Make this a table of the offsets of ``grid``."""
+        if grid != self.grid:
+            self.bias_table, self.grid = nn.Parameter(self._resized(grid)), grid
+
     def bias(self, grid: tuple[int, int]) -> Float[Tensor, "heads N N"]:
         table = self.bias_table if grid == self.grid else self._resized(grid)
         index = gen_relative_position_index(grid, class_token=True).to(table.device)  # N N

@@ -167,7 +167,7 @@ class VideoPrismTower(VideoPrism):
         """The same pooling of the tokens of every frame."""
         x = self.forward_features(clip)  # B N D
         x = rearrange(x, "b (t p) d -> (b t) p d", t=clip.shape[2])
-        return unit_length(self.pool(x)).unflatten(0, (len(clip), -1))
+        return unit_length(self.pool(x)).unflatten(0, (clip.shape[0], -1))
 
     def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
         if module.startswith("auxiliary_blocks."):

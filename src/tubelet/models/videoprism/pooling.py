@@ -46,6 +46,6 @@ class AttentionPool(nn.Module):
         q = q * (F.softplus(self.per_dim_scale) / (math.log(2) * q.shape[-1] ** 0.5))
         k, v = rearrange(self.kv(x), "b n (kv heads hd) -> kv b heads n hd", kv=2, heads=self.num_heads)
         mask = None if valid is None else valid[:, None, None]  # B 1 1 N
-        q = q.to(k.dtype).expand(len(x), -1, -1, -1)
+        q = q.to(k.dtype).expand(x.shape[0], -1, -1, -1)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=1.0)  # B heads 1 hd
         return self.norm(self.proj(rearrange(x, "b heads 1 hd -> b (heads hd)")))  # B D

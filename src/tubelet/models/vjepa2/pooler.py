@@ -62,7 +62,9 @@ class PoolingAttention(nn.Module):
         self.kv = nn.Linear(embed_dim, 2 * embed_dim)
 
     def forward(self, query: Float[Tensor, " D"], x: Float[Tensor, "B N D"]) -> Float[Tensor, "B D"]:
-        q = rearrange(self.q(query).expand(len(x), 1, -1), "b one (heads hd) -> b heads one hd", heads=self.num_heads)
+        q = rearrange(
+            self.q(query).expand(x.shape[0], 1, -1), "b one (heads hd) -> b heads one hd", heads=self.num_heads
+        )
         k, v = rearrange(self.kv(x), "b n (kv heads hd) -> kv b heads n hd", kv=2, heads=self.num_heads)
         x = F.scaled_dot_product_attention(q, k, v)  # B heads 1 hd
         return rearrange(x, "b heads 1 hd -> b (heads hd)")

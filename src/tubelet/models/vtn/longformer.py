@@ -102,7 +102,9 @@ class LongformerAttention(nn.Module):
         q, k, v = split_heads(self.qkv(tokens), self.num_heads)  # each B heads 1+keys hd
         q = q[:, :, 1 + start - first : 1 + stop - first]  # B heads rows hd
         seen = None if valid is None else torch.cat([valid[:, :1], valid[:, first:last]], dim=1)
-        attend = self._dense if last - first <= _DENSE else self._banded
+        # An exported graph has no branch, and follows any number of frames: it pays for attention over all of them.
+        dense = torch.compiler.is_exporting() or last - first <= _DENSE
+        attend = self._dense if dense else self._banded
         out = attend(q, k, v, start - first, seen)  # B heads rows hd
         return rearrange(out, "b heads n hd -> b n (heads hd)")
 
@@ -226,6 +228,8 @@ class PostNormLayer(nn.Module):
 
     def forward(self, x: Float[Tensor, "B L D"], valid: Bool[Tensor, "B L"] | None = None) -> Float[Tensor, "B L D"]:
         """All tokens, ``ROWS`` at a time; ``valid`` is False for padding, which no token looks at."""
+        if torch.compiler.is_exporting():
+            return self._finish(x, self.attn(x, 0, x.shape[1], valid))
         done = []
         for start in range(0, x.shape[1], ROWS):
             stop = min(start + ROWS, x.shape[1])

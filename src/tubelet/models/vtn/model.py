@@ -68,6 +68,11 @@ class VTN(VideoModel):
             self.backbone.eval()
         return self
 
+    def fit_(self, clip: Float[Tensor, "B C T H W"], *rest: Tensor) -> None:
+        """Make the backbone's positions those of the clip's height and width, where timm can."""
+        if hasattr(self.backbone, "set_input_size"):
+            self.backbone.set_input_size(img_size=tuple(clip.shape[3:]))
+
     def forward(
         self,
         clip: Float[Tensor, "B C T H W"] | FrameFeatures,
@@ -90,7 +95,7 @@ class VTN(VideoModel):
         images = rearrange(clip, "b c t h w -> (b t) c h w")
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
             vectors = self.backbone(images)  # B*T D
-        vectors = rearrange(vectors, "(b t) d -> b t d", b=len(clip))
+        vectors = rearrange(vectors, "(b t) d -> b t d", b=clip.shape[0])
         return FrameFeatures(vectors=vectors, position=position)
 
     def encode_time(self, features: FrameFeatures) -> Float[Tensor, "B K"]:
@@ -172,7 +177,7 @@ class TemporalEncoder(nn.Module):
     def embed(self, x: Float[Tensor, "B T D"], position: Int[Tensor, "B T"]) -> Float[Tensor, "B L D"]:
         frames = x + self.pos_embed.of_frames(position) + self.type_embed[0]  # B T D
         token = self.cls_token + self.pos_embed.of_class_token() + self.type_embed[1]  # D
-        x = torch.cat([token.expand(len(x), 1, -1).to(frames.dtype), frames], dim=1)  # B L D
+        x = torch.cat([token.expand(x.shape[0], 1, -1).to(frames.dtype), frames], dim=1)  # B L D
         return self.drop(self.norm(x))  # B L D
 
     def forward(

@@ -1,0 +1,132 @@
+"""A model to a file of another runtime, proven before it has its name."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tubelet.errors import CheckpointError, ConfigError
+from tubelet.export.calibration import calibration_inputs
+from tubelet.export.config import SUFFIXES, ExportConfig
+from tubelet.export.proof import check_clips_given, prove
+from tubelet.export.taken_clips import taken_clips
+from tubelet.export.writers import WRITERS, Job
+from tubelet.files import check_path, naming
+from tubelet.session.progress import NoProgress, Progress
+from tubelet.tables import Table
+from tubelet.types import ExportFormat
+from tubelet.weights.checkpoint.checkpoint import Record
+from tubelet.weights.exported.module import ExportedModel
+from tubelet.weights.exported.record import ExportRecord, Proof, TakenClips
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exported:
+    """An exported file."""
+
+    path: Path
+    files: tuple[str, ...]  # names in the folder: the file, and its weights where they lie beside it
+    record: ExportRecord
+
+    @property
+    def table(self) -> Table:
+        """A row per comparison of the proof."""
+        rows = tuple((c.num_frames, f"{c.size[0]}x{c.size[1]}", c.batch, c.difference) for c in self.record.proof.cases)
+        return Table(title=self.path.name, columns=("frames", "size", "batch", "difference"), rows=rows)
+
+    def to_dataframe(self) -> Any:
+        """The table as a pandas ``DataFrame``. Raises TubeletError where pandas is not installed."""
+        return self.table.to_dataframe()
+
+    def _repr_html_(self) -> str:
+        return self.table.to_html()
+
+
+def export_model(
+    model: nn.Module,
+    record: Record,
+    path: Path,
+    config: ExportConfig,
+    *,
+    clips: Sequence[Path] = (),
+    progress: Progress = NoProgress(),  # noqa: B008
+) -> Exported:
+    """Write ``model`` as a file of another runtime, which ``tubelet.load`` opens.
+
+    The file is written in a folder beside ``path``, opened, compared with the model, and only then moved to its name.
+
+    Args:
+        model: in eval mode on the CPU.
+        record: of its checkpoint.
+        path: of the file, whose name ends as those of the format do.
+        clips: real videos, on which the labels are compared. A low precision needs them.
+
+    Raises:
+        ConfigError: ``path`` is there, or does not fit the format.
+        ExportError: the model cannot be exported as asked, or the file does not compute what the model does.
+        CheckpointError: a package that the format needs is not installed.
+    """
+    check_target(path, config.format)
+    if isinstance(model, ExportedModel):
+        raise CheckpointError(f"{model.path}: is exported already; export the checkpoint that it was made from")
+    if not record.labels:
+        raise CheckpointError(f"{record.model_name}: an encoder without classes gives no logits to export")
+    check_clips_given(config.precision, clips, record.protocol)
+    model = model.eval()
+    taken = taken_clips(model, record.model_name, record.protocol, config)
+    writer = WRITERS[config.format]
+    with naming(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as scratch:
+        new = Path(scratch) / path.name
+        inputs = calibration_inputs(model, record.protocol, clips)
+        job = Job(model=model, name=record.model_name, taken=taken, config=config, inputs=inputs)
+        runtime, run = writer.write(job, new)
+        blank = _record(record, config, taken, Proof(reference="", runtime=runtime, tolerance=None, cases=()))
+        proof = prove(
+            model,
+            ExportedModel(path, blank, run),
+            record.protocol,
+            taken,
+            precision=config.precision,
+            runtime=runtime,
+            clips=clips,
+            progress=progress,
+        )
+        exported = dataclasses.replace(blank, proof=proof)
+        writer.add_metadata(new, exported)
+        files = _move(new, path)
+    return Exported(path=path, files=files, record=exported)
+
+
+def check_target(path: Path, form: ExportFormat) -> None:
+    """Raise ConfigError where no file of a format can be written."""
+    if path.suffix != SUFFIXES[form]:
+        raise ConfigError(f"{path}: a file of {form} ends in {SUFFIXES[form]}; name it {path.stem}{SUFFIXES[form]}")
+    if path.exists():
+        raise ConfigError(f"{path}: is already there; give another name, or remove it first")
+    check_path(path.parent, "name", is_written=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _record(record: Record, config: ExportConfig, taken: TakenClips, proof: Proof) -> ExportRecord:
+    own = dataclasses.replace(record, precision="fp32", adapter=None)  # autocast is not for other runtimes
+    return ExportRecord(record=own, license=record.license, precision=config.precision, clips=taken, proof=proof)
+
+
+def _move(new: Path, path: Path) -> tuple[str, ...]:
+    """Move a finished file to its name, behind those that lie beside it, and return all their names."""
+    beside = sorted(file for file in new.parent.iterdir() if file != new and not file.is_dir())
+    for file in beside:
+        if (path.parent / file.name).exists():
+            raise ConfigError(f"{path.parent / file.name}: is already there; give another name, or remove it first")
+    for file in (*beside, new):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+        file.replace(path.parent / file.name)
+    return (path.name, *(file.name for file in beside))

@@ -1,0 +1,42 @@
+"""Writes an archive of ``torch.export``: the graph and its weights, and the metadata as an extra file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from tubelet.errors import ExportError
+from tubelet.export.trace import explaining_trace, traceable
+from tubelet.weights.exported.archive_safety import METADATA
+from tubelet.weights.exported.record import ExportRecord, TakenClips, to_metadata
+
+# Of every node: where in the source it came from, with paths of this machine.
+_TRACES = ("stack_trace", "nn_module_stack", "source_fn_stack", "torch_fn", "from_node", "custom")
+
+
+def save_archive(model: nn.Module, name: str, taken: TakenClips, path: Path) -> None:
+    """Write the archive without metadata.
+
+    Raises:
+        ExportError: several sizes are asked for, or torch cannot follow the model.
+    """
+    if len(taken.sizes) > 1:
+        raise ExportError(f"{name}: an archive of torch holds one graph, for one size; got {len(taken.sizes)} sizes")
+    given = traceable(model, taken, taken.sizes[0])
+    with explaining_trace(name, taken):
+        program = torch.export.export(given.model, given.inputs, dynamic_shapes=given.dynamic_shapes)
+        for node in program.graph.nodes:
+            for key in _TRACES:
+                node.meta.pop(key, None)
+        torch.export.save(program, path)
+
+
+def add_archive_metadata(path: Path, record: ExportRecord) -> None:
+    """Put the record into an archive of ``save_archive``."""
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
+        root = archive.namelist()[0].partition("/")[0]
+        archive.writestr(f"{root}/extra/{METADATA}", json.dumps(to_metadata(record)))

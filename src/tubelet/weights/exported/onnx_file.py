@@ -1,0 +1,54 @@
+"""An ONNX file as a model: checked, then run by ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tubelet.errors import CheckpointError, reason
+from tubelet.weights.exported.module import ExportedModel, Run, imported
+from tubelet.weights.exported.onnx_safety import read_checked
+from tubelet.weights.exported.record import ExportRecord, from_metadata
+
+
+def read_onnx_record(path: Path) -> ExportRecord:
+    """What an ONNX file says of itself.
+
+    Raises:
+        CheckpointError: it carries nothing, or cannot be trusted.
+    """
+    return from_metadata({entry.key: entry.value for entry in read_checked(path).metadata_props}, str(path))
+
+
+def open_onnx(path: Path) -> ExportedModel:
+    """The model of an ONNX file, on as many threads as torch uses.
+
+    Raises:
+        CheckpointError: as ``read_onnx_record``, or ONNX Runtime cannot load it or is not installed.
+    """
+    return ExportedModel(path, read_onnx_record(path), run_onnx(path))
+
+
+def run_onnx(path: Path) -> Run:
+    """What computes the logits of an ONNX file that was checked, or written here."""
+    session = onnx_session(path)
+    names = [entry.name for entry in session.get_inputs()]
+
+    def run(inputs: list[Any]) -> Any:
+        return session.run(None, dict(zip(names, inputs, strict=True)))[0]
+
+    return run
+
+
+def onnx_session(path: Path) -> Any:
+    """ONNX Runtime's session of a file."""
+    runtime = imported("onnxruntime", "export")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors, which are raised too
+    try:
+        return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exceptions have no public base class
+        raise CheckpointError(f"{path}: ONNX Runtime cannot load it ({reason(error)})") from None
