@@ -21,6 +21,7 @@ from tubelet.nn.fit_tables import fit_tables_
 from tubelet.weights.exported.record import TakenClips
 
 _BATCH = 2  # of the example: batches of 1 would be taken for a constant
+_EXAMPLE_FRAMES = 17
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,8 @@ def traceable(model: nn.Module, taken: TakenClips, size: tuple[int, int]) -> Tra
     inputs = example_inputs(model, (_BATCH, taken.num_channels, frames, *size))
     kept = {id(t): t for t in (*model.parameters(), *model.buffers())}
     fitted = copy.deepcopy(model, memo=kept)
-    fit_tables_(fitted, *inputs)
+    few = taken.num_frames or -(-taken.min_frames // taken.frame_step) * taken.frame_step
+    fit_tables_(fitted, *example_inputs(model, (1, taken.num_channels, few, *size)))
     batch = torch.export.Dim("batch", min=1, max=2**20)
     axes: list[dict[int, Any]] = [{0: batch} for _ in inputs]
     if taken.num_frames is None:
@@ -51,8 +53,9 @@ def traceable(model: nn.Module, taken: TakenClips, size: tuple[int, int]) -> Tra
 
 
 def _example_frames(taken: TakenClips) -> int:
-    """A little more than the fewest, so that no axis of the example has the length 1."""
-    return -(-taken.min_frames // taken.frame_step) * taken.frame_step + 2 * taken.frame_step
+    """So many that no axis of the example has the length 1, also behind layers that halve the frames three times."""
+    wanted = max(taken.min_frames, _EXAMPLE_FRAMES)
+    return -(-wanted // taken.frame_step) * taken.frame_step + taken.frame_step
 
 
 @contextmanager
@@ -63,5 +66,8 @@ def explaining_trace(name: str, taken: TakenClips) -> Iterator[None]:
             warnings.simplefilter("ignore")
             yield
     except Exception as error:  # torch's own classes for this are not public
+        first: BaseException = error
+        while first.__cause__ is not None:
+            first = first.__cause__
         hint = "; give --frames N for a file with one number of frames" if taken.num_frames is None else ""
-        raise ExportError(f"{name}: torch cannot export it ({reason(error)[:300]}){hint}") from error
+        raise ExportError(f"{name}: torch cannot export it ({reason(first)[:300]}){hint}") from error

@@ -225,6 +225,8 @@ def whole_patches(
     """
     size = clip.shape[2:]
     t, h, w = (a // b * b for a, b in zip(size, tubelet_size, strict=True))
+    if remainder == "drop" and torch.compiler.is_exporting():  # a graph does not know whether there is a rest
+        return clip[:, :, :t, :h, :w]
     if (t, h, w) == tuple(size) and t * h * w:
         return clip
     if remainder == "drop" and t * h * w:
