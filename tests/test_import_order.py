@@ -52,6 +52,7 @@ ORDER = [
     ["weights.init"],
     ["weights"],
     ["tasks"],
+    ["explain"],
     ["inference"],
     ["evaluation"],
     ["training"],

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tubelet.models.videomae.config import VideoMAEConfig
+from tubelet.nn.attention_steps import AttentionStep, joint_step
 from tubelet.nn.block import drop_path_schedule
 from tubelet.nn.encoder import pool_tokens
 from tubelet.nn.query_value_bias import QueryValueBiasBlock
@@ -95,6 +96,13 @@ class VideoMAE(VideoModel):
 
     def tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B n_t n_h n_w D"]:
         return on_grid(*self.encoder(clip))
+
+    def token_grid(self, clip_size: Grid) -> Grid:
+        t, h, w = (length // part for length, part in zip(clip_size, self.config.tubelet_size, strict=True))
+        return t, h, w
+
+    def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
+        return joint_step(grid, 0)
 
 
 def make_blocks(config: VideoMAEConfig, drop_path_rates: list[float]) -> nn.ModuleList:

@@ -123,6 +123,11 @@ class VTN(VideoModel):
         """Tokens of the backbone, of which each frame has 1 where they lie on no grid."""
         return clip_size[0], *(patch_grid(self.backbone, clip_size[1:]) or (1, 1))
 
+    @property
+    def frame_pool(self) -> str:
+        """How the backbone makes the vector of a frame of its tokens, as timm calls it; "token" is the class token."""
+        return getattr(self.backbone, "global_pool", "token") or "token"
+
     def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
         of_backbone = module.removeprefix("backbone.")
         if of_backbone != module:
