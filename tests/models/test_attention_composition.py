@@ -3,22 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import Any
 
 import pytest
 import tiny_timesformer
+import tiny_uniformerv2
+import tiny_videomae
+import tiny_vjepa2
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import tiny_vivit
+from support import assert_one_line
+from tubelet.errors import TubeletError
 from tubelet.explain.attention_maps import gradient_attention, roll_out
 from tubelet.explain.attention_state import AttentionState, Step
 from tubelet.explain.target import Target
+from tubelet.models import create_model
 from tubelet.nn.attention_recorder import AttentionRecord, record_attention
 from tubelet.nn.attention_steps import EVERYWHERE, clip_tokens, frame_positions, joint_step, space_step, time_step
 
 GRID = (2, 1, 3)
 TARGET = Target(head="label", name="b", index=1, start=0, stop=5, multi_label=False)
+
+
+def vtn(**options: Any) -> tuple[Any, Tensor]:
+    fields = {"patch_size": 8, "embed_dim": 24, "depth": 2, "num_heads": 2}
+    asked = {"backbone": "vit_tiny_patch16_224", **options}
+    model = create_model(
+        "vtn_deit_ti16", backbone_fields=fields, num_classes=5, num_frames=6, num_heads=2, image_size=(16, 24),
+        hidden_dim=16, head_dim=16, depth=2, attention_window=(4,), **asked
+    )  # fmt: skip
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    return model.eval(), torch.randn(1, 3, 6, 16, 24)
 
 
 def whole_matrix(record: AttentionRecord, tokens: list[tuple[int, ...]], probs: Tensor) -> Tensor:
@@ -163,3 +182,105 @@ def test_gradient_attention_of_joint_attention_is_chefers_product() -> None:
         total = total + matrix @ total
     expected = total[0, 1:].view(model.token_grid(clip.shape[2:]))
     torch.testing.assert_close(gradient_attention(model, model, clip[0], TARGET), expected)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("encoder", ["longformer", "full"])
+def test_windows_over_frames_compose_with_attention_inside_them(encoder: str) -> None:
+    """VTN: the class token of every frame, then a class token of the clip over the frames."""
+    model, clip = vtn(encoder=encoder)
+    with record_attention(model) as records:
+        model(clip)
+    grid = model.token_grid(clip.shape[2:])  # type: ignore[operator]
+    frames = [(t, EVERYWHERE, EVERYWHERE) for t in range(grid[0])]
+    tokens = [*grid_tokens(grid), *frames, (EVERYWHERE,) * 3]
+    total = torch.eye(len(tokens))
+    for _, group in groupby(records, key=lambda record: record.module):
+        whole = torch.zeros(len(tokens), len(tokens))
+        for record in group:  # calls of one module: each has queries of its own
+            whole += whole_matrix(record, tokens, record.probs[0].mean(1))
+        untouched = whole.sum(1) == 0
+        whole[untouched] = torch.eye(len(tokens))[untouched]
+        total = (whole + torch.eye(len(tokens))) / 2 @ total
+    expected = total[-1, : len(grid_tokens(grid))].view(grid)
+    torch.testing.assert_close(roll_out(model, model, clip[0]), expected)
+
+
+@torch.no_grad()
+def test_frames_whose_vector_is_the_mean_of_patches_are_not_read_from_their_class_token(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model, clip = vtn(backbone="eva02_tiny_patch14_224")
+    assert model.frame_pool == "avg"
+    as_mean = roll_out(model, model, clip[0])
+    monkeypatch.setattr(type(model), "frame_pool", "token")
+    as_token = roll_out(model, model, clip[0])
+    assert (as_mean - as_token).abs().max() > 1e-4
+    assert as_mean.sum() > as_token.sum()  # a class token keeps a part of what comes from no pixel
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda: (tiny_uniformerv2.tiny("global"), tiny_uniformerv2.clips(1)[0]), "reads tokens of several layers"),
+        (lambda: (tiny_vjepa2.tiny(), tiny_vjepa2.clip()[0]), "does not say which tokens"),
+    ],
+    ids=["cross", "unknown"],
+)
+def test_attention_that_does_not_compose_is_refused_with_the_reason_in_one_line(make: Any, part: str) -> None:
+    model, clip = make()
+    for explain in (lambda: roll_out(model, model, clip), lambda: gradient_attention(model, model, clip, TARGET)):
+        with pytest.raises(TubeletError) as caught:
+            explain()
+        assert_one_line(caught, part, "use occlusion")
+
+
+@torch.no_grad()
+def test_the_mean_of_joint_tokens_without_a_class_token_is_read() -> None:
+    model, clip = tiny_videomae.tiny(), tiny_videomae.clip()[:1]
+    with record_attention(model) as records:
+        model(clip)
+    grid = model.token_grid(clip.shape[2:])
+    expected = rolled_by_hand(records, grid_tokens(grid)).mean(0).view(grid)
+    torch.testing.assert_close(roll_out(model, model, clip[0]), expected)
+
+
+@torch.no_grad()
+def test_a_learned_query_that_pools_reads_what_space_and_time_composed() -> None:
+    small = {"embed_dim": 24, "depth": 2, "temporal_depth": 1, "num_heads": 4, "patch_size": 8, "soft_cap": 3.0}
+    model = create_model("videoprism_b18", num_frames=4, image_size=(16, 24), num_classes=5, **small)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    clip = torch.randn(1, 3, 4, 16, 24)
+    with record_attention(model.eval()) as records:
+        model(clip)
+    grid: Any = model.token_grid(clip.shape[2:])  # type: ignore[operator]
+    tokens = [*grid_tokens(grid), (EVERYWHERE,) * 3]
+    expected = rolled_by_hand(records, tokens)[-1, :-1].view(grid)
+    torch.testing.assert_close(roll_out(model, model, clip[0]), expected)
+
+
+@torch.no_grad()
+def test_frames_that_are_averaged_are_read_from_their_class_tokens() -> None:
+    model, clip = tiny_timesformer.tiny("space"), tiny_timesformer.clips(1)
+    with record_attention(model) as records:
+        model(clip)
+    grid = model.token_grid(clip.shape[2:])
+    frames = [(t, EVERYWHERE, EVERYWHERE) for t in range(grid[0])]
+    tokens = [*grid_tokens(grid), *frames]
+    expected = rolled_by_hand(records, tokens)[-len(frames) :, : -len(frames)].mean(0).view(grid)
+    torch.testing.assert_close(roll_out(model, model, clip[0]), expected)
+
+
+@torch.no_grad()
+def test_a_convolutional_backbone_has_a_course_over_time_alone() -> None:
+    model = create_model(
+        "vtn_r50", backbone="resnet18", num_classes=5, num_frames=6, num_heads=2, image_size=(32, 32), hidden_dim=16,
+        head_dim=16, depth=2, attention_window=(4,)
+    )  # fmt: skip
+    for parameter in model.temporal_encoder.parameters():  # type: ignore[union-attr]
+        nn.init.normal_(parameter, std=0.3)
+    found = roll_out(model.eval(), model, torch.randn(3, 6, 32, 32))
+    assert found.shape == (6, 1, 1)
+    assert found.std() > 1e-4
+    assert 0.3 < found.sum() < 1

@@ -20,6 +20,7 @@ from tubelet.report.film_strip import as_rgb
 QUANTILE = 0.99  # of the absolute relevance of the clip: what is shown in full color
 ENCODER = "libx264"  # of the overlay, in PyAV's wheels; x264 is under the GPL
 _FOR, _AGAINST = np.array([230.0, 40.0, 20.0]), np.array([30.0, 90.0, 230.0])  # RGB of positive, of negative
+_READS = "red speaks for the class, blue against it"
 _OPACITY = 0.75  # of full color
 _CURVE_HEIGHT, _DPI = 220, 100  # pixels; dots per inch
 
@@ -44,11 +45,12 @@ def overlay(explanation: Explanation) -> UInt8[np.ndarray, "T H W 3"]:
 def explanation_sheet(explanation: Explanation) -> bytes:
     """A PNG: the frames, the same with the map, and the mean relevance of every frame over time."""
     scale = display_scale(explanation)
+    reads = "red is where attention comes from" if explanation.config.method == "attention_rollout" else _READS
     says = f"full color: {scale:.3g}, the {QUANTILE:g} quantile of |relevance| of this clip alone"
     notes = (f"{explanation.config.method}: {MEANING[explanation.config.method]}", says, *explanation.view.notes)
     rows = [
         _row(explanation, 0, _frames(explanation), "as the model saw it", ()),
-        _row(explanation, 1, overlay(explanation), "red speaks for the class, blue against it", notes),
+        _row(explanation, 1, overlay(explanation), reads, notes),
     ]
     title = f"{explanation.label} ({explanation.prob:.1%}) in {explanation.source}"
     sheet = Image.open(BytesIO(contact_sheet(rows, title)))

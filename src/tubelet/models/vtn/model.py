@@ -125,8 +125,9 @@ class VTN(VideoModel):
 
     @property
     def frame_pool(self) -> str:
-        """How the backbone makes the vector of a frame of its tokens, as timm calls it; "token" is the class token."""
-        return getattr(self.backbone, "global_pool", "token") or "token"
+        """How the backbone makes the vector of a frame of its tokens, in timm's words; "token" also without tokens."""
+        pool = getattr(self.backbone, "global_pool", None)  # of a convolutional network it is a module
+        return pool if isinstance(pool, str) and pool else "token"
 
     def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
         of_backbone = module.removeprefix("backbone.")
