@@ -53,7 +53,7 @@ ORDER = [
     ["weights.init"],
     ["weights"],
     ["tasks"],
-    ["export"],
+    ["explain", "export"],
     ["inference"],
     ["evaluation"],
     ["training"],

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "evaluate": ("tubelet.commands.evaluate", "score a checkpoint on a labeled split, with every metric"),
     "features": ("tubelet.commands.features", "store the per-frame features of a dataset, to train on"),
     "predict": ("tubelet.commands.predict", "classify video files, folders or globs; films in windows"),
+    "explain": ("tubelet.commands.explain", "where and when a model looked in a clip"),
     "stream": ("tubelet.commands.stream", "classify a pipe, a network address or a camera while it runs"),
     "data": ("tubelet.commands.data", "scan, prepare and measure footage; read dataset layouts"),
     "models": ("tubelet.commands.models", "list the models with parameters and GMACs"),
@@ -41,6 +42,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # What takes less memory, by command.
 _LESS_MEMORY = {
     "evaluate": "give a smaller --batch-size, fewer --views or --num-workers, or --mode chunked",
+    "explain": "use --method occlusion, which holds no gradients, or another device",
     "features": "give fewer --num-workers; what is stored stays, and the same command goes on",
     "probe": "give fewer --data.num_workers; what is stored stays, and the same command goes on",
     "compare": "give fewer --jobs; the same command goes on",

@@ -6,7 +6,7 @@ import copy
 import dataclasses
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -42,6 +42,7 @@ from tubelet.weights.open_checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
     from tubelet.export.export import Exported
+    from tubelet.explain.explanation import Explanation
     from tubelet.inference.films import Connection, Film
 
 # One video: a path, an array or tensor [T, H, W, C] or [C, T, H, W], or a list of frames.
@@ -242,6 +243,50 @@ class Classifier:
         files = [Path(clip) for clip in clips]
         model = self.model if self.device.type == "cpu" else copy.deepcopy(self.model).cpu()
         return export_model(model, self.record, Path(path), config, clips=files, progress=progress)
+
+    def explain(
+        self,
+        source: ClipSource,
+        *,
+        class_name: str | None = None,
+        head: str | None = None,
+        progress: Progress = NoProgress(),  # noqa: B008
+        reading: Mapping[str, Any] | None = None,
+        **how: Any,
+    ) -> Explanation:
+        """Where and when the model looked in the middle view of a video, for one class.
+
+        Args:
+            source: one video, as ``predict`` takes it.
+            class_name: None means the best class.
+            head: needed where the model has several.
+            progress: gets the tubelets or steps that are done. The default shows nothing.
+            reading: ``start_seconds``, ``end_seconds``, ``fps`` and ``value_range``, as of ``predict``.
+            how: fields of :class:`tubelet.explain.config.ExplainConfig`: ``method``, ``fill``, ``tubelet``,
+                ``num_steps``.
+
+        Raises:
+            DataError: the source cannot be read as the protocol asks.
+            ConfigError: an unknown field, class or head, or a method that the model does not have.
+        """
+        from tubelet.explain.clip_view import read_clip_view
+        from tubelet.explain.config import ExplainConfig
+        from tubelet.explain.explain import explain_view
+
+        self.check_classes()
+        config = config_io.from_dict(ExplainConfig, how, where="explain")
+        view = read_clip_view(source, self.protocol, **(reading or {}))
+        name = str(path) if (path := path_of(source)) is not None else type(source).__name__
+        return explain_view(
+            self.model,
+            view,
+            self.protocol,
+            config,
+            source=name,
+            class_name=class_name,
+            head=head,
+            progress=progress,
+        )
 
     def embed(self, source: ClipSource, **reading: Any) -> Float[Tensor, " D"]:
         """The vector that the model's head takes, averaged over the views of one video; on the CPU in fp32.

@@ -22,7 +22,7 @@ _GAP, _MARGIN = 4, 16
 _TEXT, _LINE = 13, 18  # height of letters and of lines, pixels
 _SWATCH = 26
 _COLORS_WIDTH = 170  # of the column with mean colors
-_WIDTH = 2 * _MARGIN + MAX_FRAMES * (_FRAME_PIXELS + _GAP) + _COLORS_WIDTH
+SHEET_WIDTH = 2 * _MARGIN + MAX_FRAMES * (_FRAME_PIXELS + _GAP) + _COLORS_WIDTH
 _INK, _GRAY, _RED, _PAPER, _RULE = "#1a1a1a", "#666666", "#b00020", "#ffffff", "#dddddd"
 _MAX_LINES = 3  # of an error or a note
 
@@ -36,8 +36,8 @@ def contact_sheet(clips: Sequence[ShownClip], title: str) -> bytes:
     """
     rows = [_row(clip) for clip in clips]
     head = _MARGIN + 2 * _LINE
-    sheet = Image.new("RGB", (_WIDTH, head + sum(row.height for row in rows)), _PAPER)
-    _write(ImageDraw.Draw(sheet), (_MARGIN, _MARGIN), title, _WIDTH - 2 * _MARGIN, bold=True)
+    sheet = Image.new("RGB", (SHEET_WIDTH, head + sum(row.height for row in rows)), _PAPER)
+    _write(ImageDraw.Draw(sheet), (_MARGIN, _MARGIN), title, SHEET_WIDTH - 2 * _MARGIN, bold=True)
     top = head
     for row in rows:
         sheet.paste(row, (0, top))
@@ -54,30 +54,31 @@ def _row(clip: ShownClip) -> Image.Image:
         lines.append((f"cannot be read: {clip.error}", _RED))
     folded = [(line, color) for text, color in lines for line in _folded(text)]
     height = 2 * _LINE + (strip.height + _LINE if strip else 0) + _LINE * len(folded)
-    row = Image.new("RGB", (_WIDTH, height), _PAPER)
+    row = Image.new("RGB", (SHEET_WIDTH, height), _PAPER)
     draw = ImageDraw.Draw(row)
-    draw.line([(_MARGIN, 4), (_WIDTH - _MARGIN, 4)], fill=_RULE)
+    draw.line([(_MARGIN, 4), (SHEET_WIDTH - _MARGIN, 4)], fill=_RULE)
     _write_title(draw, clip)
     top = 2 * _LINE - 6
     if strip is not None:
         row.paste(strip, (_MARGIN, top))
-        _draw_colors(draw, clip, _MARGIN + MAX_FRAMES * (_FRAME_PIXELS + _GAP) + _GAP, top)
+        if clip.crop_color is not None:
+            _draw_colors(draw, clip, _MARGIN + MAX_FRAMES * (_FRAME_PIXELS + _GAP) + _GAP, top)
         top += strip.height + 4
     for line, color in folded:
-        _write(draw, (_MARGIN, top), line, _WIDTH - 2 * _MARGIN, color)
+        _write(draw, (_MARGIN, top), line, SHEET_WIDTH - 2 * _MARGIN, color)
         top += _LINE
     return row
 
 
 def _write_title(draw: ImageDraw.ImageDraw, clip: ShownClip) -> None:
     label = clip.label or "no label"
-    _write(draw, (_MARGIN, 10), label, _WIDTH // 3, bold=True)
-    left = _MARGIN + min(_WIDTH // 3, round(draw.textlength(label, _font(bold=True)))) + 12
+    _write(draw, (_MARGIN, 10), label, SHEET_WIDTH // 3, bold=True)
+    left = _MARGIN + min(SHEET_WIDTH // 3, round(draw.textlength(label, _font(bold=True)))) + 12
     view = f"view {clip.view + 1} of {clip.num_views}" if clip.num_views > 1 else ""
     span = f"{min(clip.seconds):.2f} to {max(clip.seconds):.2f} s" if clip.seconds else ""
     rest = "   ".join(part for part in (span, view) if part)
-    right = _WIDTH - _MARGIN - round(draw.textlength(rest, _font()))
-    _write(draw, (right, 10), rest, _WIDTH)
+    right = SHEET_WIDTH - _MARGIN - round(draw.textlength(rest, _font()))
+    _write(draw, (right, 10), rest, SHEET_WIDTH)
     _write(draw, (left, 10), clip.name, right - left - 12, _GRAY)
 
 
@@ -125,7 +126,7 @@ def _rgb(color: Color) -> tuple[int, int, int]:
 
 def _folded(text: str) -> list[str]:
     """The text in a few lines of the sheet's width."""
-    columns = int((_WIDTH - 2 * _MARGIN) / _font().getlength("n"))
+    columns = int((SHEET_WIDTH - 2 * _MARGIN) / _font().getlength("n"))
     return textwrap.wrap(text, columns, max_lines=_MAX_LINES, placeholder=" …") or [""]
 
 

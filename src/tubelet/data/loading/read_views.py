@@ -5,7 +5,8 @@ Each frame is decoded once, however many views show it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -44,6 +45,15 @@ def read_views(
     Raises:
         DataError: the source cannot be read as the protocol asks.
     """
+    with open_clip_source(source, protocol, fps, value_range) as reader:
+        return views_of(reader, protocol, start_seconds, end_seconds)
+
+
+@contextmanager
+def open_clip_source(
+    source: object, protocol: Protocol, fps: float | None = None, value_range: ValueWindow | None = None
+) -> Iterator[Reader]:
+    """The frames of a source, opened; arguments as of ``read_views``. Raises DataError, naming the file."""
     path = path_of(source)
     if path is not None:
         if fps is not None and not path.is_dir():
@@ -51,12 +61,12 @@ def read_views(
         if value_range is not None:
             raise DataError(f"{path}: value_range is for arrays; leave it out (of a volume, protocol.volume_window)")
         with naming_file(path, str(path)), open_source(path, None, protocol, fps) as reader:
-            return views_of(reader, protocol, start_seconds, end_seconds)
+            yield reader
+        return
     pixels = frames_in_memory(source, protocol, value_range)
     if fps is None and protocol.sampling == "dense" and protocol.target_fps is not None:
         raise DataError(f"array: the protocol samples {protocol.target_fps:g} frames per second; give the array's fps")
-    reader = ArrayReader(pixels, fps or 1.0).along_axis(protocol.slicing_axis, protocol.slicing_backward)
-    return views_of(reader, protocol, start_seconds, end_seconds)
+    yield ArrayReader(pixels, fps or 1.0).along_axis(protocol.slicing_axis, protocol.slicing_backward)
 
 
 def views_of(reader: Reader, protocol: Protocol, start_seconds: float | None, end_seconds: float | None) -> Item:

@@ -112,7 +112,11 @@ class TimeSformerDivided(TimedTimeSformer):
         return x
 
     def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
-        return time_step(grid) if module.endswith("temporal_attn") else space_step(grid, 1)
+        """In space every frame has a copy of the class token of the clip, and the block averages what they gather."""
+        if module.endswith("temporal_attn"):
+            return time_step(grid)
+        tokens = torch.cat([clip_tokens(grid[0], 1), clip_positions(grid)], dim=1)  # T 1+S 3
+        return AttentionStep(kind="space", queries=tokens, keys=tokens)
 
 
 class TimeSformerJoint(TimedTimeSformer):

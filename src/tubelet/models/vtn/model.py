@@ -128,6 +128,12 @@ class VTN(VideoModel):
         """Tokens of the backbone, of which each frame has 1 where they lie on no grid."""
         return clip_size[0], *(patch_grid(self.backbone, clip_size[1:]) or (1, 1))
 
+    @property
+    def frame_pool(self) -> str:
+        """How the backbone makes the vector of a frame of its tokens, in timm's words; "token" also without tokens."""
+        pool = getattr(self.backbone, "global_pool", None)  # of a convolutional network it is a module
+        return pool if isinstance(pool, str) and pool else "token"
+
     def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
         of_backbone = module.removeprefix("backbone.")
         if of_backbone != module:

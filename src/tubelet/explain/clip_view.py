@@ -1,0 +1,80 @@
+"""One view of a source with where its pixels and frames come from, so that a map can be laid over the source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int, UInt8
+from torch import Tensor
+
+from tubelet.data.clips.frame_sampling import row_views
+from tubelet.data.clips.resize_crop import Geometry, view_geometry
+from tubelet.data.loading.read_views import open_clip_source, read_crops
+from tubelet.protocol import Protocol
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipView:
+    """The middle view of a source: the middle temporal clip, the central crop."""
+
+    pixels: UInt8[Tensor, "C T H W"]
+    seconds: tuple[float, ...]  # when each frame appears in its source; of a volume the number of the slice
+    frame_numbers: Int[Tensor, " T"]  # for models that take them
+    geometry: Geometry  # of the whole decoded frame
+    crop: int  # which of its crops
+    notes: tuple[str, ...]
+
+    def to_source(self, relevance: Float[np.ndarray, "T H W"]) -> Float[np.ndarray, "T H0 W0"]:
+        """A map of the clip on the pixels of the decoded frames: the value of the nearest pixel of the clip.
+
+        NaN where the model was shown nothing.
+        """
+        rows, columns = self._in_clip(0), self._in_clip(1)
+        inside = np.ix_(rows >= 0, columns >= 0)
+        found = np.full((len(relevance), len(rows), len(columns)), np.nan, dtype=np.float32)
+        found[:, inside[0], inside[1]] = relevance[:, rows[rows >= 0][:, None], columns[columns >= 0]]
+        return found
+
+    def box_in_source(self, top: int, left: int, bottom: int, right: int) -> tuple[float, float, float, float]:
+        """(top, left, bottom, right) of a box of the clip, in pixels of the decoded frame; ends are excluded."""
+        y, x = self._scale(0), self._scale(1)
+        crop_top, crop_left = self.geometry.crops[self.crop]
+        return (top + crop_top) * y, (left + crop_left) * x, (bottom + crop_top) * y, (right + crop_left) * x
+
+    def _scale(self, axis: int) -> float:
+        """Pixels of the decoded frame per pixel of the clip."""
+        return self.geometry.box[2 + axis] / self.geometry.resized[axis]
+
+    def _in_clip(self, axis: int) -> Int[np.ndarray, " H0"]:
+        """For every row or column of the decoded frame that of the clip; -1 where it shows none."""
+        centers = (np.arange(self.geometry.box[2 + axis]) + 0.5) / self._scale(axis)
+        index = np.floor(centers).astype(np.int64) - self.geometry.crops[self.crop][axis]
+        return np.where((index >= 0) & (index < self.geometry.crop_size[axis]), index, -1)
+
+
+def read_clip_view(
+    source: object,
+    protocol: Protocol,
+    *,
+    start_seconds: float | None = None,
+    end_seconds: float | None = None,
+    fps: float | None = None,
+    value_range: tuple[float, float] | None = None,
+) -> ClipView:
+    """Read the middle view; arguments as of ``read_views``. Raises DataError."""
+    with open_clip_source(source, protocol, fps, value_range) as reader:
+        plans = row_views(reader.timestamps, start_seconds, end_seconds, protocol)
+        plan = plans[len(plans) // 2]
+        geometry = view_geometry(reader.height, reader.width, protocol)
+        crop = len(geometry.crops) // 2
+        crops, (rows,) = read_crops(reader, [plan], geometry, may_round=False)
+        return ClipView(
+            pixels=crops[crop][rows].transpose(0, 1).contiguous(),
+            seconds=tuple(float(reader.timestamps[i]) for i in plan.indices),
+            frame_numbers=torch.tensor(plan.frame_numbers),
+            geometry=geometry,
+            crop=crop,
+            notes=tuple(dict.fromkeys((*reader.notes, *plan.notes))),
+        )

@@ -1,0 +1,44 @@
+"""What an explanation is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tubelet.errors import ConfigError, nearest
+from tubelet.types import Grid
+
+Method = Literal["occlusion", "integrated_gradients", "attention_rollout", "gradient_attention"]
+METHODS: tuple[Method, ...] = ("occlusion", "integrated_gradients", "attention_rollout", "gradient_attention")
+Fill = Literal["mean", "blur"]
+FILLS: tuple[Fill, ...] = ("mean", "blur")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExplainConfig:
+    """How relevance is computed. A field belongs to the methods that its comment names, and is refused by others."""
+
+    method: Method = "occlusion"
+    fill: Fill | None = None  # occlusion, integrated_gradients: what stands for "nothing there"; by default the mean
+    tubelet: Grid | None = None  # occlusion: frames, rows and columns replaced at once; by default 1/8, 1/7 and 1/7
+    num_steps: int | None = None  # integrated_gradients: clips between fill and clip; by default 32
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ConfigError(
+                f"no method '{self.method}'{nearest(self.method, METHODS)}; expected one of {', '.join(METHODS)}"
+            )
+        if self.fill is not None and self.fill not in FILLS:
+            raise ConfigError(f"no fill '{self.fill}'{nearest(self.fill, FILLS)}; expected one of {', '.join(FILLS)}")
+        owners = {
+            "fill": ("occlusion", "integrated_gradients"),
+            "tubelet": ("occlusion",),
+            "num_steps": ("integrated_gradients",),
+        }
+        for name, methods in owners.items():
+            if getattr(self, name) is not None and self.method not in methods:
+                raise ConfigError(f"{name} belongs to {' and '.join(methods)}, not to {self.method}; leave it out")
+        if self.num_steps is not None and self.num_steps < 1:
+            raise ConfigError(f"num_steps must be at least 1, got {self.num_steps}")
+        if self.tubelet is not None and (len(self.tubelet) != 3 or min(self.tubelet) < 1):
+            raise ConfigError(f"tubelet must be three positive numbers (frames, rows, columns), got {self.tubelet}")

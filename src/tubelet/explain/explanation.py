@@ -1,0 +1,106 @@
+"""The relevance of the pixels of a clip for one class, its course over time, and the tubes where most of it lies."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from tubelet.explain.clip_view import ClipView
+from tubelet.explain.config import ExplainConfig
+from tubelet.types import Grid
+
+NUM_TUBES = 5
+
+# What a value of the map is, by method.
+MEANING = {
+    "occlusion": "drop of the class's log-probability where the tubelet of the pixel is hidden",
+    "integrated_gradients": "share of the pixel in the difference of the class's logit between clip and fill",
+    "attention_rollout": "attention that reaches what the classifier reads, per token; the same for every class",
+    "gradient_attention": "attention times the positive gradient of the class's logit, per token",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tube:
+    """A block of a clip in seconds and in pixels of the source's decoded frames; ends are excluded."""
+
+    start_seconds: float
+    end_seconds: float
+    top: float
+    left: float
+    bottom: float
+    right: float
+    relevance: float  # mean of its pixels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Explanation:
+    """What a method says of one clip and one class."""
+
+    source: str
+    head: str
+    label: str  # the class that is explained
+    prob: float  # of the class, of this view alone
+    config: ExplainConfig  # with the defaults filled in
+    relevance: Float[np.ndarray, "T H W"]  # raw, on the pixels of the clip
+    tubelet: Grid  # frames, rows and columns in which tubes are cut
+    view: ClipView
+    completeness_gap: float | None = None  # integrated gradients: sum of the relevance less the difference of logits
+    logit_difference: float | None = None  # integrated gradients: of the clip less the fill
+
+    @property
+    def time_curve(self) -> Float[np.ndarray, " T"]:
+        """Mean relevance of every frame."""
+        return self.relevance.mean((1, 2))
+
+    def in_source(self) -> Float[np.ndarray, "T H0 W0"]:
+        """The map on the decoded frames of the source; NaN where the model was shown nothing."""
+        return self.view.to_source(self.relevance)
+
+    def top_tubes(self, num: int = NUM_TUBES) -> list[Tube]:
+        """The tubelets with the largest mean relevance, best first."""
+        size = self.relevance.shape
+        corners = itertools.product(*(range(0, n, step) for n, step in zip(size, self.tubelet, strict=True)))
+        tubes = [self._tube((t, top, left)) for t, top, left in corners]
+        return sorted(tubes, key=lambda tube: -tube.relevance)[:num]
+
+    def _tube(self, corner: Grid) -> Tube:
+        ends = [min(n, at + step) for n, at, step in zip(self.relevance.shape, corner, self.tubelet, strict=True)]
+        block = self.relevance[tuple(slice(at, end) for at, end in zip(corner, ends, strict=True))]
+        top, left, bottom, right = self.view.box_in_source(corner[1], corner[2], ends[1], ends[2])
+        times = self.view.seconds
+        last = times[ends[0] - 1]
+        step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        return Tube(
+            start_seconds=times[corner[0]],
+            end_seconds=last + max(step, 0.0),
+            top=top,
+            left=left,
+            bottom=bottom,
+            right=right,
+            relevance=float(block.mean()),
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What is said beside the map: for JSON."""
+        return {
+            "source": self.source,
+            "head": self.head,
+            "label": self.label,
+            "prob": self.prob,
+            "method": self.config.method,
+            "meaning": MEANING[self.config.method],
+            "fill": self.config.fill,
+            "num_steps": self.config.num_steps,
+            "tubelet": list(self.tubelet),
+            "logit_difference": self.logit_difference,
+            "completeness_gap": self.completeness_gap,
+            "seconds": list(self.view.seconds),
+            "time_curve": self.time_curve.tolist(),
+            "top_tubes": [vars(tube) for tube in self.top_tubes()],
+            "notes": list(self.view.notes),
+        }

@@ -1,0 +1,108 @@
+"""``tubelet explain``: what it writes lies on the source's pixels, and what it cannot do is one line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from support import PROTOCOL, content_of, error_of
+from tubelet import cli, load
+from tubelet.data.video.reader import VideoReader
+from tubelet.explain.clip_view import read_clip_view
+
+FILES = {"relevance.npz", "explanation.json", "sheet.png", "overlay.mp4"}
+
+
+@pytest.fixture
+def video(videos: Path) -> Path:
+    return videos / "test" / "growing" / "0001.mp4"
+
+
+def explain(checkpoint: Path, *arguments: str | Path) -> int:
+    return cli.main(["explain", str(checkpoint), *map(str, arguments), "--device", "cpu"])
+
+
+def test_numbers_and_pictures_are_written_on_the_pixels_of_the_source(
+    checkpoint: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "why"
+    assert explain(checkpoint, video, "--out", out, "--tubelet", 2, 8, 8, "--class", "left", "--json") == 0
+    assert set(content_of(out)) == FILES
+    said = json.loads(capsys.readouterr().out)
+    assert said == json.loads((out / "explanation.json").read_text(encoding="utf-8"))
+    assert (said["label"], said["method"], said["tubelet"]) == ("left", "occlusion", [2, 8, 8])
+    arrays = np.load(out / "relevance.npz")
+    with VideoReader(video) as reader:
+        size = (reader.height, reader.width)
+        times = [round(float(t), 6) for t in reader.timestamps]
+    assert arrays["relevance"].shape == (4, *size)
+    assert arrays["relevance_clip"].shape == (4, 16, 16)
+    assert {round(float(t), 6) for t in arrays["seconds"]} <= set(times)
+    assert len(said["top_tubes"]) == 5
+    best = said["top_tubes"][0]
+    assert best["relevance"] == pytest.approx(arrays["relevance_clip"].max())
+    middle = arrays["relevance"][
+        :, round((best["top"] + best["bottom"]) / 2), round((best["left"] + best["right"]) / 2)
+    ]
+    assert middle.max() == arrays["relevance_clip"].max()
+    with VideoReader(out / "overlay.mp4") as film:
+        assert (len(film.timestamps), film.height, film.width) == (4, 16, 16)
+    assert Image.open(out / "sheet.png").width > 1000
+
+
+def test_a_map_is_laid_back_where_resize_and_crop_took_it_from() -> None:
+    """A gradient over the source's rows and columns comes back to where its values are."""
+    rows, columns = np.meshgrid(np.arange(40), np.arange(60), indexing="ij")
+    frame = np.stack([4 * rows, 4 * columns, 0 * rows], -1).astype(np.uint8)
+    view = read_clip_view(np.repeat(frame[None], 10, axis=0), PROTOCOL)
+    for channel, expected in ((0, 4.0 * rows), (1, 4.0 * columns)):
+        back = view.to_source(view.pixels[channel].float().numpy())[0]
+        shown = ~np.isnan(back)
+        assert 0.2 < shown.mean() < 0.8  # a crop of 16 from 20 x 30
+        assert np.abs(back - expected)[shown].max() <= 8  # a pixel of the clip is two of the source
+    top, left, bottom, right = view.box_in_source(0, 0, 16, 16)
+    where = np.argwhere(shown)
+    assert np.abs(where.min(0) - (top, left)).max() <= 1
+    assert np.abs(where.max(0) + 1 - (bottom, right)).max() <= 1
+
+
+@pytest.mark.parametrize("method", ["integrated_gradients", "attention_rollout", "gradient_attention"])
+def test_every_method_is_offered_in_python_and_gives_a_map_of_the_clip(
+    checkpoint: Path, video: Path, method: str
+) -> None:
+    found = load(checkpoint, "cpu").explain(video, method=method)
+    assert found.relevance.shape == (4, 16, 16)
+    assert np.isfinite(found.relevance).all()
+    assert (found.completeness_gap is not None) == (method == "integrated_gradients")
+    assert found.label == load(checkpoint, "cpu").with_protocol(PROTOCOL).explain(video, method=method).label
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--class", "lefft"], ["no class 'lefft'", "did you mean 'left'"]),
+        (["--head", "verb"], ["no head 'verb'"]),
+        (["--tubelet", "9", "4", "4"], ["tubelet of 9 x 4 x 4", "4 x 16 x 16"]),
+        (["--num-steps", "4"], ["num_steps belongs to integrated_gradients"]),
+    ],
+)
+def test_what_cannot_be_explained_is_one_line_and_nothing_is_written(
+    arguments: list[str], parts: list[str], checkpoint: Path, video: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    line = error_of(["explain", str(checkpoint), str(video), "--out", str(tmp_path / "why"), *arguments], capsys)
+    assert all(part in line for part in parts), line
+    assert not (tmp_path / "why").exists()
+
+
+def test_a_file_that_cannot_be_read_is_one_line(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "no.mp4").write_bytes(b"not a video")
+    line = error_of(["explain", str(checkpoint), str(tmp_path / "no.mp4"), "--out", str(tmp_path / "why")], capsys)
+    assert "no.mp4" in line
+    assert not (tmp_path / "why").exists()
