@@ -1,11 +1,11 @@
-"""Exported files against eager torch: how fast a clip is scored, how long a file takes to load, how much memory it takes.
+"""Exported files against eager torch: how fast a clip is scored, how long a file takes to load, and its memory.
 
     python benchmarks/export.py                                   all models; --write: into docs/results
     python benchmarks/export.py --models vivit_ti16x2_fe --repetitions 5
     python benchmarks/export.py --clips FOLDER                    int8 too, calibrated on these videos
 
-One clip at the model's own size, random weights, one thread, runs interleaved. A *speedup* says how many times as fast a
-file is as eager fp32, by CPU time. Files are written without the proof, which takes longer than what is measured here:
+One clip at the model's own size, random weights, one thread, runs interleaved. A *speedup* says how many times as fast
+a file is as eager fp32, by CPU time. Files are written without the proof, which takes longer than what is measured here:
 the logits are compared on the clip that is timed. Loading is the time on the clock from a file to its first logits,
 and peak memory that of a process of its own that does so.
 """
@@ -45,7 +45,12 @@ MODELS = (
     *("vivit_b16x2_joint", "vivit_b16x2_fe", "timesformer_b16_divided", "videomae_b16"),
     *("uniformerv2_b16", "vtn_vit_b16"),
 )
-FILES: tuple[tuple[str, str], ...] = (("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
+FILES: tuple[tuple[str, str], ...] = (
+    ("onnx", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+)
 
 
 def main() -> None:
@@ -84,9 +89,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             nn.init.normal_(parameter, std=0.02)
     config = model_config(name)
     size = tuple(config.image_size)
-    protocol = Protocol(
-        num_frames=config.num_frames, crop_size=size, resize_short_side=max(size), num_spatial_crops=1
-    )
+    protocol = Protocol(num_frames=config.num_frames, crop_size=size, resize_short_side=max(size), num_spatial_crops=1)
     _, *rest = example_inputs(model, (1, 3, config.num_frames, *size))
     inputs = (torch.randn(1, 3, config.num_frames, *size), *rest)
     found: dict[str, Any] = {"clip": list(inputs[0].shape), "files": {}}

@@ -23,11 +23,11 @@ from results import write_result
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "export"))
 
-from exported_models import TINY, VARIANTS, export, tiny  # noqa: E402
+from exported_models import TINY, VARIANTS, export, tiny
 
-from tubelet.errors import TubeletError  # noqa: E402
-from tubelet.export.config import SUFFIXES  # noqa: E402
-from tubelet.types import ExportFormat  # noqa: E402
+from tubelet.errors import TubeletError
+from tubelet.export.config import SUFFIXES
+from tubelet.types import ExportFormat
 
 FORMATS: tuple[ExportFormat, ...] = ("onnx", "openvino", "torch")
 

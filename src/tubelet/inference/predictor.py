@@ -41,8 +41,8 @@ from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
-    from tubelet.export.export import Exported
     from tubelet.explain.explanation import Explanation
+    from tubelet.export.export import Exported
     from tubelet.inference.films import Connection, Film
 
 # One video: a path, an array or tensor [T, H, W, C] or [C, T, H, W], or a list of frames.
