@@ -145,8 +145,8 @@ class Recipe:
         }
         if found := [name for name, is_set in idle.items() if is_set]:
             raise ConfigError(
-                f"{', '.join(found)}: has no effect with per_frame, which trains a head on stored features of frames as "
-                "they are (augment: {crop: center}); leave it out"
+                f"{', '.join(found)}: has no effect with per_frame, which trains a head on stored features of frames "
+                "as they are (augment: {crop: center}); leave it out"
             )
 
     def model_options(self, num_classes: int) -> dict[str, Any]:

@@ -20,8 +20,8 @@ The model is a run of `tubelet train --task per_frame`. Each film gets a folder 
 Beside them lie summary.csv (a row per film and behavior), bouts.boris (a project that BORIS opens) and report.html.
 
 Run the same command again after an interruption, and it goes on with the films that are missing. --shard 2/8 takes
-every eighth film from the second on; whichever part ends last writes the files beside the folders. A film that cannot be
-read gives one line and exit code 1; all others are still done.
+every eighth film from the second on; whichever part ends last writes the files beside the folders. A film that cannot
+be read gives one line and exit code 1; all others are still done.
 
 examples:
   tubelet moments day1.mp4 --model runs/behaviors --out moments

@@ -1,9 +1,9 @@
-"""Generated films with known bouts: a shape that wanders and now and then runs, spins, pulses or grows, several at once.
+"""Generated films with known bouts: a shape that wanders, and now and then runs, spins, pulses or grows.
 
 No behavior shows in a single frame for sure: a large shape may be in the middle of a pulse, a shape at any place and
 angle may be at rest. Lengths of bouts are lognormal, with the medians (1.0 to 2.2 s) and the 5th percentiles (0.2 to
-0.4 s) of published data of mice. The camera shakes, and frames come at variable rate. Bouts begin and end at the times of
-frames, so that labels are exact.
+0.4 s) of published data of mice, and several may be at once. The camera shakes, and frames come at variable rate. Bouts
+begin and end at the times of frames, so that labels are exact.
 
 T frames, H = W = size_pixels. Lengths are in frame widths, angles in radians, times in seconds.
 """

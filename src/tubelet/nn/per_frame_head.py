@@ -1,8 +1,8 @@
 """Heads that give the classes of every time step from the features of the steps.
 
-The convolutional head is a stage of MS-TCN (Farha and Gall 2019, arXiv:1903.01945, section 3.1): a 1x1 convolution, then
-residual layers of a dilated convolution of 3 steps, ReLU, a 1x1 convolution and dropout, whose dilation doubles from layer
-to layer, then a 1x1 classifier.
+The convolutional head is a stage of MS-TCN (Farha and Gall 2019, arXiv:1903.01945, section 3.1): a 1x1 convolution,
+then residual layers of a dilated convolution of 3 steps, ReLU, a 1x1 convolution and dropout, whose dilation doubles
+from layer to layer, then a 1x1 classifier.
 
 Deviation: features are normalized first (LayerNorm), for those of other backbones have other scales.
 

@@ -64,8 +64,8 @@ def write_moments_report(
     """Write the page.
 
     Args:
-        films: of each its ``film.json`` (``source``, ``duration_seconds``, ``summary``, ``starts``), and ``part``, the folder
-            of its files beside the page.
+        films: of each its ``film.json`` (``source``, ``duration_seconds``, ``summary``, ``starts``), and ``part``, the
+            folder of its files beside the page.
         failures: a line for each film that could not be read.
     """
     shown = [

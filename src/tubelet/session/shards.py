@@ -2,8 +2,8 @@
 there.
 
 ``--shard 2/8`` takes every eighth item from the second on, under any scheduler. Each item's result is a folder that is
-written beside its name and moved there, so that a call that was killed goes on with what is missing, and whichever call ends
-last finds all parts.
+written beside its name and moved there, so that a call that was killed goes on with what is missing, and whichever call
+ends last finds all parts.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Bouts as programs for observation write them: every format gives the same films, and what no label may be is refused."""
+"""Bouts as programs for observation write them: every format gives the same films; what no label may be is refused."""
 
 from __future__ import annotations
 
@@ -85,7 +85,8 @@ def test_an_observation_without_media_is_left_out_with_a_note(tmp_path: Path) ->
     project = json.loads(boris_project(EVENTS))
     project["observations"]["watched"] = {"type": "LIVE", "file": [], "events": [[1.0, "", "groom", "", ""]]}
     labels = read_bouts(write(tmp_path / "p.boris", json.dumps(project)))
-    assert len(labels.films) == 1 and "'watched' has no film (LIVE)" in labels.notes[0]
+    assert len(labels.films) == 1
+    assert "'watched' has no film (LIVE)" in labels.notes[0]
 
 
 TABULAR = (
@@ -110,7 +111,8 @@ EAF = """<?xml version="1.0" encoding="UTF-8"?><ANNOTATION_DOCUMENT>
 <TIME_ORDER><TIME_SLOT TIME_SLOT_ID="t1" TIME_VALUE="1000"/><TIME_SLOT TIME_SLOT_ID="t2" TIME_VALUE="2500"/>
 <TIME_SLOT TIME_SLOT_ID="t3" TIME_VALUE="1500"/><TIME_SLOT TIME_SLOT_ID="t4" TIME_VALUE="1750"/></TIME_ORDER>
 <TIER TIER_ID="behavior" LINGUISTIC_TYPE_REF="d"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a1"
-TIME_SLOT_REF1="t1" TIME_SLOT_REF2="t2"><ANNOTATION_VALUE>groom</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>
+TIME_SLOT_REF1="t1" TIME_SLOT_REF2="t2"><ANNOTATION_VALUE>groom</ANNOTATION_VALUE></ALIGNABLE_ANNOTATION>
+</ANNOTATION></TIER>
 <TIER TIER_ID="rear" LINGUISTIC_TYPE_REF="d"><ANNOTATION><ALIGNABLE_ANNOTATION ANNOTATION_ID="a2"
 TIME_SLOT_REF1="t3" TIME_SLOT_REF2="t4"><ANNOTATION_VALUE/></ALIGNABLE_ANNOTATION></ANNOTATION></TIER>
 </ANNOTATION_DOCUMENT>"""
@@ -177,7 +179,8 @@ def test_activitynet_and_calms21_are_told_apart(tmp_path: Path) -> None:
     sequence = {"annotations": [3, 0, 0, 3, 2], "metadata": {"vocab": vocab}}
     for name in ("task1/test/a",):
         (film,) = read_bouts(write(tmp_path / "y.json", json.dumps({"annotator-id_0": {name: sequence}}))).films
-    assert film.split == "test" and film.observers == ("annotator-id_0",)
+    assert film.split == "test"
+    assert film.observers == ("annotator-id_0",)
     assert [(b.label, b.start, b.stop, b.unit) for b in film.bouts] == [
         ("attack", 1, 3, "frames"),
         ("mount", 4, 5, "frames"),
@@ -224,7 +227,8 @@ def test_an_unusable_row_is_refused_by_name(text: str, says: tuple[str, ...], tm
 def test_bouts_of_two_subjects_behaviors_or_observers_may_cross(tmp_path: Path) -> None:
     rows = "a.mp4,1,3,groom,m,A\na.mp4,2,4,groom,n,A\na.mp4,2,4,rear,m,A\na.mp4,2,4,groom,m,B\na.mp4,3,5,groom,m,A\n"
     (film,) = read_bouts(write(tmp_path / "labels.csv", HEADER + rows)).films
-    assert len(film.bouts) == 5 and film.observers == ("A", "B")
+    assert len(film.bouts) == 5
+    assert film.observers == ("A", "B")
     assert film.of_observer("B").bouts == (
         Bout(label="groom", start=2, stop=4, subject="m", observer="B", where="line 5"),
     )
@@ -264,7 +268,8 @@ def test_films_are_split_whole_and_by_group(tmp_path: Path) -> None:
     rows = [f"{name},1,2,{'groom' if n % 2 else 'rear'},m{n // 2},g{n // 3}" for n, name in enumerate(names)]
     text = "path,start,stop,label,subject,group\n" + "\n".join([*rows, *(row.replace("1,2", "5,6") for row in rows)])
     manifest = read_manifest(write(tmp_path / "labels.csv", text), ManifestConfig(layout="bouts"))
-    assert len(manifest) == 12 and manifest.splits == ("train", "val", "test")
+    assert len(manifest) == 12
+    assert manifest.splits == ("train", "val", "test")
     assert manifest.class_names == {"label": ("background", "groom", "rear")}
     groups = {name: {s.group for s in manifest.split(name).samples} for name in manifest.splits}
     assert sum(len(found) for found in groups.values()) == len(set().union(*groups.values())) == 4

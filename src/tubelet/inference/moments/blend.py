@@ -1,8 +1,8 @@
 """Windows on a film's own grid of steps, and the mean of what overlapping windows say of a step.
 
 Windows begin at multiples of the hop from the film's first step, and one more ends with its last step, so that what a
-stretch of a film gets does not depend on where a reader began. A window counts the more for a step the farther the step is
-from the window's ends.
+stretch of a film gets does not depend on where a reader began. A window counts the more for a step the farther the step
+is from the window's ends.
 
     S  steps of a film   n  steps of a window   D  values of a step
 """

@@ -82,7 +82,7 @@ class StepFeatures:
         self.clip_steps = 1 if self.kind == "frames" else steps
 
     def grid(self, timestamps: NDArray[np.float64]) -> StepGrid:
-        """The steps of a film whose frames appear at these seconds. The last step repeats the last sample if need be."""
+        """The steps of a film whose frames appear at these seconds. The last step may repeat the last sample."""
         protocol, count = self.protocol, len(timestamps)
         if protocol.target_fps is not None:
             frames = fixed_rate_indices(timestamps, 1 / protocol.target_fps, protocol.frame_at_time)
@@ -95,7 +95,7 @@ class StepFeatures:
         clock = FilmClock(
             timestamps=times,
             duration_seconds=float(times[-1]) + spacing,
-            first_frames=samples[:, 0],
+            first_frames=np.ascontiguousarray(samples[:, 0]),
             rule=protocol.frame_at_time,
         )
         return StepGrid(samples=samples, clock=clock)

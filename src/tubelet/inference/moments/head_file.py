@@ -89,8 +89,8 @@ def read_head(folder: Path) -> tuple[nn.Module, HeadRecord]:
     """
     if not has_head(folder):
         raise CheckpointError(
-            f"{folder}: no per-frame head here (expected {RECORD}); train one with a recipe that has per_frame, such as "
-            "`tubelet train moments/films --data labels.csv`"
+            f"{folder}: no per-frame head here (expected {RECORD}); train one: `tubelet train --task per_frame --data "
+            "labels.csv`"
         )
     try:
         content: dict[str, Any] = json.loads((folder / RECORD).read_text(encoding="utf-8"))

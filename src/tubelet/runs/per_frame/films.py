@@ -48,7 +48,7 @@ class TrainingFilm:
 
 
 def feature_file(folder: Path, extractor: StepFeatures, weights_sha256: str, sample: Sample) -> Path:
-    """Where the features of a film lie: another file for other weights, pixels, steps or contents of the film's path."""
+    """Where the features of a film lie: another file for other weights, pixels, steps or another path."""
     protocol, what = config_io.to_identity(extractor.protocol), (extractor.kind, extractor.precision)
     for name in ("labels", "multi_label", "num_temporal_views", "num_spatial_crops", "averaging"):
         protocol.pop(name, None)

@@ -53,7 +53,6 @@ from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import TrainingState
 from tubelet.training.state.storage import explaining_storage, explaining_training_memory
 from tubelet.weights.checkpoint.checkpoint import (
-    Record,
     read_record,
     save_checkpoint,
     written_checkpoint,

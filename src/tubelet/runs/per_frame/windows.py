@@ -26,8 +26,8 @@ from tubelet.tasks.per_frame.targets import UNLABELED
 class WindowDataset:
     """A map-style dataset of windows; it follows ``tubelet.data.loading.dataset.Dataset``.
 
-    A window of a film that is shorter has zeros behind the film's end, where no step is labeled. With ``jitter`` the start
-    of a window is drawn within half a hop of its place, keyed by (seed, epoch, row).
+    A window of a film that is shorter has zeros behind the film's end, where no step is labeled. With ``jitter`` the
+    start of a window is drawn within half a hop of its place, keyed by (seed, epoch, row).
     """
 
     item_dtype = torch.float32

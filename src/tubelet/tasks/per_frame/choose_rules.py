@@ -1,7 +1,7 @@
 """Bout rules chosen on validation films: of each behavior those with the best F1 of bouts at IoU 0.5.
 
 Of equal rules the one with the better F1 at 0.25 and of steps, then the first tried, which is the plainest. Least
-durations and gaps are tried as shares of the labeled bouts' short end (their 5th percentile and quartile), so that they fit
+durations and gaps are tried as shares of the short end of labeled bouts (their 5th percentile), so that they fit
 behaviors of any length.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from tubelet.tasks.per_frame.matching import matched
 from tubelet.tasks.per_frame.rules import BoutRule, bout_steps
-from tubelet.tasks.per_frame.scores import SplitScores
+from tubelet.tasks.per_frame.scores import SplitScores, in_labeled
 from tubelet.tasks.per_frame.targets import UNLABELED
 
 _ON = (0.5, 0.3, 0.4, 0.6, 0.7, 0.8, 0.9)
@@ -51,8 +51,8 @@ def _worth(scores: SplitScores, place: int, name: str, rule: BoutRule) -> float:
     right = steps = 0.0
     for film, seen in zip(scores.films, scores.seen, strict=True):
         runs = bout_steps(film.probs[:, place], film.edges, rule)
-        found = [(float(film.edges[first]), float(film.edges[stop])) for first, stop in runs]
-        true = film.truth.get(name, [])
+        spans = [(float(film.edges[first]), float(film.edges[stop])) for first, stop in runs]
+        found, true = in_labeled(spans, film), in_labeled(film.truth.get(name, []), film)
         strict += len(matched(found, true, 0.5))
         loose += len(matched(found, true, 0.25))
         number += len(found) + len(true)

@@ -98,9 +98,9 @@ def measure(scores: SplitScores, *, with_intervals: bool) -> dict[str, Any]:
     }
 
 
-def bout_summary(scores: SplitScores) -> dict[str, dict[str, float]]:
+def bout_summary(scores: SplitScores) -> dict[str, dict[str, int | float]]:
     """Number and seconds of the bouts that are there and that were found, and the bias of both, by behavior."""
-    summary = {}
+    summary: dict[str, dict[str, int | float]] = {}
     for c, name in enumerate(scores.judged):
         true = [span for film in scores.true for span in film[c]]
         found = [span for film in scores.found for span in film[c]]

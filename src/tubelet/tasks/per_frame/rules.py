@@ -1,4 +1,4 @@
-"""From the scores of a film's steps to bouts: two thresholds (hysteresis), a longest gap and a least duration per class.
+"""From scores of steps to bouts: two thresholds (hysteresis), a longest gap and a least duration per class.
 
 A bout begins where the probability reaches ``on`` and goes on to either side while it stays above ``off``. Bouts with a
 gap of at most ``gap_seconds`` are one; then those that are shorter than ``least_seconds`` are left out.

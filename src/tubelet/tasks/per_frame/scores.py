@@ -78,14 +78,14 @@ class SplitScores:
     def found(self) -> list[list[list[Span]]]:
         """Found bouts by film and behavior."""
         return [
-            [_in_labeled(spans_of(active[:, c], film.edges), film) for c in range(len(self.judged))]
+            [in_labeled(spans_of(active[:, c], film.edges), film) for c in range(len(self.judged))]
             for film, active in zip(self.films, self.active, strict=True)
         ]
 
     @cached_property
     def true(self) -> list[list[list[Span]]]:
         """Labeled bouts by film and behavior."""
-        return [[_in_labeled(film.truth.get(name, []), film) for name in self.judged] for film in self.films]
+        return [[in_labeled(film.truth.get(name, []), film) for name in self.judged] for film in self.films]
 
     def bout_counts(self, least_iou: float) -> Float[np.ndarray, "F C 3"]:
         """Matched, found and labeled bouts."""
@@ -116,7 +116,7 @@ def _labeled(film: FilmScores) -> Bool[np.ndarray, " S"]:
     return film.codes != UNLABELED
 
 
-def _in_labeled(spans: Sequence[Span], film: FilmScores) -> list[Span]:
+def in_labeled(spans: Sequence[Span], film: FilmScores) -> list[Span]:
     """The bouts that lie in labeled steps for at least a half."""
     labeled = _labeled(film)
     if labeled.all():
@@ -210,10 +210,12 @@ def resampled(figures: dict[str, Figure], num_films: int, num_sets: int, seed: i
     if num_films < 2:
         return {}
     rng, share = np.random.default_rng(seed), np.full(num_films, 1 / num_films)
-    drawn = rng.multinomial(num_films, share, size=num_sets).astype(float)
+    # Of few films many sets are alike, and each is measured once.
+    drawn, places = np.unique(rng.multinomial(num_films, share, size=num_sets), axis=0, return_inverse=True)
     intervals = {}
     for name, figure in figures.items():
-        values = [value for value in map(figure, drawn) if value is not None]
+        measured = [figure(weights) for weights in drawn.astype(float)]
+        values = [value for place in places.reshape(-1).tolist() if (value := measured[place]) is not None]
         low, high = np.quantile(values, [0.025, 0.975]).tolist() if values else (0.0, 0.0)
         if low < high:
             intervals[name] = [low, high]

@@ -1,8 +1,8 @@
 """Tables that BORIS exports: tabular events (a row per START, STOP or POINT) and aggregated events (a row per bout).
 
-Tabular: lines about the observation ("Time offset (s)"), then a header with Time, Media file path, Subject, Behavior and
-Status. Newer versions have one header, with "Observation id", "Behavior type" in place of Status and a column "Media
-file name". Aggregated: Media file, Subject, Behavior, Behavior type, Start (s), Stop (s). Times of exports have the
+Tabular: lines about the observation ("Time offset (s)"), then a header with Time, Media file path, Subject, Behavior
+and Status. Newer versions have one header, with "Observation id", "Behavior type" in place of Status and a column
+"Media file name". Aggregated: Media file, Subject, Behavior, Behavior type, Start (s), Stop (s). Times of exports have the
 observation's time offset in them, which is taken off where the file states it.
 
 Several media in sequence share one clock in these tables, which does not say how long each is: such files are refused,

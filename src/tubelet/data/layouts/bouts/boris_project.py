@@ -5,9 +5,9 @@
                                 "media_info": {"length": {"a.mp4": 60.0}, "offset": {"1": 0.0}},
                                 "events": [[1.5, "mouse 1", "groom", "modifier", "comment"]]}}}
 
-Events of a state come in pairs, START and STOP; those of a point stand alone. Media of the first player follow each other
-on one clock; those of other players run beside them. An observation that is live, or of pictures, has no film and is
-left out with a note. The time offset is one of display and does not move events on the film's clock.
+Events of a state come in pairs, START and STOP; those of a point stand alone. Media of the first player follow each
+other on one clock; those of other players run beside them. An observation that is live, or of pictures, has no film
+and is left out with a note. The time offset is one of display and does not move events on the film's clock.
 
 Source: the user guide of BORIS (www.boris.unito.it), sections on observations and on exporting events.
 """

@@ -7,6 +7,7 @@ shown frame, or numbers of frames. A point event is a bout of no length: it mark
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -128,7 +129,7 @@ def _crossing(film: LabeledFilm) -> list[str]:
             tracks[bout.subject, bout.label, bout.observer, bout.unit].append(bout)
     for track in tracks.values():
         ordered = sorted(track, key=lambda bout: (bout.start, bout.stop))
-        for before, bout in zip(ordered, ordered[1:], strict=False):
+        for before, bout in itertools.pairwise(ordered):
             if bout.start < before.stop:
                 whose = f" of {bout.subject}" if bout.subject else ""
                 problems.append(

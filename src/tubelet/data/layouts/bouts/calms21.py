@@ -1,7 +1,8 @@
 """CalMS21: JSON with a class per frame of each sequence, by annotator.
 
     {"annotator-id_0": {"task1/train/mouse001_task1_annotator1": {
-        "annotations": [3, 3, 1, ...], "metadata": {"vocab": {"attack": 0, "investigation": 1, "mount": 2, "other": 3}}}}}
+        "annotations": [3, 3, 1, ...],
+        "metadata": {"vocab": {"attack": 0, "investigation": 1, "mount": 2, "other": 3}}}}}
 
 ``other`` is background. Films are <last part of the name>.mp4 (or another suffix) anywhere below the root; the second
 part of the name is the split.

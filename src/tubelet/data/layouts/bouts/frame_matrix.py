@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from tubelet.data.layouts.bouts.bout import BACKGROUND, IGNORED, Bout, FilmLabels, LabeledFilm
 from tubelet.data.layouts.config import ManifestConfig
-from tubelet.data.video.formats import VIDEO_SUFFIXES
 from tubelet.data.layouts.rows import table_lines
 from tubelet.data.layouts.tables import separator_of
+from tubelet.data.video.formats import VIDEO_SUFFIXES
 from tubelet.errors import DataError
 
 _ENDINGS = re.compile(r"(?:_labels|_predictions|_targets)$")

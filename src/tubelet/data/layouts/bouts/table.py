@@ -2,8 +2,8 @@
 
 Other names are taken too: ``start_seconds``, ``stop_seconds``, ``end``, ``end_seconds``; frames as ``start_frame`` and
 ``stop_frame`` (or ``end_frame``), counted from 0, where the second is the first frame behind the bout. Optional columns
-are ``subject``, ``observer``, ``split`` and ``group``. Times are seconds, with a point or a comma, or by the clock. A row
-without label and times names a film in which nothing is seen.
+are ``subject``, ``observer``, ``split`` and ``group``. Times are seconds, with a point or a comma, or by the clock. A
+row without label and times names a film in which nothing is seen.
 """
 
 from __future__ import annotations

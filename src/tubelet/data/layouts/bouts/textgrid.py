@@ -1,8 +1,8 @@
 """Praat's TextGrid files, long and short: tiers of intervals and of points with labels.
 
-An interval tier covers the whole time, and an empty label means that nothing is seen. A point tier gives points. The film
-has the name of the file. Both forms of the text hold the same values in the same order: the quoted strings, and the
-numbers that stand alone or behind a ``=``.
+An interval tier covers the whole time, and an empty label means that nothing is seen. A point tier gives points. The
+film has the name of the file. Both forms of the text hold the same values in the same order: the quoted strings, and
+the numbers that stand alone or behind a ``=``.
 
 Source: Praat's manual, "TextGrid file formats" (www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html).
 """
