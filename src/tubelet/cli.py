@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "features": ("tubelet.commands.features", "store the per-frame features of a dataset, to train on"),
     "predict": ("tubelet.commands.predict", "classify video files, folders or globs; films in windows"),
     "explain": ("tubelet.commands.explain", "where and when a model looked in a clip"),
+    "moments": ("tubelet.commands.moments", "find behaviors in films: a label for every frame, and bouts"),
     "stream": ("tubelet.commands.stream", "classify a pipe, a network address or a camera while it runs"),
     "data": ("tubelet.commands.data", "scan, prepare and measure footage; read dataset layouts"),
     "models": ("tubelet.commands.models", "list the models with parameters and GMACs"),

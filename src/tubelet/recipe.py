@@ -21,8 +21,10 @@ from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
 from tubelet.models import MODELS, model_config
 from tubelet.protocol import Protocol
+from tubelet.tasks.per_frame.config import PerFrameConfig
 from tubelet.training.config import TrainingConfig
 from tubelet.training.optim.config import OptimizerConfig
+from tubelet.types import added
 from tubelet.weights.config import InitConfig, LoraConfig
 
 # Data that ships in the package, addressed as "embedded:NAME".
@@ -95,6 +97,7 @@ class Recipe:
     init: InitConfig | None = None  # where the first weights come from; None means random
     freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
     lora: LoraConfig | None = None  # train low-rank adapters and the head alone; None means all weights
+    per_frame: PerFrameConfig | None = added(None)  # label time steps of films, not videos; None means videos
     seed: int = 0  # of the first weights, the order of the videos and every random draw
 
     def __post_init__(self) -> None:
@@ -115,6 +118,8 @@ class Recipe:
         if self.seed < 0:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
         self.augment.check_protocol(self.protocol)
+        if self.per_frame is not None:
+            self._check_per_frame()
         if self.data.augment_on == "device" and not self.augment.changes_pixels:
             raise ConfigError(
                 "data.augment_on=device has no effect: augment does nothing after cropping (mirrors, turns, shifts, "
@@ -123,6 +128,26 @@ class Recipe:
         if self.augment.mix.is_on and self.training.batch_size * self.augment.repeats == 1:
             raise ConfigError("augment.mix needs partners in the batch; raise training.batch_size above 1")
         self.model_options(num_classes=2)  # a wrong model field shows here, before any data is read
+
+    def _check_per_frame(self) -> None:
+        """Refuse what training on stored features of films would ignore."""
+        if self.data.manifest.layout != "bouts":
+            raise ConfigError(
+                f"per_frame learns from labeled stretches of films: set data.manifest.layout=bouts, got "
+                f"{self.data.manifest.layout}"
+            )
+        idle = {
+            "freeze": bool(self.freeze),
+            "lora": self.lora is not None,
+            "augment": self.augment != AugmentConfig(crop="center"),
+            "training.sampling": self.training.sampling != "natural",
+            "training.gradient_checkpointing": self.training.gradient_checkpointing,
+        }
+        if found := [name for name, is_set in idle.items() if is_set]:
+            raise ConfigError(
+                f"{', '.join(found)}: has no effect with per_frame, which trains a head on stored features of frames "
+                "as they are (augment: {crop: center}); leave it out"
+            )
 
     def model_options(self, num_classes: int) -> dict[str, Any]:
         """Return the full config of the model as plain data.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from film_runs import film_labels, film_run
 from support import checkpoint, videos
 
-__all__ = ["checkpoint", "videos"]
+__all__ = ["checkpoint", "film_labels", "film_run", "videos"]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from film_runs import film_labels, film_run
 from support import checkpoint, videos
 from tubelet.inference import live
 
-__all__ = ["checkpoint", "videos"]
+__all__ = ["checkpoint", "film_labels", "film_run", "videos"]
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -52,6 +52,11 @@ Several label columns give a model several heads: --manifest.label_columns noun,
 of each, scored by the product of their probabilities; a cell may be empty where a label is not known. Several labels
 per video stand in one cell: --manifest.label_separator '|'.
 
+--task per_frame learns a label for every frame of films. DATA is then a file of bouts (path,start,stop,label; a BORIS
+project or export, ELAN, TextGrid, ActivityNet or CalMS21), or a folder of such files; films without splits are split
+whole. Each film goes once through the model of --init, and a small head is trained on its stored features:
+--per_frame.labels one where behaviors exclude each other; `tubelet moments` finds them in other films.
+
 Several GPUs or machines: torchrun starts a process for each, and they share out training.batch_size videos a step.
 --strategy fsdp shards a model that does not fit on one. A process that dies ends the run; --resume, or torchrun's
 --max-restarts, goes on from the last state.
@@ -72,18 +77,21 @@ examples:
   tubelet train --data my_clips --init runs/first/best --freeze tokenizer 'spatial_encoder.blocks.[0-5]'
   tubelet train --data my_clips --init google/vivit-b-16x2-kinetics400 --lora rank=16
   tubelet train --data EPIC-KITCHENS --manifest.layout epic-kitchens-100 --training.label_smoothing 0.2
+  tubelet train --task per_frame --data project.boris --init runs/first/best
   tubelet train my_recipe.yaml --training.num_epochs 50 --protocol.num_frames 16
   tubelet train --data my_clips --sweep optim.lr=1e-4,3e-4,1e-3 --sweep training.batch_size=16,32 --seeds 3
   torchrun --nproc-per-node 8 -m tubelet train kinetics400/vivit_b16x2_fe --data k400
   tubelet train --resume runs/first"""
 
 DEFAULT_RECIPE = "folder/default"
+DEFAULT_RECIPES = {"auto": DEFAULT_RECIPE, "per_frame": "films/per_frame"}  # by task, where no recipe is named
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
+    task: Literal["auto", "per_frame"] = "auto"  # auto: a label per video; per_frame: labels of stretches of films
     data: str | None = None  # folder, .csv or .npz file, or feature store; in place of the recipe's data
     columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     model: str | None = None  # model name (`tubelet models`); in place of the recipe's model
@@ -114,7 +122,7 @@ def main(argv: list[str]) -> int:
         print_fields(options.model or SHOWN_MODEL)
         return 0
     if options.resume is None:
-        check_fields(overrides, options.recipe or DEFAULT_RECIPE)
+        check_fields(overrides, options.recipe or DEFAULT_RECIPES[options.task])
     from tubelet.commands.work.train import run
 
     return run(options, overrides, argv)

@@ -215,7 +215,7 @@ def _draw(rng: np.random.Generator, size_pixels: int) -> _Draws:
     return _Draws(
         shape=int(rng.integers(len(_SHAPES))),
         color=rng.uniform(*BRIGHT, size=3).astype(np.float32),
-        background=_background(rng, size_pixels),
+        background=still_texture(rng, size_pixels),
         x=x,
         y=y,
         angle=float(rng.uniform(0, 2 * math.pi)),
@@ -224,7 +224,7 @@ def _draw(rng: np.random.Generator, size_pixels: int) -> _Draws:
     )
 
 
-def _background(rng: np.random.Generator, size_pixels: int) -> Float[np.ndarray, "H W 3"]:
+def still_texture(rng: np.random.Generator, size_pixels: int) -> Float[np.ndarray, "H W 3"]:
     """A still texture: a random dark color that drifts over a coarse grid, interpolated, and a fine grain."""
     cells = 5
     base = rng.uniform(*DARK, size=3)
@@ -272,6 +272,11 @@ def _coverage(
             inside = np.maximum(inside, across[:, None, :] + down[:, :, None])
         distance = np.minimum(distance, inside)
     return np.clip(np.float32(0.5) - distance * np.float32(size_pixels), 0, 1)
+
+
+def shape_coverage(shape: str, poses: Float[np.ndarray, "T 5"], size_pixels: int) -> Float[np.ndarray, "T H W"]:
+    """The share of each pixel that a shape covers, for x, y, cosine and sine of its angle, and radius of each frame."""
+    return _coverage(_SHAPES[SHAPES.index(shape)], poses, size_pixels)
 
 
 def _between(bounds: tuple[float, float], share: float) -> float:

@@ -17,46 +17,33 @@ from tubelet.data.loading.config import FAILURE_BUDGET
 from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.video_notes import VideoNotes
 from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
-from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError, ScoresNotFinite
 from tubelet.evaluation.intervals import group_figures
+from tubelet.evaluation.measured_split import MeasuredSplit
 from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
 from tubelet.inference.view_averaging import VideoScores, joined, predict_views
 from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.session.session import Session
-from tubelet.tables import Table
 from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Classification
-from tubelet.tasks.metric import Cell, Place, Values
 from tubelet.types import Batch, Mode, Precision
 
 METRICS = "metrics.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """The metrics of a model on a split, with the number of videos, the views and the failures they depend on."""
+class Evaluation(MeasuredSplit):
+    """The metrics of a model on the videos of a split, with their scores."""
 
     task: Classification
-    metrics: Values  # what the task measures, by key
-    samples: tuple[Sample, ...]  # the videos that were read, in manifest order
     scores: VideoScores  # of these videos
     labels: Tensor  # as in ``Batch``
     calibration: Calibration  # that the probabilities come of
-    failed: tuple[str, ...]  # one line per video that could not be read
-    views: str  # temporal x spatial, for example 4x3
-    averaging: str
-    precision: Precision
-    split: str
-    data_fingerprint: str
     scored: str | None = None  # which rows of the data, in one line; None where the caller knows
     seen: tuple[str, ...] | None = None  # videos that the model was trained on; None where that was not looked at
     rejection: Mapping[str, Any] = field(default_factory=dict)  # (``tubelet.evaluation.rejection``)
-
-    def cells(self, place: Place) -> list[Cell]:
-        """The metrics that a place shows."""
-        return self.task.cells(place, self.metrics)
 
     @property
     def calibrated(self) -> dict[str, Any]:
@@ -79,25 +66,9 @@ class Evaluation:
         return self.scores.probs
 
     @property
-    def num_videos(self) -> int:
-        """Videos that the metrics count."""
-        number: int = self.metrics["num_videos"]
-        return number
-
-    @property
-    def baseline(self) -> str:
-        """What a model that knows nothing reaches, in one line."""
-        return self.task.baseline_text(self.metrics)
-
-    @property
-    def summary(self) -> str:
-        """The metrics with their protocol in one line."""
-        seen = f", {len(self.seen)} of them SEEN IN TRAINING ({some(self.seen)})" if self.seen else ""
-        return (
-            f"{self.split}: {self.task.headline(self.metrics)} "
-            f"({self.num_videos} videos{seen}, {self.views} views, {self.precision}, {len(self.failed)} failed; "
-            f"{self.baseline})"
-        )
+    def seen_text(self) -> str:
+        """Which videos the model was trained on, for the summary."""
+        return f", {len(self.seen)} of them SEEN IN TRAINING ({some(self.seen)})" if self.seen else ""
 
     @property
     def rejection_text(self) -> str:
@@ -110,29 +81,10 @@ class Evaluation:
             f"the others; AUROC against {areas} (score {self.rejection['score']})"
         )
 
-    @property
-    def table(self) -> Table:
-        """A row per metric."""
-        rows = tuple((name, value) for name, value in self.metrics.items() if isinstance(value, int | float))
-        return Table(title=self.summary, columns=("metric", "value"), rows=rows)
-
-    def to_dataframe(self) -> Any:
-        """The table as a pandas ``DataFrame``. Raises TubeletError where pandas is not installed."""
-        return self.table.to_dataframe()
-
-    def _repr_html_(self) -> str:
-        return self.table.to_html()
-
     def to_dict(self) -> dict[str, Any]:
         """The content of ``metrics.json``."""
         return {
-            "split": self.split,
-            "num_failed": len(self.failed),
-            "failed": list(self.failed),
-            "views": self.views,
-            "averaging": self.averaging,
-            "precision": self.precision,
-            "data_fingerprint": self.data_fingerprint,
+            **self.conditions,
             **({} if self.scored is None else {"scored": self.scored}),
             **({} if self.seen is None else {"num_seen": len(self.seen), "seen": list(self.seen)}),
             **self.metrics,

@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from tubelet.explain.explanation import Explanation
     from tubelet.export.export import Exported
     from tubelet.inference.films import Connection, Film
+    from tubelet.inference.moments.film import FilmMoments
 
 # One video: a path, an array or tensor [T, H, W, C] or [C, T, H, W], or a list of frames.
 ClipSource = str | os.PathLike[str] | NDArray[Any] | Tensor | list[Image] | list[NDArray[Any]]
@@ -60,6 +61,7 @@ class Classifier:
             It computes in the precision that it was validated in.
         mode: "chunked" bounds the memory of long clips for models with a per-frame stage; scores are the same.
         reject: answer "none of these" for what is less familiar than nearly all validation videos.
+        folder: of the checkpoint, where a per-frame head may lie. None means that it has none.
 
     Raises:
         CheckpointError: ``reject``, and the checkpoint does not say what is familiar; or it has no classes.
@@ -73,13 +75,14 @@ class Classifier:
         mode: Mode = "end_to_end",
         *,
         reject: bool = False,
+        folder: Path | None = None,
     ) -> None:
         if reject:
             check_rejection(record.calibration)
         self.device_name = device
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
-        self.record, self.mode, self.reject = record, mode, reject
+        self.record, self.mode, self.reject, self.folder = record, mode, reject, folder
 
     @property
     def protocol(self) -> Protocol:
@@ -179,7 +182,27 @@ class Classifier:
     def with_protocol(self, protocol: Protocol) -> Classifier:
         """The same model with another protocol, such as other views; nothing is copied."""
         record = dataclasses.replace(self.record, protocol=protocol)
-        return Classifier(self.model, record, self.device_name, self.mode, reject=self.reject)
+        return Classifier(self.model, record, self.device_name, self.mode, reject=self.reject, folder=self.folder)
+
+    def moments(self, film: str | Path, **stretch: Any) -> FilmMoments:
+        """The probability of every behavior at every time step of a film, and its bouts, in bounded memory.
+
+        Args:
+            film: a video file or a frame folder.
+            stretch: as of :meth:`tubelet.inference.moments.film.MomentsModel.moments`: ``start_seconds``,
+                ``end_seconds``, ``frame_fps``, ``progress``.
+
+        Raises:
+            CheckpointError: the checkpoint has no per-frame head (a run of the task ``per_frame`` has).
+            DataError: the film cannot be read.
+        """
+        from tubelet.inference.moments.film import MomentsModel
+        from tubelet.inference.moments.head_file import read_head
+
+        if self.folder is None:
+            raise CheckpointError(f"{self.record.model_name}: was not loaded from a folder with a per-frame head")
+        head, record = read_head(self.folder)
+        return MomentsModel(self.model, self.record, head, record, self.device).moments(Path(film), **stretch)
 
     def windows(self, film: str | Path, *, progress: Progress = NoProgress(), **windows: Any) -> Film:  # noqa: B008
         """The segments of a film or of a frame folder, window by window in bounded memory.
@@ -447,4 +470,5 @@ def load(
     model, record = open_checkpoint(source)
     if precision is not None:
         record = dataclasses.replace(record, precision=precision)
-    return Classifier(model, record, device, reject=reject)
+    folder = Path(source) if Path(source).is_dir() else None
+    return Classifier(model, record, device, reject=reject, folder=folder)

@@ -15,6 +15,7 @@ from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.quarantine import row_path
 from tubelet.errors import DataError
 from tubelet.evaluation.evaluate import Evaluation
+from tubelet.evaluation.measured_split import MeasuredSplit
 from tubelet.protocol import Protocol
 from tubelet.report.film_strip import frames_of
 from tubelet.report.run_report import Example, ExampleKind
@@ -28,16 +29,17 @@ NUM_SCORES = 3  # best answers shown beside a clip
 Judged = tuple[int, Judgment]  # row of the evaluation
 
 
-def hard_clips(evaluation: Evaluation, manifest: Manifest, protocol: Protocol, progress: Progress) -> list[Example]:
+def hard_clips(evaluation: MeasuredSplit, manifest: Manifest, protocol: Protocol, progress: Progress) -> list[Example]:
     """The film strips, class by class, the class with most mistakes first.
 
-    A clip that cannot be read any more is left out, and so are all of a feature store, which has no frames.
+    A clip that cannot be read any more is left out, and so are all of a feature store, which has no frames, and films,
+    whose steps are judged and not they themselves.
 
     Args:
         manifest: the data that were evaluated; other splits may be in it.
         protocol: how the model gets a clip.
     """
-    if manifest.layout == LAYOUT:
+    if manifest.layout == LAYOUT or not isinstance(evaluation, Evaluation):
         return []
     chosen = list(choose_clips(evaluation.task.judge([s.labels for s in evaluation.samples], evaluation.probs)))
     rows = tuple(evaluation.samples[row] for _, _, (row, _) in chosen)

@@ -23,8 +23,8 @@ from tubelet.data.manifest.quarantine import read_quarantine
 from tubelet.data.manifest.recorded_split import KEY
 from tubelet.errors import CheckpointError, DataError, TubeletError, reason
 from tubelet.tasks.choose import task_of_metrics
-from tubelet.tasks.classification import Classification
 from tubelet.tasks.single_label import SingleLabel
+from tubelet.tasks.task import Task
 from tubelet.weights.checkpoint.checkpoint import RECORD, WEIGHTS, read_record
 
 Columns = dict[str, list[float]]  # one list per column of a CSV, NaN where a cell is empty
@@ -43,7 +43,7 @@ class RunFolder:
     recipe: str  # the text of recipe.yaml
     log: Columns
     validation: Columns
-    task: type[Classification]
+    task: type[Task]
     metrics: Mapping[str, Any] | None  # of the split that is reported
     provenance: Mapping[str, Any]  # from the checkpoint
     unread: tuple[str, ...] = ()  # training videos that could not be read, one line each

@@ -25,8 +25,8 @@ from tubelet.report.film_strip import film_strip, link_to
 from tubelet.report.read import RunFolder, read_run
 from tubelet.runs.folder import package_versions
 from tubelet.tasks.choose import TASKS
-from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Column
+from tubelet.tasks.task import Task
 
 HARD_CLIPS = (
     "Of each class the clips that are most wrong, then those whose two best answers are closest. The frames are those "
@@ -158,7 +158,7 @@ def _baseline_title(runs: Sequence[RunFolder]) -> str:
     return task.entry(task.baseline).title
 
 
-def _level(metrics: Mapping[str, Any], task: type[Classification]) -> float | None:
+def _level(metrics: Mapping[str, Any], task: type[Task]) -> float | None:
     level: float | None = metrics.get(task.baseline) if task.has_baseline_curve else None
     return level
 
@@ -174,7 +174,7 @@ def _curves(runs: Sequence[RunFolder]) -> Iterator[Column]:
     yield from found.values()
 
 
-def _task(runs: Sequence[RunFolder]) -> type[Classification]:
+def _task(runs: Sequence[RunFolder]) -> type[Task]:
     """The task whose words the page uses, where runs are of several: the first of ``TASKS``."""
     evaluated = {run.task for run in runs if run.metrics} or {run.task for run in runs}
     return next(task for task in TASKS if task in evaluated)

@@ -13,9 +13,9 @@ import numpy as np
 
 from tubelet.report import numbers
 from tubelet.report.read import RunFolder
-from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Cell, Metric, Shown, Unit
 from tubelet.tasks.single_label import SingleLabel
+from tubelet.tasks.task import Task
 
 MAX_MATRIX_CLASSES = 60  # beyond, a matrix cannot be read and only the most frequent confusions are listed
 MAX_WIDE_CELLS = 12  # classes up to which a cell has room for a percentage and a count
@@ -190,7 +190,7 @@ def warnings(runs: Sequence[RunFolder]) -> Iterator[str]:
             yield f"These runs differ in their {what}{listed}. Their accuracies are not directly comparable."
 
 
-def _no_better_than_nothing(task: type[Classification], m: Mapping[str, Any]) -> Iterator[str]:
+def _no_better_than_nothing(task: type[Task], m: Mapping[str, Any]) -> Iterator[str]:
     best, baseline = task.decisive("auto"), m.get(task.baseline)
     value = m[best.key]
     if baseline is not None and (value >= baseline if best.is_lower_better else value <= baseline):
@@ -238,7 +238,7 @@ def confusion(metrics: Mapping[str, Any], head: str = "") -> Confusion:
 
 def per_class(runs: Sequence[RunFolder]) -> list[tuple[str, list[tuple[int, float | None] | None]]]:
     """For each class, of several heads as ``head: class``: for each run (videos, accuracy or None), or None where the
-    run does not have the class. What stands for accuracy is ``Classification.per_class``."""
+    run does not have the class. What stands for accuracy is ``Task.per_class``."""
     columns = [
         {
             f"{head}: {label}" if head else label: (of_head["class_counts"][label], value)

@@ -44,7 +44,7 @@ def write_timeline(
         axes.set_ylim(len(labels) - 0.4, -0.6)
         axes.set_xlim(0, max(duration_seconds, *(end for _, end in spans), 1e-3) if spans else duration_seconds)
         axes.xaxis.set_major_locator(MaxNLocator(10))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _clock(value)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock_text(value)))
         axes.set_xlabel("time; a red line marks the best label")
         axes.set_title(title, loc="left")
         axes.spines[["top", "right", "left"]].set_visible(False)
@@ -92,7 +92,8 @@ def _spans(segments: Sequence[Segment]) -> list[tuple[float, float]]:
     return spans
 
 
-def _clock(seconds: float) -> str:
+def clock_text(seconds: float) -> str:
+    """A time of a film: 2:03.5, 1:02:03."""
     minutes, rest = divmod(round(max(seconds, 0), 1), 60)
     hours, minutes = divmod(int(minutes), 60)
     tail = f"{rest:02.0f}" if rest == int(rest) else f"{rest:04.1f}"

@@ -35,9 +35,11 @@ from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.inference.rejection import MIN_VIDEOS
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
+from tubelet.runs.completed import CompletedRun
 from tubelet.runs.data import protocol_of, read_run_data
 from tubelet.runs.folder import check_same_recipe, check_shared, held_folder, open_folder, read_facts
 from tubelet.runs.initialization import InitializedModel, first_model
+from tubelet.runs.per_frame.run import run_per_frame
 from tubelet.session.device import keep_freed_memory
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.session.session import Session
@@ -51,21 +53,6 @@ from tubelet.weights.checkpoint.checkpoint import save_checkpoint, write_calibra
 from tubelet.weights.open_checkpoint import open_checkpoint
 
 FEW_CLIPS = 1000  # with fewer for training, a probe is named
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CompletedRun:
-    """What a finished run found; ``evaluation`` is on the test split, or on val where there is no test."""
-
-    folder: Path
-    state: TrainingState
-    evaluation: Evaluation
-    manifest: Manifest
-    protocol: Protocol  # of the evaluation
-
-    def to_dict(self) -> dict[str, Any]:
-        """The content of ``metrics.json``, with the run folder and the seconds of training."""
-        return self.evaluation.to_dict() | {"run": str(self.folder), "train_seconds": round(self.state.seconds, 1)}
 
 
 def run_recipe(
@@ -90,6 +77,8 @@ def run_recipe(
         Stopped: SIGTERM or SIGINT came. The run resumes from the step after which it ended.
     """
     check_same_recipe(folder, recipe)
+    if recipe.per_frame is not None:
+        return run_per_frame(recipe, folder, session, final_split=final_split, like=like)
     processes, on_file = session.processes, partial(session.advance, text="looking for near-copies")
     # Process 0 goes first, and the others read what it found out about near-copies.
     manifest = processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))

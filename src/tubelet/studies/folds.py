@@ -16,10 +16,14 @@ from typing import Any
 
 import torch
 
+from tubelet.data.manifest.groups import units_of
+from tubelet.data.manifest.manifest import Sample
 from tubelet.evaluation.evaluate import Evaluation
 from tubelet.evaluation.intervals import group_figures
+from tubelet.evaluation.measured_split import MeasuredSplit
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
+from tubelet.tasks.metric import Values
 
 FILE = "folds.json"  # in the folder of the runs
 
@@ -82,13 +86,10 @@ class FoldSummary:
         }
 
 
-def summarize_folds(folds: Sequence[Evaluation]) -> FoldSummary:
+def summarize_folds(folds: Sequence[MeasuredSplit]) -> FoldSummary:
     """The figures of the evaluations of all folds on their test splits."""
     samples = [sample for fold in folds for sample in fold.samples]
-    probs = torch.cat([fold.probs for fold in folds])
-    task = folds[0].task
-    whole = task.measure(probs, task.targets([sample.labels for sample in samples]))
-    of_groups = group_figures(task, samples, probs)
+    whole, of_groups = _pooled(folds, samples)
     figures = {}
     for cells in zip(*(fold.cells("seeds") for fold in folds), strict=True):
         metric = cells[0].metric
@@ -107,8 +108,19 @@ def summarize_folds(folds: Sequence[Evaluation]) -> FoldSummary:
         num_videos=len(samples),
         num_groups=num_groups,
         intervals=intervals,
-        baseline=task.baseline_text(whole),
+        baseline=folds[0].task.baseline_text(whole),
     )
+
+
+def _pooled(folds: Sequence[MeasuredSplit], samples: Sequence[Sample]) -> tuple[Values, dict[str, object]]:
+    """Metrics and figures of groups over the videos of all folds; of steps of films those of the first fold, which
+    pool nothing."""
+    evaluations = [fold for fold in folds if isinstance(fold, Evaluation)]
+    if len(evaluations) < len(folds):
+        return folds[0].metrics, {"num_groups": len(set(units_of(samples)))}
+    probs, task = torch.cat([fold.probs for fold in evaluations]), evaluations[0].task
+    whole = task.measure(probs, task.targets([sample.labels for sample in samples]))
+    return whole, group_figures(task, samples, probs)
 
 
 def with_fold(recipe: Recipe, fold: int) -> Recipe:

@@ -9,10 +9,11 @@ from tubelet.tasks.classification import Classification
 from tubelet.tasks.metric import Metric, Values
 from tubelet.tasks.multi_head import MultiHead
 from tubelet.tasks.multi_label import MultiLabel
+from tubelet.tasks.per_frame.task import PerFrame
 from tubelet.tasks.single_label import SingleLabel
 from tubelet.tasks.task import Task
 
-TASKS: tuple[type[Classification], ...] = (MultiLabel, MultiHead, SingleLabel)
+TASKS: tuple[type[Task], ...] = (PerFrame, MultiLabel, MultiHead, SingleLabel)
 
 
 def task_of(what: Protocol | Manifest) -> Classification:
@@ -23,7 +24,7 @@ def task_of(what: Protocol | Manifest) -> Classification:
     return MultiHead(labels=labels) if len(labels) > 1 else SingleLabel(labels=labels)
 
 
-def task_of_metrics(values: Values) -> type[Classification]:
+def task_of_metrics(values: Values) -> type[Task]:
     """The task that wrote a metrics.json.
 
     Raises:
@@ -57,6 +58,5 @@ def ranked_metric(key: str) -> Metric:
 
 def study_columns() -> tuple[str, ...]:
     """Keys of the metrics that sweeps write down of each run, of whatever task."""
-    tasks: list[type[Task]] = list(TASKS)
-    shown = [(metric.shows["study"].order, metric.key) for task in reversed(tasks) for metric in task.columns("study")]
+    shown = [(metric.shows["study"].order, metric.key) for task in reversed(TASKS) for metric in task.columns("study")]
     return tuple(dict.fromkeys(key for _, key in sorted(shown, key=lambda pair: pair[0])))

@@ -54,6 +54,9 @@ class Task(ABC):
     baseline: ClassVar[str]  # key of what a model that knows nothing reaches in it; empty means that nobody knows
     warning: ClassVar[str] = ""  # of the report where the best metric is no better; may name entries
     has_baseline_curve: ClassVar[bool] = False  # whether curves of the best metric show the baseline
+    command: ClassVar[str] = "tubelet predict {checkpoint} CLIP"  # what a trained model is used with
+    per_class: ClassVar[str] = ""  # what the metrics have of each class under this key, in words
+    per_class_note: ClassVar[str] = ""  # text of the report above the table of it
     header: ClassVar[tuple[str, ...]] = ()  # columns that validation.csv has in any case, before those of the metrics
 
     @abstractmethod

@@ -90,7 +90,7 @@ class _Engine:
         self.budget = FailureBudget(
             train, setup.failure_budget, "training videos", file=unreadable, failed=self.state.failed
         )
-        task = task_of(train)
+        task = setup.task or task_of(train)
         self.task, self.keys = type(task), [column.key for column in task.steps]
         objective = task.objective(train, training.label_smoothing, training.class_weights)
         self.step = TrainStep(self.parallel, self.optimizer, objective, self.keys, setup)
@@ -236,7 +236,7 @@ class _Engine:
         self.session.progress.validated(step, epoch, metrics, is_best, text)
         if is_first:
             best = self.run / "best"
-            self.session.progress.note(f"{best} is usable from now on: tubelet predict {best} CLIP")
+            self.session.progress.note(f"{best} is usable from now on: {self.task.command.format(checkpoint=best)}")
             self.health.compare_losses(self.setup.mix)
 
     @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from tubelet.data.clips.augment_config import MixConfig
 from tubelet.data.loading.config import FAILURE_BUDGET
 from tubelet.data.loading.loader import Loader
+from tubelet.tasks.task import Task
 from tubelet.training.config import TrainingConfig
 from tubelet.training.optim.config import OptimizerConfig
 
@@ -38,6 +39,7 @@ class TrainingSetup:
         frozen: modules that stay in eval mode.
         contents: gets the hashes of the files that were read (``Loader.take_contents``), of all processes and sessions,
             before ``save`` is called.
+        task: what the targets mean. None means what the labels of the loader's manifest ask for.
     """
 
     model: nn.Module
@@ -53,3 +55,4 @@ class TrainingSetup:
     frozen: tuple[nn.Module, ...] = ()
     check_folder: Callable[[], None] = lambda: None
     contents: dict[str, str] = field(default_factory=dict)
+    task: Task | None = None

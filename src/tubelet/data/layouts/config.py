@@ -27,6 +27,7 @@ LayoutName = Literal[
     "npz",
     "medmnist3d",
     "webdataset",
+    "bouts",
 ]
 
 MAX_LOOKED_AT = 1_000_000  # rows; of more, no file is touched before it is read
@@ -48,6 +49,7 @@ EXPECTED_FILES: dict[LayoutName, str] = {
     "npz": "one .npz with {train,val,test}_images and _labels",
     "medmnist3d": "organmnist3d.npz, organmnist3d_64.npz, ...: npz with its class names",
     "webdataset": "train-000000.tar, ...: <key>.mp4 beside <key>.cls or <key>.json",
+    "bouts": "labels of stretches: .csv (path, start, stop, label), .boris, .eaf, .TextGrid, .json",
 }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.data.layouts.activitynet import read_activitynet
+from tubelet.data.layouts.bouts.read import read_labeled_films
 from tubelet.data.layouts.config import LayoutName, ManifestConfig
 from tubelet.data.layouts.epic_kitchens import read_epic
 from tubelet.data.layouts.folders import read_folders
@@ -49,4 +50,5 @@ LAYOUTS: dict[LayoutName, Layout] = {
     "npz": Layout(read_npz),
     "medmnist3d": Layout(read_medmnist3d),
     "webdataset": Layout(read_webdataset),
+    "bouts": Layout(read_labeled_films),
 }

@@ -29,6 +29,7 @@ INDEX_COLUMN = re.compile(r"(?:Unnamed: \d+(?:\.\d+)?)?")  # pandas' index; read
 _MAX_NAMED = 3  # number of bad rows or files that one message names
 
 T = TypeVar("T")
+R = TypeVar("R")
 Record = dict[str, str]  # the cells of a row of a table by column
 
 
@@ -68,9 +69,9 @@ class LayoutRows:
 def parse_each(
     path: Path,
     items: Iterable[tuple[int, T]],
-    parse: Callable[[T], Row | None],
+    parse: Callable[[T], R | None],
     skipped: list[str] | None = None,
-) -> list[Row]:
+) -> list[R]:
     """Parse (line number, item) pairs into rows. ``parse`` returns None for an item without a row.
 
     Args:

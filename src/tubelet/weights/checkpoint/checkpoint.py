@@ -9,7 +9,8 @@ import dataclasses
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -77,12 +78,23 @@ def save_checkpoint(path: Path, model: nn.Module, record: Record) -> None:
     Raises:
         OSError: it cannot be written; the error names ``path``, which is as it was.
     """
+    with written_checkpoint(path) as new:
+        _write(new, model, record)
+
+
+@contextmanager
+def written_checkpoint(path: Path) -> Iterator[Path]:
+    """Yield an empty folder beside ``path`` to write to. It is moved in place of ``path``, or removed on an error.
+
+    Raises:
+        OSError: it cannot be written; the error names ``path``, which is as it was.
+    """
     recover_checkpoint(path)
     new, old = _beside(path)
     try:
         with naming(path, instead_of=new):
             new.mkdir(parents=True)
-            _write(new, model, record)
+            yield new
     except BaseException:
         shutil.rmtree(new, ignore_errors=True)
         raise

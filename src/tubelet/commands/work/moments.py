@@ -1,0 +1,222 @@
+"""``tubelet moments``: finds behaviors in films, a folder of results for each."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import hashlib
+import io
+import json
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.markup import escape
+from rich.table import Table
+
+from tubelet.commands.console import output_console
+from tubelet.commands.moments import Options
+from tubelet.commands.work.predict import exit_code, find_files
+from tubelet.commands.work.predict_windows import check_frame_fps
+from tubelet.data.layouts.bouts.bout import Bout, LabeledFilm
+from tubelet.data.layouts.bouts.read import read_bouts
+from tubelet.data.layouts.bouts.write import WrittenFilm, boris_project, bouts_csv, bouts_json, bouts_vtt
+from tubelet.errors import ConfigError, DataError, OutOfMemory, explaining_memory, printable
+from tubelet.files import check_path, write_atomically
+from tubelet.inference.moments.film import FilmMoments, MomentsModel, load_moments, moments_folder
+from tubelet.inference.moments.head_file import RECORD, WEIGHTS
+from tubelet.report.ethogram import write_ethogram
+from tubelet.report.moments_report import bout_starts, write_moments_report
+from tubelet.session.console_progress import ConsoleProgress
+from tubelet.session.shards import Parts, Shard, part_names
+from tubelet.tasks.per_frame.targets import spans_by_label
+
+ABOUT, FILM, SUMMARY, PROJECT, REPORT = "moments.json", "film.json", "summary.csv", "bouts.boris", "report.html"
+
+
+def run(options: Options, argv: list[str]) -> int:
+    if not options.films:
+        raise ConfigError("nothing to look at: give video files, folders or globs")
+    shard, files = Shard.parse(options.shard), find_files(options.films)
+    check_frame_fps(options.frame_fps, files)
+    check_path(options.out, is_written=True)
+    labeled = {} if options.labels is None else _labeled(options.labels)
+    model = load_moments(options.model, options.device)
+    names, parts = part_names(files), Parts(options.out)
+    _claim(options, model)
+    failed = 0
+    with ConsoleProgress("moments") as progress:
+        own = shard.of(list(zip(files, names, strict=True)))
+        for file, name in own:
+            if parts.is_done(name) and _read(options.out, name).get("error"):
+                parts.remove(name)  # tried again
+            if parts.is_done(name):
+                progress.note(f"{printable(file.name)}: done before")
+                continue
+            failed += not _look_at(file, name, parts, model, labeled, options, progress)
+    if not parts.missing(names):
+        films = [{**_read(options.out, name), "part": name} for name in names]
+        _write_together(films, names, model, options, shlex.join(["tubelet", "moments", *argv]))
+    else:
+        print(f"tubelet: {len(parts.missing(names))} of {len(names)} films are left to other parts", file=sys.stderr)
+    _show([_read(options.out, name) for _, name in own], as_json=options.json)
+    return exit_code(failed, len(own))
+
+
+def _claim(options: Options, model: MomentsModel) -> None:
+    """Say in the folder what its results are of, or refuse one that holds others."""
+    folder = moments_folder(Path(options.model))
+    digest = hashlib.sha256((folder / WEIGHTS).read_bytes() + (folder / RECORD).read_bytes())
+    digest.update(model.record.weights_sha256.encode())
+    labels = None if options.labels is None else str(options.labels.resolve())
+    about = {"model": digest.hexdigest()[:16], "start": options.start, "end": options.end, "labels": labels}
+    file = options.out / ABOUT
+    if file.is_file():
+        there = json.loads(file.read_text(encoding="utf-8"))
+        if wrong := [name for name, value in about.items() if there.get(name) != value]:
+            raise ConfigError(f"{options.out}: holds moments of another {', '.join(wrong)}; give another --out")
+        return
+    if options.out.is_dir() and any(options.out.iterdir()):
+        raise ConfigError(f"{options.out}: not empty and no folder of moments; give another --out")
+    options.out.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps(about, indent=2) + "\n")
+
+
+def _labeled(source: Path) -> dict[Path, LabeledFilm]:
+    labels = read_bouts(source)
+    return {(labels.root / film.path).resolve(): film for film in labels.films}
+
+
+def _look_at(
+    file: Path,
+    name: str,
+    parts: Parts,
+    model: MomentsModel,
+    labeled: Mapping[Path, LabeledFilm],
+    options: Options,
+    progress: ConsoleProgress,
+) -> bool:
+    """Write the part of one film. Return whether it could be read."""
+    stretch = {"start_seconds": options.start, "end_seconds": options.end}
+    fps = options.frame_fps if file.is_dir() else None
+    try:
+        with explaining_memory("use smaller clips, or leave the film out"):
+            found = model.moments(file, **stretch, frame_fps=fps, progress=progress)
+    except (DataError, OutOfMemory) as error:
+        line = f"{file}: {error}" if isinstance(error, OutOfMemory) else str(error)
+        progress.note(f"error: {line}")
+        with parts.writing(name) as part:
+            (part / FILM).write_text(json.dumps({"source": str(file.resolve()), "error": line}), encoding="utf-8")
+        return False
+    for line in found.notes:
+        progress.note(f"{printable(file.name)}: {line}")
+    film = labeled.get(file.resolve())
+    with parts.writing(name) as part:
+        _write_film(part, file, found, film, model, fps)
+    progress.note(f"{printable(file.name)}: {len(found.bouts)} bouts")
+    return True
+
+
+def _write_film(
+    part: Path, file: Path, found: FilmMoments, film: LabeledFilm | None, model: MomentsModel, fps: float | None
+) -> None:
+    written = _written(file, found)
+    numbers, probs = found.frames
+    times = found.clock.timestamps
+    np.savez_compressed(
+        part / "scores.npz",
+        probs=found.probs,
+        edges=found.edges,
+        first_frames=found.clock.first_frames[found.first_step :][: len(found.probs)],
+        timestamps=times,
+        labels=np.array(found.labels),
+    )
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["frame", "seconds", *found.labels])
+    for number, row in zip(numbers.tolist(), probs, strict=True):
+        writer.writerow([number, f"{times[number]:.6f}", *(f"{value:.5g}" for value in row)])
+    write_atomically(part / "frames.csv", text.getvalue())
+    write_atomically(part / "bouts.csv", bouts_csv([written]))
+    write_atomically(part / "bouts.json", bouts_json([written]))
+    write_atomically(part / "bouts.vtt", bouts_vtt(written))
+    spans = None if film is None else spans_by_label(film.bouts, found.clock)
+    write_ethogram(part / "ethogram.png", found, spans, title=printable(file.name))
+    content = {
+        "source": written.path,
+        "duration_seconds": found.clock.duration_seconds,
+        "fps": written.fps,
+        "labels": list(found.labels),
+        "summary": found.summary,
+        "bouts": [[bout.start, bout.stop, bout.label] for bout in found.bouts],
+        "starts": [dataclasses.asdict(s) for s in bout_starts(file, found, model.record.protocol, fps)],
+        "notes": list(found.notes),
+    }
+    write_atomically(part / FILM, json.dumps(content, ensure_ascii=False) + "\n")
+
+
+def _written(file: Path, found: FilmMoments) -> WrittenFilm:
+    times = found.clock.timestamps
+    fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else 1.0
+    return WrittenFilm(
+        path=str(file.resolve()),
+        duration_seconds=found.clock.duration_seconds,
+        fps=fps,
+        bouts=found.bouts,
+        scores=found.scores,
+    )
+
+
+def _read(out: Path, name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / name / FILM).read_text(encoding="utf-8"))
+    return content
+
+
+def _write_together(
+    films: Sequence[Mapping[str, Any]], names: Sequence[str], model: MomentsModel, options: Options, command: str
+) -> None:
+    """Write what is of all films."""
+    read = [film for film in films if "error" not in film]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["path", "label", "num_bouts", "seconds", "share", "median_seconds"])
+    for film in read:
+        for row in film["summary"]:
+            median = "" if row["median_seconds"] is None else f"{row['median_seconds']:.4f}"
+            seconds, share = f"{row['seconds']:.4f}", f"{row['share']:.6f}"
+            writer.writerow([film["source"], row["label"], row["num_bouts"], seconds, share, median])
+    write_atomically(options.out / SUMMARY, text.getvalue())
+    written = {
+        film["part"]: WrittenFilm(
+            path=film["source"],
+            duration_seconds=film["duration_seconds"],
+            fps=film["fps"],
+            bouts=[Bout(label=label, start=start, stop=stop) for start, stop, label in film["bouts"]],
+        )
+        for film in read
+    }
+    labels = model.head_record.labels[1:] if model.task.one else model.head_record.labels
+    write_atomically(options.out / PROJECT, boris_project(written, labels, options.out.resolve().name))
+    failures = [film["error"] for film in films if "error" in film]
+    title = f"Moments of {len(read)} film{'s' * (len(read) != 1)}"
+    write_moments_report(options.out / REPORT, read, title=title, command=command, failures=failures)
+    print(f"report: {options.out / REPORT}", file=sys.stderr)
+
+
+def _show(films: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
+    if as_json:
+        shown = [{key: value for key, value in film.items() if key not in ("starts",)} for film in films]
+        print(json.dumps({"films": shown}, indent=2, ensure_ascii=False))
+        return
+    table = Table(title="bouts that were found")
+    for heading in ("film", "behavior", "bouts", "seconds", "share", "median (s)"):
+        table.add_column(heading, justify="left" if heading in ("film", "behavior") else "right")
+    for film in films:
+        for row in film.get("summary", ()):
+            median = "" if row["median_seconds"] is None else f"{row['median_seconds']:.2f}"
+            cells = [str(row["num_bouts"]), f"{row['seconds']:.1f}", f"{row['share']:.1%}", median]
+            table.add_row(escape(printable(Path(film["source"]).name)), escape(row["label"]), *cells)
+    output_console().print(table)

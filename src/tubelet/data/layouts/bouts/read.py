@@ -1,0 +1,117 @@
+"""Any file of bouts, or a folder of them, by its suffix and its first lines; and the rows of films that splits need.
+
+.boris  project of BORIS         .csv .tsv  table of bouts, export of BORIS, or matrix of frames
+.eaf    ELAN                     .json      CalMS21; ActivityNet and HACS
+.TextGrid  Praat                 a folder   all such files directly in it
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+from tubelet.data.layouts.activitynet import read_activitynet
+from tubelet.data.layouts.bouts.boris_export import is_boris_export, read_boris_export
+from tubelet.data.layouts.bouts.boris_project import read_boris_project
+from tubelet.data.layouts.bouts.bout import BACKGROUND, Bout, FilmLabels, LabeledFilm, check_bouts, merged_films
+from tubelet.data.layouts.bouts.calms21 import read_calms21
+from tubelet.data.layouts.bouts.elan import read_elan
+from tubelet.data.layouts.bouts.frame_matrix import is_frame_matrix, read_frame_matrix
+from tubelet.data.layouts.bouts.table import read_bout_table
+from tubelet.data.layouts.bouts.textgrid import read_textgrid
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.layouts.json_lines import json_items
+from tubelet.data.layouts.rows import LayoutRows, Row
+from tubelet.errors import DataError
+
+LAYOUT = "bouts"
+SEPARATOR = "\x1f"  # between the labels of a film's row; no name of a behavior holds it
+
+Reader = Callable[[Path, ManifestConfig], FilmLabels]
+_BY_SUFFIX: dict[str, Reader] = {
+    ".boris": read_boris_project,
+    ".eaf": read_elan,
+    ".textgrid": read_textgrid,
+}
+
+
+def read_bouts(source: Path, config: ManifestConfig | None = None) -> FilmLabels:
+    """The films that a file or folder labels, checked.
+
+    Raises:
+        DataError: it cannot be read, or holds what no label may; the message names the row.
+    """
+    config = config or ManifestConfig()
+    if source.is_dir():
+        return _of_folder(source, config)
+    if not source.is_file():
+        raise DataError(f"{source}: does not exist; expected a file of bouts (.csv, .boris, .eaf, .TextGrid, .json)")
+    labels = _reader_of(source)(source, config)
+    check_bouts(source, labels.films)
+    return labels
+
+
+def _reader_of(source: Path) -> Reader:
+    suffix = source.suffix.lower()
+    if suffix in _BY_SUFFIX:
+        return _BY_SUFFIX[suffix]
+    if suffix == ".json":
+        _, (first, _) = next(json_items(source), (0, ("", None)))
+        return read_calms21 if first.startswith("annotator") else _read_activitynet
+    if suffix not in (".csv", ".tsv"):
+        raise DataError(f"{source}: no file of bouts; expected .csv, .tsv, .boris, .eaf, .TextGrid or .json")
+    if is_boris_export(source):
+        return read_boris_export
+    return read_frame_matrix if is_frame_matrix(source) else read_bout_table
+
+
+def _of_folder(folder: Path, config: ManifestConfig) -> FilmLabels:
+    suffixes = {*_BY_SUFFIX, ".csv", ".tsv", ".json"}
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+    if not files:
+        raise DataError(f"{folder}: no file of bouts in it (.csv, .tsv, .boris, .eaf, .TextGrid, .json)")
+    rooted = dataclasses.replace(config, root=config.root or folder)
+    found = [read_bouts(file, rooted) for file in files]
+    return FilmLabels(
+        root=config.root or folder,
+        films=merged_films(film for labels in found for film in labels.films),
+        notes=tuple(note for labels in found for note in labels.notes),
+    )
+
+
+def _read_activitynet(source: Path, config: ManifestConfig) -> FilmLabels:
+    """ActivityNet and HACS: the rows of their layout, a film for all of one path."""
+    named = dataclasses.replace(config, layout="activitynet", annotations=(str(source),))
+    reading = read_activitynet(config.root or source.parent, named)
+    bouts: dict[tuple[str, str | None], list[Bout]] = defaultdict(list)
+    for row in reading.rows:
+        start, stop = row.start_seconds or 0.0, row.end_seconds or 0.0
+        bouts[row.path, row.split].append(Bout(label=row.labels[0], start=start, stop=stop, where=f"video {row.path}"))
+    films = (LabeledFilm(path=path, split=split, bouts=tuple(found)) for (path, split), found in bouts.items())
+    return FilmLabels(root=reading.root, films=merged_films(films), notes=tuple(reading.notes))
+
+
+def read_labeled_films(source: Path, config: ManifestConfig) -> LayoutRows:
+    """One row per film with the behaviors that it shows, for the splits; the bouts are read by ``read_bouts``.
+
+    Raises:
+        DataError: as ``read_bouts``.
+    """
+    labels = read_bouts(source, config)
+    names = labels.names
+    rows = []
+    for film in labels.films:
+        seen = {bout.label for bout in film.bouts}
+        shown = [BACKGROUND, *(name for name in names if name in seen)]
+        rows.append(Row(path=film.path, labels=(SEPARATOR.join(shown),), split=film.split, group=film.group))
+    has_groups = any(film.group for film in labels.films)
+    return LayoutRows(
+        root=labels.root,
+        rows=rows,
+        classes={"label": (BACKGROUND, *names)},
+        label_separator=SEPARATOR,
+        notes=list(labels.notes),
+        grouped_by=f"column '{config.group_column or 'group'}'" if has_groups else None,
+    )

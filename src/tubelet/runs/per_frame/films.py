@@ -1,0 +1,177 @@
+"""The films of a run: features in files, targets of their steps, and what observers say of them.
+
+S  steps   D  width of a feature
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from tubelet import config as config_io
+from tubelet.data.features.store import FeatureFile, VideoFeatures, write_features
+from tubelet.data.layouts.bouts.bout import Bout, LabeledFilm
+from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.sources.open_source import naming_file, open_source
+from tubelet.data.video.packet_index_store import IndexStore
+from tubelet.data.video.reader import VideoReader
+from tubelet.errors import DataError
+from tubelet.inference.moments.features import StepFeatures
+from tubelet.protocol import Protocol
+from tubelet.session.session import Session
+from tubelet.tasks.per_frame.targets import FilmClock, Span, spans_by_label, step_targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFilm:
+    """One labeled film whose features are stored."""
+
+    sample: Sample  # of the manifest
+    file: Path  # of its features
+    clock: FilmClock
+    codes: Int[np.ndarray, " S"]  # targets
+    truth: dict[str, list[Span]]  # labeled bouts of each class, in seconds
+    others: tuple[Int[np.ndarray, " S"], ...]  # targets by further observers
+
+    def vectors(self, first: int = 0, stop: int | None = None) -> Float[Tensor, "S D"]:
+        """The stored features of these steps."""
+        with FeatureFile(self.file) as features:
+            return features.vectors_of(self.clock.first_frames[first:stop])
+
+
+def feature_file(folder: Path, extractor: StepFeatures, weights_sha256: str, sample: Sample) -> Path:
+    """Where the features of a film lie: another file for other weights, pixels, steps or another path."""
+    protocol, what = config_io.to_identity(extractor.protocol), (extractor.kind, extractor.precision)
+    for name in ("labels", "multi_label", "num_temporal_views", "num_spatial_crops", "averaging"):
+        protocol.pop(name, None)
+    if extractor.kind == "frames":
+        protocol.pop("num_frames", None)
+    of_what = hashlib.sha256(repr((weights_sha256, sorted(protocol.items()), what)).encode()).hexdigest()[:12]
+    of_path = hashlib.sha256(sample.path.encode()).hexdigest()[:8]
+    return folder / f"steps-{of_what}" / f"{Path(sample.path).stem}-{of_path}.safetensors"
+
+
+def store_features(
+    manifest: Manifest,
+    extractor: StepFeatures,
+    weights_sha256: str,
+    folder: Path,
+    run: Path,
+    budget: float,
+    session: Session,
+) -> dict[str, Path]:
+    """Write the features that are missing, and return the file of each film that could be read, by its path.
+
+    Raises:
+        DataError: more films cannot be read than the budget allows.
+        Stopped: a signal came; what was written stays.
+    """
+    indices = IndexStore.beside(manifest.root, manifest.folder)
+    failures = FailureBudget(manifest, budget, "films", file=run / UNREADABLE)
+    found: dict[str, Path] = {}
+    for row, sample in enumerate(manifest.samples):
+        session.advance(row, len(manifest), f"features of {sample.path}")
+        file = feature_file(folder, extractor, weights_sha256, sample)
+        if not file.is_file():
+            try:
+                write_features(file, _features_of(manifest.path_of(sample), sample, extractor, indices, session))
+            except DataError as error:
+                for line in failures.add({row: str(error)}).values():
+                    session.progress.note(f"not used: {line}")
+                failures.check()
+                continue
+        found[sample.path] = file
+    session.advance(len(manifest), len(manifest), "features")
+    return found
+
+
+def _features_of(
+    path: Path, sample: Sample, extractor: StepFeatures, indices: IndexStore, session: Session
+) -> VideoFeatures:
+    with (
+        naming_file(path, str(path)),
+        open_source(path, sample.entry, extractor.protocol, sample.fps, indices) as reader,
+    ):
+        grid = extractor.grid(np.array(reader.timestamps, dtype=np.float64))
+        parts = []
+        for part in extractor.vectors(reader, grid, 0, grid.clock.num_steps):
+            session.signals.check()
+            parts.append(part)
+        return VideoFeatures(
+            vectors=torch.cat(parts),
+            frame_numbers=grid.clock.first_frames,
+            timestamps=grid.clock.timestamps,
+            is_video=isinstance(reader, VideoReader),
+        )
+
+
+def labeled_films(
+    manifest: Manifest,
+    films: Sequence[LabeledFilm],
+    files: dict[str, Path],
+    protocol: Protocol,
+    names: Sequence[str],
+    *,
+    one: bool,
+    observer: str | None,
+) -> list[TrainingFilm]:
+    """The films whose features are stored, in the order of the manifest.
+
+    Args:
+        names: classes in logit order.
+        observer: whose labels count, where several labeled a film. None means the first of each.
+
+    Raises:
+        DataError: a bout lies behind the end of its film, or the observer has labeled none.
+    """
+    by_path = {film.path: film for film in films}
+    if observer is not None and not any(observer in film.observers for film in films):
+        known = sorted({name for film in films for name in film.observers})
+        raise DataError(f"per_frame.observer: nobody is called '{observer}'; observers: {', '.join(known)}")
+    found = []
+    for sample in manifest.samples:
+        if sample.path not in files:
+            continue
+        film = by_path[sample.path]
+        clock = _clock_of(files[sample.path], protocol)
+        first = observer if observer in film.observers else next(iter(film.observers), "")
+        rest = [name for name in film.observers if name != first]
+
+        def codes(bouts: Sequence[Bout], clock: FilmClock = clock) -> Int[np.ndarray, " S"]:
+            return step_targets(spans_by_label(bouts, clock), names, clock.edges, one=one)
+
+        try:
+            own = film.of_observer(first).bouts
+            found.append(
+                TrainingFilm(
+                    sample=sample,
+                    file=files[sample.path],
+                    clock=clock,
+                    codes=codes(own),
+                    truth=spans_by_label(own, clock),
+                    others=tuple(codes(film.of_observer(name).bouts) for name in rest),
+                )
+            )
+        except DataError as error:
+            raise DataError(f"{sample.path}: {error}") from None
+    return found
+
+
+def _clock_of(file: Path, protocol: Protocol) -> FilmClock:
+    with FeatureFile(file) as features:
+        times = features.timestamps
+        spacing = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
+        return FilmClock(
+            timestamps=times,
+            duration_seconds=float(times[-1]) + spacing,
+            first_frames=features.frame_numbers,
+            rule=protocol.frame_at_time,
+        )

@@ -1,0 +1,264 @@
+"""A run of the task ``per_frame`` in a folder, from labels of films to figures, and resumed there after a kill.
+
+    recipe.yaml  run.json  log.csv  validation.csv  tensorboard/  resume.pt: as of every run (``tubelet.runs.run``)
+    backbone/    the model whose features are used, as it was when the run began
+    features/    features of the steps of every film, unless the recipe names another folder
+    best/ last/  checkpoints of the backbone with the head beside it (``tubelet.inference.moments.head_file``)
+    evaluation/<split>/metrics.json and bouts.csv
+
+The engine is that of every run: the head is its model, windows of stored features are its clips.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import nn
+
+from tubelet.data.layouts.bouts.bout import FilmLabels
+from tubelet.data.layouts.bouts.read import read_bouts
+from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.manifest import Manifest
+from tubelet.errors import ConfigError, DataError
+from tubelet.evaluation.measured_split import MeasuredSplit
+from tubelet.inference.moments.features import StepFeatures
+from tubelet.inference.moments.head_file import HeadRecord, read_head, with_rules, write_head, write_record
+from tubelet.models import create_model
+from tubelet.recipe import Recipe
+from tubelet.runs.completed import CompletedRun
+from tubelet.runs.data import read_run_data
+from tubelet.runs.folder import held_folder, open_folder, read_facts, write_facts
+from tubelet.runs.initialization import initialize_model, read_initialization
+from tubelet.runs.per_frame.evaluate import score_films, write_split
+from tubelet.runs.per_frame.films import TrainingFilm, labeled_films, store_features
+from tubelet.runs.per_frame.windows import WindowDataset
+from tubelet.session.session import Session
+from tubelet.tasks.per_frame.choose_rules import choose_rules
+from tubelet.tasks.per_frame.config import PerFrameConfig
+from tubelet.tasks.per_frame.targets import UNLABELED, seen_classes
+from tubelet.tasks.per_frame.task import PerFrame, class_names_of
+from tubelet.training.engine import fit
+from tubelet.training.setup import TrainingSetup
+from tubelet.training.state.resume import TrainingState
+from tubelet.training.state.storage import explaining_storage, explaining_training_memory
+from tubelet.weights.checkpoint.checkpoint import (
+    read_record,
+    save_checkpoint,
+    written_checkpoint,
+)
+from tubelet.weights.open_checkpoint import open_checkpoint
+
+BACKBONE, FEATURES = "backbone", "features"
+
+
+def run_per_frame(
+    recipe: Recipe,
+    folder: Path,
+    session: Session,
+    *,
+    final_split: Literal["test", "val"] = "test",
+    like: Path | None = None,
+) -> CompletedRun:
+    """Store features, train the head, choose bout rules on validation films and evaluate. Arguments: ``run_recipe``.
+
+    Raises:
+        TubeletError: data, recipe or folder cannot be used.
+        Stopped: a signal came; the run resumes where it was.
+    """
+    if session.processes.size > 1:
+        raise ConfigError("per_frame trains a small head on stored features in one process; start it without torchrun")
+    manifest = read_run_data(recipe, folder, like, partial(session.advance, text="looking for near-copies"))
+    labels = read_bouts(recipe.data.path, recipe.data.manifest)
+    for note in (*recipe.data.notes, *manifest.notes):
+        session.progress.note(note)
+    with explaining_storage(folder), explaining_training_memory(folder), held_folder(folder) as lock, session.signals:
+        recipe = _open(recipe, manifest, labels, folder, session)
+        model, record = open_checkpoint(folder / BACKBONE)
+        config = _config(recipe)
+        extractor = StepFeatures(
+            model.to(session.device).eval(), record.protocol, session.device, record.precision, config.features
+        )
+        data = _Data.read(recipe, manifest, labels, extractor, folder, session)
+        head = data.head_record(config, extractor)
+        state = _train(recipe, data, head, folder, session, lock.check)
+        measured = _finish(recipe, data, folder, session, final_split, manifest)
+    return CompletedRun(folder=folder, state=state, evaluation=measured, manifest=manifest, protocol=record.protocol)
+
+
+def _config(recipe: Recipe) -> PerFrameConfig:
+    assert recipe.per_frame is not None  # ``run_recipe`` looked
+    return recipe.per_frame
+
+
+def _open(recipe: Recipe, manifest: Manifest, labels: FilmLabels, folder: Path, session: Session) -> Recipe:
+    """Begin the run, with its backbone, or check that what is there is of the same recipe and labels."""
+    known = read_facts(folder).get("init")
+    has_backbone = (folder / BACKBONE).is_dir()
+    initialization = read_initialization(recipe, session, provenance=known, has_state=has_backbone)
+    open_folder(initialization.recipe, manifest, folder, session.device, known)
+    digest = hashlib.sha256(repr([dataclasses.astuple(film) for film in labels.films]).encode()).hexdigest()[:16]
+    facts = read_facts(folder)
+    if facts.setdefault("bouts_fingerprint", digest) != digest:
+        raise DataError(
+            f"{recipe.data.source}: the bouts changed since the run began; restore them, or start a new run (--out)"
+        )
+    if not has_backbone:
+        if recipe.init is None:
+            session.progress.note(
+                "warning: the backbone's weights are random, and so are the features that the head learns from; give "
+                "the recipe trained ones (--init)"
+            )
+        protocol = dataclasses.replace(recipe.protocol, labels={}, multi_label=False)
+        torch.manual_seed(recipe.seed)
+        made = create_model(initialization.recipe.model["name"], **initialization.recipe.model_options(num_classes=0))
+        first = initialize_model(made, initialization, protocol, session)
+        facts["init"] = first.provenance
+        save_checkpoint(folder / BACKBONE, first.model, first.record({"init": first.provenance or {}}))
+    write_facts(folder, {key: value for key, value in facts.items() if value is not None})
+    return initialization.recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Data:
+    """The films of every split, and the task that they ask for."""
+
+    task: PerFrame
+    films: Mapping[str, Sequence[TrainingFilm]]  # by split
+    failed: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls,
+        recipe: Recipe,
+        manifest: Manifest,
+        labels: FilmLabels,
+        extractor: StepFeatures,
+        folder: Path,
+        session: Session,
+    ) -> _Data:
+        config = _config(recipe)
+        one = config.labels == "one"
+        names = class_names_of(manifest.class_names["label"], one=one)
+        sha256 = read_record(folder / BACKBONE).weights_sha256
+        store = config.feature_folder or folder / FEATURES
+        files = store_features(manifest, extractor, sha256, store, folder, recipe.data.failure_budget, session)
+        films = labeled_films(
+            manifest, labels.films, files, extractor.protocol, names, one=one, observer=config.observer
+        )
+        by_split = {split: [f for f in films if f.sample.split == split] for split in manifest.splits}
+        if not by_split.get("train"):
+            raise DataError(f"{recipe.data.source}: no film of the training split can be read")
+        counts = sum(seen_classes(film.codes, len(names), one=one).sum(axis=0) for film in by_split["train"])
+        labeled = sum(int((film.codes != UNLABELED).sum()) for film in by_split["train"])
+        if not labeled:
+            raise DataError(f"{recipe.data.source}: no step of the training films is labeled")
+        task = PerFrame(
+            labels={"label": names}, one=one, step_counts=tuple(np.asarray(counts).tolist()), num_labeled=labeled
+        )
+        failed = tuple(sample.path for sample in manifest.samples if sample.path not in files)
+        return cls(task=task, films=by_split, failed=failed)
+
+    def head_record(self, config: PerFrameConfig, extractor: StepFeatures) -> HeadRecord:
+        return HeadRecord(
+            labels=self.task.names,
+            one=self.task.one,
+            head=config.head,
+            in_dim=extractor.width,
+            hidden_dim=config.hidden_dim,
+            num_layers=config.num_layers,
+            features=extractor.kind,
+            window_steps=config.window_steps,
+            hop_steps=config.hop_steps,
+        )
+
+
+def _train(
+    recipe: Recipe, data: _Data, record: HeadRecord, folder: Path, session: Session, check: Any
+) -> TrainingState:
+    config, device = _config(recipe), session.device
+    torch.manual_seed(recipe.seed)
+    head = record.make(config.dropout).to(device)
+    dataset = WindowDataset(data.films["train"], config, recipe.protocol, record.in_dim, recipe.seed)
+    validation = data.films.get("val", ())
+
+    def save(path: Path) -> None:
+        check()
+        with written_checkpoint(path) as new:
+            _link(folder / BACKBONE, new)
+            write_head(new, head, record)
+
+    def validate(model: nn.Module) -> Mapping[str, Any]:
+        quiet = dataclasses.replace(session, progress=type(session)().progress)
+        values = data.task.measure_films(score_films(model, record, validation, quiet))
+        return values | {"views": "1x1", "num_failed": len(data.failed)}
+
+    if not validation:
+        session.progress.note("no validation films: the last weights are taken as the best, bouts are found at 0.5")
+    size = recipe.training.batch_size
+    with Loader(dataset, size, recipe.data.num_workers, recipe.seed, targets=data.task.targets) as loader:
+        setup = TrainingSetup(
+            model=head,
+            loader=loader,
+            prepare=lambda clips: clips.to(device),
+            validate=validate if validation else None,
+            save=save,
+            check_folder=check,
+            training=recipe.training,
+            optim=recipe.optim,
+            seed=recipe.seed,
+            failure_budget=recipe.data.failure_budget,
+            task=data.task,
+        )
+        return fit(setup, folder, session)
+
+
+def _link(source: Path, folder: Path) -> None:
+    """The files of a checkpoint in another folder, without copying where the file system can."""
+    for file in source.iterdir():
+        with suppress(OSError):
+            os.link(file, folder / file.name)
+            continue
+        shutil.copy2(file, folder / file.name)
+
+
+def _finish(
+    recipe: Recipe, data: _Data, folder: Path, session: Session, final_split: str, manifest: Manifest
+) -> MeasuredSplit:
+    """Choose the bout rules on validation films, write them beside the best head, and evaluate it."""
+    head, record = read_head(folder / "best")
+    head = head.to(session.device)
+    if data.films.get("val") and not record.rules:
+        scores = data.task.scores(score_films(head, record, data.films["val"], session))
+        record = with_rules(record, choose_rules(scores), len(scores.films))
+        write_record(folder / "best", record)
+    split = next((name for name in (final_split, "val", "train") if data.films.get(name)), "train")
+    if split == "train":
+        session.progress.note("no film is held out: the figures are of films trained on and say nothing about new ones")
+    films = score_films(head, record, data.films[split], session, shifts=True)
+    session.progress.note(f"{split}: measuring {len(films)} films, with intervals over films")
+    metrics = data.task.measure_films(films, record.bout_rules, with_intervals=True)
+    unread = set(data.failed)
+    measured = MeasuredSplit(
+        task=data.task,
+        metrics=metrics,
+        samples=tuple(film.sample for film in data.films[split]),
+        failed=tuple(f"{s.path}: cannot be read" for s in manifest.split(split).samples if s.path in unread),
+        views="1x1",
+        averaging="probs",
+        precision=recipe.training.precision,
+        split=split,
+        data_fingerprint=manifest.fingerprint,
+    )
+    write_split(folder / "evaluation" / split, measured, data.task.scores(films, record.bout_rules))
+    return measured

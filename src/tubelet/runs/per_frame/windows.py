@@ -1,0 +1,88 @@
+"""Training windows of stored features: each row is a window of a film's steps, begun anew for each epoch.
+
+T  steps of a window   D  width of a feature
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.clips.keyed_random import keyed_generator
+from tubelet.data.loading.dataset import DatasetMode, Item
+from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.inference.moments.blend import window_starts
+from tubelet.protocol import Protocol
+from tubelet.runs.per_frame.films import TrainingFilm
+from tubelet.tasks.per_frame.config import PerFrameConfig
+from tubelet.tasks.per_frame.targets import UNLABELED
+
+
+class WindowDataset:
+    """A map-style dataset of windows; it follows ``tubelet.data.loading.dataset.Dataset``.
+
+    A window of a film that is shorter has zeros behind the film's end, where no step is labeled. With ``jitter`` the
+    start of a window is drawn within half a hop of its place, keyed by (seed, epoch, row).
+    """
+
+    item_dtype = torch.float32
+    mode: DatasetMode = "train"
+
+    def __init__(
+        self, films: Sequence[TrainingFilm], config: PerFrameConfig, protocol: Protocol, width: int, seed: int
+    ) -> None:
+        self.films = {str(film.file): film for film in films}
+        self.config, self.protocol, self.width, self.seed = config, protocol, width, seed
+        self.augment = AugmentConfig(crop="center")
+        rows = [
+            Sample(path=str(film.file), labels=(), split="train", start_frame=start, group=film.sample.path)
+            for film in films
+            for start in window_starts(film.clock.num_steps, config.window_steps, config.hop_steps)
+        ]
+        self.manifest = Manifest(root=Path(), samples=rows, class_names={"label": ()}, layout="windows of steps")
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def with_samples(self, samples: Sequence[Sample]) -> WindowDataset:
+        """As ``Dataset.with_samples``."""
+        other = copy.copy(self)
+        other.manifest = self.manifest.with_samples(samples)
+        return other
+
+    @property
+    def item_shape(self) -> tuple[int, ...]:
+        """Shape of ``Item.pixels``: (T, D)."""
+        return self.config.window_steps, self.width
+
+    @property
+    def numbers_shape(self) -> tuple[int, ...]:
+        """Shape of ``Item.frame_numbers``: (T,)."""
+        return (self.config.window_steps,)
+
+    def name(self, index: int) -> str:
+        """The film of a window, as messages name it."""
+        return self.films[self.manifest.samples[index % len(self)].path].sample.path
+
+    def read(self, index: int, epoch: int = 0) -> Item:
+        """The features and targets of one window. Raises DataError."""
+        row, length = index % len(self), self.config.window_steps
+        sample = self.manifest.samples[row]
+        film, start = self.films[sample.path], sample.start_frame or 0
+        if self.config.jitter:
+            half = self.config.hop_steps // 2
+            start += int(keyed_generator(self.seed, epoch, row).integers(-half, half + 1))
+            start = min(max(0, start), max(0, film.clock.num_steps - length))
+        vectors, codes = film.vectors(start, start + length), film.codes[start : start + length]
+        missing = length - len(codes)
+        return Item(
+            pixels=F.pad(vectors, (0, 0, 0, missing)),
+            labels=(*codes.tolist(), *([UNLABELED] * missing)),
+            seconds_covered=float(film.clock.edges[start + len(codes)] - film.clock.edges[start]),
+            frame_numbers=torch.arange(length),
+        )
