@@ -98,7 +98,7 @@ class VideoMAE(VideoModel):
         return on_grid(*self.encoder(clip))
 
     def token_grid(self, clip_size: Grid) -> Grid:
-        t, h, w = (length // part for length, part in zip(clip_size, self.config.tubelet_size, strict=True))
+        t, h, w = (size // part for size, part in zip(clip_size, self.config.tubelet_size, strict=True))
         return t, h, w
 
     def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
