@@ -10,7 +10,6 @@ import pytest
 import tiny_timesformer
 import tiny_uniformerv2
 import tiny_videomae
-import tiny_vjepa2
 import torch
 from torch import Tensor, nn
 
@@ -22,7 +21,15 @@ from tubelet.explain.attention_state import AttentionState, Step
 from tubelet.explain.target import Target
 from tubelet.models import create_model
 from tubelet.nn.attention_recorder import AttentionRecord, record_attention
-from tubelet.nn.attention_steps import EVERYWHERE, clip_tokens, frame_positions, joint_step, space_step, time_step
+from tubelet.nn.attention_steps import (
+    EVERYWHERE,
+    AttentionStep,
+    clip_tokens,
+    frame_positions,
+    joint_step,
+    space_step,
+    time_step,
+)
 
 GRID = (2, 1, 3)
 TARGET = Target(head="label", name="b", index=1, start=0, stop=5, multi_label=False)
@@ -38,6 +45,19 @@ def vtn(**options: Any) -> tuple[Any, Tensor]:
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.3)
     return model.eval(), torch.randn(1, 3, 6, 16, 24)
+
+
+def undescribed(attention_step: Any) -> Any:
+    """A joint model that says something else of its attention: nothing, or that it reads two layers."""
+    model = tiny_vivit.tiny("joint", global_pool="avg")
+    model.attention_step = attention_step
+    return model
+
+
+def twice(module: str, call: int, grid: tuple[int, int, int]) -> AttentionStep:
+    tokens = joint_step((grid[0] // 2, *grid[1:]), 0).keys
+    assert tokens is not None
+    return AttentionStep(kind="joint", queries=tokens.repeat(1, 2, 1), keys=tokens.repeat(1, 2, 1))
 
 
 def whole_matrix(record: AttentionRecord, tokens: list[tuple[int, ...]], probs: Tensor) -> Tensor:
@@ -223,9 +243,10 @@ def test_frames_whose_vector_is_the_mean_of_patches_are_not_read_from_their_clas
     ("make", "part"),
     [
         (lambda: (tiny_uniformerv2.tiny("global"), tiny_uniformerv2.clips(1)[0]), "reads tokens of several layers"),
-        (lambda: (tiny_vjepa2.tiny(), tiny_vjepa2.clip()[0]), "does not say which tokens"),
+        (lambda: (undescribed(None), tiny_vivit.clips(1)[0]), "does not say which tokens"),
+        (lambda: (undescribed(twice), tiny_vivit.clips(1, 4)[0]), "reads tokens of several layers"),
     ],
-    ids=["cross", "unknown"],
+    ids=["cross", "unknown", "two_layers"],
 )
 def test_attention_that_does_not_compose_is_refused_with_the_reason_in_one_line(make: Any, part: str) -> None:
     model, clip = make()

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -109,7 +109,7 @@ class _Composer:
                 f"the model does not say which tokens of the clip '{record.module}' attends to, so its attention "
                 f"does not compose; {_INSTEAD}"
             )
-        if record.kind == "cross":
+        if record.kind == "cross" or _repeats_patches(record.keys):
             raise ConfigError(
                 f"'{record.module}' reads tokens of several layers, and attention is not recorded with the layer that "
                 f"they come from, so it does not compose; {_INSTEAD}"
@@ -123,3 +123,9 @@ def _frame_pool(model: nn.Module) -> str:
     if pool not in ("token", "avg"):
         raise ConfigError(f"the vector of a frame is pooled by '{pool}', which attention does not describe; {_INSTEAD}")
     return str(pool)
+
+
+def _repeats_patches(keys: Int[Tensor, "G K 3"]) -> bool:
+    """Whether one group holds a patch twice: as two layers gave it."""
+    patches = keys[0][keys[0][:, 1] >= 0]
+    return len(patches) > len(patches.unique(dim=0))
