@@ -45,7 +45,12 @@ MODELS = (
     *("vivit_b16x2_joint", "vivit_b16x2_fe", "timesformer_b16_divided", "videomae_b16"),
     *("uniformerv2_b16", "vtn_vit_b16"),
 )
-FILES: tuple[tuple[str, str], ...] = (("onnx", "fp32"), ("openvino", "fp32"), ("openvino", "bf16"), ("openvino", "int8"))
+FILES: tuple[tuple[str, str], ...] = (
+    ("onnx", "fp32"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("openvino", "int8"),
+)
 
 
 def main() -> None:
@@ -84,9 +89,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             nn.init.normal_(parameter, std=0.02)
     config = model_config(name)
     size = tuple(config.image_size)
-    protocol = Protocol(
-        num_frames=config.num_frames, crop_size=size, resize_short_side=max(size), num_spatial_crops=1
-    )
+    protocol = Protocol(num_frames=config.num_frames, crop_size=size, resize_short_side=max(size), num_spatial_crops=1)
     _, *rest = example_inputs(model, (1, 3, config.num_frames, *size))
     inputs = (torch.randn(1, 3, config.num_frames, *size), *rest)
     found: dict[str, Any] = {"clip": list(inputs[0].shape), "files": {}}
