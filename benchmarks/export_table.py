@@ -2,6 +2,7 @@
 
     python benchmarks/export_table.py           writes runs/results/export_table.json and prints the table
     python benchmarks/export_table.py --write   into docs/results
+    python benchmarks/export_table.py --cases vivit_fsa vtn_resnet      variants, as tests/export names them
 
 Each file takes two sizes (an archive of torch one), any batch, and any number of frames where the model does. *Proof*
 is the largest difference of logits from torch's over the largest logit, of five numbers of frames, every size and
@@ -35,10 +36,13 @@ FORMATS: tuple[ExportFormat, ...] = ("onnx", "openvino", "torch")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true")
-    parser.add_argument("--cases", nargs="+", default=[*TINY, *VARIANTS])
+    parser.add_argument("--cases", nargs="+", default=[*TINY], choices=[*TINY, *VARIANTS])
     options = parser.parse_args()
     torch.set_num_threads(1)
-    rows = [row_of(case) for case in options.cases]
+    rows = []
+    for case in options.cases:
+        rows.append(row_of(case))
+        print(rows[-1], file=sys.stderr, flush=True)
     result = {
         "command": " ".join(["python", *sys.argv]),
         "date": time.strftime("%Y-%m-%d"),

@@ -14,13 +14,13 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from exported_models import LABELS, difference, export, opened, tiny
+from exported_models import LABELS, difference, export, opened, tiny, unchecked_shapes
 from torch import nn
 
 import tubelet
-from support import PROTOCOL, content_of, error_of, motion_videos, tiny_model
+from support import PROTOCOL, content_of, error_of, motion_videos, tiny_model, write_csv
 from tubelet import cli
-from tubelet.errors import CheckpointError, ExportError, TubeletError
+from tubelet.errors import CheckpointError, ConfigError, ExportError, TubeletError
 from tubelet.export.proof import wilson
 from tubelet.inference.predictor import Classifier
 from tubelet.protocol import Calibration
@@ -73,8 +73,11 @@ def test_predict_windows_and_stream_give_the_scores_of_the_checkpoint(
 
 
 def test_the_command_line_takes_a_file_in_place_of_a_checkpoint(
-    onnx_file: Path, checkpoint: Path, videos: Path, capsys: pytest.CaptureFixture[str]
+    onnx_file: Path, checkpoint: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    data = tmp_path / "labels.csv"
+    rows = zip(sorted(videos.glob("test/*/*.mp4")), LABELS, strict=False)
+    write_csv(data, [("path", "label"), *rows])
     clip = str(next(videos.glob("test/*/*.mp4")))
     printed = []
     for source in (checkpoint, onnx_file):
@@ -82,6 +85,13 @@ def test_the_command_line_takes_a_file_in_place_of_a_checkpoint(
         printed.append(json.loads(capsys.readouterr().out)["predictions"][0])
     np.testing.assert_allclose(printed[0].pop("probs"), printed[1].pop("probs"), atol=1e-5)
     assert printed[0] == printed[1]
+    metrics = []
+    for source in (checkpoint, onnx_file):
+        out = str(tmp_path / source.name)
+        assert cli.main(["evaluate", str(source), "--data", str(data), "--split", "all", "--out", out, "--json"]) == 0
+        metrics.append(json.loads(capsys.readouterr().out))
+    assert metrics[0]["num_videos"] == metrics[1]["num_videos"] == 5
+    assert metrics[0]["loss"] == pytest.approx(metrics[1]["loss"], abs=1e-5)
     assert cli.main(["inspect", str(onnx_file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["labels"] == {"label": list(LABELS)}
 
@@ -123,6 +133,10 @@ def test_a_file_refuses_clips_that_it_was_not_made_for_in_one_line(onnx_file: Pa
     ):
         with pytest.raises(TubeletError, match=words):
             file(torch.zeros(shape))
+    with pytest.raises(ConfigError, match="computes in fp32, which was chosen when it was exported"):
+        tubelet.load(onnx_file, precision="bf16")
+    with pytest.raises(ConfigError, match="computes on the CPU, not on cuda"):
+        tubelet.load(onnx_file, "cuda")
     with pytest.raises(CheckpointError, match="gives logits alone"):
         Classifier(file, file.exported.record, "cpu").embed(np.zeros((4, 16, 16, 3), np.uint8))
 
@@ -139,8 +153,10 @@ def test_several_heads_go_through_a_file_with_the_calibration(tmp_path: Path) ->
     protocol = dataclasses.replace(PROTOCOL, labels={"verb": ("open", "shut"), "noun": ("a", "b", "c")})
     calibration = Calibration(temperatures=(2.0, 0.5), num_videos=9)
     record = Record(model_name="vivit_ti16x2_fe", model_config=config, protocol=protocol, calibration=calibration)
-    exported = export(model, record, tmp_path / "model.onnx", num_frames=4)
+    with unchecked_shapes():
+        exported = Classifier(model, record, "cpu").export(tmp_path / "model.onnx", num_frames=4)
     assert exported.record.record.calibration == calibration
+    assert [row[:3] for row in exported.table.rows] == [(4, "16x16", 1), (4, "16x16", 3)]
     clips = torch.randint(0, 256, (2, 6, 3, 4, 16, 16), dtype=torch.uint8)
     ours, file = Classifier(model, record, "cpu"), tubelet.load(tmp_path / "model.onnx", "cpu")
     torch.testing.assert_close(file.predict_clips(clips), ours.predict_clips(clips), atol=1e-5, rtol=0)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from tubelet.tables import Table
 from tubelet.types import ExportFormat
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.exported.module import ExportedModel
+from tubelet.weights.exported.open import read_exported
 from tubelet.weights.exported.record import ExportRecord, Proof, TakenClips
 
 
@@ -79,7 +82,13 @@ def export_model(
     if not record.labels:
         raise CheckpointError(f"{record.model_name}: an encoder without classes gives no logits to export")
     check_clips_given(config.precision, clips, record.protocol)
-    model = model.eval()
+    with _without_notes():
+        return _export(model.eval(), record, path, config, clips, progress)
+
+
+def _export(
+    model: nn.Module, record: Record, path: Path, config: ExportConfig, clips: Sequence[Path], progress: Progress
+) -> Exported:
     taken = taken_clips(model, record.model_name, record.protocol, config)
     writer = WRITERS[config.format]
     with naming(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as scratch:
@@ -100,8 +109,21 @@ def export_model(
         )
         exported = dataclasses.replace(blank, proof=proof)
         writer.add_metadata(new, exported)
+        read_exported(new)  # what is refused when it is loaded is not written
         files = _move(new, path)
     return Exported(path=path, files=files, record=exported)
+
+
+@contextmanager
+def _without_notes() -> Iterator[None]:
+    """Position tables say when they are resized; a proof resizes them many times."""
+    log = logging.getLogger("tubelet")
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def check_target(path: Path, form: ExportFormat) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tubelet.data.clips.normalize import to_input
 from tubelet.data.loading.read_views import read_views
-from tubelet.errors import ExportError
+from tubelet.errors import ExportError, reason
 from tubelet.models.stages import model_inputs, takes_frame_numbers
 from tubelet.protocol import Protocol
 from tubelet.session.progress import Progress
@@ -51,7 +51,13 @@ def prove(
     cases = []
     shapes = [(t, size, b) for size in taken.sizes for t in proof_frames(taken, protocol.num_frames) for b in _BATCHES]
     for done, (frames, size, batch) in enumerate(shapes, 1):
-        difference = _difference(model, exported, protocol, frames, size, batch)
+        try:
+            difference = _difference(model, exported, protocol, frames, size, batch)
+        except Exception as error:  # an exporter may have fixed an axis without a word
+            raise ExportError(
+                f"not written: {runtime} does not take {batch} clips of {frames}x{size[0]}x{size[1]} from the file "
+                f"({reason(error)[:200]})"
+            ) from error
         progress.advance(done, len(shapes), "clips compared")
         cases.append(ProofCase(num_frames=frames, size=size, batch=batch, difference=difference))
         if not math.isfinite(difference) or (tolerance is not None and difference > tolerance):

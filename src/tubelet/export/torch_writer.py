@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from tubelet.errors import ExportError
-from tubelet.export.trace import explaining_trace, traceable
+from tubelet.export.trace import Traceable, explaining_trace, traceable
 from tubelet.weights.exported.archive_safety import METADATA
 from tubelet.weights.exported.record import ExportRecord, TakenClips, to_metadata
 
@@ -28,11 +28,24 @@ def save_archive(model: nn.Module, name: str, taken: TakenClips, path: Path) -> 
         raise ExportError(f"{name}: an archive of torch holds one graph, for one size; got {len(taken.sizes)} sizes")
     given = traceable(model, taken, taken.sizes[0])
     with explaining_trace(name, taken):
-        program = torch.export.export(given.model, given.inputs, dynamic_shapes=given.dynamic_shapes)
+        program = _program(given)
         for node in program.graph.nodes:
             for key in _TRACES:
                 node.meta.pop(key, None)
         torch.export.save(program, path)
+
+
+def _program(given: Traceable) -> torch.export.ExportedProgram:
+    """The traced graph. Where torch takes something for granted of T that it cannot show, the graph asserts it."""
+    try:
+        return torch.export.export(given.model, given.inputs, dynamic_shapes=given.dynamic_shapes)
+    except Exception:  # torch's own classes for this are not public
+        return torch.export.export(
+            given.model,
+            given.inputs,
+            dynamic_shapes=given.dynamic_shapes,
+            prefer_deferred_runtime_asserts_over_guards=True,
+        )
 
 
 def add_archive_metadata(path: Path, record: ExportRecord) -> None:

@@ -38,6 +38,7 @@ from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Ranking
 from tubelet.types import Device, Mode, Precision, Prediction, Segment
 from tubelet.weights.checkpoint.checkpoint import Record
+from tubelet.weights.exported.module import ExportedModel, check_placement
 from tubelet.weights.open_checkpoint import open_checkpoint
 
 if TYPE_CHECKING:
@@ -468,6 +469,9 @@ def load(
             ``reject``, and it does not say what is familiar.
     """
     model, record = open_checkpoint(source)
+    if isinstance(model, ExportedModel):
+        check_placement(model, device, precision)
+        device = "cpu"
     if precision is not None:
         record = dataclasses.replace(record, precision=precision)
     folder = Path(source) if Path(source).is_dir() else None

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from tubelet.errors import CheckpointError, TubeletError
+from tubelet.errors import CheckpointError, ConfigError, TubeletError
+from tubelet.types import Device, Precision
 from tubelet.weights.exported.record import ExportRecord, TakenClips
 
 Run = Callable[[list[np.ndarray[Any, Any]]], np.ndarray[Any, Any]]  # inputs of the file -> its logits
@@ -83,6 +84,17 @@ def check_clip(taken: TakenClips, clip: Tensor, where: object) -> None:
     if frames < taken.min_frames or frames % taken.frame_step:
         raise TubeletError(
             f"{where}: takes multiples of {taken.frame_step} frames from {taken.min_frames} on, got {frames}"
+        )
+
+
+def check_placement(model: ExportedModel, device: Device, precision: Precision | None) -> None:
+    """Raise ConfigError where a device or precision is asked for that the file does not compute in."""
+    if device not in ("auto", "cpu"):
+        raise ConfigError(f"{model.path}: computes on the CPU, not on {device}; leave the device out")
+    if precision is not None:
+        raise ConfigError(
+            f"{model.path}: computes in {model.exported.precision}, which was chosen when it was exported; leave "
+            f"precision {precision} out"
         )
 
 
