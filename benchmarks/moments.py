@@ -4,8 +4,8 @@
 
 Films of 2 to 5 minutes are written and read by our reader. A ViViT learns to say which behaviors a clip of 0.7 s shows
 for at least half of it, on clips of the training films. Then its per-frame stage gives the features of every step, and
-two kinds of heads learn from them: the recipe's (``films/per_frame``), and one that answers once per window of 0.25 to 4 s,
-whose answers are averaged over the windows that hold a step. Bout rules of both are chosen on the validation films.
+two kinds of heads learn from them: the recipe's (``films/per_frame``), and one that answers once per window of 0.25 to
+4 s, whose answers are averaged over the windows that hold a step. Bout rules of both are chosen on validation films.
 """
 
 from __future__ import annotations
