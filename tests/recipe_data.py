@@ -81,6 +81,15 @@ def volumes(root: Path) -> Path:
     return root / "volumes.npz"
 
 
+def bouts(root: Path) -> Path:
+    files = {"a.mp4": "train", "b.mp4": "train", "c.mp4": "val", "d.mp4": "test"}
+    touch(root, *files)
+    rows = [
+        (file, 0.25 * place, 1.0, label, split) for file, split in files.items() for place, label in enumerate("xy")
+    ]
+    return write_csv(root / "labels.csv", [("path", "start", "stop", "label", "split"), *rows])
+
+
 WRITERS: dict[str | None, Callable[[Path], Path]] = {
     "kinetics": layout_examples.kinetics,
     "something-something-v1": layout_examples.something_v1,
@@ -89,6 +98,7 @@ WRITERS: dict[str | None, Callable[[Path], Path]] = {
     "ucf101": ucf101,
     "epic-kitchens-100": epic,
     "activitynet": lambda root: segments(root, "activity_net.v1-3.min.json"),
+    "bouts": bouts,
     "hacs": lambda root: segments(root, "HACS_segments_v1.1.json"),
 }
 # Recipes of no official layout, by their folder.

@@ -19,7 +19,13 @@ from tubelet.recipe import list_recipes, load_recipe
 from tubelet.runs.run import run_recipe
 from tubelet.session.session import Session
 
-OWN_DATA = ("adrenalmnist3d", "folder", "motion", "scenes")  # nothing is published for them, or not by these papers
+OWN_DATA = (
+    "adrenalmnist3d",
+    "films",
+    "folder",
+    "motion",
+    "scenes",
+)  # nothing is published for them, or not by these papers
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -51,7 +52,7 @@ def figures_of(scores: SplitScores) -> dict[str, Figure]:
     return {
         "frame_mean_average_precision": frame_map,
         "macro_f1": lambda weights: mean_of(frame_f1(of_counts(weights))),
-        **{bout_key(iou): (lambda weights, iou=iou: bout_f1(weights, iou)) for iou in IOUS},
+        **{bout_key(iou): partial(bout_f1, iou=iou) for iou in IOUS},
         "boundary_error_seconds": boundary,
         "kappa": lambda weights: kappa(of_counts(weights)),
     }

@@ -2,8 +2,8 @@
 
 Tabular: lines about the observation ("Time offset (s)"), then a header with Time, Media file path, Subject, Behavior
 and Status. Newer versions have one header, with "Observation id", "Behavior type" in place of Status and a column
-"Media file name". Aggregated: Media file, Subject, Behavior, Behavior type, Start (s), Stop (s). Times of exports have the
-observation's time offset in them, which is taken off where the file states it.
+"Media file name". Aggregated: Media file, Subject, Behavior, Behavior type, Start (s), Stop (s). Times of exports have
+the observation's time offset in them, which is taken off where the file states it.
 
 Several media in sequence share one clock in these tables, which does not say how long each is: such files are refused,
 and the project (``.boris``) is read in their place.

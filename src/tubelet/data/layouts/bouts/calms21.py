@@ -47,7 +47,9 @@ def read_calms21(source: Path, config: ManifestConfig) -> FilmLabels:
             split = SPLIT_NAMES.get(parts[-2]) if len(parts) > 1 else None
             films += [] if path is None else [LabeledFilm(path=path, bouts=bouts, split=split)]
     if index.missing:
-        raise DataError(f"{source}: {len(index.missing)} films are missing in {root}, the first is {index.missing[0]}")
+        raise DataError(
+            f"{source}: {len(index.missing)} films are missing in {root}, the first is {next(iter(index.missing))}"
+        )
     return FilmLabels(root=root, films=merged_films(films))
 
 

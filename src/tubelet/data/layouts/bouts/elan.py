@@ -63,6 +63,14 @@ def _of_tier(tier: ElementTree.Element, slots: dict[str, float | None], origin: 
         if times[0] is None or times[1] is None:
             raise ValueError(f"{where} has no time; align it in ELAN")
         value = (annotation.findtext("ANNOTATION_VALUE") or "").strip()
-        who = {"subject": tier.get("PARTICIPANT", ""), "observer": tier.get("ANNOTATOR", "")}
-        bouts.append(Bout(label=value or name, start=times[0] + origin, stop=times[1] + origin, where=where, **who))
+        bouts.append(
+            Bout(
+                label=value or name,
+                start=times[0] + origin,
+                stop=times[1] + origin,
+                subject=tier.get("PARTICIPANT", ""),
+                observer=tier.get("ANNOTATOR", ""),
+                where=where,
+            )
+        )
     return bouts

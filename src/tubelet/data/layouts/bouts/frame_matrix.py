@@ -67,10 +67,12 @@ def _columns(lines: Sequence[Sequence[str]]) -> dict[int, str]:
     return {p: name for p, name in found.items() if len(rows) < 3 or [row[p] for row in rows] != counts}
 
 
-def bouts_of_frames(present: NDArray[np.bool_], label: str, **who: str) -> list[Bout]:
+def bouts_of_frames(present: NDArray[np.bool_], label: str, observer: str = "") -> list[Bout]:
     """A bout for each run of frames in which a behavior is present."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], present, [False]]).astype(np.int8)))
     return [
-        Bout(label=label, start=float(first), stop=float(stop), unit="frames", where=f"frame {first}", **who)
+        Bout(
+            label=label, start=float(first), stop=float(stop), unit="frames", observer=observer, where=f"frame {first}"
+        )
         for first, stop in edges.reshape(-1, 2).tolist()
     ]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tubelet.data.layouts.bouts.bout import Bout, FilmLabels, LabeledFilm, media_path, merged_films
+from tubelet.data.layouts.bouts.bout import Bout, FilmLabels, LabeledFilm, Unit, media_path, merged_films
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.rows import Record, parse_each, records, seconds_of, split_of, whole_number
 from tubelet.data.layouts.tables import separator_of
@@ -69,12 +69,14 @@ class _Parser:
             return None
         if not label:
             raise ValueError(f"'{self.config.label_columns[0]}' is empty")
-        who = {"subject": record.get("subject", ""), "observer": record.get("observer", ""), "where": where}
-        if not any(times) and any(frames):
-            first, stop = (whole_number(text.removesuffix(".0"), "frame") for text in frames)
-            return Bout(label=label, start=first, stop=stop, unit="frames", **who)
-        start = time_of(times[0])
-        return Bout(label=label, start=start, stop=time_of(times[1]) if times[1] else start, **who)
+        unit: Unit = "frames" if any(frames) and not any(times) else "seconds"
+        if unit == "frames":
+            start, stop = (float(whole_number(text.removesuffix(".0"), "frame")) for text in frames)
+        else:
+            start = time_of(times[0])
+            stop = time_of(times[1]) if times[1] else start
+        subject, observer = record.get("subject", ""), record.get("observer", "")
+        return Bout(label=label, start=start, stop=stop, unit=unit, subject=subject, observer=observer, where=where)
 
 
 def _cells(record: Record, starts: tuple[str, ...], stops: tuple[str, ...]) -> tuple[str, str]:

@@ -28,6 +28,12 @@ class WrittenFilm:
     bouts: Sequence[Bout]
     scores: Sequence[float] = ()  # of each bout; empty where it has none
 
+    @property
+    def scored(self) -> list[tuple[Bout, float | None]]:
+        """Each bout with its score."""
+        scores: Sequence[float | None] = self.scores or [None] * len(self.bouts)
+        return list(zip(self.bouts, scores, strict=True))
+
 
 def bouts_csv(films: Sequence[WrittenFilm]) -> str:
     """A row per bout; a film without any has one row without times."""
@@ -35,8 +41,7 @@ def bouts_csv(films: Sequence[WrittenFilm]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(HEADER)
     for film in films:
-        scores = film.scores or [None] * len(film.bouts)
-        for bout, score in zip(film.bouts, scores, strict=True):
+        for bout, score in film.scored:
             times = [f"{bout.start:.6f}", f"{bout.stop:.6f}"]
             cell = "" if score is None else f"{score:.4f}"
             writer.writerow([film.path, *times, bout.label, bout.subject, bout.observer, cell])
@@ -58,7 +63,7 @@ def bouts_json(films: Sequence[WrittenFilm]) -> str:
                     "stop": round(bout.stop, 6),
                     **({"score": round(score, 4)} if score is not None else {}),
                 }
-                for bout, score in zip(film.bouts, film.scores or [None] * len(film.bouts), strict=True)
+                for bout, score in film.scored
             ],
         }
         for film in films
@@ -93,7 +98,7 @@ def boris_project(films: Mapping[str, WrittenFilm], labels: Sequence[str], name:
     points = {bout.label for film in films.values() for bout in film.bouts if bout.is_point}
     subjects = sorted({bout.subject for film in films.values() for bout in film.bouts} - {""})
     now = datetime.now(UTC).isoformat(timespec="seconds").removesuffix("+00:00")
-    behaviors = {
+    behaviors: dict[str, dict[str, Any]] = {
         str(place): {
             "type": "Point event" if label in points else "State event",
             "key": "",
