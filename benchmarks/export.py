@@ -1,11 +1,11 @@
-"""Exported files against eager torch: how fast a clip is scored, how long a file takes to load, how much memory it takes.
+"""Exported files against eager torch: how fast a clip is scored, how long loading takes and how much memory.
 
     python benchmarks/export.py                                   all models; --write: into docs/results
     python benchmarks/export.py --models vivit_ti16x2_fe --repetitions 5
     python benchmarks/export.py --clips FOLDER                    int8 too, calibrated on these videos
 
-One clip at the model's own size, random weights, one thread, runs interleaved. A *speedup* says how many times as fast a
-file is as eager fp32, by CPU time. Files are written without the proof, which takes longer than what is measured here:
+One clip at the model's own size, random weights, one thread, runs interleaved. A *speedup* says how many times as fast
+a file is as eager fp32, by CPU time. Files are written without the proof, which takes longer than what is measured here:
 the logits are compared on the clip that is timed. Loading is the time on the clock from a file to its first logits,
 and peak memory that of a process of its own that does so.
 """
