@@ -115,3 +115,11 @@ def test_figures_of_comparisons_and_of_the_finer_recipe_are_those_that_were_meas
         assert f" {interval} " in report
     for value in re.findall(r"p = (\d\.\d{3})", table):
         assert f"p = {value} after correction" in report
+
+
+def test_the_table_of_exported_files_is_that_of_the_result() -> None:
+    text = (ROOT / "docs/export.md").read_text(encoding="utf-8")
+    content: dict[str, Any] = json.loads((ROOT / "docs/results/export_table.json").read_text(encoding="utf-8"))
+    for row in content["rows"]:
+        cells = " | ".join(f"{proof:.1e}" if isinstance(proof, float) else "no" for proof in row["proof"].values())
+        assert f"| {row['model']} ({row['case']}) | {row['axes']} | {cells} |" in text
