@@ -90,7 +90,7 @@ def main() -> None:
     rows = {name: {key: values[key] for key in shown} for name, values in found.items()}
     rows["per_frame"]["intervals"] = found["per_frame"]["intervals"]
     print(json.dumps(rows, indent=2))
-    content = {"films": counts, "seconds": round(time.monotonic() - began), "results": rows}
+    content = {"films": counts, "seconds": round(time.monotonic() - began), "models": rows}
     write_result("moments", content, write=options.write)
 
 
