@@ -5,8 +5,8 @@
     python benchmarks/export.py --clips FOLDER                    int8 too, calibrated on these videos
 
 One clip at the model's own size, random weights, one thread, runs interleaved. A *speedup* says how many times as fast
-a file is as eager fp32, by CPU time. Files are written without the proof, which takes longer than what is measured here:
-the logits are compared on the clip that is timed. Loading is the time on the clock from a file to its first logits,
+a file is as eager fp32, by CPU time. Files are written without the proof, which takes longer than what is measured
+here: the logits are compared on the clip that is timed. Loading is the time on the clock from a file to its first logits,
 and peak memory that of a process of its own that does so.
 """
 
@@ -98,7 +98,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         for form, precision in FILES:
             if precision == "int8" and not options.clips:
                 continue
-            label, path = f"{form} {precision}", Path(folder) / f"{precision}{SUFFIXES[form]}"
+            label, path = f"{form} {precision}", Path(folder) / f"{form}_{precision}{SUFFIXES[form]}"
             runs[label] = written(model, name, protocol, form, precision, path, options.clips)
             contestants[label] = timed(runs[label], inputs)
         logits = model(*inputs)
@@ -106,7 +106,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         for label, run in runs.items():
             own = torch.from_numpy(run([each.numpy() for each in inputs]))
             precision, form = label.split()[1], label.split()[0]
-            path = Path(folder) / f"{precision}{SUFFIXES[form]}"
+            path = Path(folder) / f"{form}_{precision}{SUFFIXES[form]}"
             found["files"][label] = {
                 "speedup": round(speedup(measured[label], measured["eager fp32"]), 2),
                 "difference": float((own - logits).abs().max() / logits.abs().max()),
