@@ -6,8 +6,8 @@
 
 One clip at the model's own size, random weights, one thread, runs interleaved. A *speedup* says how many times as fast
 a file is as eager fp32, by CPU time. Files are written without the proof, which takes longer than what is measured
-here: the logits are compared on the clip that is timed. Loading is the time on the clock from a file to its first logits,
-and peak memory that of a process of its own that does so.
+here: the logits are compared on the clip that is timed. Loading is the time on the clock from a file to a model that is
+ready, and peak memory that of a process of its own that loads it and scores one clip (Linux).
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -164,7 +163,9 @@ def load_alone(file: str, precision: str, shape: str) -> dict[str, float]:
         run([clip.numpy()])
     except ValueError:  # a file that takes frame numbers
         run([clip.numpy(), numbers.numpy()])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which begins with the peak of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
     return {"load_seconds": round(loaded, 2), "peak_memory_mb": round(peak)}
 
 
