@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import platform
-import resource
 import subprocess
 import sys
 import tempfile
@@ -98,7 +97,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         for form, precision in FILES:
             if precision == "int8" and not options.clips:
                 continue
-            label, path = f"{form} {precision}", Path(folder) / f"{precision}{SUFFIXES[form]}"
+            label, path = f"{form} {precision}", Path(folder) / f"{form}_{precision}{SUFFIXES[form]}"
             runs[label] = written(model, name, protocol, form, precision, path, options.clips)
             contestants[label] = timed(runs[label], inputs)
         logits = model(*inputs)
@@ -106,7 +105,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
         for label, run in runs.items():
             own = torch.from_numpy(run([each.numpy() for each in inputs]))
             precision, form = label.split()[1], label.split()[0]
-            path = Path(folder) / f"{precision}{SUFFIXES[form]}"
+            path = Path(folder) / f"{form}_{precision}{SUFFIXES[form]}"
             found["files"][label] = {
                 "speedup": round(speedup(measured[label], measured["eager fp32"]), 2),
                 "difference": float((own - logits).abs().max() / logits.abs().max()),
@@ -164,7 +163,9 @@ def load_alone(file: str, precision: str, shape: str) -> dict[str, float]:
         run([clip.numpy()])
     except ValueError:  # a file that takes frame numbers
         run([clip.numpy(), numbers.numpy()])
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which begins with the peak of the process that started this one.
+    status = Path("/proc/self/status").read_text()
+    peak = int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1]) / 1024
     return {"load_seconds": round(loaded, 2), "peak_memory_mb": round(peak)}
 
 
