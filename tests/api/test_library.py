@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import tubelet
 from support import MODEL, TINY
 from tubelet import cli
 from tubelet.errors import CheckpointError, ConfigError, DataError, Stopped, TubeletError
+from tubelet.session.console_progress import ConsoleProgress
 
 FIELDS: dict[str, Any] = {
     "model": MODEL,
@@ -115,24 +115,18 @@ def test_threads_predict_the_bits_of_one(checkpoint: Path, videos: Path) -> None
 
 
 def test_an_interrupt_leaves_a_run_that_the_same_call_goes_on_with(
-    run: tubelet.Run,
-    videos: Path,
-    tmp_path: Path,
+    run: tubelet.Run, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out = tmp_path / "stopped"
-    fields = FIELDS | {"epochs": 3}
-    timer = threading.Thread(target=_interrupt_when, args=(out / "resume.pt",))
-    timer.start()
-    with pytest.raises(Stopped, match="the same call goes on"):
-        tubelet.train(videos, out=out, progress=False, **fields)
-    timer.join()
+    out, fields = tmp_path / "stopped", FIELDS | {"epochs": 3}
+
+    def interrupt(*_: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ConsoleProgress, "validated", interrupt)  # after the first epoch
+        with pytest.raises(Stopped, match="the same call goes on"):
+            tubelet.train(videos, out=out, progress=False, **fields)
     assert tubelet.train(videos, out=out, progress=False, **fields).metrics["num_videos"] == run.metrics["num_videos"]
-
-
-def _interrupt_when(file: Path) -> None:
-    while not file.exists():
-        threading.Event().wait(0.005)
-    os.kill(os.getpid(), signal.SIGINT)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_one_frame_is_refused_or_shown_for_a_tubelet() -> None:
 
 def test_a_probe_reads_levels_through_the_final_norm_one_after_the_other() -> None:
     model, x = tiny(out_layers=(0, 2)), clip()
-    features = model.features(x)
+    features = model.forward_features(x)
     assert features.shape == (2, 16, 36)
     assert features[:, 8:].equal(model.encoder(x)[0])
     behind: list[torch.Tensor] = []
@@ -99,8 +99,8 @@ def test_a_probe_reads_levels_through_the_final_norm_one_after_the_other() -> No
 
 def test_segments_are_encoded_apart_and_pooled_together() -> None:
     model, x = tiny(num_segments=2), clip(8)
-    halves = torch.cat([tiny().features(x[:, :, :4]), tiny().features(x[:, :, 4:])], dim=1)
-    torch.testing.assert_close(model.features(x), halves)
+    halves = torch.cat([tiny().forward_features(x[:, :, :4]), tiny().forward_features(x[:, :, 4:])], dim=1)
+    torch.testing.assert_close(model.forward_features(x), halves)
     torch.testing.assert_close(model(x), model.head(model.pooler(halves)))
     mean = (tiny()(x[:, :, :4]) + tiny()(x[:, :, 4:])) / 2
     assert not torch.allclose(model(x), mean, atol=1e-3)
@@ -243,7 +243,7 @@ def test_an_image_has_patches_of_its_own_in_2_1() -> None:
 
 def test_levels_of_2_1_have_norms_of_their_own() -> None:
     model = tiny_2_1(norm_layers=(0, 2), out_layers=(0, 2))
-    assert model.features(clip()).shape == (2, 16, 36)
+    assert model.forward_features(clip()).shape == (2, 16, 36)
     assert not any(name.startswith("encoder.norm.") for name in model.state_dict())
     with pytest.raises(ConfigError, match="must be among the blocks with a norm"):
         tiny_2_1(norm_layers=(0, 2), out_layers=(1,))

@@ -20,6 +20,7 @@ class Arm:
 
     name: str
     metrics: Values  # of all clips, each scored by a head that has not seen its fold
+    shown: dict[str, float]  # the metrics that tables show, by key
     intervals: dict[str, list[float]]  # by metric, 95 % over groups
     chosen: tuple[str, ...]  # the head of each fold
 
@@ -33,6 +34,7 @@ class ProbeResult:
     random: Arm
     difference: float  # of the metric, encoder minus random weights
     difference_interval: tuple[float, float]  # 95 %, over groups, paired
+    majority: float | None  # of the metric, what a model that knows nothing reaches
     num_clips: int
     num_groups: int
     failed: tuple[str, ...]
@@ -41,24 +43,16 @@ class ProbeResult:
     notes: tuple[str, ...] = ()
 
     @property
-    def majority(self) -> float | None:
-        """What always answering the most frequent class reaches."""
-        value: float | None = self.encoder.metrics.get("majority_baseline")
-        return value
-
-    @property
     def table(self) -> Table:
         """A row per arm and metric."""
         rows = []
         for arm in (self.encoder, self.random):
-            for key in ("top1", "mean_class", "auroc", "mean_average_precision"):
-                value = arm.metrics.get(key)
-                if isinstance(value, float):
-                    low, high = arm.intervals.get(key, (None, None))
-                    interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
-                    rows.append((arm.name, key, value, interval))
+            for key, value in arm.shown.items():
+                low, high = arm.intervals.get(key, (None, None))
+                interval = "" if low is None or high is None else f"{low:.3f} to {high:.3f}"
+                rows.append((arm.name, key, value, interval))
         if self.majority is not None:
-            rows.append(("most frequent class", "top1", self.majority, ""))
+            rows.append(("knows nothing", self.metric, self.majority, ""))
         columns = ("encoder", "metric", "value", f"{LEVEL:.0%} over groups")
         return Table(title=self.summary, columns=columns, rows=tuple(rows))
 

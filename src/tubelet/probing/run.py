@@ -118,7 +118,9 @@ def _measured(
         probs = task.probs(of_arm.logits)
         metrics = task.measure(probs, task.targets([sample.labels for sample in samples]))
         intervals = cast(dict[str, Any], group_figures(task, samples, probs)).get("intervals", {})
-        arms.append(Arm(name=name, metrics=metrics, intervals=intervals, chosen=of_arm.chosen))
+        cells = task.cells("seeds", metrics)
+        shown = {cell.metric.key: cell.value for cell in cells if cell.value is not None}
+        arms.append(Arm(name=name, metrics=metrics, shown=shown, intervals=intervals, chosen=of_arm.chosen))
         measured.append(of_arm)
         all_clips.append(clips)
     differences = _right(measured[0], targets, loss) - _right(measured[1], targets, loss)
@@ -130,6 +132,7 @@ def _measured(
         random=arms[1],
         difference=float(arms[0].metrics[task.best]) - float(arms[1].metrics[task.best]),
         difference_interval=paired_interval(units, differences),
+        majority=arms[0].metrics.get(task.baseline),
         num_clips=len(rows),
         num_groups=len(set(units)),
         failed=tuple(dict.fromkeys((*found[0].failed, *found[1].failed))),

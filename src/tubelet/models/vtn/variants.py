@@ -18,8 +18,6 @@ DEIT_TI: dict[str, Any] = {  # 3 heads, as the backbone has, is our choice
     "head_dim": 192,
 }
 R50: dict[str, Any] = {"backbone": "resnet50", "num_heads": 16, "hidden_dim": 4096, "head_dim": 2048}
-# No encoder over time: what a probe on few clips begins with.
-LITE0_POOL: dict[str, Any] = {"backbone": "tf_efficientnet_lite0", "encoder": "mean_std", "head_dim": None}
 
 
 # Models import torch, so each is imported where it is made.
@@ -34,6 +32,5 @@ MODELS: Models = {
     "vtn_deit_b16": (vtn, VTNConfig, DEIT_B),
     "vtn_deit_ti16": (vtn, VTNConfig, DEIT_TI),
     "vtn_r50": (vtn, VTNConfig, R50),
-    "vtn_lite0_pool": (vtn, VTNConfig, LITE0_POOL),
     "vtn_r101": (vtn, VTNConfig, {**R50, "backbone": "resnet101"}),
 }
