@@ -55,7 +55,7 @@ def figures(name: str, folder: Path, options: Options) -> dict[str, Any]:
         "lite0": {key: mean(float(r.encoder.metrics[key]) for r in found) for key in KEYS},
         "random_weights": {key: mean(float(r.random.metrics[key]) for r in found) for key in KEYS},
         "intervals": [r.encoder.intervals for r in found],
-        "difference": [[r.difference, *r.difference_interval] for r in found],
+        "difference": [[r.difference, *(r.difference_interval or ())] for r in found],
         "few_shot": found[0].few_shot,
     }
 

@@ -133,3 +133,16 @@ def test_an_encoder_with_layers_that_no_weights_fill_is_refused(
     argv = ["probe", "--data", str(clips), "--device", "cpu", "--out", str(tmp_path / "probes" / "x"), *ARGUMENTS]
     line = error_of([*argv, "--encoder", "lite0", "--model.encoder", "longformer"], capsys)
     assert "tensors of the encoder are fresh" in line
+
+
+def test_several_labels_per_clip_and_clips_without_one(clips: Path, out: Path, tmp_path: Path) -> None:
+    files = sorted(clips.glob("*/*.mp4"))
+    rows = [(file, file.parent.name + ("|odd" if i % 2 else "")) for i, file in enumerate(files)]
+    several = tmp_path / "several.csv"
+    several.write_text("path,label\n" + "".join(f"{file},{label}\n" for file, label in rows), encoding="utf-8")
+    options: Any = {"folds": 3, "penalties": (10.0,), "device": "cpu", "progress": False}
+    fields = FIELDS | {"data.manifest.label_separator": "|"}
+    found = tubelet.probe(several, "lite0", out=out.parent / "several", fields=fields, **options)
+    assert found.metric == "mean_average_precision"
+    assert found.difference_interval is None  # it is no mean over clips
+    assert found.num_clips == len(files)

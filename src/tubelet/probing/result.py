@@ -33,7 +33,7 @@ class ProbeResult:
     encoder: Arm
     random: Arm
     difference: float  # of the metric, encoder minus random weights
-    difference_interval: tuple[float, float]  # 95 %, over groups, paired
+    difference_interval: tuple[float, float] | None  # 95 %, over groups, paired; None where it is no mean over clips
     majority: float | None  # of the metric, what a model that knows nothing reaches
     num_clips: int
     num_groups: int
@@ -59,11 +59,11 @@ class ProbeResult:
     @property
     def summary(self) -> str:
         """The result in one line."""
-        low, high = self.difference_interval
-        value = self.encoder.metrics[self.metric]
+        value, interval = self.encoder.metrics[self.metric], self.difference_interval
+        spread = "" if interval is None else f" ({interval[0]:+.3f} to {interval[1]:+.3f})"
         return (
             f"{self.metric} {value:.3f} of {self.num_clips} clips in {self.num_groups} groups; "
-            f"{self.difference:+.3f} ({low:+.3f} to {high:+.3f}) against the same encoder with random weights"
+            f"{self.difference:+.3f}{spread} against the same encoder with random weights"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class ProbeResult:
             "name": self.encoder.name,
             **arms,
             "difference": self.difference,
-            "difference_interval": list(self.difference_interval),
+            "difference_interval": None if self.difference_interval is None else list(self.difference_interval),
             "num_clips": self.num_clips,
             "num_groups": self.num_groups,
             "failed": list(self.failed),

@@ -16,6 +16,7 @@ from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.manifest.same_file import check_files
+from tubelet.data.manifest.sample import Sample
 from tubelet.errors import ConfigError
 from tubelet.evaluation.intervals import group_figures
 from tubelet.evaluation.trained_on import KEY, TrainedOn
@@ -36,6 +37,7 @@ from tubelet.tasks.classification import Classification
 from tubelet.weights.checkpoint.checkpoint import save_checkpoint
 
 RESULT = "probe.json"
+CONTROL = "random weights"
 
 
 def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, session: Session) -> ProbeResult:
@@ -61,11 +63,21 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
         _check_encoder(first)
         control = first_model(dataclasses.replace(first.recipe, init=None, seed=config.seed), manifest, session)
         found = [_features(model, recipe, manifest, features, config, session) for model in (first, control)]
-        rows = sorted(set(found[0].rows) & set(found[1].rows))
+        rows = _labeled(manifest, sorted(set(found[0].rows) & set(found[1].rows)), session)
         result, clips = _measured(first, manifest, found, rows, config, session)
         _save(out / "best", first, manifest, clips, config, result)
     write_atomically(out / RESULT, json.dumps(result.to_dict(), indent=2) + "\n")
     return result
+
+
+def _labeled(manifest: Manifest, rows: list[int], session: Session) -> list[int]:
+    """The rows whose class is known."""
+    if manifest.multi_label:
+        return rows
+    known = [row for row in rows if manifest.samples[row].labels[0] >= 0]
+    if len(known) < len(rows):
+        session.progress.note(f"{len(rows) - len(known)} of {len(rows)} clips have no label and are left out")
+    return known
 
 
 def _check_encoder(first: InitializedModel) -> None:
@@ -106,48 +118,48 @@ def _measured(
     for line in notes:
         session.progress.note(line)
     loss: Loss = "sigmoid" if manifest.multi_label else "softmax"
-    arms: list[Arm] = []
-    measured: list[Measured] = []
-    all_clips: list[Clips] = []
-    for name, features in zip((_name(first), "random weights"), found, strict=True):
-        place = {row: i for i, row in enumerate(features.rows)}
-        values = features.values[[place[row] for row in rows]]
-        clips = Clips(features=values, targets=targets, folds=folds, loss=loss)
-        session.progress.note(f"{name}: {len(settings_of(config))} heads on {config.folds} folds")
-        of_arm = measure(clips, config)
-        probs = task.probs(of_arm.logits)
-        metrics = task.measure(probs, task.targets([sample.labels for sample in samples]))
-        intervals = cast(dict[str, Any], group_figures(task, samples, probs)).get("intervals", {})
-        cells = task.cells("seeds", metrics)
-        shown = {cell.metric.key: cell.value for cell in cells if cell.value is not None}
-        arms.append(Arm(name=name, metrics=metrics, shown=shown, intervals=intervals, chosen=of_arm.chosen))
-        measured.append(of_arm)
-        all_clips.append(clips)
-    differences = _right(measured[0], targets, loss) - _right(measured[1], targets, loss)
-    winner = measured[0].winner
-    curve = few_shot(all_clips[0], winner, config.few_shot, config.num_draws, config.seed)
+    session.progress.note(f"{len(settings_of(config))} heads on {config.folds} folds, for the encoder and the control")
+    all_clips = [Clips(features=_values(features, rows), targets=targets, folds=folds, loss=loss) for features in found]
+    measured = [measure(clips, config) for clips in all_clips]
+    arms = [_arm(name, of_arm, task, samples) for name, of_arm in zip((_name(first), CONTROL), measured, strict=True)]
+    winner, interval = measured[0].winner, None
+    if loss == "softmax":  # the metric is a mean over clips, so that groups of clips can be drawn
+        interval = paired_interval(units, _right(measured[0], targets) - _right(measured[1], targets))
     result = ProbeResult(
         metric=task.best,
         encoder=arms[0],
         random=arms[1],
         difference=float(arms[0].metrics[task.best]) - float(arms[1].metrics[task.best]),
-        difference_interval=paired_interval(units, differences),
+        difference_interval=interval,
         majority=arms[0].metrics.get(task.baseline),
         num_clips=len(rows),
         num_groups=len(set(units)),
         failed=tuple(dict.fromkeys((*found[0].failed, *found[1].failed))),
         winner=str(winner),
-        few_shot=curve,
+        few_shot=few_shot(all_clips[0], winner, config.few_shot, config.num_draws, config.seed),
         notes=(*notes, f"most folds chose {most_chosen(measured[0].chosen)}"),
     )
     return result, all_clips[0]
 
 
-def _right(measured: Measured, targets: Float[Tensor, "N K"], loss: Loss) -> Float[Tensor, " N"]:
-    """Of each clip, whether the answer is right; with several labels, the share of classes that are."""
-    if loss == "softmax":
-        return (measured.logits.argmax(-1) == targets.argmax(-1)).double()
-    return ((measured.logits > 0) == (targets > 0)).double().mean(-1)
+def _values(features: Features, rows: list[int]) -> Float[Tensor, "N V D"]:
+    """The features of some rows of the manifest."""
+    place = {row: i for i, row in enumerate(features.rows)}
+    return features.values[[place[row] for row in rows]]
+
+
+def _arm(name: str, measured: Measured, task: Classification, samples: list[Sample]) -> Arm:
+    """The metrics of one encoder, as evaluation has them."""
+    probs = task.probs(measured.logits)
+    metrics = task.measure(probs, task.targets([sample.labels for sample in samples]))
+    intervals = cast(dict[str, Any], group_figures(task, samples, probs)).get("intervals", {})
+    shown = {cell.metric.key: cell.value for cell in task.cells("seeds", metrics) if cell.value is not None}
+    return Arm(name=name, metrics=metrics, shown=shown, intervals=intervals, chosen=measured.chosen)
+
+
+def _right(measured: Measured, targets: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
+    """Of each clip, whether the answer is right."""
+    return (measured.logits.argmax(-1) == targets.argmax(-1)).double()
 
 
 def _one_hot(task: Classification, labels: list[tuple[int, ...]]) -> Float[Tensor, "N K"]:
@@ -158,7 +170,7 @@ def _one_hot(task: Classification, labels: list[tuple[int, ...]]) -> Float[Tenso
 
 
 def _name(first: InitializedModel) -> str:
-    return "random weights" if first.recipe.init is None else first.recipe.init.source
+    return CONTROL if first.recipe.init is None else first.recipe.init.source
 
 
 def _save(
