@@ -122,10 +122,14 @@ def test_an_interrupt_leaves_a_run_that_the_same_call_goes_on_with(
     def interrupt(*_: Any) -> None:
         os.kill(os.getpid(), signal.SIGINT)
 
-    with monkeypatch.context() as patched:
-        patched.setattr(ConsoleProgress, "validated", interrupt)  # after the first epoch
-        with pytest.raises(Stopped, match="the same call goes on"):
-            tubelet.train(videos, out=out, progress=False, **fields)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a worker of xdist ignores it
+    try:
+        with monkeypatch.context() as patched:
+            patched.setattr(ConsoleProgress, "validated", interrupt)  # after the first epoch
+            with pytest.raises(Stopped, match="the same call goes on"):
+                tubelet.train(videos, out=out, progress=False, **fields)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert tubelet.train(videos, out=out, progress=False, **fields).metrics["num_videos"] == run.metrics["num_videos"]
 
 
