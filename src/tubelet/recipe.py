@@ -27,6 +27,9 @@ from tubelet.training.optim.config import OptimizerConfig
 from tubelet.types import added
 from tubelet.weights.config import InitConfig, LoraConfig
 
+DEFAULT_RECIPE = "folder/default"  # where only data are named
+SHORT_NAMES = {"epochs": "training.num_epochs", "batch_size": "training.batch_size", "lr": "optim.lr"}
+
 # Data that ships in the package, addressed as "embedded:NAME".
 EMBEDDED = "embedded:"
 # Of the folders with recipes, the one that holds comparisons instead (tubelet.studies.arms).

@@ -74,20 +74,21 @@ def evaluate(
         DataError: the data cannot be read, too many videos cannot, or there is no such split.
         ConfigError: an unknown option, or one that does not fit.
     """
+    folder = None if out is None else Path(out)
+    if folder is not None:
+        check_path(folder, is_written=True)
     classifier = model if isinstance(model, Classifier) else load(model, device)
     asked = config_io.from_dict(EvaluationOptions, options, where="evaluate")
     if views is not None:
         classifier = classifier.with_protocol(with_views(classifier.protocol, views))
     with ConsoleProgress("evaluate", is_quiet=not progress) as shown:
-        return score_checkpoint(classifier, str(data), asked, shown, None if out is None else Path(out))
+        return score_checkpoint(classifier, str(data), asked, shown, folder)
 
 
 def score_checkpoint(
     classifier: Classifier, data: str, options: EvaluationOptions, progress: Progress, out: Path | None
 ) -> Evaluation:
     """Find the rows to score, score them, and write the result where asked."""
-    if out is not None:
-        check_path(out, is_written=True)
     protocol = with_views(classifier.protocol, None, options.averaging)
     classifier.check_classes()
     scored = find_scored_data(data, options.manifest, options.split, classifier)

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from tubelet import config as config_io
-from tubelet.api.recipe_fields import DEFAULT_RECIPE, Field, data_field, fields_of, first_weights
+from tubelet.api.recipe_fields import Field, data_field, fields_of, suggested_fields
 from tubelet.errors import Stopped
 from tubelet.models import FAMILIES
 from tubelet.probing.config import ProbeConfig
 from tubelet.probing.result import ProbeResult
 from tubelet.probing.run import run_probe
-from tubelet.recipe import Recipe, load_recipe
+from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
 from tubelet.session.session import Session
@@ -69,8 +69,10 @@ def probe(
 def probe_recipe(data: str | Path, encoder: str, fields: list[Field]) -> Recipe:
     """The recipe of a probe: the model that the weights are for, or for an image network the mean of its frames."""
     chosen = [data_field(data), ("protocol.num_temporal_views", "1"), ("protocol.num_spatial_crops", "1")]
-    weights = first_weights(encoder, suggests=True)
-    if not isinstance(read_source(InitConfig(source=resolve_source(encoder))), VideoSource):
+    source = resolve_source(encoder)
+    read = read_source(InitConfig(source=source))
+    weights = suggested_fields(source, read)
+    if not isinstance(read, VideoSource):
         weights = [(name, value) for name, value in weights if name != "model"]
         family = next(family for family in FAMILIES if family.backbone_field is not None)
         model = {"name": next(iter(family.models)), **_POOLED}

@@ -8,13 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tubelet.errors import ConfigError, nearest
-from tubelet.recipe import Recipe, load_recipe
+from tubelet.recipe import SHORT_NAMES, Recipe, load_recipe
 from tubelet.weights.config import InitConfig
-from tubelet.weights.init.source import read_source, resolve_source
+from tubelet.weights.init.source import InitSource, read_source, resolve_source
 from tubelet.weights.init.suggest import suggested_recipe
 
-DEFAULT_RECIPE = "folder/default"
-SHORT_NAMES = {"epochs": "training.num_epochs", "batch_size": "training.batch_size", "lr": "optim.lr"}
 Field = tuple[str, str]  # dotted name and value as YAML, as ``load_recipe`` takes them
 
 
@@ -30,12 +28,16 @@ def first_weights(init: str, *, suggests: bool) -> list[Field]:
         CheckpointError: they cannot be read, or no model starts from them.
     """
     source = resolve_source(init)
-    fields = [("init.source", json.dumps(source))]
-    if suggests:
-        model, protocol = suggested_recipe(read_source(InitConfig(source=source)))
-        fields.append(("model", json.dumps(model)))
-        fields += [(f"protocol.{name}", json.dumps(value)) for name, value in protocol.items()]
-    return fields
+    if not suggests:
+        return [("init.source", json.dumps(source))]
+    return suggested_fields(source, read_source(InitConfig(source=source)))
+
+
+def suggested_fields(source: str, weights: InitSource) -> list[Field]:
+    """First weights that have been read, with the model and the pixels that they were made for."""
+    model, protocol = suggested_recipe(weights)
+    fields = [("init.source", json.dumps(source)), ("model", json.dumps(model))]
+    return [*fields, *((f"protocol.{name}", json.dumps(value)) for name, value in protocol.items())]
 
 
 def fields_of(keywords: Mapping[str, Any]) -> Iterator[Field]:
@@ -63,5 +65,9 @@ def run_name(recipe_name: str | None, data: str | Path | None, recipe: Recipe) -
 
 def with_kept_rules(source: str, fields: list[Field], rules: Mapping[str, Any]) -> Recipe:
     """The recipe with what an earlier run in its folder keeps of an earlier version's rules."""
-    kept = [(name, json.dumps(value)) for name, value in rules.items()]
-    return load_recipe(source, [*kept, *fields])
+    return load_recipe(source, [*texts_of(rules), *fields])
+
+
+def texts_of(rules: Mapping[str, Any]) -> list[Field]:
+    """Fields and values as ``load_recipe`` takes them."""
+    return [(name, json.dumps(value)) for name, value in rules.items()]

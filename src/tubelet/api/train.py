@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tubelet.api.recipe_fields import (
-    DEFAULT_RECIPE,
     data_field,
     fields_of,
     first_weights,
@@ -16,13 +16,15 @@ from tubelet.api.recipe_fields import (
 )
 from tubelet.api.run import Run
 from tubelet.errors import ConfigError, Stopped
-from tubelet.recipe import Recipe, load_recipe
+from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from tubelet.report.hard_clips import hard_clips
 from tubelet.report.run_report import write_run_report
+from tubelet.runs.completed import CompletedRun
 from tubelet.runs.folder import kept_rules, rules_note
 from tubelet.runs.run import run_recipe
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
+from tubelet.session.progress import Progress
 from tubelet.session.session import Session
 from tubelet.types import Device
 
@@ -80,15 +82,20 @@ def carry_out(recipe: Recipe, folder: Path, session: Session, command: str) -> R
     except Stopped as stop:
         raise Stopped(f"{folder}: {stop}; the same call goes on", stop.signal_number) from None
     session.progress.note(completed.evaluation.summary)
-    strips = hard_clips(completed.evaluation, completed.manifest, completed.protocol, session.progress)
-    write_run_report(
+    report_runs(folder, recipe, [completed], command, session.progress)
+    return Run(folder)
+
+
+def report_runs(folder: Path, recipe: Recipe, runs: Sequence[CompletedRun], command: str, progress: Progress) -> Path:
+    """Write the report of runs side by side, with the hard clips of the first, and return its path."""
+    first = runs[0]
+    return write_run_report(
         folder / "report.html",
-        [folder],
+        [run.folder for run in runs],
         title=f"{recipe.model['name']} on {recipe.data.source}",
-        examples=strips,
+        examples=hard_clips(first.evaluation, first.manifest, first.protocol, progress),
         command=command,
     )
-    return Run(folder)
 
 
 def _chosen(

@@ -11,6 +11,7 @@ import tyro
 from tubelet.commands import parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.train_overrides import check_fields, in_full, print_fields, split_overrides
+from tubelet.recipe import DEFAULT_RECIPE
 from tubelet.training.config import Schedule, Strategy
 from tubelet.types import Device
 
@@ -83,7 +84,6 @@ examples:
   torchrun --nproc-per-node 8 -m tubelet train kinetics400/vivit_b16x2_fe --data k400
   tubelet train --resume runs/first"""
 
-DEFAULT_RECIPE = "folder/default"
 DEFAULT_RECIPES = {"auto": DEFAULT_RECIPE, "per_frame": "films/per_frame"}  # by task, where no recipe is named
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
 

@@ -12,13 +12,11 @@ from tubelet.commands.console import output_console
 from tubelet.config import GROUP, describe
 from tubelet.errors import ConfigError
 from tubelet.models import model_config
-from tubelet.recipe import DECIDED_BY_DATA, Recipe, list_recipes, load_recipe
+from tubelet.recipe import DECIDED_BY_DATA, SHORT_NAMES, Recipe, list_recipes, load_recipe
 
 EPOCHS = "training.num_epochs"  # what --resume may raise
-SHORT_NAMES = {
-    "--epochs": EPOCHS,
-    "--batch-size": "training.batch_size",
-    "--lr": "optim.lr",
+SHORT_OPTIONS = {
+    **{f"--{name.replace('_', '-')}": key for name, key in SHORT_NAMES.items()},
     "--learning-rate": "optim.lr",
     "--optim.learning_rate": "optim.lr",
 }
@@ -29,7 +27,7 @@ def in_full(argv: list[str]) -> list[str]:
     words = []
     for word in argv:
         flag, equals, value = word.partition("=")
-        if short := SHORT_NAMES.get(flag) or SHORT_NAMES.get(flag.replace("_", "-")):
+        if short := SHORT_OPTIONS.get(flag) or SHORT_OPTIONS.get(flag.replace("_", "-")):
             print(f"{flag} sets --{short}", file=sys.stderr)
             flag = f"--{short}"
         if flag.startswith("--manifest."):

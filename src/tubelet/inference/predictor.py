@@ -80,7 +80,6 @@ class Classifier:
     ) -> None:
         if reject:
             check_rejection(record.calibration)
-        self.device_name = device
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         self.record, self.mode, self.reject, self.folder = record, mode, reject, folder
@@ -182,8 +181,9 @@ class Classifier:
 
     def with_protocol(self, protocol: Protocol) -> Classifier:
         """The same model with another protocol, such as other views; nothing is copied."""
-        record = dataclasses.replace(self.record, protocol=protocol)
-        return Classifier(self.model, record, self.device_name, self.mode, reject=self.reject, folder=self.folder)
+        other = copy.copy(self)
+        other.record = dataclasses.replace(self.record, protocol=protocol)
+        return other
 
     def moments(self, film: str | Path, **stretch: Any) -> FilmMoments:
         """The probability of every behavior at every time step of a film, and its bouts, in bounded memory.

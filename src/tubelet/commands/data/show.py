@@ -10,8 +10,8 @@ import tyro
 
 from tubelet.commands import parse
 from tubelet.commands.column_options import ColumnOptions
-from tubelet.commands.train import DEFAULT_RECIPE
 from tubelet.commands.train_overrides import check_fields, in_full, split_overrides
+from tubelet.recipe import DEFAULT_RECIPE
 
 DESCRIPTION = """Draw a contact sheet of the clips that training and prediction read: a row a clip, time to the right.
 

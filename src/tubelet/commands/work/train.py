@@ -6,15 +6,15 @@ import dataclasses
 import json
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
 
 from rich.table import Table
 
-from tubelet.api.recipe_fields import run_name, with_kept_rules
+from tubelet.api.recipe_fields import run_name, texts_of, with_kept_rules
+from tubelet.api.train import report_runs
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import output_console, report_take_over
 from tubelet.commands.train import DEFAULT_RECIPES, Options
@@ -24,8 +24,6 @@ from tubelet.commands.work.train_options import of_options
 from tubelet.commands.work.train_sweep import Request, sweep
 from tubelet.errors import ConfigError, Stopped
 from tubelet.recipe import Recipe, list_recipes, load_recipe
-from tubelet.report.hard_clips import hard_clips
-from tubelet.report.run_report import write_run_report
 from tubelet.runs.extend import extend_run, extended
 from tubelet.runs.folder import RECIPE, kept_rules, resume_recipe, rules_note
 from tubelet.runs.run import CompletedRun, run_recipe
@@ -77,14 +75,7 @@ def run(options: Options, overrides: list[tuple[str, str]], argv: list[str]) -> 
     elif len(results) > 1:
         print_spread(results, folds)
     with ConsoleProgress("report") as progress:
-        strips = hard_clips(results[0].evaluation, results[0].manifest, results[0].protocol, progress)
-    report = write_run_report(
-        folder / "report.html",
-        [r.folder for r in results],
-        title=f"{recipe.model['name']} on {recipe.data.source}",
-        examples=strips,
-        command=shlex.join(["tubelet", "train", *argv]),
-    )
+        report = report_runs(folder, recipe, results, shlex.join(["tubelet", "train", *argv]), progress)
     print(f"checkpoint: {results[0].folder / 'best'}\nreport:     {report}", file=sys.stderr)
     return 0
 
@@ -118,11 +109,6 @@ def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe
     )
     with saying_how_to_go_on(folder, argv, options.device):
         return sweep(request, recipe, make, as_json=options.json)
-
-
-def texts_of(rules: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Fields and values as ``load_recipe`` takes them."""
-    return [(name, json.dumps(value)) for name, value in rules.items()]
 
 
 @contextmanager

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 
 from tubelet.commands.data.show import MAX_CLIPS, Options
-from tubelet.commands.train import DEFAULT_RECIPE
 from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.layouts.find_files import is_frame_folder, is_sample_file
 from tubelet.data.loading.clip_dataset import ClipDataset
@@ -21,7 +20,7 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.data.shown_clips import ShownClip, show_clips, spread_rows
 from tubelet.errors import ConfigError
 from tubelet.files import write_atomically, written_atomically
-from tubelet.recipe import Recipe, load_recipe
+from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from tubelet.report.contact_sheet import contact_sheet
 from tubelet.runs.data import protocol_of
 from tubelet.session.console_progress import ConsoleProgress
