@@ -10,7 +10,7 @@ from tubelet.models.toy.variants import MODELS
 from tubelet.errors import CheckpointError
 from tubelet.models.family import create, nearest_name
 from tubelet.protocol import Protocol
-from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, Mapped, as_converted
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import Rule, map_weights
 
@@ -27,8 +27,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         state, report = map_weights(source, model, rules)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.load_state_dict(state)
-    labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
     protocol = Protocol(num_frames=4, resize_short_side=16, crop_size=(16, 24), num_temporal_views=1)
-    provenance = {"source": "toybox", "original": "the box", "license": "mit", "labels_from": labels_from}
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    facts = {"source": "toybox", "original": "the box", "license": "mit"}
+    mapped = Mapped(name, model, state, report)
+    return as_converted(mapped, weights, options, protocol, facts, {})

@@ -38,9 +38,8 @@ from tubelet.weights.mapping.converter import (
     Converted,
     ConvertOptions,
     HuggingFaceFolder,
+    Mapped,
     as_converted,
-    choose_labels,
-    protocol_with,
     refuse_model_fields,
 )
 from tubelet.weights.mapping.huggingface import (
@@ -102,18 +101,16 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         )
     model = create(MODELS, name, fields)
     state, report = from_huggingface(source, model)
-    model.load_state_dict(state)
     config = config_of(MODELS, name, fields)
-    labels, labels_from = choose_labels(config.num_classes, options.labels, labels_of(content, path))
     protocol, notes = read_processor(path, config)
-    provenance = {
+    facts = {
         "source": "huggingface",
         "original": "transformers TimesformerForVideoClassification",
         "license": license_of(path),
-        "labels_from": labels_from,
-        "protocol_notes": notes,
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    lines = {"protocol_notes": notes}
+    mapped = Mapped(name, model, state, report)
+    return as_converted(mapped, weights, options, protocol, facts, lines, labels_of(content, path))
 
 
 def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

@@ -16,7 +16,7 @@ from tubelet.errors import CheckpointError
 from tubelet.models.family import config_of, create
 from tubelet.models.timesformer.recognize import model_of, protocol_of
 from tubelet.models.timesformer.variants import MODELS
-from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, Mapped, as_converted
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, MappingReport, Operation, Rule, map_back, map_weights
 
@@ -41,19 +41,16 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         state, report = from_official(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.load_state_dict(state)
     config = config_of(MODELS, name, fields)
-    labels, labels_from = choose_labels(config.num_classes, options.labels, None)
     protocol, protocol_notes = protocol_of(config)
-    provenance = {
+    facts = {
         "source": "timesformer",
         "original": "facebookresearch/TimeSformer",
         "license": LICENSE,
-        "labels_from": labels_from,
-        "model_notes": notes,
-        "protocol_notes": protocol_notes,
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    lines = {"model_notes": notes, "protocol_notes": protocol_notes}
+    mapped = Mapped(name, model, state, report)
+    return as_converted(mapped, weights, options, protocol, facts, lines)
 
 
 def from_official(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

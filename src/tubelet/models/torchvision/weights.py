@@ -20,7 +20,7 @@ from tubelet.models.family import config_of, create
 from tubelet.models.torchvision.model import TorchvisionVideo
 from tubelet.models.torchvision.variants import MODELS
 from tubelet.protocol import Protocol
-from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, Mapped, as_converted
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import MappingReport, Rule, map_weights
 
@@ -56,21 +56,21 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         state, report = from_torchvision(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.load_state_dict(state)
     config = config_of(MODELS, name, {"num_classes": num_classes})
     categories = _entry(config.network).meta["categories"]
-    labels, labels_from = choose_labels(
-        num_classes, options.labels, categories if len(categories) == num_classes else None
-    )
     protocol = protocol_of(config.network)
-    provenance = {
+    facts = {
         "source": "torchvision",
         "original": f"torchvision {config.network}",
         "license": "unknown: torchvision states none for its weights",
-        "labels_from": labels_from,
+    }
+    lines = {
         "protocol_notes": ["views and frames per second: as torchvision documents the test of its Kinetics weights"],
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    mapped = Mapped(name, model, state, report)
+    return as_converted(
+        mapped, weights, options, protocol, facts, lines, categories if len(categories) == num_classes else None
+    )
 
 
 def from_torchvision(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

@@ -20,7 +20,7 @@ from tubelet.errors import CheckpointError, reason
 from tubelet.models.family import config_of, create
 from tubelet.models.uniformerv2.recognize import model_of, protocol_of
 from tubelet.models.uniformerv2.variants import MODELS
-from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, Mapped, as_converted
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, MappingReport, Operation, Rule, map_back, map_weights
 
@@ -56,18 +56,15 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         state, report = from_official(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.load_state_dict(state)
-    labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
     protocol, protocol_notes = protocol_of(config_of(MODELS, name, fields), of_mmaction2)
-    provenance = {
+    facts = {
         "source": "uniformerv2",
         "original": "open-mmlab/mmaction2" if of_mmaction2 else "OpenGVLab/UniFormerV2",
         "license": "apache-2.0" if of_mmaction2 else "mit",
-        "labels_from": labels_from,
-        "model_notes": [*notes, *more],
-        "protocol_notes": protocol_notes,
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    lines = {"model_notes": [*notes, *more], "protocol_notes": protocol_notes}
+    mapped = Mapped(name, model, state, report)
+    return as_converted(mapped, weights, options, protocol, facts, lines)
 
 
 def official_names(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], bool]:

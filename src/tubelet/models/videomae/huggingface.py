@@ -28,9 +28,8 @@ from tubelet.models.videomae.weights import DECODER, TOKEN, both
 from tubelet.weights.mapping.converter import (
     Converted,
     ConvertOptions,
+    Mapped,
     as_converted,
-    choose_labels,
-    protocol_with,
     refuse_model_fields,
 )
 from tubelet.weights.mapping.huggingface import CONFIG, labels_of, license_of, read_config
@@ -72,22 +71,18 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         state, report = from_huggingface(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.load_state_dict(state)
     config = config_of(MODELS, name, fields)
-    labels, labels_from = choose_labels(
-        config.num_classes, options.labels, labels_of(content, path) if config.num_classes else None
-    )
     protocol, protocol_notes = read_protocol(path, config)
-    provenance = {
+    facts = {
         "source": "huggingface",
         **license_facts(config),
         "original": f"transformers {'VideoMAEForVideoClassification' if config.num_classes else 'VideoMAEModel'}",
         "license": license_of(path),
-        "labels_from": labels_from,
-        "model_notes": notes,
-        "protocol_notes": protocol_notes,
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    lines = {"model_notes": notes, "protocol_notes": protocol_notes}
+    mapped = Mapped(name, model, state, report)
+    of_file = labels_of(content, path) if config.num_classes else None
+    return as_converted(mapped, weights, options, protocol, facts, lines, of_file)
 
 
 def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

@@ -30,9 +30,8 @@ from tubelet.weights.mapping.converter import (
     Converted,
     ConvertOptions,
     HuggingFaceFolder,
+    Mapped,
     as_converted,
-    choose_labels,
-    protocol_with,
 )
 from tubelet.weights.mapping.huggingface import (
     CONFIG,
@@ -76,20 +75,17 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         raise ConfigError(f"--model.name {name}: the folder holds a {model_class.__name__}")
     model = create(MODELS, name, fields)
     state, report = from_huggingface(source, model)
-    model.load_state_dict(state)
     config = config_of(MODELS, name, fields)
-    labels, labels_from = choose_labels(
-        config.num_classes, options.labels, labels_of(content, path) if has_head else None
-    )
     protocol, notes = read_protocol(path, config)
-    provenance = {
+    facts = {
         "source": "huggingface",
         "original": f"transformers {(content.get('architectures') or ['VideoPrism'])[0]}",
         "license": license_of(path),
-        "labels_from": labels_from,
-        "protocol_notes": notes,
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    lines = {"protocol_notes": notes}
+    mapped = Mapped(name, model, state, report)
+    of_file = labels_of(content, path) if has_head else None
+    return as_converted(mapped, weights, options, protocol, facts, lines, of_file)
 
 
 def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

@@ -20,7 +20,7 @@ from tubelet.models.family import config_of, create
 from tubelet.models.videoprism.model import VideoPrismTower
 from tubelet.models.videoprism.recognize import fresh_classifier, model_of, protocol_of
 from tubelet.models.videoprism.variants import MODELS
-from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, Mapped, as_converted
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, TRANSPOSED, MappingReport, Operation, Rule, map_back, map_weights
 
@@ -47,19 +47,19 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         state, report = from_official(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.load_state_dict(state)
     config = config_of(MODELS, name, fields)
-    labels, labels_from = choose_labels(config.num_classes, options.labels, None)
     protocol, protocol_notes = protocol_of(config)
-    provenance = {
+    facts = {
         "source": "videoprism",
         "original": "google-deepmind/videoprism",
         "license": "apache-2.0",
-        "labels_from": labels_from,
+    }
+    lines = {
         "model_notes": [*notes, "license: that of the code; the repository names no other one for the weights"],
         "protocol_notes": protocol_notes,
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    mapped = Mapped(name, model, state, report)
+    return as_converted(mapped, weights, options, protocol, facts, lines)
 
 
 def from_official(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

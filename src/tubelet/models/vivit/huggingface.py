@@ -27,9 +27,8 @@ from tubelet.weights.mapping.converter import (
     Converted,
     ConvertOptions,
     HuggingFaceFolder,
+    Mapped,
     as_converted,
-    choose_labels,
-    protocol_with,
     refuse_model_fields,
 )
 from tubelet.weights.mapping.huggingface import CONFIG, labels_of, license_of, read_config
@@ -79,17 +78,15 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         raise ConfigError(f"--model.name {name}: HuggingFace has ViViT's Model 1 only (vivit_*_joint)")
     model = create(MODELS, name, fields)
     state, report = from_huggingface(source, model)
-    model.load_state_dict(state)
-    labels, labels_from = choose_labels(fields["num_classes"], options.labels, labels_of(content, path))
     protocol, notes = read_protocol(path, fields["num_frames"], tuple(fields["image_size"]), fields["in_channels"])
-    provenance = {
+    facts = {
         "source": "huggingface",
         "original": "transformers VivitForVideoClassification",
         "license": license_of(path),
-        "labels_from": labels_from,
-        "protocol_notes": notes,
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    lines = {"protocol_notes": notes}
+    mapped = Mapped(name, model, state, report)
+    return as_converted(mapped, weights, options, protocol, facts, lines, labels_of(content, path))
 
 
 def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

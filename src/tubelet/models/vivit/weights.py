@@ -26,7 +26,7 @@ from tubelet.models.vivit.model import (
 )
 from tubelet.models.vivit.recognize import model_of, protocol_of, published_heads
 from tubelet.models.vivit.variants import MODELS
-from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, Mapped, as_converted
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, TRANSPOSED, MappingReport, Operation, Rule, map_back, map_weights
 
@@ -45,21 +45,18 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         state, report = from_scenic(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.load_state_dict(state)
     if options.labels is None and (heads := published_heads(fields["num_classes"])) is not None:
         options = dataclasses.replace(options, labels=heads)
         notes.append("397 outputs: split into 300 nouns and 97 verbs; one head is --labels FILE with 397 names")
-    labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
     protocol, protocol_notes = protocol_of(fields)
-    provenance = {
+    facts = {
         "source": "scenic",
         "original": "google-research/scenic, projects/vivit",
         "license": "apache-2.0",
-        "labels_from": labels_from,
-        "model_notes": notes,
-        "protocol_notes": protocol_notes,
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    lines = {"model_notes": notes, "protocol_notes": protocol_notes}
+    mapped = Mapped(name, model, state, report)
+    return as_converted(mapped, weights, options, protocol, facts, lines)
 
 
 def from_scenic(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

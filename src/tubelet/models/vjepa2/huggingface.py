@@ -29,7 +29,7 @@ from tubelet.models.vjepa2.preprocessor import read_protocol
 from tubelet.models.vjepa2.recognize import PROBE_HEADS, levels_of, license_facts, probe_of
 from tubelet.models.vjepa2.variants import MODELS
 from tubelet.models.vjepa2.weights import NO_PREDICTOR, TOKEN, both
-from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, Mapped, as_converted
 from tubelet.weights.mapping.huggingface import CONFIG, labels_of, license_of, read_config
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import MappingReport, Operation, Rule, map_weights, stacked
@@ -65,21 +65,18 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         state, report = from_huggingface(weights.tensors, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.load_state_dict(state)
     config = config_of(MODELS, name, fields)
     of_file = labels_of(content, path) if config.num_classes else None
-    labels, labels_from = choose_labels(config.num_classes, options.labels, of_file)
     protocol, protocol_notes = read_protocol(path, config)
-    provenance = {
+    facts = {
         "source": "huggingface",
         **license_facts(config),
         "original": f"transformers {'VJEPA2ForVideoClassification' if config.num_classes else 'VJEPA2Model'}",
         "license": license_of(path),
-        "labels_from": labels_from,
-        "model_notes": notes,
-        "protocol_notes": protocol_notes,
     }
-    return as_converted(name, model, report, weights, protocol_with(protocol, options, labels), provenance)
+    lines = {"model_notes": notes, "protocol_notes": protocol_notes}
+    mapped = Mapped(name, model, state, report)
+    return as_converted(mapped, weights, options, protocol, facts, lines, of_file)
 
 
 def from_huggingface(source: Mapping[str, Tensor], model: nn.Module) -> tuple[dict[str, Tensor], MappingReport]:

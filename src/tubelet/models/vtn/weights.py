@@ -17,7 +17,7 @@ from tubelet.errors import CheckpointError
 from tubelet.models.family import create
 from tubelet.models.vtn.variants import MODELS
 from tubelet.protocol import Protocol
-from tubelet.weights.mapping.converter import Converted, ConvertOptions, as_converted, choose_labels, protocol_with
+from tubelet.weights.mapping.converter import Converted, ConvertOptions, Mapped, as_converted
 from tubelet.weights.mapping.read import read_weights
 from tubelet.weights.mapping.rules import SAME, MappingReport, Operation, Rule, map_back, map_weights, stacked
 
@@ -60,17 +60,17 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
         state, report = from_official(source, model)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    model.load_state_dict(state)
-    labels, labels_from = choose_labels(fields["num_classes"], options.labels, None)
     config: Any = model.config
-    provenance = {
+    facts = {
         "source": "vtn",
         "original": "bomri/SlowFast at 00a68201",
         "license": "apache-2.0",
-        "labels_from": labels_from,
+    }
+    lines = {
         "model_notes": [f"{config.num_heads} heads and windows of {config.attention_window}: no file says them"],
     }
-    return as_converted(name, model, report, weights, protocol_with(PROTOCOL, options, labels), provenance)
+    mapped = Mapped(name, model, state, report)
+    return as_converted(mapped, weights, options, PROTOCOL, facts, lines)
 
 
 def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -78,21 +78,47 @@ class HuggingFaceModel:
     write: Callable[[nn.Module, Protocol], HuggingFaceFolder]
 
 
+@dataclass(frozen=True)
+class Mapped:
+    """A fresh model, the tensors that foreign weights give it, and the report of the mapping."""
+
+    name: str
+    model: nn.Module  # whose config has ``num_classes``
+    state: Mapping[str, Tensor]
+    report: MappingReport
+
+
 def as_converted(
-    name: str, model: nn.Module, report: MappingReport, weights: Weights, protocol: Protocol, provenance: dict[str, Any]
+    mapped: Mapped,
+    weights: Weights,
+    options: ConvertOptions,
+    protocol: Protocol,
+    facts: dict[str, Any],
+    notes: dict[str, Any],
+    labels_of_file: Sequence[str] | None = None,
 ) -> Converted:
-    """The named model with its weights loaded, in eval mode; the provenance gets the mapping report.
+    """The model with its weights loaded, in eval mode, with labels, protocol and provenance.
 
     Args:
-        report: what became of ``weights.tensors``; what of the file was not among them is added.
+        weights: the file; what of it the mapping did not see is added to the report.
+        protocol: that belongs to the weights, to which the options come.
+        facts: of the provenance: source, original, license.
+        notes: of the provenance: lists of lines.
+
+    Raises:
+        CheckpointError: not one distinct label for each logit.
+        ConfigError: a field of the protocol that is unknown or mistyped.
     """
-    dropped, notes = {**report.dropped, **weights.left_out}, (*weights.notes, *report.notes)
-    report = dataclasses.replace(report, dropped=dropped, notes=notes)
+    model: Any = mapped.model
+    model.load_state_dict(mapped.state)
+    labels, labels_from = choose_labels(model.config.num_classes, options.labels, labels_of_file)
+    dropped = {**mapped.report.dropped, **weights.left_out}
+    report = dataclasses.replace(mapped.report, dropped=dropped, notes=(*weights.notes, *mapped.report.notes))
     return Converted(
         model=model.eval(),
-        name=name,
-        protocol=protocol,
-        provenance={**provenance, "mapping": report.to_dict()},
+        name=mapped.name,
+        protocol=protocol_with(protocol, options, labels),
+        provenance={**facts, "labels_from": labels_from, **notes, "mapping": report.to_dict()},
         report=report,
     )
 
