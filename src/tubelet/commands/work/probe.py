@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rich.table import Table as RichTable
 from tubelet.api.probe import probe_name, probe_recipe
 from tubelet.commands.console import output_console
 from tubelet.commands.probe import Options
+from tubelet.commands.work.train_options import reading_fields
 from tubelet.errors import Stopped
 from tubelet.files import check_path
 from tubelet.probing.result import ProbeResult
@@ -22,12 +22,7 @@ from tubelet.session.session import Session
 
 
 def run(options: Options, overrides: list[tuple[str, str]]) -> int:
-    named = {"group_column": options.group_column, "group_pattern": options.group_pattern}
-    fields = [(f"data.manifest.{name}", json.dumps(value)) for name, value in named.items() if value]
-    if options.columns.path_column:
-        fields.append(("data.manifest.path_column", json.dumps(options.columns.path_column)))
-    if options.columns.label_column:
-        fields.append(("data.manifest.label_columns", json.dumps(options.columns.label_column)))
+    fields = reading_fields(options.columns, options.group_column, options.group_pattern)
     recipe = probe_recipe(options.data, options.encoder, [*fields, *overrides])
     out = options.out or Path("probes") / probe_name(options.data, options.encoder)
     check_path(out, is_written=True)

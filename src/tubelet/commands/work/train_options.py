@@ -6,9 +6,23 @@ import json
 
 from tubelet.api.recipe_fields import data_field, first_weights
 from tubelet.commands.backbone_option import check_backbone, model_with
+from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.train import Options
 from tubelet.errors import ConfigError
 from tubelet.recipe import load_recipe
+
+
+def reading_fields(
+    columns: ColumnOptions, group_column: str | None, group_pattern: str | None
+) -> list[tuple[str, str]]:
+    """Return the options that say how a table of data is read as fields of the recipe."""
+    given = {
+        "path_column": columns.path_column,
+        "label_columns": columns.label_column,
+        "group_column": group_column,
+        "group_pattern": group_pattern,
+    }
+    return [(f"data.manifest.{name}", json.dumps(value)) for name, value in given.items() if value]
 
 
 def of_options(options: Options) -> list[tuple[str, str]]:
@@ -16,10 +30,7 @@ def of_options(options: Options) -> list[tuple[str, str]]:
     chosen: list[tuple[str, str]] = []
     if options.data:
         chosen.append(data_field(options.data))
-    if options.columns.path_column:
-        chosen.append(("data.manifest.path_column", json.dumps(options.columns.path_column)))
-    if options.columns.label_column:
-        chosen.append(("data.manifest.label_columns", json.dumps(options.columns.label_column)))
+    chosen += reading_fields(options.columns, options.group_column, options.group_pattern)
     asked = model_with(options.backbone) if options.backbone and not options.recipe else None
     if model_name := options.model or asked:
         chosen.append(("model", json.dumps({"name": model_name})))
@@ -28,9 +39,6 @@ def of_options(options: Options) -> list[tuple[str, str]]:
         chosen.append(("model.backbone", json.dumps(options.backbone)))
     if options.init:
         chosen += first_weights(options.init, suggests=not model_name and not options.recipe)
-    for name in ("group_column", "group_pattern"):
-        if value := getattr(options, name):
-            chosen.append((f"data.manifest.{name}", json.dumps(value)))
     if options.folds:
         chosen.append(("data.manifest.folds", str(options.folds)))
     if options.strategy:
