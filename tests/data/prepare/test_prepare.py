@@ -188,7 +188,7 @@ def test_a_prepared_file_keeps_the_color_tags_and_the_colors(
 ) -> None:
     source, names = tmp_path / "v.mkv", ("color_range", "colorspace", "color_primaries", "color_trc")
     with av.open(str(source), "w") as container:
-        quiet = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        quiet = {"x265-params": "log-level=none:pools=none:frame-threads=1"} if codec == "libx265" else {}
         stream = container.add_stream(codec, rate=25, options={"crf": "4", **quiet})
         stream.height, stream.width, stream.pix_fmt = 64, 64, pixel_format
         for name, value in zip(names, tags, strict=True):

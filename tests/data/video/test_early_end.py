@@ -44,7 +44,7 @@ def write(path: Path) -> Path:
     container_name, codec, pixel_format = CONTAINERS[path.suffix[1:]]
     noise = np.random.default_rng(0).integers(0, 255, (6, 8, 3)).repeat(8, 0).repeat(8, 1).astype(np.uint8)
     with av.open(str(path), "w", format=container_name) as container:
-        options = {"x265-params": "log-level=none"} if codec == "libx265" else {}
+        options = {"x265-params": "log-level=none:pools=none:frame-threads=1"} if codec == "libx265" else {}
         stream = container.add_stream(codec, rate=FPS, options=options)
         stream.height, stream.width, stream.pix_fmt = 48, 64, pixel_format
         stream.codec_context.gop_size = 8

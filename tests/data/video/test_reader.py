@@ -90,7 +90,7 @@ CODED: dict[str, dict[str, object]] = {
     "open_gop.ts": {"options": {"x264-params": X264 + ":open-gop=1"}},
     "hevc_open_gop.mp4": {
         "codec": "libx265",
-        "options": {"x265-params": "keyint=10:bframes=3:open-gop=1:log-level=none:pools=none"},
+        "options": {"x265-params": "keyint=10:bframes=3:open-gop=1:log-level=none:pools=none:frame-threads=1"},
     },
     "intra_refresh.ts": {"options": {"x264-params": "keyint=15:intra-refresh=1:bframes=0"}},
     "interlaced.mp4": {"options": {"x264-params": X264 + ":interlaced=1:tff=1"}},
