@@ -28,6 +28,7 @@ examples:
   tubelet predict runs/first/best footage/ --csv - | sort
   tubelet predict runs/first/best frames/ --frame-fps 25
   tubelet predict runs/first/best film.mp4 --window 4s --hop 1s --merge --plot film.png
+  tubelet predict runs/first/best film.mp4 --window 4s --label-studio tasks.json --fiftyone labels.json
   tubelet predict runs/vtn/best film.mp4 --window whole --fps 5
   tubelet predict runs/vtn/best clip.mp4 --mode chunked --protocol.num_frames 250 --protocol.target_fps 25
   tubelet predict runs/first/best footage/ --reject
@@ -52,6 +53,8 @@ class Options:
     plot: Path | None = None  # windows: also draw a timeline into this file (.png, .svg, .pdf); one each of several
     json: bool = False  # print JSON on stdout
     csv: Path | None = None  # also write one row per video (or window) and label to this file; - in place of the table
+    label_studio: Path | None = None  # also write tasks with predictions for Label Studio's import (.json)
+    fiftyone: Path | None = None  # windows: also write them as FiftyOne's temporal detections (labels.json)
     num_workers: int | None = None  # processes that decode, by default 2; 0: this one, as --window always does
     reject: bool = False  # answer "none of these" for videos unlike all that the model was validated on
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU

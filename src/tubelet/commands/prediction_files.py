@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from tubelet.errors import ConfigError, printable
@@ -15,10 +15,19 @@ STDOUT = Path("-")  # of --csv
 _STEM_BYTES = 120  # of a film's name in that of its timeline, so that both and a number are a name of 255 bytes
 
 
-def check_outputs(csv: Path | None, plot: Path | None, as_json: bool, inputs: Sequence[Path]) -> None:
-    """Raise ConfigError for an output that cannot be written, or that lies where an input or the other output does."""
-    outputs = {"--csv": None if csv == STDOUT else csv, "--plot": plot}
+def check_outputs(outputs: Mapping[str, Path | None], as_json: bool, inputs: Sequence[Path]) -> None:
+    """Raise ConfigError for an output that cannot be written, or that lies where an input or another output does.
+
+    Args:
+        outputs: the files by the names of their options, --csv and --plot among them.
+        as_json: whether --json writes to standard output.
+        inputs: the files to predict.
+    """
+    csv, plot = outputs["--csv"], outputs["--plot"]
+    taken: dict[Path, str] = {}
     for name, file in outputs.items():
+        if name == "--csv" and file == STDOUT:
+            continue
         if file is None:
             continue
         if not file.parent.is_dir():
@@ -29,8 +38,9 @@ def check_outputs(csv: Path | None, plot: Path | None, as_json: bool, inputs: Se
             raise ConfigError(f"{name} {file}: is a folder; name a file in it")
         if file.exists() and any(file.samefile(path) for path in inputs if path.exists()):
             raise ConfigError(f"{name} {file}: is one of the files to predict; give another name")
-    if csv is not None and plot is not None and csv.resolve() == plot.resolve():
-        raise ConfigError(f"--csv and --plot are the same file, {plot}; give each its own")
+        if other := taken.get(file.resolve()):
+            raise ConfigError(f"{other} and {name} are the same file, {file}; give each its own")
+        taken[file.resolve()] = name
     if csv == STDOUT and as_json:
         raise ConfigError("--csv - and --json both write to standard output; leave one out, or let --csv name a file")
     if plot is not None and plot.suffix.lower() not in PLOT_SUFFIXES:

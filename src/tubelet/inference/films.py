@@ -47,6 +47,7 @@ class Film:
 
     source: str
     duration_seconds: float
+    fps: float  # of the source, on average
     plan: WindowPlan
     segments: tuple[Segment, ...]
     notes: tuple[str, ...]
@@ -105,12 +106,12 @@ def predict_film(
         segments = list(predict_windows(classifier, reader, plan, top_k=windows.top_k, on_progress=on_progress))
         for line in reader.notes:
             progress.note(f"{file.name}: {line}")
-        notes = reader.notes
+        notes, fps = reader.notes, reader.fps
     if windows.window == "whole":  # the grid's last step may go beyond the end
         segments = [dataclasses.replace(s, end_seconds=min(s.end_seconds, duration)) for s in segments]
     merged = merge_neighbors(segments) if windows.merge else segments
     best = tuple(_best(segment, windows.top_k) for segment in merged)
-    return Film(source=str(file), duration_seconds=duration, plan=plan, segments=best, notes=notes)
+    return Film(source=str(file), duration_seconds=duration, fps=fps, plan=plan, segments=best, notes=notes)
 
 
 def _open(file: Path, frame_fps: float | None, protocol: Protocol) -> VideoReader | FrameFolderReader:

@@ -31,9 +31,10 @@ from tubelet.data.layouts.feature_store import is_store
 from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_frame_folder, sources_below
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, DataError, printable
-from tubelet.inference.films import Windows
+from tubelet.inference.films import Film, Windows
 from tubelet.inference.predictor import Classifier, load
 from tubelet.protocol import with_views
+from tubelet.report.labeling_tools import write_fiftyone, write_label_studio
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.tasks.classification import rankings
 from tubelet.types import Prediction
@@ -71,6 +72,7 @@ def run(options: Options) -> int:
             progress.advance(done, total)
     if options.csv is not None:
         write_csv(options.csv, as_csv(predictions))
+    _write_label_studio(options, classifier, predictions)
     if options.json:
         rows = [dataclasses.asdict(p) for p in predictions]
         print(json.dumps({"predictions": rows, "errors": failures}, indent=2, ensure_ascii=False))
@@ -100,7 +102,15 @@ def find_store(sources: Sequence[str]) -> Path | None:
 
 def _check(options: Options, store: Path | None, files: Sequence[Path]) -> None:
     check_frame_fps(options.frame_fps, files)
-    check_outputs(options.csv, options.plot, options.json, files)
+    outputs = {
+        "--csv": options.csv,
+        "--plot": options.plot,
+        "--label-studio": options.label_studio,
+        "--fiftyone": options.fiftyone,
+    }
+    check_outputs(outputs, options.json, files)
+    if options.fiftyone is not None and options.window is None:
+        raise ConfigError("--fiftyone writes stretches of time; give --window, for example --window whole")
     for_windows = {"--hop": options.hop, "--fps": options.fps, "--merge": options.merge, "--plot": options.plot}
     idle = [name for name, value in for_windows.items() if value]
     if idle and options.window is None:
@@ -133,9 +143,18 @@ def _predict_windows(options: Options, classifier: Classifier, files: Sequence[P
     with ConsoleProgress("predict") as progress:
         films, failures = predict_films(classifier, files, asked, progress)
     write_films(films, failures, options.json, options.csv)
+    _write_label_studio(options, classifier, films)
+    if options.fiftyone is not None:
+        write_fiftyone(options.fiftyone, films, classifier.protocol)
     if options.plot is not None:
         write_plots(films, options.plot)
     return exit_code(len(failures), len(files))
+
+
+def _write_label_studio(options: Options, classifier: Classifier, results: Sequence[Prediction | Film]) -> None:
+    if options.label_studio is not None:
+        config = write_label_studio(options.label_studio, results, classifier.protocol, options.checkpoint)
+        print(f"Label Studio: {options.label_studio}, and its labeling configuration {config}", file=sys.stderr)
 
 
 def exit_code(num_failed: int, num_files: int) -> int:
