@@ -17,7 +17,7 @@ from huggingface_hub import constants
 from local_hub import COMMIT, local_hub
 from payload import Payload
 
-from support import assert_one_line, write_checkpoint
+from support import assert_one_line, error_of, write_checkpoint
 from tubelet import load
 from tubelet.errors import CheckpointError
 from tubelet.weights import hub
@@ -98,6 +98,25 @@ def test_a_hub_that_does_not_answer_is_asked_once_and_the_local_way_is_named(sil
     )
 
 
+def test_who_asks_a_silent_hub_twice_waits_once(silent: Silent) -> None:
+    for _ in range(2):
+        with pytest.raises(CheckpointError, match="does not answer"):
+            load("owner/name")
+    assert len(silent.connections) == 1
+
+
+def test_first_weights_that_cannot_be_had_are_told_before_data_are_read(
+    silent: Silent, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "data" / "train" / "a").mkdir(parents=True)
+    (tmp_path / "data" / "train" / "a" / "0.mp4").write_bytes(b"no video, and never opened")
+    data, run = str(tmp_path / "data"), tmp_path / "run"
+    for init in ("owner/name", "vit_tiny_patch16_224.augreg_in21k"):
+        argv = ["train", "--data", data, "--model", "vivit_ti16x2_fe", "--init", init, "--out", str(run)]
+        assert "does not answer; where there is a network, run `hf download " in error_of(argv, capsys)
+    assert not run.exists()
+
+
 def test_an_upload_without_a_network_is_asked_once_and_the_local_way_is_named(silent: Silent, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as refused:
         upload_folder(tmp_path, "owner/name", private=False)
@@ -133,6 +152,7 @@ def test_what_was_downloaded_once_is_used_without_a_network_and_that_is_told(
 
 STORY = """
 import sys
+import torch
 import tubelet
 from tubelet import cli
 from tubelet.errors import TubeletError
@@ -140,6 +160,12 @@ from tubelet.errors import TubeletError
 checkpoint, seen = sys.argv[1], []
 assert cli.main(["push", checkpoint, "me/mine", "--license", "mit"]) == 0
 first = tubelet.load("me/mine", "cpu")
+whole = tubelet.load("them/vivit", "cpu").model.state_dict()
+for name in ("them/parts", "them/half"):
+    weights = tubelet.load(name, "cpu").model.state_dict()
+    assert weights.keys() == whole.keys() and all(value.dtype == torch.float32 for value in weights.values())
+    bound = 0 if name == "them/parts" else 2**-8  # of bfloat16
+    assert all(torch.all((weights[key] - value).abs() <= bound * value.abs()) for key, value in whole.items())
 assert first.labels == tubelet.load(checkpoint, "cpu").labels
 assert cli.main(["inspect", "hf://me/mine@main"]) == 0
 assert tubelet.load("them/vivit", "cpu").record.provenance["path"] == "hf://them/vivit@" + sys.argv[2]
@@ -154,7 +180,10 @@ print("\\n".join(["REFUSED", *seen]))
 
 def test_a_pushed_checkpoint_and_a_huggingface_model_load_by_name(tmp_path: Path) -> None:
     """Upload, download, conversion on the way and refusals, against a server that speaks the hub's language."""
-    saved(tmp_path / "hub" / "them" / "vivit", {"do_normalize": False})
+    model = saved(tmp_path / "hub" / "them" / "vivit", {"do_normalize": False})
+    model.save_pretrained(tmp_path / "hub" / "them" / "parts", max_shard_size="20KB")
+    assert len(list((tmp_path / "hub" / "them" / "parts").glob("model-*-of-*.safetensors"))) > 1
+    model.to(torch.bfloat16).save_pretrained(tmp_path / "hub" / "them" / "half")
     saved(tmp_path / "hub" / "them" / "pickled")
     (tmp_path / "hub" / "them" / "pickled" / "model.safetensors").unlink()
     torch.save({"x": Payload(tmp_path / "created")}, tmp_path / "hub" / "them" / "pickled" / "pytorch_model.bin")

@@ -50,6 +50,7 @@ from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.resume import TrainingState
 from tubelet.training.state.storage import explaining_storage, explaining_training_memory
 from tubelet.weights.checkpoint.checkpoint import save_checkpoint, write_calibration
+from tubelet.weights.init.source import fetch_source
 from tubelet.weights.open_checkpoint import open_checkpoint
 
 FEW_CLIPS = 1000  # with fewer for training, a probe is named
@@ -79,6 +80,8 @@ def run_recipe(
     check_same_recipe(folder, recipe)
     if recipe.per_frame is not None:
         return run_per_frame(recipe, folder, session, final_split=final_split, like=like)
+    if recipe.init is not None and not (folder / STATE).exists():  # before data are read, which may take long
+        session.processes.main_first(partial(fetch_source, recipe.init.source))
     processes, on_file = session.processes, partial(session.advance, text="looking for near-copies")
     # Process 0 goes first, and the others read what it found out about near-copies.
     manifest = processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))

@@ -8,8 +8,10 @@ message names the way that needs no network.
 from __future__ import annotations
 
 import logging
+import math
 import re
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,8 @@ from huggingface_hub.errors import (
 
 from tubelet.errors import CheckpointError
 
-ANSWER_SECONDS = 5.0  # how long the hub may take to answer the first request
+ANSWER_SECONDS = 3.0  # how long the hub may take to answer the first request
+SILENT_SECONDS = 30.0  # how long a hub that did not answer is not asked again
 
 _TEXTS = ("tubelet.json", "config.json", "preprocessor_config.json", "video_preprocessor_config.json", "README.md")
 _SAFE = (*_TEXTS, "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors")
@@ -35,6 +38,7 @@ _OPEN_CLIP = (*_TEXTS, "open_clip_config.json", "open_clip_model.safetensors")
 _PART = r"[A-Za-z0-9][\w.\-]*"
 
 _log = logging.getLogger(__name__)
+_silent: dict[str, float] = {}  # when an address did not answer; who asks twice waits once
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +128,19 @@ def upload_folder(folder: Path, repo: str, *, private: bool) -> str:
 
 
 def hub_answers() -> bool:
-    """Whether the hub answers one request within ``ANSWER_SECONDS``, through whatever proxy is configured."""
-    return _within(ANSWER_SECONDS, lambda: get_session().head(constants.ENDPOINT, timeout=ANSWER_SECONDS))
+    """Whether the hub answers one request within ``ANSWER_SECONDS``, through whatever proxy is configured.
+
+    One that did not is not asked again for ``SILENT_SECONDS``.
+    """
+    address = constants.ENDPOINT
+    if time.monotonic() - _silent.get(address, -math.inf) < SILENT_SECONDS:
+        return False
+    answers = _within(ANSWER_SECONDS, lambda: get_session().head(address, timeout=ANSWER_SECONDS))
+    if answers:
+        _silent.pop(address, None)
+    else:
+        _silent[address] = time.monotonic()
+    return answers
 
 
 def _within(seconds: float, ask: Callable[[], object]) -> bool:

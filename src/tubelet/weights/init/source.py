@@ -34,6 +34,21 @@ def resolve_source(source: str) -> str:
     return _timm_name(source) or source
 
 
+def fetch_source(source: str) -> None:
+    """Fetch a source that is on the hub into the local cache; of another nothing is asked.
+
+    Raises:
+        CheckpointError: it cannot be fetched.
+    """
+    if Path(source).exists() or source == LITE0:
+        return
+    timm_name = _timm_name(source)
+    if timm_name is not None:
+        local_folder(_on_hub(timm_name))
+    elif parse_hub_name(source) is not None:
+        local_folder(source)
+
+
 def read_source(init: InitConfig, model_name: str | None = None) -> InitSource:
     """The model that ``init.source`` names, with its weights; a video model made for one frame is an image model.
 
