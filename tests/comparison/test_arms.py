@@ -105,8 +105,9 @@ def test_tokenizers_match_where_they_say_so() -> None:
     assert count_parameters(models["averaging"]) == count_parameters(models["sampling"])
 
 
-def test_families_cost_the_same() -> None:
-    comparison = load_comparison("families")
+@pytest.mark.parametrize("name", ["families", "encoders"])
+def test_arms_of_shipped_comparisons_cost_the_same(name: str) -> None:
+    comparison = load_comparison(name)
     costs = {}
     for arm in comparison.running:
         recipe = comparison.recipe("adrenalmnist3d", arm, {}, 0)
