@@ -302,6 +302,18 @@ def test_best_holds_the_first_of_the_best_weights_and_last_the_last(
         assert tensor.equal(best[name]) == (best_step == 4)
 
 
+def test_of_equally_good_validations_the_one_with_the_lowest_loss_is_best(tmp_path: Path) -> None:
+    losses = iter([0.9, 0.5, 0.2, 0.3, 0.1])
+    top1 = iter([0.5, 1.0, 1.0, 1.0, 0.9])
+    names = ("top5", "mean_class", "auroc", "calibration_error")
+
+    def measure(model: nn.Module) -> Mapping[str, Any]:
+        return {**dict.fromkeys(names, 0.5), "top1": next(top1), "loss": next(losses)}
+
+    progress = train(write_volumes(tmp_path / "data"), tmp_path / "run", linear(), num_epochs=5, validate=measure)
+    assert (progress.best, progress.best_loss, progress.best_step) == (1.0, 0.2, 3)
+
+
 def test_the_last_epoch_is_always_validated(tmp_path: Path) -> None:
     root, run = write_volumes(tmp_path / "data"), tmp_path / "run"
     train(root, run, linear(), num_epochs=5, validate_every_epochs=2, validate=scripted([0.1, 0.2, 0.3]))

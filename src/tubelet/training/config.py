@@ -28,7 +28,7 @@ class TrainingConfig:
     validate_every_epochs: int = 1  # the last epoch is always validated
     class_weights: ClassWeights = "none"  # balanced: a video counts the more in the loss the rarer its class is
     sampling: Sampling = "natural"  # balanced: an epoch draws rows so that every class comes equally often
-    best_metric: str = "auto"  # of validation, decides what best/ holds; auto: top1 (of actions), or mAP
+    best_metric: str = "auto"  # of validation, decides what best/ holds, equal ones by loss; auto: top1, or mAP
     checkpoint_every_steps: int = 200  # optimizer steps between states to resume from, beside one per epoch
     early_stopping_epochs: int = 0  # end when best_metric has not improved for so many epochs; 0: never
     keep_last_checkpoints: int = 0  # of the latest validations, in checkpoints/step-N, beside best/ and last/

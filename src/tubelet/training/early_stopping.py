@@ -26,14 +26,20 @@ class EarlyStopping:
     def is_best(self, metrics: Mapping[str, Any]) -> bool:
         """Take in a validation after the current step, and return whether it is the best so far.
 
+        Of equal values the one with the lower loss is better: where a few validation clips are all right from an early
+        epoch on, later weights are surer of the same answers. Of equal losses too, the first stays.
+
         Raises:
             ConfigError: The validation split does not have the metric that decides.
         """
         value, best = self._deciding(metrics), self.state.best
+        loss, best_loss = metrics.get(LOSS.key), self.state.best_loss
         is_lower_better = self.task.decisive(self.training.best_metric).is_lower_better
         is_best = best is None or (value < best if is_lower_better else value > best)
+        if value == best and loss is not None and best_loss is not None:
+            is_best = loss < best_loss
         if is_best:
-            self.state.best, self.state.best_step = value, self.state.step
+            self.state.best, self.state.best_loss, self.state.best_step = value, loss, self.state.step
         return is_best
 
     def is_over(self) -> bool:

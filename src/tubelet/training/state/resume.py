@@ -36,6 +36,7 @@ class TrainingState:
 
     step: int = 0
     best: float | None = None
+    best_loss: float | None = None  # of that validation; None means that a version wrote the state that did not keep it
     best_step: int = 0
     failed: dict[int, str] = field(default_factory=dict)  # training row: why it could not be read
     num_read: int = 0  # videos asked for so far
