@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -302,16 +302,26 @@ def test_best_holds_the_first_of_the_best_weights_and_last_the_last(
         assert tensor.equal(best[name]) == (best_step == 4)
 
 
-def test_of_equally_good_validations_the_one_with_the_lowest_loss_is_best(tmp_path: Path) -> None:
-    losses = iter([0.9, 0.5, 0.2, 0.3, 0.1])
-    top1 = iter([0.5, 1.0, 1.0, 1.0, 0.9])
+@pytest.mark.parametrize(("best_of_equals", "step"), [("lowest_loss", 3), ("first", 2)])
+def test_of_equally_good_validations_the_one_with_the_lowest_loss_is_best_or_the_first_where_asked(
+    tmp_path: Path, best_of_equals: Literal["lowest_loss", "first"], step: int
+) -> None:
+    losses = {1: 0.9, 2: 0.5, 3: 0.2, 4: 0.3, 5: 0.1}
+    numbers, top1 = iter(losses.values()), iter([0.5, 1.0, 1.0, 1.0, 0.9])
     names = ("top5", "mean_class", "auroc", "calibration_error")
 
     def measure(model: nn.Module) -> Mapping[str, Any]:
-        return {**dict.fromkeys(names, 0.5), "top1": next(top1), "loss": next(losses)}
+        return {**dict.fromkeys(names, 0.5), "top1": next(top1), "loss": next(numbers)}
 
-    progress = train(write_volumes(tmp_path / "data"), tmp_path / "run", linear(), num_epochs=5, validate=measure)
-    assert (progress.best, progress.best_loss, progress.best_step) == (1.0, 0.2, 3)
+    progress = train(
+        write_volumes(tmp_path / "data"),
+        tmp_path / "run",
+        linear(),
+        num_epochs=5,
+        best_of_equals=best_of_equals,
+        validate=measure,
+    )
+    assert (progress.best, progress.best_loss, progress.best_step) == (1.0, losses[step], step)
 
 
 def test_the_last_epoch_is_always_validated(tmp_path: Path) -> None:

@@ -63,8 +63,15 @@ def kept_rules(folder: Path) -> dict[str, Any]:
     Runs that go on there, and those that are compared with them, take them over in place of today's defaults.
     """
     begun = next(iter(sorted(folder.rglob(RECIPE))), None)
-    values = {} if begun is None else config.earlier_values(resume_recipe(begun.parent).protocol)
-    return {f"protocol.{name}": value for name, value in values.items()}
+    if begun is None:
+        return {}
+    recipe = resume_recipe(begun.parent)
+    groups = {"protocol": recipe.protocol, "training": recipe.training}
+    return {
+        f"{group}.{name}": value
+        for group, fields in groups.items()
+        for name, value in config.earlier_values(fields).items()
+    }
 
 
 def rules_note(folder: Path, rules: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tubelet.data.loading.config import Sampling
 from tubelet.errors import ConfigError, nearest
-from tubelet.types import ClassWeights, Precision
+from tubelet.types import ClassWeights, Precision, added
 
 Strategy = Literal["ddp", "fsdp"]
 Schedule = Literal["continue", "recompute"]  # of the learning rate, where a run goes on for more epochs
@@ -28,7 +28,8 @@ class TrainingConfig:
     validate_every_epochs: int = 1  # the last epoch is always validated
     class_weights: ClassWeights = "none"  # balanced: a video counts the more in the loss the rarer its class is
     sampling: Sampling = "natural"  # balanced: an epoch draws rows so that every class comes equally often
-    best_metric: str = "auto"  # of validation, decides what best/ holds, equal ones by loss; auto: top1, or mAP
+    best_metric: str = "auto"  # of validation, decides what best/ holds; auto: top1 (of actions), or mAP
+    best_of_equals: Literal["lowest_loss", "first"] = added("lowest_loss", earlier="first")  # where best_metric ties
     checkpoint_every_steps: int = 200  # optimizer steps between states to resume from, beside one per epoch
     early_stopping_epochs: int = 0  # end when best_metric has not improved for so many epochs; 0: never
     keep_last_checkpoints: int = 0  # of the latest validations, in checkpoints/step-N, beside best/ and last/

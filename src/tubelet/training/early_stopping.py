@@ -26,8 +26,9 @@ class EarlyStopping:
     def is_best(self, metrics: Mapping[str, Any]) -> bool:
         """Take in a validation after the current step, and return whether it is the best so far.
 
-        Of equal values the one with the lower loss is better: where a few validation clips are all right from an early
-        epoch on, later weights are surer of the same answers. Of equal losses too, the first stays.
+        Of equal values the one with the lower loss is better (``training.best_of_equals``): where a few validation
+        clips are all right from an early epoch on, later weights are surer of the same answers. Of equal losses the
+        first stays.
 
         Raises:
             ConfigError: The validation split does not have the metric that decides.
@@ -36,8 +37,8 @@ class EarlyStopping:
         loss, best_loss = metrics.get(LOSS.key), self.state.best_loss
         is_lower_better = self.task.decisive(self.training.best_metric).is_lower_better
         is_best = best is None or (value < best if is_lower_better else value > best)
-        if value == best and loss is not None and best_loss is not None:
-            is_best = loss < best_loss
+        if value == best and self.training.best_of_equals == "lowest_loss":
+            is_best = loss is not None and best_loss is not None and loss < best_loss
         if is_best:
             self.state.best, self.state.best_loss, self.state.best_step = value, loss, self.state.step
         return is_best
