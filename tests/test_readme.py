@@ -19,9 +19,13 @@ from tubelet.recipe import list_recipes, load_recipe
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 RESULTS = (ROOT / "docs/results/README.md").read_text(encoding="utf-8")
+CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+DOCS = [file for file in sorted((ROOT / "docs").rglob("*.md")) if file.parent.name != "reference"]  # generated
+PAGES = {str(file.relative_to(ROOT)): file for file in (*sorted(ROOT.glob("*.md")), *DOCS)}
 COMMAND_LINES = [
     line.partition("#")[0].strip()
-    for language, block in re.findall(r"```(\w*)\n(.*?)```", README + RESULTS, flags=re.DOTALL)
+    for page in PAGES.values()
+    for language, block in re.findall(r"```(\w*)\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for line in block.splitlines()
     if language == "bash" and line.startswith("tubelet ")
 ]
@@ -59,23 +63,46 @@ def test_the_python_shown_runs_on_a_new_folder_of_videos(
 
 
 def test_every_path_shown_in_the_tree_exists() -> None:
-    (tree,) = re.findall(r"```text\n(src/tubelet/.*?)```", README, flags=re.DOTALL)
+    (tree,) = re.findall(r"```text\n(src/tubelet/.*?)```", CONTRIBUTING, flags=re.DOTALL)
     names = [line.split()[0] for line in tree.splitlines() if line.startswith("  ")]
     assert len(names) > 10
     for name in names:
         assert (ROOT / "src/tubelet" / name).exists(), name
 
 
-@pytest.mark.parametrize(
-    ("page", "folder"), [(README, ROOT), (RESULTS, ROOT / "docs/results")], ids=["readme", "results"]
-)
-def test_every_local_link_leads_somewhere(page: str, folder: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)\)", page):
-        assert (folder / target).exists(), target
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES.keys())
+def test_every_local_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_readme_is_read_in_a_minute_and_every_page_of_the_docs_is_two_clicks_away() -> None:
+    assert len(README.splitlines()) < 120
+    index = (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    listed = {line for block in re.findall(r"```{toctree}\n(.*?)```", index, flags=re.DOTALL) for line in block.split()}
+    for name in PAGES:
+        if name.startswith("docs/") and name != "docs/index.md":
+            assert name.removeprefix("docs/").removesuffix(".md") in listed, name
+
+
+def test_the_table_of_what_to_change_names_files_that_are_there() -> None:
+    rows = re.findall(r"^\| [^|]+ \| `(src/[^`]+)` \|$", CONTRIBUTING, flags=re.MULTILINE)
+    assert len(rows) > 20
+    for file in rows:
+        assert (ROOT / file).is_file(), file
+
+
+def test_the_messages_of_the_error_catalog_are_ones_that_the_code_says() -> None:
+    catalog = (ROOT / "docs/errors.md").read_text(encoding="utf-8")
+    phrases = re.findall(r"^\| `([^`]+)` \|", catalog, flags=re.MULTILINE)
+    code = "".join(file.read_text(encoding="utf-8") for file in (ROOT / "src").rglob("*.py"))
+    assert len(phrases) > 5
+    for phrase in phrases:
+        assert phrase in code, phrase
 
 
 def test_every_result_is_spoken_of() -> None:
-    said = README + RESULTS + (ROOT / "docs/scale.md").read_text(encoding="utf-8")
+    said = "".join(page.read_text(encoding="utf-8") for page in PAGES.values())
     for file in (ROOT / "docs/results").glob("*.json"):
         assert f"{file.name})" in said or f"]({file.stem}.md)" in said, file.name
 
@@ -104,11 +131,14 @@ def test_accuracies_are_those_of_the_committed_measurements() -> None:
 def test_figures_of_comparisons_and_of_the_finer_recipe_are_those_that_were_measured() -> None:
     spread = results("adrenalmnist3d_p3")["spread"]
     for name in ("auroc", "top1"):
-        assert f"**{spread[name]['mean']:.3f}** ({spread[name]['low']:.3f} to {spread[name]['high']:.3f})" in README
+        assert f"**{spread[name]['mean']:.3f}** ({spread[name]['low']:.3f} to {spread[name]['high']:.3f})" in RESULTS
+    auroc = spread["auroc"]
+    assert f"AUROC {auroc['mean']:.3f} ({auroc['low']:.3f} to {auroc['high']:.3f})" in README
     counts = results("thickness")["rows"]["test"]
-    assert f"{counts['auroc']:.3f} | {counts['top1']:.3f}" in README
+    assert f"{counts['auroc']:.3f} | {counts['top1']:.3f}" in RESULTS
+    assert f"three voxel counts reach {counts['auroc']:.3f}" in README
     report = (ROOT / "docs/results/tokenizers.md").read_text(encoding="utf-8")
-    table = README.split("**Tubelets or sampled frames?**")[1].split("\n\n")[1]
+    table = RESULTS.split("**Tubelets or sampled frames?**")[1].split("\n\n")[1]
     intervals = re.findall(r"\d\.\d{3} \(\d\.\d{3} to \d\.\d{3}\)", table)
     assert len(intervals) == 7
     for interval in intervals:
