@@ -38,7 +38,8 @@ def linear(x: Float[Tensor, "*lead I"], weight: Float[Tensor, "O I"], bias: Tens
     """``F.linear``, as a convolution where this process convolves products of this size."""
     if not _convolves(x, weight):
         return F.linear(x, weight, bias)
-    pixels = x.reshape(1, -1, x.shape[-1]).transpose(1, 2).unsqueeze(2)  # 1 I 1 N, a view of contiguous rows
+    rows = x.reshape(1, -1, x.shape[-1]).contiguous()  # 1 N I; otherwise the result would be copied
+    pixels = rows.transpose(1, 2).unsqueeze(2)  # 1 I 1 N, a view
     result = F.conv2d(pixels, weight[:, :, None, None], bias, dilation=2)  # 1 O 1 N
     return result.squeeze(2).transpose(1, 2).reshape(*x.shape[:-1], weight.shape[0])  # *lead O
 
@@ -50,6 +51,12 @@ def _convolves(x: Tensor, weight: Tensor) -> bool:
         return False
     both_fp32 = x.dtype == weight.dtype == torch.float32
     on_cpu = x.device.type == weight.device.type == "cpu"
-    if not both_fp32 or not on_cpu or torch.is_autocast_enabled("cpu") or not torch.backends.mkldnn.enabled:
+    if (
+        not both_fp32
+        or not on_cpu
+        or x.numel() == 0
+        or torch.is_autocast_enabled("cpu")
+        or not torch.backends.mkldnn.enabled
+    ):
         return False
-    return choice.convolves(x.numel() // max(x.shape[-1], 1), weight.shape[1], weight.shape[0])
+    return choice.convolves(x.numel() // x.shape[-1], weight.shape[1], weight.shape[0])

@@ -88,10 +88,10 @@ def use_fast_fp32(choice: FastFp32 | None = None) -> FastFp32:
     global _in_use
     chosen = of_processor(processor()) if choice is None else choice
     if chosen.onednn_matmul and not _in_use.onednn_matmul:
-        torch.backends.mkldnn.matmul.fp32_precision = "bf16"
-        error = product_error()
+        _set_onednn_matmul("bf16")
+        error = _error_on_one_thread()
         if error > TOLERANCE:
-            torch.backends.mkldnn.matmul.fp32_precision = "none"
+            _set_onednn_matmul("none")
             if choice is not None:
                 raise ConfigError(
                     f"oneDNN computes fp32 products with a relative error of {error:.0e} on this processor, more than "
@@ -100,9 +100,23 @@ def use_fast_fp32(choice: FastFp32 | None = None) -> FastFp32:
             _log.info("fp32 products stay with torch's own: oneDNN's have a relative error of %.0e here", error)
             chosen = PLAIN
     elif _in_use.onednn_matmul and not chosen.onednn_matmul:
-        torch.backends.mkldnn.matmul.fp32_precision = "none"
+        _set_onednn_matmul("none")
     _in_use = chosen
     return chosen
+
+
+def _set_onednn_matmul(precision: str) -> None:
+    torch.backends.mkldnn.matmul.fp32_precision = precision  # type: ignore[attr-defined]  # the stubs lack it
+
+
+def _error_on_one_thread() -> float:
+    """Of small products, which other threads on a busy machine would hold up for seconds."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return product_error()
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager
