@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import partial
 from importlib.metadata import version
 from typing import Any, Literal
 
@@ -65,6 +66,7 @@ class Options:
     parts: tuple[Part, ...] = ("products", "models", "training")  # what to measure
     threads: tuple[int, ...] = (1, 2)  # of models and training steps; products are measured on one
     models: tuple[str, ...] = MODELS  # of the part models
+    num_frames: int | None = None  # of the clips of that part; by default those of the model
     repetitions: int = 3  # counted rounds
     write: bool = False  # into docs/results; else into runs/results
 
@@ -183,10 +185,10 @@ def made(name: str, **fields: Any) -> nn.Module:
     return model
 
 
-def measure_model(name: str, repetitions: int) -> dict[str, Any]:
+def measure_model(name: str, repetitions: int, num_frames: int | None) -> dict[str, Any]:
     """Inference of one clip; the largest difference of logits, relative to the largest."""
-    config = model_config(name, {})
-    model = made(name).eval()
+    fields = {} if num_frames is None else {"num_frames": num_frames}
+    config, model = model_config(name, fields), made(name, **fields).eval()
     clip = torch.randn(1, config.in_channels, config.num_frames, *config.image_size)
     runs = by_way(lambda: model(clip), ("torch", "onednn", "both"))
     if name == "vivit_b16x2_joint":
@@ -249,7 +251,8 @@ def main(options: Options) -> None:
         _save(content, key, result, options)
     for threads in options.threads:
         torch.set_num_threads(threads)
-        parts = {"models": (options.models, measure_model), "training": (tuple(TRAINED), measure_step)}
+        infer = partial(measure_model, num_frames=options.num_frames)
+        parts = {"models": (options.models, infer), "training": (tuple(TRAINED), measure_step)}
         for part, (names, measure) in parts.items():
             for each in names if part in options.parts else ():
                 rows = result.setdefault(part, {}).setdefault(f"{threads} threads", {})

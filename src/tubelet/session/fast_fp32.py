@@ -9,6 +9,8 @@ torch multiplies fp32 matrices by MKL, which runs some processors at half of wha
 
 The ways differ in their last bits. Which one a processor takes is therefore no matter of timing but a row of
 ``fast_fp32.csv``, measured by ``benchmarks/fast_fp32.py``; processors without a row stay with torch's own products.
+(``docs/results/README.md`` says which row rests on what.) Where a row has both ways, oneDNN's setting brings most of
+the speed, and reaches attention and timm's layers; the convolution adds the rest in layers of many rows.
 The choice is one of the process: torch's setting is. Python code asks for it, the command line sets it once, a run
 records it and goes on with it.
 """
