@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -10,6 +11,8 @@ from tubelet.errors import ConfigError
 from tubelet.runs.folder import FACTS, read_facts
 from tubelet.session.fast_fp32 import KEY, PLAIN, FastFp32, fast_fp32, fast_fp32_in_use
 from tubelet.session.session import Session
+
+_log = logging.getLogger("tubelet")
 
 
 @contextmanager
@@ -29,7 +32,7 @@ def products_of(folder: Path, session: Session) -> Iterator[None]:
         ways = set(session.processes.gather(fast_fp32_in_use())) if session.device.type == "cpu" else {PLAIN}
         choice = ways.pop() if len(ways) == 1 else PLAIN
     if begun is not None and choice != fast_fp32_in_use():
-        session.progress.note(f"{folder}: goes on with the fp32 products that it began with")
+        _log.info("%s: goes on with the fp32 products that it began with", folder)
     with ExitStack() as stack:
         try:
             stack.enter_context(fast_fp32(choice))
