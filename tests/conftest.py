@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 from jaxtyping import install_import_hook
 
 import tubelet
+from tubelet.session.fast_fp32 import FastFp32, fast_fp32
 
 PACKAGE = Path(tubelet.__file__).parent
 # Every jaxtyping annotation of the package is checked while tests run. Modules without any are left alone: checking all
@@ -37,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=Path,
         default=FIXTURES / "clips",
         help="folder of videos, searched through, for the proofs on footage; default: the small ones in tests/fixtures",
+    )
+    parser.addoption(
+        "--fast-fp32",
+        choices=("onednn", "convolution", "both"),
+        help="compute fp32 products in this way in all tests, whatever the processor (tubelet.session.fast_fp32)",
     )
     parser.addoption("--write", action="store_true", help="soak: results go to docs/results, else to runs/results")
 
@@ -67,6 +74,14 @@ def clips_option(request: pytest.FixtureRequest) -> str:
     root = Path(__file__).parents[1]
     shown = Path(os.path.relpath(folder, root)) if folder.is_absolute() else folder
     return f" --clips-dir {shown.as_posix()}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _products(request: pytest.FixtureRequest) -> Iterator[None]:
+    way = request.config.getoption("--fast-fp32")
+    convolution_from = 0 if way in ("convolution", "both") else None
+    with fast_fp32(FastFp32(onednn_matmul=way in ("onednn", "both"), convolution_from=convolution_from)):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tubelet.models import create_model, list_models
     from tubelet.protocol import Protocol
     from tubelet.recipe import Recipe
+    from tubelet.session.fast_fp32 import use_fast_fp32
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ __all__ = [
     "predict",
     "probe",
     "train",
+    "use_fast_fp32",
 ]
 
 _HOME = {
@@ -63,6 +65,7 @@ _HOME = {
     "predict": "tubelet.api.predict",
     "probe": "tubelet.api.probe",
     "train": "tubelet.api.train",
+    "use_fast_fp32": "tubelet.session.fast_fp32",
 }
 
 

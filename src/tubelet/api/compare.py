@@ -17,6 +17,7 @@ from tubelet.api.comparison_data import data_overrides
 from tubelet.errors import ConfigError
 from tubelet.files import write_atomically
 from tubelet.report.comparison_report import write_comparison_report
+from tubelet.runs.fast_fp32 import products_of
 from tubelet.runs.folder import kept_rules, rules_note
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
@@ -142,9 +143,10 @@ def carry_out(
 def make_runs(assets: Assets, devices: list[str], session: Session) -> ComparisonResult:
     """Make all runs, then measure times, on the device of the session."""
     num_threads = 1  # whatever --jobs is: numbers must not depend on it
-    with Workers(devices, num_threads, session) as workers:
-        executed = execute(assets, workers, session)
-    costs = _costs(executed, assets.out, num_threads, session)
+    with products_of(assets.out, session):
+        with Workers(devices, num_threads, session) as workers:
+            executed = execute(assets, workers, session)
+        costs = _costs(executed, assets.out, num_threads, session)
     return gather(assets.comparison, executed, costs)
 
 

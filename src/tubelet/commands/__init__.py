@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TypeVar
 
@@ -31,6 +32,17 @@ def parse(options: type[Options], argv: list[str], command: str, description: st
         return tyro.cli(
             options, args=words, prog=f"tubelet {command}", description=description, config=flags_as_one_word
         )
+
+
+def compute(run: Callable[..., int], *arguments: Any) -> int:
+    """Do the work of a command that computes with a model: fp32 products take the way that is fast on this processor.
+
+    It is set once, around the whole command, and so holds for all that the process computes.
+    """
+    from tubelet.session.fast_fp32 import fast_fp32  # imports torch, as ``run`` has done
+
+    with fast_fp32():
+        return run(*arguments)
 
 
 class _AsInRecipes:

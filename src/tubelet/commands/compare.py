@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.types import Device
 
 DESCRIPTION = """Compare models, tokenizers, first weights or anything else that recipes can say, fairly.
@@ -57,4 +57,4 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "compare", DESCRIPTION)
     from tubelet.commands.work.compare import run
 
-    return run(options, argv)
+    return compute(run, options, argv)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.types import Device
 
 DESCRIPTION = """Parameters, GMACs per view and per video, measured latency and peak memory of one model.
@@ -71,10 +71,10 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "cost", DESCRIPTION)
     from tubelet.commands.work.cost import run
 
-    return run(options)
+    return compute(run, options)
 
 
 def _table(options: TableOptions) -> int:
     from tubelet.commands.work.cost_table import run
 
-    return run(options)
+    return compute(run, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.types import Device
 
 DESCRIPTION = """Make a small set of videos, train three models on it, test them, predict one file and write a report.
@@ -34,4 +34,4 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "demo", DESCRIPTION)
     from tubelet.commands.work.demo import run
 
-    return run(options, argv)
+    return compute(run, options, argv)

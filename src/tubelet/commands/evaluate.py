@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.protocol_options import SamplingOptions
 from tubelet.data.layouts.config import ManifestConfig
@@ -63,4 +63,4 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "evaluate", DESCRIPTION)
     from tubelet.commands.work.evaluate import run
 
-    return run(options)
+    return compute(run, options)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.explain.config import Fill, Method
 from tubelet.types import Device
 
@@ -56,4 +56,4 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "explain", DESCRIPTION)
     from tubelet.commands.work.explain import run
 
-    return run(options)
+    return compute(run, options)

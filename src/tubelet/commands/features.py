@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.commands.train_overrides import split_overrides
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS, FAILURE_BUDGET
@@ -59,4 +59,4 @@ def main(argv: list[str]) -> int:
     options = parse(Options, rest, "features", DESCRIPTION)
     from tubelet.commands.work.features import run
 
-    return run(options, [(name, text) for name, text in overrides if name not in own])
+    return compute(run, options, [(name, text) for name, text in overrides if name not in own])

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.types import Device
 
 DESCRIPTION = """Find what films show, and when: the probability of every behavior at every frame, and its bouts.
@@ -48,4 +48,4 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "moments", DESCRIPTION)
     from tubelet.commands.work.moments import run
 
-    return run(options, argv)
+    return compute(run, options, argv)

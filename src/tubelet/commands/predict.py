@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.commands.protocol_options import SamplingOptions
 from tubelet.types import Device, Mode, Precision
 
@@ -64,4 +64,4 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "predict", DESCRIPTION)
     from tubelet.commands.work.predict import run
 
-    return run(options)
+    return compute(run, options)

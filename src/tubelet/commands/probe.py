@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.train_overrides import split_overrides
 from tubelet.probing.config import ProbeConfig
@@ -53,4 +53,4 @@ def main(argv: list[str]) -> int:
     options = parse(Options, rest, "probe", DESCRIPTION)
     from tubelet.commands.work.probe import run
 
-    return run(options, overrides)
+    return compute(run, options, overrides)

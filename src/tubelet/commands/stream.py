@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.types import Device, Precision
 
 DESCRIPTION = """Classify a source while it runs: standard input, an http or rtsp address, a camera, a frame folder.
@@ -54,4 +54,4 @@ def main(argv: list[str]) -> int:
     options = parse(Options, argv, "stream", DESCRIPTION)
     from tubelet.commands.work.stream import run
 
-    return run(options)
+    return compute(run, options)

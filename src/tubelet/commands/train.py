@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import compute, parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.train_overrides import check_fields, in_full, print_fields, split_overrides
 from tubelet.recipe import DEFAULT_RECIPE
@@ -125,4 +125,4 @@ def main(argv: list[str]) -> int:
         check_fields(overrides, options.recipe or DEFAULT_RECIPES[options.task])
     from tubelet.commands.work.train import run
 
-    return run(options, overrides, argv)
+    return compute(run, options, overrides, argv)

@@ -49,6 +49,7 @@ from tubelet.inference.frame_stage import check_storable, stage_sha256
 from tubelet.models.stages import frame_features
 from tubelet.protocol import Protocol
 from tubelet.session.device import autocast
+from tubelet.session.fast_fp32 import fast_fp32_in_use
 from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import Record
 
@@ -81,6 +82,7 @@ def open_store(out: Path, model: nn.Module, record: Record, manifest: Manifest, 
         source=source,
         data_fingerprint=manifest.fingerprint,
         precision=record.precision,
+        fast_fp32=fast_fp32_in_use(),
     )
     if not (out / RECORD).exists():
         if out.exists() and (not out.is_dir() or any(out.iterdir())):

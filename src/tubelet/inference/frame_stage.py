@@ -19,6 +19,7 @@ from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, DataError
 from tubelet.models import FAMILIES
+from tubelet.session.fast_fp32 import fast_fp32_in_use
 from tubelet.types import Precision
 from tubelet.weights.mapping.digest import tensors_sha256
 
@@ -67,6 +68,8 @@ def check_stage(model: nn.Module, name: str, record: StoreRecord, store: Path, p
         _LOG.info(
             "%s: the features were computed in %s; what follows them computes in %s", store, record.precision, precision
         )
+    if record.fast_fp32 != fast_fp32_in_use():
+        _LOG.info("%s: the features' fp32 products were computed in another way; last bits differ", store)
 
 
 def check_not_random(model: nn.Module, name: str, fresh: Collection[str] | None) -> None:

@@ -19,6 +19,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.overrides import handle_torch_function, has_torch_function
 
+from tubelet.nn.linear import Linear
+
 
 class Attention(nn.Module):
     """Multi-head self-attention over the last but one axis. Every axis before it is a batch axis.
@@ -32,8 +34,8 @@ class Attention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.attn_drop = attn_drop
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
-        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.qkv = Linear(embed_dim, 3 * embed_dim, bias=qkv_bias)
+        self.proj = Linear(embed_dim, embed_dim)
         self.proj_drop = nn.Dropout(proj_drop)
         for projection in self.qkv.weight.chunk(3):  # each of the three is a matrix of its own, D x D
             nn.init.xavier_uniform_(projection)

@@ -16,6 +16,7 @@ from timm.layers import DropPath, Mlp
 from torch import Tensor, nn
 
 from tubelet.nn.attention import Attention, FactorizedDotProductAttention
+from tubelet.nn.linear import Linear
 from tubelet.types import Activation, AxisOrder
 
 
@@ -140,9 +141,10 @@ def make_mlp(embed_dim: int, mlp_ratio: float, activation: Activation, drop_rate
     """Build timm's two-layer MLP with the original's initial values (Xavier kernels, biases normal 1e-6)."""
     act = partial(Gelu, activation)
     mlp = Mlp(embed_dim, round(embed_dim * mlp_ratio), act_layer=act, drop=drop_rate)  # type: ignore[arg-type]
+    mlp.fc1, mlp.fc2 = Linear.like(mlp.fc1), Linear.like(mlp.fc2)  # type: ignore[arg-type]
     for layer in (mlp.fc1, mlp.fc2):
         nn.init.xavier_uniform_(layer.weight)
-        nn.init.normal_(layer.bias, std=1e-6)  # type: ignore[arg-type]
+        nn.init.normal_(layer.bias, std=1e-6)
     return mlp
 
 

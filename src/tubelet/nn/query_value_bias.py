@@ -10,15 +10,15 @@ by the size of gradients (AdamW) would move it at the full rate. Here it does no
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.nn.attention import Attention
 from tubelet.nn.block import Block
+from tubelet.nn.linear import Linear, linear
 
 
-class QueryValueLinear(nn.Linear):
+class QueryValueLinear(Linear):
     """The stacked projections of query, key and value, with a bias of the first and of the last."""
 
     def __init__(self, embed_dim: int) -> None:
@@ -28,7 +28,7 @@ class QueryValueLinear(nn.Linear):
 
     def forward(self, x: Float[Tensor, "*lead N D"]) -> Float[Tensor, "*lead N D3"]:
         bias = torch.cat([self.q_bias, torch.zeros_like(self.q_bias), self.v_bias])  # 3 D
-        return F.linear(x, self.weight, bias)
+        return linear(x, self.weight, bias)
 
 
 class QueryValueBiasAttention(Attention):

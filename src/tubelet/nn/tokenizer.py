@@ -12,12 +12,12 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange, reduce
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tubelet.errors import TubeletError
+from tubelet.nn.linear import linear
 from tubelet.types import Grid, Remainder
 
 
@@ -58,7 +58,7 @@ class TubeletTokenizer(nn.Module):
         clip = whole_patches(clip, self.tubelet_size, self.grid, self.remainder)
         _, _, num_frames, height, width = clip.shape
         patches = rearrange(clip, "b c (nt t) (nh h) (nw w) -> b (nt nh nw) (c t h w)", t=t, h=h, w=w)
-        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
+        tokens = linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
         return tokens, (num_frames // t, height // h, width // w)
 
 
@@ -104,7 +104,7 @@ class AveragedFramesTokenizer(nn.Module):
         _, _, num_frames, height, width = clip.shape
         frames = reduce(clip, "b c (nt t) h w -> b c nt h w", "mean", t=t)  # B C n_t H W
         patches = rearrange(frames, "b c nt (nh h) (nw w) -> b (nt nh nw) (c h w)", h=h, w=w)
-        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
+        tokens = linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
         return tokens, (num_frames // t, height // h, width // w)
 
 
@@ -131,7 +131,7 @@ class PlaceTokenizer(nn.Module):
         clip = whole_patches(clip, (1, p, p), self.grid, self.remainder)
         _, _, num_frames, height, width = clip.shape
         patches = rearrange(clip, "b c t (nh h) (nw w) -> b (nh nw) t (c h w)", h=p, w=p)
-        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B S T D
+        tokens = linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B S T D
         return tokens, (num_frames, height // p, width // p)
 
 
@@ -172,7 +172,7 @@ class UniformFrameTokenizer(nn.Module):
         index = traced_indices(clip, n) if torch.compiler.is_exporting() else uniform_frame_indices(num_frames, n)
         frames = clip[:, :, index]  # B C n H W
         patches = rearrange(frames, "b c n (nh h) (nw w) -> b (n nh nw) (c h w)", h=h, w=w)
-        tokens = F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
+        tokens = linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B N D
         return tokens, (len(index), height // h, width // w)
 
 

@@ -35,6 +35,7 @@ from tubelet.nn.head import head_prefixes
 from tubelet.nn.video_model import VideoModel
 from tubelet.protocol import Protocol
 from tubelet.recipe import DataConfig
+from tubelet.session.fast_fp32 import PLAIN, fast_fp32_in_use
 from tubelet.session.session import Session
 from tubelet.types import Precision
 
@@ -59,6 +60,8 @@ class Encoder:
         config = {key: value for key, value in to_dict(self.model.config).items() if key != "num_classes"}
         protocol = {key: value for key, value in to_dict(self.protocol).items() if key not in ("labels", "multi_label")}
         facts = [type(self.model).__name__, config, protocol, self.precision]
+        if fast_fp32_in_use() != PLAIN:  # other bits
+            facts.append(fast_fp32_in_use().to_record())
         digest.update(json.dumps(facts, sort_keys=True).encode())
         return digest.hexdigest()[:20]
 

@@ -26,6 +26,8 @@ from tubelet.data.manifest.recorded_split import KEY, split_facts
 from tubelet.errors import ConfigError, DataError, Stopped, TubeletError
 from tubelet.files import check_path, is_leftover, write_atomically
 from tubelet.recipe import Recipe, load_recipe, save_recipe
+from tubelet.session.fast_fp32 import KEY as FAST_FP32
+from tubelet.session.fast_fp32 import fast_fp32_in_use
 from tubelet.session.folder_lock import FILE as LOCK
 from tubelet.session.folder_lock import FolderLock, locked
 from tubelet.training.state.resume import FILE as STATE
@@ -186,6 +188,7 @@ def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:
         "versions": {"python": platform.python_version(), **package_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "num_threads": torch.get_num_threads(),
+        FAST_FP32: fast_fp32_in_use().to_record(),
     }
 
 

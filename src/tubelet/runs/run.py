@@ -37,6 +37,7 @@ from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.completed import CompletedRun
 from tubelet.runs.data import protocol_of, read_run_data
+from tubelet.runs.fast_fp32 import products_of
 from tubelet.runs.folder import check_same_recipe, check_shared, held_folder, open_folder, read_facts
 from tubelet.runs.initialization import InitializedModel, first_model
 from tubelet.runs.per_frame.run import run_per_frame
@@ -92,7 +93,13 @@ def run_recipe(
         keep_freed_memory()  # because every step takes the same large blocks, which are slow to get anew
     # Process 0 holds the folder for all.
     held = held_folder(folder) if processes.is_main else nullcontext()
-    with explaining_storage(folder), explaining_training_memory(folder), held as lock, session.signals:
+    with (
+        products_of(folder, session),
+        explaining_storage(folder),
+        explaining_training_memory(folder),
+        held as lock,
+        session.signals,
+    ):
         check = (lambda: None) if lock is None else lock.check
         known, has_state = read_facts(folder).get("init"), (folder / STATE).exists()
         if not read_facts(folder):  # what a run began with, it goes on with

@@ -28,6 +28,7 @@ from tubelet.recipe import save_recipe
 from tubelet.runs.folder import RECIPE, resume_recipe
 from tubelet.runs.result import RunResult, carry_out
 from tubelet.runs.run import evaluate_run, run_recipe
+from tubelet.session.fast_fp32 import FastFp32, fast_fp32_in_use, use_fast_fp32
 from tubelet.session.progress import NoProgress
 from tubelet.session.session import Session
 from tubelet.studies.jobs import TEST, Job, views_file
@@ -91,7 +92,9 @@ class Workers:
             context = get_context("spawn")
             ours, theirs = context.Pipe()
             device = self.devices[len(self._all)]
-            process = context.Process(target=_serve, args=(theirs, device, self.num_threads), daemon=False)
+            process = context.Process(
+                target=_serve, args=(theirs, device, self.num_threads, fast_fp32_in_use()), daemon=False
+            )
             process.start()
             theirs.close()  # or the end of the process would not be seen
             self._processes.append(process)
@@ -122,11 +125,12 @@ def _received(connection: Connection, job: Job) -> tuple[str, Any]:
     return message
 
 
-def _serve(connection: Connection, device: str, num_threads: int) -> None:
+def _serve(connection: Connection, device: str, num_threads: int, products: FastFp32) -> None:
     """What a process does: make runs until the other end of the pipe is closed."""
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, signal.SIG_IGN)  # the process that started this one decides, and closes the pipe
     torch.set_num_threads(num_threads)
+    use_fast_fp32(products)
     jobs: queue.SimpleQueue[Job] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, jobs), daemon=True).start()
     session = Session(device=torch.device(device), progress=_SentShare(connection))

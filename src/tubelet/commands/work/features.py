@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from tubelet.commands.features import Options
+from tubelet.data.features.store import read_store
 from tubelet.data.layouts.feature_store import is_store
 from tubelet.data.loading.index_videos import index_manifest
 from tubelet.data.manifest.manifest import Manifest
@@ -22,6 +23,7 @@ from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
 from tubelet.runs.initialization import first_model
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
+from tubelet.session.fast_fp32 import use_fast_fp32
 from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
@@ -30,6 +32,8 @@ from tubelet.weights.open_checkpoint import open_checkpoint
 def run(options: Options, fields: list[tuple[str, str]]) -> int:
     if not is_store(options.out):  # a finished one may lie where nothing is written
         check_path(options.out, "OUT", is_written=True)
+    else:
+        use_fast_fp32(read_store(options.out).fast_fp32)  # all of its vectors alike
     source = DataConfig(source=options.data).path
     manifest = read_manifest(source, options.manifest)
     began = time.monotonic()

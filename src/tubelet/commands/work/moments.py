@@ -31,6 +31,8 @@ from tubelet.inference.moments.head_file import RECORD, WEIGHTS
 from tubelet.report.ethogram import write_ethogram
 from tubelet.report.moments_report import bout_starts, write_moments_report
 from tubelet.session.console_progress import ConsoleProgress
+from tubelet.session.fast_fp32 import KEY as FAST_FP32
+from tubelet.session.fast_fp32 import FastFp32, fast_fp32_in_use, use_fast_fp32
 from tubelet.session.shards import Parts, Shard, part_names
 from tubelet.tasks.per_frame.targets import spans_by_label
 
@@ -76,13 +78,15 @@ def _claim(options: Options, model: MomentsModel) -> None:
     file = options.out / ABOUT
     if file.is_file():
         there = json.loads(file.read_text(encoding="utf-8"))
+        use_fast_fp32(FastFp32.from_record(there.get(FAST_FP32)))  # all parts alike, whatever machine makes them
         if wrong := [name for name, value in about.items() if there.get(name) != value]:
             raise ConfigError(f"{options.out}: holds moments of another {', '.join(wrong)}; give another --out")
         return
     if options.out.is_dir() and any(options.out.iterdir()):
         raise ConfigError(f"{options.out}: not empty and no folder of moments; give another --out")
     options.out.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, json.dumps(about, indent=2) + "\n")
+    about_products = {FAST_FP32: fast_fp32_in_use().to_record()}
+    write_atomically(file, json.dumps(about | about_products, indent=2) + "\n")
 
 
 def _labeled(source: Path) -> dict[Path, LabeledFilm]:

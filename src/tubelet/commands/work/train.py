@@ -25,6 +25,7 @@ from tubelet.commands.work.train_sweep import Request, sweep
 from tubelet.errors import ConfigError, Stopped
 from tubelet.recipe import Recipe, list_recipes, load_recipe
 from tubelet.runs.extend import extend_run, extended
+from tubelet.runs.fast_fp32 import products_of
 from tubelet.runs.folder import RECIPE, kept_rules, resume_recipe, rules_note
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.console_progress import ConsoleProgress
@@ -61,9 +62,10 @@ def run(options: Options, overrides: list[tuple[str, str]], argv: list[str]) -> 
         if options.resume is not None:
             processes.on_main(lambda: extend_run(folder, recipe, report=lambda line: print(line, file=sys.stderr)))
         runs = list(runs_of(recipe, folder, options))
-        for run, of_run in runs:
-            with saying_how_to_go_on(run, argv if len(runs) > 1 else None, options.device):
-                results.append(train_one(of_run, run, session))
+        with products_of(folder, session):  # all seeds and folds alike
+            for run, of_run in runs:
+                with saying_how_to_go_on(run, argv if len(runs) > 1 else None, options.device):
+                    results.append(train_one(of_run, run, session))
     if not processes.is_main:
         return 0
     folds = summarize_folds([result.evaluation for result in results]) if options.folds else None

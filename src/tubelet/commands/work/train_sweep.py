@@ -19,6 +19,7 @@ from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import check_path, write_atomically
 from tubelet.recipe import Recipe
 from tubelet.runs.data import read_run_data
+from tubelet.runs.fast_fp32 import products_of
 from tubelet.runs.result import RunResult, carry_out, content_key
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.console_progress import ConsoleProgress
@@ -51,7 +52,7 @@ def sweep(request: Request, recipe: Recipe, make: Make, *, as_json: bool) -> int
     axes = parse_axes(request.axes)
     _check_folder(request.folder, axes)
     request.folder.mkdir(parents=True, exist_ok=True)
-    with locked(request.folder):
+    with locked(request.folder), products_of(request.folder, Session(device=request.device)):
         return _sweep(request, axes, recipe, make, as_json=as_json)
 
 

@@ -33,6 +33,7 @@ from tubelet.data.layouts.feature_store import RECORD
 from tubelet.errors import ConfigError, DataError, reason
 from tubelet.files import write_tensors
 from tubelet.protocol import Protocol
+from tubelet.session.fast_fp32 import PLAIN, FastFp32
 from tubelet.types import Precision, added
 
 FORMAT = 1
@@ -58,6 +59,7 @@ class StoreRecord:
     source: str  # the dataset
     data_fingerprint: str  # of the dataset, all splits together
     precision: Precision = added("fp32")  # that the vectors were computed in; they are stored as fp32, which loses none
+    fast_fp32: FastFp32 = added(PLAIN)  # how the products of the vectors were computed, which their bits tell
     format: int = FORMAT
 
 
@@ -97,6 +99,7 @@ def file_name(record: StoreRecord, path: str, entry: str | None, fps: float | No
     named = config_io.to_identity(record.protocol)  # without what is as in earlier versions, whose names stay
     pixels += [(name, named[name]) for name in _ADDED_PIXEL_FIELDS if name in named]
     pixels += [("precision", record.precision)] if record.precision != "fp32" else []
+    pixels += [("fast_fp32", str(record.fast_fp32))] if record.fast_fp32 != PLAIN else []
     of_what = hashlib.sha256(repr((record.stage_sha256, pixels)).encode()).hexdigest()[:8]
     digest = hashlib.sha256(repr((path, entry, fps)).encode()).hexdigest()[:8]
     parts = [re.sub(r"[^\w.\-]", "_", part) for part in Path(path).parts if part not in ("..", "/", "\\")]

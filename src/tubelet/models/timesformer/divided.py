@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tubelet.nn.attention import Attention
 from tubelet.nn.block import make_mlp
+from tubelet.nn.linear import Linear
 from tubelet.types import Activation
 
 
@@ -47,7 +48,7 @@ class DividedBlock(nn.Module):
         super().__init__()
         self.temporal_norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.temporal_attn = Attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
-        self.temporal_fc = nn.Linear(embed_dim, embed_dim)
+        self.temporal_fc = Linear(embed_dim, embed_dim)
         self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.attn = Attention(embed_dim, num_heads, qkv_bias, attn_drop_rate, drop_rate)
         self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from tubelet.models.uniformerv2.quick_gelu import QuickGeluMlp
+from tubelet.nn.linear import Linear
 
 
 class GlobalUniBlock(nn.Module):
@@ -75,7 +76,7 @@ class CrossAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.q = nn.Linear(embed_dim, embed_dim)
-        self.kv = nn.Linear(embed_dim, 2 * embed_dim)
+        self.kv = Linear(embed_dim, 2 * embed_dim)
         self.proj = nn.Linear(embed_dim, embed_dim)
         bound = (6 / (4 * embed_dim)) ** 0.5  # Xavier's, of the three projections as one matrix D -> 3 D
         for layer in (self.q, self.kv):

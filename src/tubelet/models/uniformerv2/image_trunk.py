@@ -23,6 +23,7 @@ from tubelet.models.uniformerv2.config import TrunkActivation, TrunkStyle
 from tubelet.models.uniformerv2.local_block import LocalUniBlock
 from tubelet.models.uniformerv2.quick_gelu import QuickGeluMlp
 from tubelet.nn.block import make_mlp
+from tubelet.nn.linear import linear
 from tubelet.nn.tokenizer import check_channels, whole_patches
 from tubelet.types import Grid, Remainder
 
@@ -71,7 +72,7 @@ class FrameStem(nn.Module):
         clip = F.pad(clip, (0, 0, 0, 0, self.padding, self.padding)) if self.padding else clip
         near = clip.unfold(2, kernel, self.proj.stride[0])  # B C T' H W kernel
         patches = rearrange(near, "b c t (h p) (w q) k -> b t (h w) (c k p q)", p=p, q=p)
-        return F.linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B T' S D
+        return linear(patches, self.proj.weight.flatten(1), self.proj.bias)  # B T' S D
 
 
 class ImagePositions(nn.Module):

@@ -17,6 +17,7 @@ from timm.layers import DropPath, LayerScale, gen_relative_position_index
 from torch import Tensor, nn
 
 from tubelet.nn.attention import Attention, split_heads
+from tubelet.nn.linear import Linear
 
 
 class LocalMHRA(nn.Module):
@@ -32,9 +33,9 @@ class LocalMHRA(nn.Module):
         super().__init__()
         reduced = int(embed_dim // dw_reduction)
         self.norm = nn.BatchNorm1d(embed_dim)
-        self.reduce = nn.Linear(embed_dim, reduced)
+        self.reduce = Linear(embed_dim, reduced)
         self.conv = nn.Conv2d(reduced, reduced, (3, 1), padding=(1, 0), groups=reduced)  # over time, space
-        self.expand = nn.Linear(reduced, embed_dim)
+        self.expand = Linear(reduced, embed_dim)
         nn.init.zeros_(self.expand.weight)
         nn.init.zeros_(self.expand.bias)
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from tubelet.errors import TubeletError
 from tubelet.models.videomae.config import VideoMAEConfig, VideoMAEDecoderConfig
 from tubelet.models.videomae.model import VideoMAEEncoder, make_blocks, take_tokens
+from tubelet.nn.linear import Linear
 from tubelet.nn.sine_cosine import SineCosineTable
 from tubelet.types import Grid
 
@@ -38,7 +39,7 @@ class VideoMAEDecoder(nn.Module):
         sizes = {name: getattr(config, name) for name in ("embed_dim", "num_heads", "mlp_ratio")}
         self.blocks = make_blocks(dataclasses.replace(encoder, **sizes), [0.0] * config.depth)
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
-        self.head = nn.Linear(config.embed_dim, num_pixels)
+        self.head = Linear(config.embed_dim, num_pixels)
 
     def forward(self, x: Float[Tensor, "B N D"], num_masked: int) -> Float[Tensor, "B M P"]:
         for block in self.blocks:
@@ -54,7 +55,7 @@ class VideoMAEPretraining(nn.Module):
         self.config = dataclasses.replace(config, num_classes=0, final_norm="tokens")
         t, h, w = config.tubelet_size
         self.encoder = VideoMAEEncoder(self.config)
-        self.encoder_to_decoder = nn.Linear(config.embed_dim, decoder.embed_dim, bias=False)
+        self.encoder_to_decoder = Linear(config.embed_dim, decoder.embed_dim, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(decoder.embed_dim))
         self.pos_embed = SineCosineTable(config.grid, decoder.embed_dim, config.other_grid)
         self.decoder = VideoMAEDecoder(config, decoder, t * h * w * config.in_channels)

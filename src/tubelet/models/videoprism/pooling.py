@@ -15,6 +15,7 @@ from einops import rearrange
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from tubelet.nn.linear import Linear
 from tubelet.nn.offset_norm import OffsetLayerNorm
 
 
@@ -30,7 +31,7 @@ class AttentionPool(nn.Module):
         self.num_heads = num_heads
         self.query = nn.Parameter(torch.empty(embed_dim))
         self.q = nn.Linear(embed_dim, width)
-        self.kv = nn.Linear(embed_dim, 2 * width)
+        self.kv = Linear(embed_dim, 2 * width)
         self.per_dim_scale = nn.Parameter(torch.zeros(width // num_heads))
         self.proj = nn.Linear(width, embed_dim)
         self.norm = OffsetLayerNorm(embed_dim, eps=norm_eps)

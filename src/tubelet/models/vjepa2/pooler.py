@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.nn.block import Block, make_mlp
+from tubelet.nn.linear import Linear
 
 _MLP_RATIO = 4.0  # whatever the encoder's is
 
@@ -59,7 +60,7 @@ class PoolingAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.q = nn.Linear(embed_dim, embed_dim)
-        self.kv = nn.Linear(embed_dim, 2 * embed_dim)
+        self.kv = Linear(embed_dim, 2 * embed_dim)
 
     def forward(self, query: Float[Tensor, " D"], x: Float[Tensor, "B N D"]) -> Float[Tensor, "B D"]:
         q = rearrange(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tubelet.models.vjepa2.config import VJEPA2Config, VJEPA2PredictorConfig
 from tubelet.models.vjepa2.model import VJEPA2Encoder, initialize_linear_layers, take
+from tubelet.nn.linear import Linear
 from tubelet.nn.rotary import RotaryBlock, rotation_of
 from tubelet.types import Grid
 
@@ -32,7 +33,7 @@ class VJEPA2Predictor(nn.Module):
     def __init__(self, encoder_dim: int, config: VJEPA2PredictorConfig) -> None:
         super().__init__()
         self.head_dim = config.embed_dim // config.num_heads
-        self.embed = nn.Linear(encoder_dim, config.embed_dim)
+        self.embed = Linear(encoder_dim, config.embed_dim)
         self.mask_tokens = nn.Parameter(torch.zeros(config.num_mask_tokens, config.embed_dim))
         self.blocks = nn.ModuleList(
             RotaryBlock(
@@ -41,7 +42,7 @@ class VJEPA2Predictor(nn.Module):
             for _ in range(config.depth)
         )
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps)
-        self.proj = nn.Linear(config.embed_dim, encoder_dim)
+        self.proj = Linear(config.embed_dim, encoder_dim)
         initialize_linear_layers(self)
 
     def forward(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tubelet.nn.attention import attention_probs, split_heads
 from tubelet.nn.attention_steps import EVERYWHERE, NOWHERE, AttentionStep, clip_tokens, frames_step
+from tubelet.nn.linear import Linear
 
 ROWS = 4096  # tokens whose queries and feed-forward are computed at once: bounds the memory of a long video
 _DENSE = 512  # up to so many keys one masked attention is faster than attention over blocks
@@ -41,11 +42,11 @@ class LongformerAttention(nn.Module):
         self.num_heads = num_heads
         self.window = window
         self.attn_drop = attn_drop
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
+        self.qkv = Linear(embed_dim, 3 * embed_dim)
         self.query_global = nn.Linear(embed_dim, embed_dim)
-        self.key_global = nn.Linear(embed_dim, embed_dim)
-        self.value_global = nn.Linear(embed_dim, embed_dim)
-        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.key_global = Linear(embed_dim, embed_dim)
+        self.value_global = Linear(embed_dim, embed_dim)
+        self.proj = Linear(embed_dim, embed_dim)
 
     def forward(
         self, x: Float[Tensor, "B L D"], start: int, stop: int, valid: Bool[Tensor, "B L"] | None
@@ -154,8 +155,8 @@ class FullAttention(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.attn_drop = attn_drop
-        self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
-        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.qkv = Linear(embed_dim, 3 * embed_dim)
+        self.proj = Linear(embed_dim, embed_dim)
 
     def forward(
         self, x: Float[Tensor, "B L D"], start: int, stop: int, valid: Bool[Tensor, "B L"] | None
@@ -182,8 +183,8 @@ class UniformAttention(nn.Module):
 
     def __init__(self, embed_dim: int) -> None:
         super().__init__()
-        self.value = nn.Linear(embed_dim, embed_dim)
-        self.proj = nn.Linear(embed_dim, embed_dim)
+        self.value = Linear(embed_dim, embed_dim)
+        self.proj = Linear(embed_dim, embed_dim)
 
     def forward(
         self, x: Float[Tensor, "B L D"], start: int, stop: int, valid: Bool[Tensor, "B L"] | None
@@ -221,8 +222,8 @@ class PostNormLayer(nn.Module):
         super().__init__()
         self.attn = attention
         self.norm1 = nn.LayerNorm(embed_dim, eps=norm_eps)
-        self.fc1 = nn.Linear(embed_dim, hidden_dim)
-        self.fc2 = nn.Linear(hidden_dim, embed_dim)
+        self.fc1 = Linear(embed_dim, hidden_dim)
+        self.fc2 = Linear(hidden_dim, embed_dim)
         self.norm2 = nn.LayerNorm(embed_dim, eps=norm_eps)
         self.drop = nn.Dropout(drop_rate)
 

@@ -26,6 +26,7 @@ from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
 from tubelet.inference.moments.features import StepFeatures
 from tubelet.protocol import Protocol
+from tubelet.session.fast_fp32 import PLAIN, fast_fp32_in_use
 from tubelet.session.session import Session
 from tubelet.tasks.per_frame.targets import FilmClock, Span, spans_by_label, step_targets
 
@@ -49,11 +50,14 @@ class TrainingFilm:
 
 def feature_file(folder: Path, extractor: StepFeatures, weights_sha256: str, sample: Sample) -> Path:
     """Where the features of a film lie: another file for other weights, pixels, steps or another path."""
-    protocol, what = config_io.to_identity(extractor.protocol), (extractor.kind, extractor.precision)
+    protocol = config_io.to_identity(extractor.protocol)
+    what: tuple[str, ...] = (extractor.kind, extractor.precision)
     for name in ("labels", "multi_label", "num_temporal_views", "num_spatial_crops", "averaging"):
         protocol.pop(name, None)
     if extractor.kind == "frames":
         protocol.pop("num_frames", None)
+    if fast_fp32_in_use() != PLAIN:  # other bits
+        what += (str(fast_fp32_in_use()),)
     of_what = hashlib.sha256(repr((weights_sha256, sorted(protocol.items()), what)).encode()).hexdigest()[:12]
     of_path = hashlib.sha256(sample.path.encode()).hexdigest()[:8]
     return folder / f"steps-{of_what}" / f"{Path(sample.path).stem}-{of_path}.safetensors"

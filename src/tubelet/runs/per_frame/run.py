@@ -38,6 +38,7 @@ from tubelet.models import create_model
 from tubelet.recipe import Recipe
 from tubelet.runs.completed import CompletedRun
 from tubelet.runs.data import read_run_data
+from tubelet.runs.fast_fp32 import products_of
 from tubelet.runs.folder import held_folder, open_folder, read_facts, write_facts
 from tubelet.runs.initialization import initialize_model, read_initialization
 from tubelet.runs.per_frame.evaluate import score_films, write_split
@@ -82,7 +83,13 @@ def run_per_frame(
     labels = read_bouts(recipe.data.path, recipe.data.manifest)
     for note in (*recipe.data.notes, *manifest.notes):
         session.progress.note(note)
-    with explaining_storage(folder), explaining_training_memory(folder), held_folder(folder) as lock, session.signals:
+    with (
+        products_of(folder, session),
+        explaining_storage(folder),
+        explaining_training_memory(folder),
+        held_folder(folder) as lock,
+        session.signals,
+    ):
         recipe = _open(recipe, manifest, labels, folder, session)
         model, record = open_checkpoint(folder / BACKBONE)
         config = _config(recipe)
