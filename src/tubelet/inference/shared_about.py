@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Iterable
 from typing import Any
 
 import torch
 
+from tubelet import __version__
 from tubelet import config as config_io
 from tubelet.inference.predictor import Classifier
+from tubelet.session.shards import digest_of
 from tubelet.weights.mapping.digest import tensors_sha256
 
 
@@ -31,14 +31,4 @@ def about_classifier(classifier: Classifier) -> dict[str, Any]:
 
 def about_versions() -> dict[str, str]:
     """The versions whose change may change bits."""
-    import tubelet
-
-    return {"version of tubelet": tubelet.__version__, "version of torch": torch.__version__}
-
-
-def digest_of(texts: Iterable[str]) -> str:
-    """16 hex digits of texts in their order."""
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(text.encode(errors="surrogateescape") + b"\0")
-    return digest.hexdigest()[:16]
+    return {"version of tubelet": __version__, "version of torch": torch.__version__}

@@ -8,6 +8,7 @@ ends last finds all parts and joins them: it writes what one call alone would ha
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -150,18 +151,27 @@ class SharedWork:
 
     def missing_text(self) -> str | None:
         """Which parts are missing and whose they are, in one line. None where all are there and can be joined."""
-        return missing_text(self.shard, [block.name for block in self.blocks], self.parts, "parts")
+        names = [block.name for block in self.blocks]
+        return missing_text(self.shard, names, list(map(self.parts.is_done, names)), "parts")
 
 
-def missing_text(shard: Shard, names: Sequence[str], parts: Parts, what: str) -> str | None:
+def missing_text(shard: Shard, names: Sequence[str], is_done: Sequence[bool], what: str) -> str | None:
     """Which of the results of all calls are missing, and which calls make them. None where all are there."""
-    missing = [number for number, name in enumerate(names) if not parts.is_done(name)]
+    missing = [number for number, done in enumerate(is_done) if not done]
     if not missing:
         return None
     whose = sorted({number % shard.count + 1 for number in missing})
     named = ", ".join(names[number] for number in missing[:_MOST_NAMED]) + ", ..." * (len(missing) > _MOST_NAMED)
     calls = ", ".join(f"{index}/{shard.count}" for index in whose)
     return f"{len(missing)} of {len(names)} {what} are left to other parts: {named}; they are those of --shard {calls}"
+
+
+def digest_of(texts: Iterable[str]) -> str:
+    """16 hex digits of texts in their order, for ``claim``."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode(errors="surrogateescape") + b"\0")
+    return digest.hexdigest()[:16]
 
 
 def claim(folder: Path, about: Mapping[str, Any], what: str, record: str = RECORD) -> None:

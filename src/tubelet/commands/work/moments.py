@@ -57,7 +57,7 @@ def run(options: Options, argv: list[str]) -> int:
                 progress.note(f"{printable(file.name)}: done before")
                 continue
             failed += not _look_at(file, name, parts, model, labeled, options, progress)
-    left = missing_text(shard, names, parts, "films")
+    left = missing_text(shard, names, list(map(parts.is_done, names)), "films")
     if left is None:
         films = [{**_read(options.out, name), "part": name} for name in names]
         _write_together(films, names, model, options, shlex.join(["tubelet", "moments", *argv]))

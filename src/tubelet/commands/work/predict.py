@@ -36,10 +36,10 @@ from tubelet.errors import ConfigError, DataError, printable
 from tubelet.files import check_path
 from tubelet.inference.films import Film, Windows
 from tubelet.inference.predictor import Classifier, load
-from tubelet.inference.shared_about import about_classifier, digest_of
+from tubelet.inference.shared_about import about_classifier
 from tubelet.protocol import with_views
 from tubelet.session.console_progress import ConsoleProgress
-from tubelet.session.shards import PARTS, Shard, SharedWork, claim
+from tubelet.session.shards import PARTS, Shard, SharedWork, claim, digest_of
 from tubelet.tasks.classification import rankings
 from tubelet.types import Prediction
 
