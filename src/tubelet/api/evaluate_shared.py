@@ -67,9 +67,7 @@ def _score(
     for line in (*scored.manifest.notes, *scored.notes, *([] if note is None else [note])):
         session.progress.note(line)
     record = classifier.record
-    score = scorer(
-        classifier.model, protocol, classifier.device, record.precision, options.mode, record.calibration
-    )
+    score = scorer(classifier.model, protocol, classifier.device, record.precision, options.mode, record.calibration)
     budget = FailureBudget(rows, options.failure_budget, f"videos of split '{scored.part}'")
     with open_loader(chosen, protocol, options) as loader:
         if trained_on is not None:

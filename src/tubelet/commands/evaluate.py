@@ -29,8 +29,8 @@ frames make a clip (VTN is trained on 16 frames and tested on 250). --mode chunk
 models with a per-frame stage; a feature store in place of the videos leaves that stage out. Scores are the same.
 
 --shard 2/8 scores every eighth batch from the second on and leaves the scores in --out, which several machines share
-and where an interrupted call goes on; whichever part ends last measures all of them. --shard 1/1 is one call that can be
-interrupted.
+and where an interrupted call goes on; whichever part ends last measures all of them. --shard 1/1 is one call that can
+be interrupted.
 
 examples:
   tubelet evaluate runs/first/best --data my_clips

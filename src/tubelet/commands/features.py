@@ -28,8 +28,8 @@ ViViT with tubelets of one frame.
 One safetensors file per video, whole or not at all: run the same command again after an interruption, or for another
 split, and it writes what is missing. A video that cannot be read keeps its row and is named.
 
---shard 2/8 writes every eighth video from the second on, so that several machines share one OUT. Whichever part ends last
-writes the manifest, which makes the files a store.
+--shard 2/8 writes every eighth video from the second on, so that several machines share one OUT. Whichever part ends
+last writes the manifest, which makes the files a store.
 
 examples:
   tubelet features runs/vtn/best my_clips features/vtn

@@ -1,7 +1,7 @@
 """Scores of some rows of a manifest, before anything is measured: in memory, and as a part that other calls read.
 
-    scores.safetensors   probs, uncalibrated and logits [N, K], labels as in ``Batch``; absent where no row was read
-    rows.json            the rows, the lines of those that could not be read, and the content of their files
+scores.safetensors   probs, uncalibrated and logits [N, K], labels as in ``Batch``; absent where no row was read
+rows.json            the rows, the lines of those that could not be read, and the content of their files
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -159,7 +159,9 @@ def extract(
             num_frames += len(features.vectors)
         session.advance(done + 1, len(chosen))
     notes.end()
-    left = missing_text(options.shard, [sources[i].name for i in of_all], [files[i].is_file() for i in of_all], "videos")
+    left = missing_text(
+        options.shard, [sources[i].name for i in of_all], [files[i].is_file() for i in of_all], "videos"
+    )
     if left is None and options.shard != Shard():
         _count_all_failures(manifest, options, [(sources[i], files[i]) for i in of_all], out)
     if left is None:

@@ -110,7 +110,7 @@ class Block:
 
 
 def blocks(num_items: int) -> list[Block]:
-    """All items in blocks. How many items a block has depends on ``num_items`` alone, so that any calls may share it."""
+    """All items in blocks. Their size depends on ``num_items`` alone, so that any calls may share them."""
     size = max(1, -(-num_items // _MOST_BLOCKS))
     return [Block(f"{start:08d}", range(start, min(start + size, num_items))) for start in range(0, num_items, size)]
 

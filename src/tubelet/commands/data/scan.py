@@ -28,8 +28,8 @@ OUT gets report.txt, report.json and quarantine.csv, the list of rows to leave o
 training and evaluation honour. The results of each file are kept there: an interrupted scan goes on where it was, and
 a second one decodes only the files that changed.
 
---shard 2/8 decodes every eighth file from the second on, so that several machines share one OUT; whichever part ends last
-looks for copies and writes the report. Until then a part gives exit code 0.
+--shard 2/8 decodes every eighth file from the second on, so that several machines share one OUT; whichever part ends
+last looks for copies and writes the report. Until then a part gives exit code 0.
 
 examples:
   tubelet data scan my_clips

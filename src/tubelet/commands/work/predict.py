@@ -110,9 +110,7 @@ def write_results(options: Options, found: Sequence[Found]) -> None:
         print_table(predictions)
 
 
-def _predict_shared(
-    options: Options, classifier: Classifier, files: Sequence[Path], out: Path, shard: Shard
-) -> int:
+def _predict_shared(options: Options, classifier: Classifier, files: Sequence[Path], out: Path, shard: Shard) -> int:
     top_k = min(options.top_k, len(classifier.labels))
     asked = {"files": digest_of(map(str, files)), "top_k": top_k, "frame_fps": options.frame_fps}
     windows = None if options.window is None else repr(_windows(options, top_k))

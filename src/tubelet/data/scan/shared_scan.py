@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
-
-import av
 
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.scan.config import ScanConfig
@@ -38,7 +37,7 @@ def scan_shard(
     """
     files = files_of(manifest)
     names = [f"{file.path} {file.fps}" for file in files.values()]
-    about = {"list of files": digest_of(names), "num_channels": config.num_channels, "version of PyAV": av.__version__}
+    about = {"list of files": digest_of(names), "num_channels": config.num_channels, "version of PyAV": version("av")}
     claim(folder / PARTS, about, "facts")
     work, paths = SharedWork(folder, shard, len(files)), list(files)
     own = {path: files[path] for block in work.own for path in (paths[number] for number in block.items)}

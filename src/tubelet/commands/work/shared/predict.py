@@ -1,7 +1,7 @@
 """``tubelet predict --out``: a part for every block of files, which several calls share, and the files of all of them.
 
-    parts/00000000/results.jsonl   a line per file: its prediction or film, or the line that says why there is none
-    predictions.csv                of all files, once no part is missing
+parts/00000000/results.jsonl   a line per file: its prediction or film, or the line that says why there is none
+predictions.csv                of all files, once no part is missing
 """
 
 from __future__ import annotations
