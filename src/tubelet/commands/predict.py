@@ -36,6 +36,7 @@ examples:
   tubelet predict runs/vtn/best clip.mp4 --mode chunked --protocol.num_frames 250 --protocol.target_fps 25
   tubelet predict runs/first/best footage/ --reject
   tubelet predict runs/first/best footage/ --out predictions --shard 2/8
+  tubelet predict runs/first/best footage/ --out predictions --ray 2
   tubelet predict google/vivit-b-16x2-kinetics400 clip.mp4
   tubelet predict runs/first/best -- -file-that-begins-with-a-dash.mp4"""
 
@@ -59,6 +60,7 @@ class Options:
     csv: Path | None = None  # also write one row per video (or window) and label to this file; - in place of the table
     out: Path | None = None  # folder for predictions.csv and a part per file; an unfinished one is resumed
     shard: str | None = None  # PART/PARTS: the files of this part, such as 2/8; needs --out
+    ray: int | None = None  # share them between so many Ray actors, here or at RAY_ADDRESS; needs --out
     num_workers: int | None = None  # processes that decode, by default 2; 0: this one, as --window always does
     reject: bool = False  # answer "none of these" for videos unlike all that the model was validated on
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU

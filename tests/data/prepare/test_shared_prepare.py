@@ -40,7 +40,7 @@ def test_joined_parts_are_what_one_call_prepares(
     one, out = tmp_path / "one", tmp_path / "out"
     assert prepare(data, one, *packed) == 1
     capsys.readouterr()
-    assert prepare(data, out, *packed, "--shard", "2/3") == 0
+    assert prepare(data, out, *packed, "--shard", "2/3") == 1  # it has the bad file
     assert prepare(data, out, *packed, "--shard", "3/3") == 0
     err = capsys.readouterr().err
     assert "2 of 5 parts are left to other parts: 00000000, 00000003; they are those of --shard 1/3" in err

@@ -28,7 +28,8 @@ from tubelet.commands.work.predict_windows import (
     write_films,
     write_plots,
 )
-from tubelet.commands.work.shared.predict import PREDICTIONS, Found, PredictFiles, predict_own, results_of
+from tubelet.commands.work.shared.predict import PREDICTIONS, Found, PredictFiles, predict_blocks, results_of
+from tubelet.commands.work.shared.ray_predict import predict_on_ray
 from tubelet.data.layouts.feature_store import is_store
 from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_frame_folder, sources_below
 from tubelet.data.manifest.read import read_manifest
@@ -117,7 +118,12 @@ def _predict_shared(options: Options, classifier: Classifier, files: Sequence[Pa
     claim(out / PARTS, {**about_classifier(classifier), **asked, "windows": windows}, "predictions")
     work = SharedWork(out, shard, len(files))
     with ConsoleProgress("predict") as progress:
-        failed = predict_own(work, files, results_in_order(options, classifier, progress), progress.advance)
+        if options.ray is None:
+            predict = results_in_order(options, classifier, progress)
+            failed = predict_blocks(work, work.own, files, predict, progress.advance)
+        else:
+            num_gpus = int(classifier.device.type == "cuda")
+            failed = predict_on_ray(options, work, files, options.ray, num_gpus, progress.advance)
     left = work.missing_text()
     if left is not None:
         write_results(dataclasses.replace(options, csv=None, plot=None), results_of(work, work.own))
@@ -154,6 +160,8 @@ def find_store(sources: Sequence[str]) -> Path | None:
 def _check(options: Options, store: Path | None, files: Sequence[Path]) -> Shard:
     """Refuse what does not fit. Return the part of this call."""
     shard = Shard.parse(options.shard)
+    if options.ray is not None and (options.out is None or options.shard is not None):
+        raise ConfigError("--ray shares all files between its actors: give --out for their parts, and no --shard")
     if options.shard is not None and options.out is None:
         raise ConfigError("--shard belongs to --out, where calls leave their parts; give a folder that all of them see")
     if options.out is not None:

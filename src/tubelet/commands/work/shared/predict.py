@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,13 +25,18 @@ Found = Prediction | Film | str  # of a file; the line of one that could not be 
 PredictFiles = Callable[[Sequence[Path]], Iterator[Found]]  # in order
 
 
-def predict_own(
-    work: SharedWork, files: Sequence[Path], predict: PredictFiles, on_file: Callable[[int, int], None]
+def predict_blocks(
+    work: SharedWork,
+    blocks: Sequence[Block],
+    files: Sequence[Path],
+    predict: PredictFiles,
+    on_file: Callable[[int, int], None] = lambda done, total: None,
 ) -> int:
-    """Make the parts of this call that are not there. A file that could not be read or has changed is tried again.
+    """Make the parts that are not there. A file that could not be read or has changed is tried again.
 
     Args:
         work: the blocks of ``files``.
+        blocks: those of this call.
         files: of all calls.
         predict: predicts some of them.
         on_file: called with how many files of this call are done, and how many there are.
@@ -39,13 +44,13 @@ def predict_own(
     Returns:
         How many files of this call could not be read.
     """
-    marks = {number: fingerprint(files[number]) for block in work.own for number in block.items}
-    kept = {block: dict(_kept(work, block, marks)) for block in work.own}
-    todo = [number for block in work.own for number in block.items if number not in kept[block]]
+    marks = {number: fingerprint(files[number]) for block in blocks for number in block.items}
+    kept = {block: dict(_kept(work, block, marks)) for block in blocks}
+    todo = [number for block in blocks for number in block.items if number not in kept[block]]
     total, done, failed = len(marks), len(marks) - len(todo), 0
     on_file(done, total)
     results = predict([files[number] for number in todo])
-    for block in work.own:
+    for block in blocks:
         lines = kept[block]
         if len(lines) == len(block.items):
             continue
@@ -56,10 +61,20 @@ def predict_own(
                 failed += isinstance(found, str)
                 done += 1
                 on_file(done, total)
-        with work.writing(block) as part:
-            text = "".join(json.dumps(lines[number], ensure_ascii=False) + "\n" for number in block.items)
-            (part / RESULTS).write_bytes(text.encode(errors="backslashreplace"))
+        _write(work, block, lines)
     return failed
+
+
+def write_failed(work: SharedWork, block: Block, files: Sequence[Path], line: str) -> int:
+    """Make the part of a block none of whose files could be read, for one reason. Return their number."""
+    _write(work, block, {number: {"mark": "", "error": f"{files[number]}: {line}"} for number in block.items})
+    return len(block.items)
+
+
+def _write(work: SharedWork, block: Block, lines: Mapping[int, Mapping[str, Any]]) -> None:
+    with work.writing(block) as part:
+        text = "".join(json.dumps(lines[number], ensure_ascii=False) + "\n" for number in block.items)
+        (part / RESULTS).write_bytes(text.encode(errors="backslashreplace"))
 
 
 def results_of(work: SharedWork, blocks: Iterable[Block]) -> list[Found]:
