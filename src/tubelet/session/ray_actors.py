@@ -7,6 +7,7 @@ dies is started again and its block is given out once more. Ray's usage statisti
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -55,7 +56,7 @@ def run_on_actors(
     """
     if num_actors < 1:
         raise ConfigError(f"--ray must be the number of actors, at least 1; got {num_actors}")
-    failed, done, deaths = 0, 0, dict[str, int]()
+    failed, done, deaths = 0, 0, Counter[str]()
     with _ray(num_actors) as ray:
         actor_class = ray.remote(num_cpus=1, num_gpus=num_gpus, max_restarts=-1, max_task_retries=0)(_Actor)
         idle = [actor_class.remote(make_worker) for _ in range(min(num_actors, len(blocks)))]
@@ -67,20 +68,28 @@ def run_on_actors(
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
             actor, block = running.pop(ready)
             idle.append(actor)
-            try:
-                failed += ray.get(ready)
-            except ray.exceptions.RayTaskError as error:
-                if isinstance(error.cause, TubeletError | OSError):
-                    raise error.cause from None
-                raise
-            except ray.exceptions.RayActorError:
-                deaths[block.name] = deaths.get(block.name, 0) + 1
+            of_block = _result(ray, ready)
+            if of_block is None:
+                deaths[block.name] += 1
                 if deaths[block.name] < MOST_DEATHS:
                     waiting.append(block)
                     continue
-                failed += give_up(block)
-            done += 1
+                of_block = give_up(block)
+            failed, done = failed + of_block, done + 1
             on_block(done, len(blocks))
+    return failed
+
+
+def _result(ray: Any, ready: Any) -> int | None:
+    """What an actor returned, or None where it died."""
+    try:
+        failed: int = ray.get(ready)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, TubeletError | OSError):
+            raise error.cause from None
+        raise
+    except ray.exceptions.RayActorError:
+        return None
     return failed
 
 

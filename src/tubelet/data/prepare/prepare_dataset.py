@@ -30,6 +30,7 @@ from tubelet.data.prepare.config import PrepareConfig
 from tubelet.data.prepare.pack_shards import pack
 from tubelet.data.prepare.transcode_pool import SourceFile, line_of, transcoded
 from tubelet.data.scan.scan_file import fingerprint
+from tubelet.data.sources.dicom import is_dicom
 from tubelet.data.sources.shards import is_shard, is_volume_row, member_range
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index_store import IndexStore
@@ -154,6 +155,8 @@ def other_kind(manifest: Manifest, sample: Sample) -> str | None:
         return "members of tar shards"
     if source.is_dir():
         return "frame folders"
+    if is_dicom(source):
+        return "DICOM files"
     return None if is_video_path(source) else "no videos by their names"
 
 
