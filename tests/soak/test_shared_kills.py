@@ -24,7 +24,7 @@ from tubelet.session.shards import PARTS
 __all__ = ["checkpoint", "videos"]
 pytestmark = pytest.mark.soak
 
-NUM_KILLS, NUM_FILES = 20, 24
+NUM_KILLS, NUM_FILES = 20, 16
 
 
 def call(words: list[str], kill_after: float | None) -> bool:
