@@ -1,7 +1,7 @@
 """Work on blocks by Ray actors, on one machine or on a Ray cluster. The extra ``ray`` installs Ray.
 
 Each actor keeps what it loads and takes one block after the other, so that only names of blocks travel. An actor that
-dies is started again and its block is given out once more. Ray's usage statistics and dashboard stay off.
+dies is replaced and its block is given out once more. Ray's usage statistics and dashboard stay off.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def run_on_actors(
     """Make the parts of blocks.
 
     Args:
-        make_worker: called in every actor, and again in one that is started again.
+        make_worker: called in every actor, and in each that replaces one that died.
         blocks: to be done.
         num_actors: processes, each with one processor.
         num_gpus: of each actor.
@@ -58,7 +58,7 @@ def run_on_actors(
         raise ConfigError(f"--ray must be the number of actors, at least 1; got {num_actors}")
     failed, done, deaths = 0, 0, Counter[str]()
     with _ray(num_actors) as ray:
-        actor_class = ray.remote(num_cpus=1, num_gpus=num_gpus, max_restarts=-1, max_task_retries=0)(_Actor)
+        actor_class = ray.remote(num_cpus=1, num_gpus=num_gpus, max_restarts=0, max_task_retries=0)(_Actor)
         idle = [actor_class.remote(make_worker) for _ in range(min(num_actors, len(blocks)))]
         waiting, running = list(reversed(blocks)), dict[Any, tuple[Any, Block]]()
         while waiting or running:
@@ -67,8 +67,9 @@ def run_on_actors(
                 running[actor.run.remote(block)] = actor, block
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
             actor, block = running.pop(ready)
-            idle.append(actor)
             of_block = _result(ray, ready)
+            # One that Ray starts again refuses blocks until it is there, which would count as deaths.
+            idle.append(actor_class.remote(make_worker) if of_block is None else actor)
             if of_block is None:
                 deaths[block.name] += 1
                 if deaths[block.name] < MOST_DEATHS:
