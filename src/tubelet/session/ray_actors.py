@@ -1,7 +1,7 @@
 """Work on blocks by Ray actors, on one machine or on a Ray cluster. The extra ``ray`` installs Ray.
 
 Each actor keeps what it loads and takes one block after the other, so that only names of blocks travel. An actor that
-dies is replaced and its block is given out once more. Ray's usage statistics and dashboard stay off.
+dies is replaced (one that Ray starts again would refuse blocks meanwhile) and its block is given out once more. Ray's usage statistics and dashboard stay off.
 """
 
 from __future__ import annotations
@@ -47,8 +47,7 @@ def run_on_actors(
         on_block: called with how many blocks are done, and how many there are.
         give_up: called for a block whose actor died ``MOST_DEATHS`` times; returns how many of its items failed.
 
-    Returns:
-        How many items failed.
+    Returns how many items failed.
 
     Raises:
         ConfigError: Ray is not installed, or ``num_actors`` is below 1.
@@ -68,7 +67,6 @@ def run_on_actors(
             (ready, *_), _ = ray.wait(list(running), num_returns=1)
             actor, block = running.pop(ready)
             of_block = _result(ray, ready)
-            # One that Ray starts again refuses blocks until it is there, which would count as deaths.
             idle.append(actor_class.remote(make_worker) if of_block is None else actor)
             if of_block is None:
                 deaths[block.name] += 1
