@@ -1,7 +1,8 @@
 """Work on blocks by Ray actors, on one machine or on a Ray cluster. The extra ``ray`` installs Ray.
 
 Each actor keeps what it loads and takes one block after the other, so that only names of blocks travel. An actor that
-dies is replaced (one that Ray starts again would refuse blocks meanwhile) and its block is given out once more. Ray's usage statistics and dashboard stay off.
+dies is replaced (one that Ray starts again would refuse blocks meanwhile) and its block is given out once more. Ray's
+usage statistics and dashboard stay off.
 """
 
 from __future__ import annotations
