@@ -122,6 +122,44 @@ def activitynet(root: Path) -> Path:
     return root
 
 
+def cvat(root: Path) -> Path:
+    """Tags on frames 0, 1, 2 and 4 of a task that begins at frame 10 and takes every second one; a track of another."""
+
+    def document(source: str, subset: str, body: str) -> str:
+        labels = "".join(f"<label><name>{name}</name></label>" for name in ("run", "sit", "jump"))
+        meta = f"<id>1</id><source>{source}</source><subset>{subset}</subset><labels>{labels}</labels>"
+        more = "<start_frame>10</start_frame><frame_filter>step=2</frame_filter>" if body.startswith("<image") else ""
+        return f"<annotations><version>1.1</version><meta><task>{meta}{more}</task></meta>{body}</annotations>"
+
+    tags = {0: "run", 1: "run", 2: "run", 3: "sit", 4: "run"}
+    images = "".join(f'<image id="{n}" name="frame_{n:06}"><tag label="{name}"/></image>' for n, name in tags.items())
+    boxes = "".join(f'<box frame="{n}" outside="{int(n > 4)}" xtl="1"/>' for n in range(3, 6))
+    text(root / "one/annotations.xml", document("day 1.mp4", "Train", images))
+    text(root / "two/annotations.xml", document("day2.mkv", "Validation", f'<track id="0" label="sit">{boxes}</track>'))
+    touch(root, "films/day 1.mp4", "films/day2.mkv")
+    return root
+
+
+def label_studio(root: Path) -> Path:
+    def task(video: str, *results: tuple[str, dict[str, object]], **more: object) -> str:
+        result = [{"type": kind, "value": value} for kind, value in results]
+        return json.dumps({"data": {"video": video}, "annotations": [{"result": result, **more}]})
+
+    def ranges(label: str, start: int, end: int) -> tuple[str, dict[str, object]]:
+        return "timelinelabels", {"timelinelabels": [label], "ranges": [{"start": start, "end": end}]}
+
+    choice = ("choices", {"choices": ["walk"]})
+    tasks = [
+        task("/data/upload/1/0a1b2c3d-clip.mp4", choice),
+        task("s3://bucket/film-2.mp4", ranges("run", 1, 25), ranges("walk", 26, 30)),
+        task("cancelled.mp4", choice, was_cancelled=True),
+        task("none.mp4"),
+    ]
+    text(root / "train.json", "[", ",\n".join(tasks), "]")
+    touch(root, "a/clip.mp4", "film-2.mp4")
+    return root
+
+
 def ucf101(root: Path) -> Path:
     text(root / "ucfTrainTestlist/classInd.txt", "1 ApplyEyeMakeup", "2 ApplyLipstick")
     train = ["ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1", "ApplyLipstick/v_ApplyLipstick_g08_c01.avi 2"]
@@ -272,6 +310,31 @@ EXAMPLES = [
             says=("line 3", "video gone", "ends at 2.0 s"),
         )
         for layout in ("activitynet", "hacs")
+    ),
+    Example(
+        layout="cvat",
+        write=cvat,
+        rows=[
+            ("films/day 1.mp4", ("run",), "train", None, None),
+            ("films/day 1.mp4", ("run",), "train", None, None),
+            ("films/day 1.mp4", ("sit",), "train", None, None),
+            ("films/day2.mkv", ("sit",), "val", None, None),
+        ],
+        classes={"label": ("jump", "run", "sit")},
+        spoil=("", 0, ""),
+        says=(),
+    ),
+    Example(
+        layout="label-studio",
+        write=label_studio,
+        rows=[
+            ("a/clip.mp4", ("walk",), "train", None, None),
+            ("film-2.mp4", ("run",), "train", None, None),
+            ("film-2.mp4", ("walk",), "train", None, None),
+        ],
+        classes={"label": ("run", "walk")},
+        spoil=("train.json", 2, '{"id": 1, "video": "clip.mp4", "label": "walk"},'),
+        says=("line 2", "export as JSON, not as JSON-MIN"),
     ),
     Example(
         layout="ucf101",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -27,7 +28,7 @@ from tubelet.evaluation.trained_on import TrainedOn
 from tubelet.files import check_path
 from tubelet.inference.frame_stage import check_stage
 from tubelet.inference.predictor import Classifier, load
-from tubelet.protocol import with_views
+from tubelet.protocol import Protocol, with_views
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.progress import Progress
 from tubelet.session.session import Session
@@ -94,13 +95,7 @@ def score_checkpoint(
     scored = find_scored_data(data, options.manifest, options.split, classifier)
     check_store(scored.manifest, classifier)
     session = Session(device=classifier.device, progress=progress)
-    with Loader(
-        make_dataset(scored.rows, protocol, "views"),
-        options.batch_size,
-        num_workers=options.num_workers,
-        timeout_seconds=options.decode_timeout_seconds,
-        targets=task_of(protocol).targets,
-    ) as loader:
+    with open_loader(scored.rows, protocol, options) as loader:
         trained_on, note = training_contents(classifier, scored.rows)
         for line in (*scored.manifest.notes, *scored.notes, *([] if note is None else [note])):
             progress.note(line)
@@ -114,23 +109,51 @@ def score_checkpoint(
             session,
             split=scored.part,
             precision=classifier.record.precision,
-            train=_training_rows(scored),
+            train=training_rows(scored),
             failure_budget=options.failure_budget,
             out=out,
             mode=options.mode,
             calibration=classifier.record.calibration,
         )
-        if classifier.reject:
-            unknown = score_unknown(classifier.model, protocol, classifier.device, classifier.record.precision)
-            result = with_rejection(result, protocol, unknown)
-    seen = None if trained_on is None else seen_videos(trained_on, result, scored.rows, loader)
+    return finished(result, classifier, protocol, scored, loader.take_contents(), out)
+
+
+def open_loader(rows: Manifest, protocol: Protocol, options: EvaluationOptions) -> Loader:
+    """What reads the rows as they are asked for."""
+    return Loader(
+        make_dataset(rows, protocol, "views"),
+        options.batch_size,
+        num_workers=options.num_workers,
+        timeout_seconds=options.decode_timeout_seconds,
+        targets=task_of(protocol).targets,
+    )
+
+
+def finished(
+    result: Evaluation,
+    classifier: Classifier,
+    protocol: Protocol,
+    scored: ScoredData,
+    contents: Mapping[str, str],
+    out: Path | None,
+) -> Evaluation:
+    """A result with what is said of its videos beside their metrics, written where asked.
+
+    Args:
+        contents: the hashes of the files that were read (``Loader.take_contents``).
+    """
+    if classifier.reject:
+        unknown = score_unknown(classifier.model, protocol, classifier.device, classifier.record.precision)
+        result = with_rejection(result, protocol, unknown)
+    trained_on, _ = training_contents(classifier, scored.rows)
+    seen = None if trained_on is None else _seen_videos(trained_on, result, scored.rows, contents)
     result = dataclasses.replace(result, scored=scored.text, seen=seen)
     if out is not None:
         write_evaluation(result, out)
     return result
 
 
-def _training_rows(scored: ScoredData) -> Manifest | None:
+def training_rows(scored: ScoredData) -> Manifest | None:
     """Those whose most frequent class is the baseline. None means that it is that of the scored rows."""
     has_any = scored.part != "all" and "train" in scored.manifest.splits
     return scored.manifest.split("train") if has_any else None
@@ -150,11 +173,12 @@ def training_contents(classifier: Classifier, rows: Manifest) -> tuple[TrainedOn
     return None, f"whether the model has seen these videos in training is not known: the checkpoint {why}"
 
 
-def seen_videos(trained_on: TrainedOn, result: Evaluation, rows: Manifest, loader: Loader) -> tuple[str, ...]:
+def _seen_videos(
+    trained_on: TrainedOn, result: Evaluation, rows: Manifest, contents: Mapping[str, str]
+) -> tuple[str, ...]:
     """The scored videos that the model was trained on, by name."""
     scored = dataclasses.replace(rows, samples=result.samples)
-    found = trained_on.seen(scored, loader.take_contents())
-    return tuple(f"{row_path(row)}{segment_text(row)}" for row in found)
+    return tuple(f"{row_path(row)}{segment_text(row)}" for row in trained_on.seen(scored, contents))
 
 
 def check_store(manifest: Manifest, classifier: Classifier) -> None:

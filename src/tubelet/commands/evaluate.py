@@ -28,11 +28,16 @@ The checkpoint's own protocol decides sampling, size and views; --views changes 
 frames make a clip (VTN is trained on 16 frames and tested on 250). --mode chunked bounds the memory of long clips for
 models with a per-frame stage; a feature store in place of the videos leaves that stage out. Scores are the same.
 
+--shard 2/8 scores every eighth batch from the second on and leaves the scores in --out, which several machines share
+and where an interrupted call goes on; whichever part ends last measures all of them. --shard 1/1 is one call that can
+be interrupted.
+
 examples:
   tubelet evaluate runs/first/best --data my_clips
   tubelet evaluate runs/first/best --data labels.csv --split val --views 1x1 --out results/val
   tubelet evaluate runs/vtn/best --data my_clips --views 1x1 --protocol.num_frames 250 --protocol.target_fps 25
   tubelet evaluate runs/first/best --data my_clips --reject
+  tubelet evaluate runs/first/best --data my_clips --out results/test --shard 2/8
   tubelet evaluate runs/kitchens/best --data EPIC-KITCHENS --manifest.layout epic-kitchens-100 --split val
   tubelet evaluate runs/first/best --data my_clips --manifest.quarantine runs/scan-my_clips/quarantine.csv"""
 
@@ -51,6 +56,7 @@ class Options:
     columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     out: Path | None = None  # folder for metrics.json and scores.csv; by default they are not written
+    shard: str | None = None  # PART/PARTS: the videos of this part, such as 2/8; needs --out, where parts are resumed
     batch_size: int = 4  # videos read and scored together
     num_workers: int = 2  # processes that decode; 0 decodes in this process
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one video for longer is killed

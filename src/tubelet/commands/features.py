@@ -28,12 +28,16 @@ ViViT with tubelets of one frame.
 One safetensors file per video, whole or not at all: run the same command again after an interruption, or for another
 split, and it writes what is missing. A video that cannot be read keeps its row and is named.
 
+--shard 2/8 writes every eighth video from the second on, so that several machines share one OUT. Whichever part ends
+last writes the manifest, which makes the files a store.
+
 examples:
   tubelet features runs/vtn/best my_clips features/vtn
   tubelet evaluate runs/vtn/best --data features/vtn
   tubelet features my_vtn.yaml my_clips features/vtn --init vit_base_patch16_224.augreg_in21k
   tubelet train my_vtn.yaml --data features/vtn --freeze backbone --augment.crop center
-  tubelet features runs/vtn/best my_clips features/vtn --split val --device cuda"""
+  tubelet features runs/vtn/best my_clips features/vtn --split val --device cuda
+  tubelet features runs/vtn/best my_clips features/vtn --shard 2/8"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,7 @@ class Options:
     data: Annotated[str, tyro.conf.Positional]  # folder, .csv or .npz file, as for `tubelet train`
     out: Annotated[Path, tyro.conf.Positional]  # folder of the store; an unfinished one is resumed
     split: tuple[Literal["train", "val", "test"], ...] = ()  # which splits; by default all
+    shard: str | None = None  # PART/PARTS: the videos of this part, such as 2/8
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     num_workers: int = 2  # processes that decode; 0 decodes in this process
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads 64 frames for longer is killed

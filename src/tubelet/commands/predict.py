@@ -21,6 +21,10 @@ A file that cannot be read gives one line on stderr and exit code 1; all others 
 black picture; behind it stands the share of the validation videos that are more familiar. Classes that look like known
 ones are not found so.
 
+--out keeps the result of every file in a folder: the same command goes on after an interruption. --shard 2/8 takes
+every eighth file from the second on, so that several machines share the work in one --out; whichever part ends last
+joins them all in predictions.csv, --csv, --plot and --json. Until then each prints its own.
+
 examples:
   tubelet predict runs/first/best clip.mp4
   tubelet predict runs/first/best footage/ 'more/*.mkv' --top-k 3 --csv predictions.csv
@@ -32,6 +36,8 @@ examples:
   tubelet predict runs/vtn/best film.mp4 --window whole --fps 5
   tubelet predict runs/vtn/best clip.mp4 --mode chunked --protocol.num_frames 250 --protocol.target_fps 25
   tubelet predict runs/first/best footage/ --reject
+  tubelet predict runs/first/best footage/ --out predictions --shard 2/8
+  tubelet predict runs/first/best footage/ --out predictions --ray 2
   tubelet predict google/vivit-b-16x2-kinetics400 clip.mp4
   tubelet predict runs/first/best -- -file-that-begins-with-a-dash.mp4"""
 
@@ -55,6 +61,9 @@ class Options:
     csv: Path | None = None  # also write one row per video (or window) and label to this file; - in place of the table
     label_studio: Path | None = None  # also write tasks with predictions for Label Studio's import (.json)
     fiftyone: Path | None = None  # windows: also write them as FiftyOne's temporal detections (labels.json)
+    out: Path | None = None  # folder for predictions.csv and a part per file; an unfinished one is resumed
+    shard: str | None = None  # PART/PARTS: the files of this part, such as 2/8; needs --out
+    ray: int | None = None  # share them between so many Ray actors, here or at RAY_ADDRESS; needs --out
     num_workers: int | None = None  # processes that decode, by default 2; 0: this one, as --window always does
     reject: bool = False  # answer "none of these" for videos unlike all that the model was validated on
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError, ScoresNotFinite
 from tubelet.evaluation.intervals import group_figures
 from tubelet.evaluation.measured_split import MeasuredSplit
+from tubelet.evaluation.scored_videos import ScoredVideos, merged
 from tubelet.evaluation.scores import scores_csv
 from tubelet.files import write_atomically
 from tubelet.inference.view_averaging import VideoScores, joined, predict_views
@@ -93,14 +94,33 @@ class Evaluation(MeasuredSplit):
         }
 
 
-@dataclass(frozen=True, kw_only=True)
-class ScoredVideos:
-    """The scores of one process: ascending rows of the manifest with their probabilities and targets."""
+Score = Callable[[Batch, Tensor], VideoScores]  # of the videos of a batch that were read
 
-    rows: tuple[int, ...]
-    scores: VideoScores | None  # None where there is no row
-    labels: Tensor  # as in ``Batch``
-    failed: dict[int, str]  # row and line of each video that could not be read
+
+def scorer(
+    model: nn.Module,
+    protocol: Protocol,
+    device: torch.device,
+    precision: Precision = "fp32",
+    mode: Mode = "end_to_end",
+    calibration: Calibration = UNCALIBRATED,
+) -> Score:
+    """What scores batches. Arguments are those of ``evaluate``."""
+
+    def score(batch: Batch, read: Tensor) -> VideoScores:
+        numbers = batch.frame_numbers[read]
+        return predict_views(
+            model,
+            batch.clips[read],
+            protocol,
+            device=device,
+            precision=precision,
+            frame_numbers=numbers,
+            mode=mode,
+            calibration=calibration,
+        )
+
+    return score
 
 
 def evaluate(
@@ -143,7 +163,7 @@ def evaluate(
             data have other heads or classes than the protocol.
     """
     manifest = loader.dataset.manifest
-    _check_classes(manifest, protocol)
+    check_labels(manifest, protocol)
     file = None if out is None else out / UNREADABLE
     budget = FailureBudget(manifest, failure_budget, f"videos of split '{split}'", file=file)
 
@@ -152,24 +172,27 @@ def evaluate(
             session.progress.note(f"not used: {line}")
         budget.check()
 
-    def score(batch: Batch, read: Tensor) -> VideoScores:
-        numbers = batch.frame_numbers[read]
-        return predict_views(
-            model,
-            batch.clips[read],
-            protocol,
-            device=session.device,
-            precision=precision,
-            frame_numbers=numbers,
-            mode=mode,
-            calibration=calibration,
-        )
-
     notes = VideoNotes(loader.dataset.name, (len(manifest), f"videos of split '{split}'"), session)
+    score = scorer(model, protocol, session.device, precision, mode, calibration)
     parts = session.processes.gather(_score_own(loader, score, count, notes, session))
     notes.end()
     count({row: line for part in parts for row, line in part.failed.items()})
-    whole = _merged(parts)
+    return measured(
+        merged(parts), manifest, protocol, split=split, precision=precision, calibration=calibration, train=train
+    )
+
+
+def measured(
+    whole: ScoredVideos,
+    manifest: Manifest,
+    protocol: Protocol,
+    *,
+    split: str,
+    precision: Precision,
+    calibration: Calibration,
+    train: Manifest | None,
+) -> Evaluation:
+    """The metrics of scored videos. Arguments and errors are those of ``evaluate``."""
     if whole.scores is None:
         lines = "; ".join(list(whole.failed.values())[:4])
         raise DataError(f"none of the {len(manifest)} videos of split '{split}' could be read: {lines}")
@@ -198,7 +221,7 @@ def evaluate(
 
 def _score_own(
     loader: Loader,
-    score: Callable[[Batch, Tensor], VideoScores],
+    score: Score,
     count: Callable[[dict[int, str]], None],
     notes: VideoNotes,
     session: Session,
@@ -226,21 +249,7 @@ def _score_own(
     )
 
 
-def _merged(parts: Sequence[ScoredVideos]) -> ScoredVideos:
-    """Several parts as one, in the order of the manifest."""
-    rows = [row for part in parts for row in part.rows]
-    failed = {row: line for part in parts for row, line in part.failed.items()}
-    scores = [part.scores for part in parts if part.scores is not None]
-    order = sorted(range(len(rows)), key=rows.__getitem__)
-    return ScoredVideos(
-        rows=tuple(rows[i] for i in order),
-        scores=joined(scores).take(order) if scores else None,
-        labels=torch.cat([part.labels for part in parts if part.rows])[order] if rows else torch.empty(0),
-        failed=dict(sorted(failed.items())),
-    )
-
-
-def _check_classes(manifest: Manifest, protocol: Protocol) -> None:
+def check_labels(manifest: Manifest, protocol: Protocol) -> None:
     """Class indices of the data mean those of the model only where both have the same classes in the same order."""
     ours, theirs = tuple(manifest.class_names.values()), tuple(protocol.labels.values())
     if ours != theirs or manifest.multi_label != protocol.multi_label:

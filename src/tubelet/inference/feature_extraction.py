@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,6 +51,7 @@ from tubelet.protocol import Protocol
 from tubelet.session.device import autocast
 from tubelet.session.fast_fp32 import fast_fp32_in_use
 from tubelet.session.session import Session
+from tubelet.session.shards import Shard, missing_text
 from tubelet.weights.checkpoint.checkpoint import Record
 
 
@@ -62,7 +63,8 @@ class Extracted:
     kept: int  # videos whose file was there
     failed: tuple[str, ...]  # one line per video that could not be read
     num_frames: int  # that went through the model
-    num_bytes: int  # of the features of all videos, those that were there too
+    num_bytes: int  # of the features of all videos of this call, those that were there too
+    left: str | None = None  # what other calls have still to write, in one line; without a manifest until then
 
 
 def open_store(out: Path, model: nn.Module, record: Record, manifest: Manifest, source: str) -> StoreRecord:
@@ -85,7 +87,8 @@ def open_store(out: Path, model: nn.Module, record: Record, manifest: Manifest, 
         fast_fp32=fast_fp32_in_use(),
     )
     if not (out / RECORD).exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        others = out.exists() and (not out.is_dir() or any(not path.name.startswith(".") for path in out.iterdir()))
+        if others and not (out / RECORD).exists():  # another call may write it just now
             raise ConfigError(f"{out}: not empty and no feature store; give another folder")
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / RECORD, json.dumps(to_dict(wanted), indent=2, ensure_ascii=False) + "\n")
@@ -107,6 +110,7 @@ class ExtractOptions:
     num_workers: int = 0  # processes that decode; 0 decodes in this process
     timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads one chunk of a video for longer is killed
     failure_budget: float = FAILURE_BUDGET  # share of the rows that may be unreadable (``manifest.failure_budget``)
+    shard: Shard = Shard()  # noqa: RUF009  # immutable  # the videos of this call; the last call writes the manifest
 
 
 def extract(
@@ -134,10 +138,12 @@ def extract(
     sources = sources_of(manifest)
     files = [out / file_name(store, source.path, source.entry, source.fps) for source in sources]
     asked = {row for row, sample in enumerate(manifest.samples) if sample.split in options.splits}
-    chosen = [i for i, source in enumerate(sources) if asked.intersection(source.rows)]
+    of_all = [i for i, source in enumerate(sources) if asked.intersection(source.rows)]
+    chosen = options.shard.of(of_all)
     todo = [i for i in chosen if not _is_whole(files[i], store)]
     kept, num_frames = len(chosen) - len(todo), 0
-    budget = FailureBudget(manifest, options.failure_budget, "videos", file=out / UNREADABLE)
+    unreadable = out / UNREADABLE if options.shard == Shard() else None  # of several calls, the last writes it
+    budget = FailureBudget(manifest, options.failure_budget, "videos", file=unreadable)
     job = FrameChunkReader(manifest.root, store.protocol, IndexStore.beside(manifest.root, manifest.folder))
     notes = VideoNotes(lambda number: job.name((sources[number], 0)), (len(chosen), "videos"), session)
     results = read_chunks(job, sources, todo, options.num_workers, options.timeout_seconds)
@@ -155,11 +161,29 @@ def extract(
             num_frames += len(features.vectors)
         session.advance(done + 1, len(chosen))
     notes.end()
-    _write_manifest(manifest, sources, files, out)
+    left = missing_text(
+        options.shard, [sources[i].name for i in of_all], [files[i].is_file() for i in of_all], "videos"
+    )
+    if left is None and options.shard != Shard():
+        _count_all_failures(manifest, options, [(sources[i], files[i]) for i in of_all], out)
+    if left is None:
+        _write_manifest(manifest, sources, files, out)
     failed = tuple(dict.fromkeys(budget.failed.values()))
     num_bytes = sum(files[i].stat().st_size for i in chosen)
     written = len(todo) - len(failed)
-    return Extracted(written=written, kept=kept, failed=failed, num_frames=num_frames, num_bytes=num_bytes)
+    return Extracted(written=written, kept=kept, failed=failed, num_frames=num_frames, num_bytes=num_bytes, left=left)
+
+
+def _count_all_failures(
+    manifest: Manifest, options: ExtractOptions, written: Sequence[tuple[SourceSegments, Path]], out: Path
+) -> None:
+    """Hold what all calls could not read against the budget, and list it."""
+    budget = FailureBudget(manifest, options.failure_budget, "videos", file=out / UNREADABLE)
+    for source, file in written:
+        with FeatureFile(file) as features:
+            if features.failure is not None:
+                budget.add(dict.fromkeys(source.rows, features.failure))
+    budget.check()
 
 
 def _noted(chunks: Iterable[tuple[int, FrameChunk | Failure]], notes: VideoNotes) -> Iterator[FrameChunk | Failure]:

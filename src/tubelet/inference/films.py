@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tubelet.data.layouts.find_files import is_frame_folder
+from tubelet.data.sources.dicom import DicomReader, is_dicom
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.frame_folder_source import FrameFolderSource
 from tubelet.data.sources.volume import is_volume
@@ -114,12 +115,14 @@ def predict_film(
     return Film(source=str(file), duration_seconds=duration, fps=fps, plan=plan, segments=best, notes=notes)
 
 
-def _open(file: Path, frame_fps: float | None, protocol: Protocol) -> VideoReader | FrameFolderReader:
+def _open(file: Path, frame_fps: float | None, protocol: Protocol) -> VideoReader | FrameFolderReader | DicomReader:
     if is_volume(file):
         raise DataError(
             f"{file}: a volume or array has no times to lay windows on; predict it whole, without a window, or give a "
             "video file"
         )
+    if is_dicom(file):
+        return DicomReader(file, protocol.volume_window, Rendering.of(protocol))
     if not file.is_dir():
         return VideoReader(file, rendering=Rendering.of(protocol))
     if frame_fps is None:
@@ -127,7 +130,9 @@ def _open(file: Path, frame_fps: float | None, protocol: Protocol) -> VideoReade
     return FrameFolderReader(file, frame_fps, protocol.picture_window)
 
 
-def _plan(classifier: Classifier, reader: VideoReader | FrameFolderReader, windows: Windows) -> WindowPlan:
+def _plan(
+    classifier: Classifier, reader: VideoReader | FrameFolderReader | DicomReader, windows: Windows
+) -> WindowPlan:
     if windows.window == "whole":
         return plan_whole(
             classifier.model,

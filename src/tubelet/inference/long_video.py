@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from tubelet.data.clips.fixed_rate import fixed_rate_indices
+from tubelet.data.sources.dicom import DicomReader
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.video.reader import VideoReader
 from tubelet.inference.predictor import Classifier
@@ -24,7 +25,7 @@ FRAMES_PER_BATCH = 32  # samples that go through the model together
 
 def predict_windows(
     classifier: Classifier,
-    reader: VideoReader | FrameFolderReader,
+    reader: VideoReader | FrameFolderReader | DicomReader,
     plan: WindowPlan,
     *,
     top_k: int | None = None,

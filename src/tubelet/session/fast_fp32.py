@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import csv
 import functools
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -119,6 +120,25 @@ def _error_on_one_thread() -> float:
         return product_error()
     finally:
         torch.set_num_threads(before)
+
+
+def products_of_record(record: Path) -> dict[str, Any]:
+    """Compute as the calls before that share a folder, and return the entry for their record.
+
+    Args:
+        record: a JSON file of plain values (``tubelet.session.shards.claim``). Where it is missing this call is the
+            first, and what is in use stays.
+
+    Raises:
+        ConfigError: this processor does not compute as they did.
+    """
+    if record.is_file():
+        try:
+            there = json.loads(record.read_text(encoding="utf-8"))
+        except ValueError:
+            there = {}  # which ``claim`` refuses
+        use_fast_fp32(FastFp32.from_record(there.get(KEY)))
+    return {KEY: fast_fp32_in_use().to_record()}
 
 
 @contextmanager

@@ -27,10 +27,14 @@ time, sound is left out. docs/results/decode.json says how much faster such file
 measures it. A second call goes on where the first was interrupted, and transcodes again only what has changed. Videos
 that cannot be decoded to the end are named, left out of OUT/manifest.csv, and make the exit code 1.
 
+--shard 2/8 transcodes every eighth video from the second on, so that several machines share one OUT; whichever part
+ends last packs the files if asked and writes the manifest.
+
 examples:
   tubelet data prepare my_clips prepared
   tubelet data prepare k400.csv /fast/k400 --num-workers 16 --quality high
   tubelet data prepare ssv2.csv /fast/ssv2 --shards 500
+  tubelet data prepare k400.csv /shared/k400 --shard 2/8
   tubelet train --data prepared/manifest.csv"""
 
 
@@ -38,6 +42,7 @@ examples:
 class Options:
     data: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MANIFEST")]  # manifest, .csv file or folder
     out: Annotated[Path, tyro.conf.Positional]  # folder for the prepared files; made if missing
+    shard: str | None = None  # PART/PARTS: the videos of this part of the work, such as 2/8; --shards are tar files
     prepare: Annotated[PrepareConfig, tyro.conf.arg(name="")] = field(default_factory=PrepareConfig)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     json: bool = False  # print what was done as JSON on stdout

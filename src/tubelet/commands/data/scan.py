@@ -28,9 +28,13 @@ OUT gets report.txt, report.json and quarantine.csv, the list of rows to leave o
 training and evaluation honour. The results of each file are kept there: an interrupted scan goes on where it was, and
 a second one decodes only the files that changed.
 
+--shard 2/8 decodes every eighth file from the second on, so that several machines share one OUT; whichever part ends
+last looks for copies and writes the report. Until then a part gives exit code 0.
+
 examples:
   tubelet data scan my_clips
   tubelet data scan labels.csv --num-workers 8 --out scans/labels
+  tubelet data scan labels.csv --out scans/labels --shard 2/8
   tubelet train --data my_clips --manifest.quarantine runs/scan-my_clips/quarantine.csv"""
 
 
@@ -38,6 +42,7 @@ examples:
 class Options:
     data: Annotated[str, tyro.conf.Positional]  # folder, .csv or .npz file
     out: Path | None = None  # folder for the report, the quarantine list and the results; by default runs/scan-NAME
+    shard: str | None = None  # PART/PARTS: the files of this part, such as 2/8
     columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     manifest: ManifestConfig = field(default_factory=ManifestConfig)
     scan: Annotated[ScanConfig, tyro.conf.arg(name="")] = field(default_factory=ScanConfig)

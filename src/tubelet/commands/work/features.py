@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 import time
 from pathlib import Path
 
@@ -25,11 +26,13 @@ from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
 from tubelet.session.fast_fp32 import use_fast_fp32
 from tubelet.session.session import Session
+from tubelet.session.shards import Shard
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.open_checkpoint import open_checkpoint
 
 
 def run(options: Options, fields: list[tuple[str, str]]) -> int:
+    shard = Shard.parse(options.shard)
     if not is_store(options.out):  # a finished one may lie where nothing is written
         check_path(options.out, "OUT", is_written=True)
     else:
@@ -47,12 +50,8 @@ def run(options: Options, fields: list[tuple[str, str]]) -> int:
             record = dataclasses.replace(record, precision=options.precision)
         progress.note(f"computes in {record.precision}, stores fp32")
         store = open_store(options.out, model, record, manifest, str(source.resolve()))
-        index_manifest(
-            manifest,
-            options.num_workers,
-            session,
-            options.decode_timeout_seconds,
-        )
+        if shard == Shard():  # else each video is indexed by the one call that reads it, as it is read
+            index_manifest(manifest, options.num_workers, session, options.decode_timeout_seconds)
         done = extract(
             model,
             store,
@@ -63,6 +62,7 @@ def run(options: Options, fields: list[tuple[str, str]]) -> int:
                 num_workers=options.num_workers,
                 timeout_seconds=options.decode_timeout_seconds,
                 failure_budget=options.failure_budget,
+                shard=shard,
             ),
             session,
         )
@@ -70,6 +70,8 @@ def run(options: Options, fields: list[tuple[str, str]]) -> int:
     print(
         json.dumps(_as_dict(done, options.out, seconds), indent=2) if options.json else _summary(done, options, seconds)
     )
+    if done.left is not None:
+        print(f"tubelet: {done.left}", file=sys.stderr)
     return 0
 
 

@@ -31,9 +31,8 @@ from tubelet.inference.moments.head_file import RECORD, WEIGHTS
 from tubelet.report.ethogram import write_ethogram
 from tubelet.report.moments_report import bout_starts, write_moments_report
 from tubelet.session.console_progress import ConsoleProgress
-from tubelet.session.fast_fp32 import KEY as FAST_FP32
-from tubelet.session.fast_fp32 import FastFp32, fast_fp32_in_use, use_fast_fp32
-from tubelet.session.shards import Parts, Shard, part_names
+from tubelet.session.fast_fp32 import products_of_record
+from tubelet.session.shards import Parts, Shard, claim, missing_text, part_names
 from tubelet.tasks.per_frame.targets import spans_by_label
 
 ABOUT, FILM, SUMMARY, PROJECT, REPORT = "moments.json", "film.json", "summary.csv", "bouts.boris", "report.html"
@@ -59,11 +58,12 @@ def run(options: Options, argv: list[str]) -> int:
                 progress.note(f"{printable(file.name)}: done before")
                 continue
             failed += not _look_at(file, name, parts, model, labeled, options, progress)
-    if not parts.missing(names):
+    left = missing_text(shard, names, list(map(parts.is_done, names)), "films")
+    if left is None:
         films = [{**_read(options.out, name), "part": name} for name in names]
         _write_together(films, names, model, options, shlex.join(["tubelet", "moments", *argv]))
     else:
-        print(f"tubelet: {len(parts.missing(names))} of {len(names)} films are left to other parts", file=sys.stderr)
+        print(f"tubelet: {left}", file=sys.stderr)
     _show([_read(options.out, name) for _, name in own], as_json=options.json)
     return exit_code(failed, len(own))
 
@@ -75,18 +75,7 @@ def _claim(options: Options, model: MomentsModel) -> None:
     digest.update(model.record.weights_sha256.encode())
     labels = None if options.labels is None else str(options.labels.resolve())
     about = {"model": digest.hexdigest()[:16], "start": options.start, "end": options.end, "labels": labels}
-    file = options.out / ABOUT
-    if file.is_file():
-        there = json.loads(file.read_text(encoding="utf-8"))
-        use_fast_fp32(FastFp32.from_record(there.get(FAST_FP32)))  # all parts alike, whatever machine makes them
-        if wrong := [name for name, value in about.items() if there.get(name) != value]:
-            raise ConfigError(f"{options.out}: holds moments of another {', '.join(wrong)}; give another --out")
-        return
-    if options.out.is_dir() and any(options.out.iterdir()):
-        raise ConfigError(f"{options.out}: not empty and no folder of moments; give another --out")
-    options.out.mkdir(parents=True, exist_ok=True)
-    about_products = {FAST_FP32: fast_fp32_in_use().to_record()}
-    write_atomically(file, json.dumps(about | about_products, indent=2) + "\n")
+    claim(options.out, about | products_of_record(options.out / ABOUT), "moments", ABOUT)
 
 
 def _labeled(source: Path) -> dict[Path, LabeledFilm]:

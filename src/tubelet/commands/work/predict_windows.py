@@ -8,7 +8,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rich.markup import escape
@@ -61,18 +61,14 @@ def check_frame_fps(frame_fps: float | None, sources: Sequence[Path]) -> None:
 
 def predict_films(
     classifier: Classifier, files: Sequence[Path], windows: Windows, progress: ConsoleProgress
-) -> tuple[list[Film], list[str]]:
-    """Return the films, and a line for each unreadable file. A bad file stops no other."""
-    films: list[Film] = []
-    failures: list[str] = []
+) -> Iterator[Film | str]:
+    """Yield each film, or the line of an unreadable file. A bad file stops no other."""
     for file in files:
         try:
             with explaining_memory("give a shorter --window or a lower --fps"):
-                films.append(predict_film(classifier, file, windows, progress))
+                yield predict_film(classifier, file, windows, progress)
         except (DataError, OutOfMemory) as error:
-            failures.append(f"{file}: {error}" if isinstance(error, OutOfMemory) else str(error))
-            progress.note(f"error: {failures[-1]}")
-    return films, failures
+            yield f"{file}: {error}" if isinstance(error, OutOfMemory) else str(error)
 
 
 def write_films(films: Sequence[Film], failures: Sequence[str], as_json: bool, csv_file: Path | None) -> None:

@@ -27,6 +27,8 @@ LayoutName = Literal[
     "npz",
     "medmnist3d",
     "webdataset",
+    "cvat",
+    "label-studio",
     "bouts",
 ]
 
@@ -49,6 +51,8 @@ EXPECTED_FILES: dict[LayoutName, str] = {
     "npz": "one .npz with {train,val,test}_images and _labels",
     "medmnist3d": "organmnist3d.npz, organmnist3d_64.npz, ...: npz with its class names",
     "webdataset": "train-000000.tar, ...: <key>.mp4 beside <key>.cls or <key>.json",
+    "cvat": "annotations.xml of video tasks: CVAT for images (tags) or for video (tracks)",
+    "label-studio": "the JSON export of video tasks: choices, and labels on the timeline",
     "bouts": "labels of stretches: .csv (path, start, stop, label), .boris, .eaf, .TextGrid, .json",
 }
 

@@ -11,18 +11,24 @@ from functools import cached_property
 from pathlib import Path
 
 from tubelet.data.layouts.rows import LayoutRows, Row, some
+from tubelet.data.sources.dicom import DICOM_SUFFIXES
 from tubelet.data.sources.frame_folder import IMAGE_SUFFIXES
+from tubelet.data.sources.tiff import is_stack_by_name, is_tiff
 from tubelet.data.sources.volume import VOLUME_SUFFIXES, is_volume
 from tubelet.data.video.formats import VIDEO_SUFFIXES
 from tubelet.errors import DataError
 
 _PICTURES = tuple(IMAGE_SUFFIXES)
-FILE_SUFFIXES = VIDEO_SUFFIXES | VOLUME_SUFFIXES - {".npz"}  # of files that are one sample
+FILE_SUFFIXES = VIDEO_SUFFIXES | DICOM_SUFFIXES | VOLUME_SUFFIXES - {".npz"}  # of files that are one sample
+_VIDEOS = VIDEO_SUFFIXES | DICOM_SUFFIXES
 
 
 def is_sample_file(name: str) -> bool:
     """Whether a file is one video or one volume, by its name."""
-    return Path(name).suffix.lower() in VIDEO_SUFFIXES or (is_volume(name) and not name.lower().endswith(".npz"))
+    suffix = Path(name).suffix.lower()
+    if is_tiff(name):  # else a picture of a frame folder
+        return is_stack_by_name(name)
+    return suffix in _VIDEOS or (is_volume(name) and suffix != ".npz")
 
 
 def is_frame_folder(folder: Path) -> bool:
@@ -107,7 +113,7 @@ class FileIndex:
             prefix = "" if relative == "." else f"{relative}/"
             for name in sorted(files):
                 stem, suffix = os.path.splitext(name)
-                if suffix.lower() in VIDEO_SUFFIXES:
+                if suffix.lower() in _VIDEOS:
                     found[stem].append(prefix + name)
             if prefix and any(name.lower().endswith(_PICTURES) for name in files):
                 found[Path(folder).name].append(relative)

@@ -22,6 +22,8 @@ from tubelet.data.layouts.npz import read_medmnist3d, read_npz
 from tubelet.data.layouts.rows import LayoutRows
 from tubelet.data.layouts.something_something import read_something_v1, read_something_v2
 from tubelet.data.layouts.tables import read_tables
+from tubelet.data.layouts.tools.cvat import read_cvat
+from tubelet.data.layouts.tools.label_studio import read_label_studio
 from tubelet.data.layouts.ucf101_hmdb51 import read_hmdb51, read_ucf101
 from tubelet.data.layouts.webdataset import read_webdataset
 
@@ -50,5 +52,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
     "npz": Layout(read_npz),
     "medmnist3d": Layout(read_medmnist3d),
     "webdataset": Layout(read_webdataset),
+    "cvat": Layout(read_cvat),
+    "label-studio": Layout(read_label_studio),
     "bouts": Layout(read_labeled_films),
 }

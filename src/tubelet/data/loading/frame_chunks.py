@@ -45,6 +45,11 @@ class SourceSegments:
     segments: tuple[Sample, ...]  # one row of each distinct segment
     rows: tuple[int, ...]  # of the manifest
 
+    @property
+    def name(self) -> str:
+        """The name in messages."""
+        return self.path if self.entry is None else f"{self.path}:{self.entry}"
+
 
 ChunkOfSource = tuple[SourceSegments, int]  # and the number of the chunk
 

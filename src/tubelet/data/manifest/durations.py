@@ -15,6 +15,7 @@ from statistics import median
 
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.segments import extent
+from tubelet.data.sources.dicom import DicomReader, is_dicom
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.shards import is_shard
 from tubelet.data.sources.volume import is_volume
@@ -84,6 +85,9 @@ def _file_seconds(path: Path, fps: float | None) -> float | DataError | None:
             return None
         if path.is_dir():
             return None if fps is None else FrameFolderReader(path, fps).duration_seconds
+        if is_dicom(path):
+            with DicomReader(path) as reader:
+                return reader.duration_seconds
         return container_seconds(path)
     except DataError as error:
         return error

@@ -30,6 +30,7 @@ from tubelet.data.prepare.config import PrepareConfig
 from tubelet.data.prepare.pack_shards import pack
 from tubelet.data.prepare.transcode_pool import SourceFile, line_of, transcoded
 from tubelet.data.scan.scan_file import fingerprint
+from tubelet.data.sources.dicom import is_dicom
 from tubelet.data.sources.shards import is_shard, is_volume_row, member_range
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index_store import IndexStore
@@ -71,9 +72,9 @@ def prepare(
     Raises:
         DataError: rows are no video files, no video could be prepared, or ``out`` cannot be written.
     """
-    files = _files(manifest, out, config)
+    files = source_files(manifest, out, config)
     out.mkdir(parents=True, exist_ok=True)
-    done = {path: line for path, line in _ledger(out / LEDGER).items() if _is_done(out, files.get(path), line)}
+    done = {path: line for path, line in ledger(out / LEDGER).items() if is_done(out, files.get(path), line)}
     todo = {path: file for path, file in files.items() if path not in done}
     failures: dict[str, str] = {}
     on_file(len(done), len(files))
@@ -85,7 +86,28 @@ def prepare(
                 done[path] = {"path": path, "mark": todo[path].mark, **result}
                 append(done[path])
             on_file(len(done) + len(failures), len(files))
-        if config.shards is not None:
+    return finish(manifest, out, config, files, done, failures, len(todo) - len(failures))
+
+
+def finish(
+    manifest: Manifest,
+    out: Path,
+    config: PrepareConfig,
+    files: dict[str, SourceFile],
+    done: dict[str, dict[str, Any]],
+    failures: dict[str, str],
+    num_made: int,
+) -> Prepared:
+    """Pack the files of all calls if asked, index them, and write their manifest.
+
+    Args:
+        files: all sources, by path (``source_files``).
+        done: the line in the ledger of each file that is there, by path.
+        failures: the line of each that could not be transcoded.
+        num_made: files that this call has transcoded.
+    """
+    if config.shards is not None:
+        with appended_lines(out / LEDGER) as append:
             _pack(manifest, out, files, done, append, config.shards * 10**6)
     if not done:
         raise DataError(f"{manifest.root}: no video could be prepared; the first: {next(iter(failures.values()))}")
@@ -98,7 +120,7 @@ def prepare(
     return Prepared(
         manifest=out / MANIFEST,
         num_files=len(files),
-        num_made=len(todo) - len(failures),
+        num_made=num_made,
         source_bytes=sum(files[path].source.stat().st_size for path in done),
         prepared_bytes=sum(line["bytes"] for line in done.values()),
         failures=failures,
@@ -111,7 +133,8 @@ def is_prepared(manifest: Manifest) -> bool:
     return any(note.startswith(_NOTE) for note in manifest.notes)
 
 
-def _files(manifest: Manifest, out: Path, config: PrepareConfig) -> dict[str, SourceFile]:
+def source_files(manifest: Manifest, out: Path, config: PrepareConfig) -> dict[str, SourceFile]:
+    """The videos of a manifest by path, each once, in its order. Raises DataError for rows that are no video files."""
     _refuse_others(manifest)
     settings = json.dumps({"version": _VERSION, **asdict(config.encoding)}, sort_keys=True)
     files: dict[str, SourceFile] = {}
@@ -132,6 +155,8 @@ def other_kind(manifest: Manifest, sample: Sample) -> str | None:
         return "members of tar shards"
     if source.is_dir():
         return "frame folders"
+    if is_dicom(source):
+        return "DICOM files"
     return None if is_video_path(source) else "no videos by their names"
 
 
@@ -183,7 +208,7 @@ def _target(path: str) -> PurePath:
     return pure
 
 
-def _ledger(path: Path) -> dict[str, dict[str, Any]]:
+def ledger(path: Path) -> dict[str, dict[str, Any]]:
     """The lines of earlier calls by path."""
     lines: dict[str, dict[str, Any]] = {}
     for line in json_lines(path):
@@ -192,7 +217,8 @@ def _ledger(path: Path) -> dict[str, dict[str, Any]]:
     return lines
 
 
-def _is_done(out: Path, file: SourceFile | None, line: dict[str, Any]) -> bool:
+def is_done(out: Path, file: SourceFile | None, line: dict[str, Any]) -> bool:
+    """Whether what a line of the ledger tells of is there, and of the same source and settings."""
     if file is None or line.get("mark") != file.mark:
         return False
     if "shard" not in line:

@@ -41,6 +41,14 @@ class Scan:
         return replace(self, manifest=manifest, findings=found)
 
 
+def files_of(manifest: Manifest) -> dict[str, ScanFile]:
+    """The files of a manifest by the path of ``row_path``, each once, in its order."""
+    return {
+        row_path(row): ScanFile(path=row_path(row), file=manifest.path_of(row), entry=row.entry, fps=row.fps)
+        for row in manifest.samples
+    }
+
+
 def scan(
     manifest: Manifest, config: ScanConfig, folder: Path, on_file: Callable[[int, int], None] = lambda done, total: None
 ) -> Scan:
@@ -52,26 +60,39 @@ def scan(
         folder: where results are kept from scan to scan. It is made if missing.
         on_file: called with how many files are done, and how many there are.
     """
-    files = {
-        row_path(row): ScanFile(path=row_path(row), file=manifest.path_of(row), entry=row.entry, fps=row.fps)
-        for row in manifest.samples
-    }
+    files = files_of(manifest)
     folder.mkdir(parents=True, exist_ok=True)
-    facts = {facts.path: facts for facts in _kept(folder / RESULTS, files)}
+    facts = {facts.path: facts for facts in kept_facts(folder / RESULTS, files)}
     num_reused = len(facts)
     todo = []
     for path, source in files.items():
         if not source.file.exists():
-            facts[path] = FileFacts(path=path, fingerprint="", kind="missing", reason="there is no such file")
+            facts[path] = missing_facts(path)
         elif path not in facts:
             todo.append(source)
     on_file(len(files) - len(todo), len(files))
     with appended_lines(folder / RESULTS) as append:
-        for found in _decoded(tuple(todo), config):
+        for found in decoded(tuple(todo), config):
             facts[found.path] = found
-            append({"version": _VERSION, **asdict(found)})
+            append(line_of(found))
             on_file(len(facts), len(files))
-    facts = {path: facts[path] for path in files}  # in the order of the manifest
+    return scan_of(manifest, {path: facts[path] for path in files}, num_reused, on_file)
+
+
+def scan_of(
+    manifest: Manifest,
+    facts: dict[str, FileFacts],
+    num_reused: int = 0,
+    on_file: Callable[[int, int], None] = lambda done, total: None,
+) -> Scan:
+    """What is wrong with files that are decoded: the findings, and the near-copies among the good ones.
+
+    Args:
+        manifest: the rows.
+        facts: about all files, by path, in the order of the manifest.
+        num_reused: how many of them are of an earlier scan.
+        on_file: called with how many files are compared, and how many there are.
+    """
     copies = find_near_copies(
         manifest.root,
         manifest.samples,
@@ -90,14 +111,24 @@ def scan(
     )
 
 
-def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
+def missing_facts(path: str) -> FileFacts:
+    """What is known of a file that is not there."""
+    return FileFacts(path=path, fingerprint="", kind="missing", reason="there is no such file")
+
+
+def line_of(facts: FileFacts) -> dict[str, Any]:
+    """A line of the results."""
+    return {"version": _VERSION, **asdict(facts)}
+
+
+def kept_facts(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
     """The earlier results of files that have not changed since.
 
     Files whose process hung or crashed are tried again, because the cause may not have been the file.
     """
     marks: dict[Path, str] = {}  # one .npz file holds many volumes
     for line in json_lines(results):
-        found = _facts_of(line)
+        found = facts_of(line)
         source = files.get(found.path) if found else None
         if found is None or source is None or found.kind in ("hung", "crashed") or not source.file.exists():
             continue
@@ -107,7 +138,7 @@ def _kept(results: Path, files: dict[str, ScanFile]) -> Iterator[FileFacts]:
             yield found
 
 
-def _facts_of(data: Any) -> FileFacts | None:
+def facts_of(data: Any) -> FileFacts | None:
     """The facts in a line. None for a line of another version."""
     names = {field.name for field in fields(FileFacts)}
     if not isinstance(data, dict) or data.pop("version", None) != _VERSION or set(data) != names:
@@ -115,7 +146,7 @@ def _facts_of(data: Any) -> FileFacts | None:
     return FileFacts(**(data | {"notes": tuple(data["notes"])}))
 
 
-def _decoded(files: tuple[ScanFile, ...], config: ScanConfig) -> Iterator[FileFacts]:
+def decoded(files: tuple[ScanFile, ...], config: ScanConfig) -> Iterator[FileFacts]:
     """Yield the facts of each file in order."""
     scanner = FileScanner(timeout_factor=config.timeout_factor, num_channels=config.num_channels)
     found = in_order(scanner, files, config.num_workers, config.timeout_seconds)

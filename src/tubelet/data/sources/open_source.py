@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tubelet.data.sources.dicom import DicomReader, is_dicom
 from tubelet.data.sources.frame_folder import FrameFolderReader
 from tubelet.data.sources.shard_reader import ShardVideoReader, read_member_volume
 from tubelet.data.sources.shards import is_shard, is_volume_row
@@ -19,7 +20,7 @@ from tubelet.protocol import Protocol
 
 TOO_LITTLE_MEMORY = "use fewer reading processes (num_workers), or leave the file out"
 
-Reader = VideoReader | ArrayReader | FrameFolderReader
+Reader = VideoReader | ArrayReader | FrameFolderReader | DicomReader
 
 
 def open_source(
@@ -61,9 +62,14 @@ def open_source(
         return FrameFolderReader(path, fps, protocol.picture_window)
     if fps is not None and path.exists():
         raise DataError(f"{path}: fps={fps:g} is for frame folders; a video carries its own times, leave it out")
+    if is_dicom(path):
+        return DicomReader(path, protocol.volume_window, Rendering.of(protocol))
+    return _open_video(path, entry, Rendering.of(protocol), indices)
+
+
+def _open_video(path: Path, entry: str | None, rendering: Rendering, indices: IndexStore | None) -> VideoReader:
     video = (path, entry) if entry else path
     index = indices.get(video) if indices else None
-    rendering = Rendering.of(protocol)
     if is_shard(path):
         reader: VideoReader = ShardVideoReader(path, entry, index, rendering)
     else:

@@ -1,5 +1,5 @@
-"""Volumes: 3-D images stored as arrays (``.npy`` files, entries of MedMNIST3D ``.npz`` files, ``.nii.gz`` files) and
-arrays in memory.
+"""Volumes: 3-D images stored as arrays (``.npy`` files, entries of MedMNIST3D ``.npz`` files, ``.nii.gz`` files, TIFF
+stacks) and arrays in memory.
 
 A volume is a clip: its slices are the frames, and the number of a slice is its time (one slice = one second), so
 that every sampling plan works unchanged. Values are uint8, or the protocol states a window that maps them to uint8 (CT
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tubelet.data.sources.nifti import is_nifti, read_nifti
+from tubelet.data.sources.tiff import is_tiff, read_tiff
 from tubelet.data.sources.value_window import ValueWindow, windowed
 from tubelet.data.video.info import VideoInfo
 from tubelet.errors import DataError
@@ -94,7 +95,7 @@ class ArrayReader:
 
 def is_volume(path: str | Path) -> bool:
     """Whether a file is read as a volume (by its suffix) and not as a video."""
-    return Path(path).suffix.lower() in VOLUME_SUFFIXES or is_nifti(path)
+    return Path(path).suffix.lower() in VOLUME_SUFFIXES or is_nifti(path) or is_tiff(path)
 
 
 def read_volume(
@@ -103,7 +104,7 @@ def read_volume(
     """One volume as frames.
 
     Args:
-        path: an ``.npy``, ``.nii`` or ``.nii.gz`` file, or an ``.npz`` file together with ``entry``.
+        path: an ``.npy``, ``.nii``, ``.nii.gz`` or ``.tif`` file, or an ``.npz`` file together with ``entry``.
         entry: the address inside an ``.npz`` file, for example ``"train_images[17]"``.
         num_channels: a one-channel volume is repeated to this many channels.
         window: the values that become 0 and 255; values outside are clipped. None means that values are uint8.
@@ -113,6 +114,8 @@ def read_volume(
     """
     if is_nifti(path):
         return frames_from_array(read_nifti(path), num_channels, str(path), window)
+    if is_tiff(path):
+        return frames_from_array(read_tiff(path), num_channels, str(path), window)
     if path.suffix.lower() == ".npy":
         return frames_from_array(_load_npy(path), num_channels, str(path), window)
     match = re.fullmatch(r"(\w+)\[(\d+)\]", entry or "")

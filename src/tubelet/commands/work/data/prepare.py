@@ -6,19 +6,29 @@ import json
 import sys
 
 from tubelet.commands.data.prepare import Options
+from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
-from tubelet.data.prepare.prepare_dataset import prepare
+from tubelet.data.prepare.prepare_dataset import Prepared, prepare
+from tubelet.data.prepare.shared_prepare import PartPrepared, prepare_shard
+from tubelet.errors import ConfigError
 from tubelet.files import check_path
 from tubelet.session.console_progress import ConsoleProgress
+from tubelet.session.shards import Shard
 
 
 def run(options: Options) -> int:
+    shard = _shard(options)
     check_path(options.out, "OUT", is_written=True)
     manifest = read_manifest(options.data, options.manifest)
     with ConsoleProgress("prepare") as progress:
         for note in manifest.notes:
             progress.note(note)
-        done = prepare(manifest, options.out, options.prepare, progress.advance)
+        done = _prepare(manifest, options, shard, progress)
+        if isinstance(done, PartPrepared):
+            for line in done.failures.values():
+                progress.note(line)
+            print(f"tubelet: {done.left}", file=sys.stderr)
+            return 1 if done.failures else 0
         for path, notes in done.notes.items():
             for note in notes:
                 progress.note(f"{path}: {note}")
@@ -46,3 +56,17 @@ def run(options: Options) -> int:
             file=sys.stderr,
         )
     return 1 if done.failures else 0
+
+
+def _shard(options: Options) -> Shard:
+    if options.shard is not None and options.shard.isdecimal():
+        raise ConfigError(
+            f"--shard is a part of the work, such as 2/8; tar files of {options.shard} MB are --shards {options.shard}"
+        )
+    return Shard.parse(options.shard)
+
+
+def _prepare(manifest: Manifest, options: Options, shard: Shard, progress: ConsoleProgress) -> Prepared | PartPrepared:
+    if options.shard is None:
+        return prepare(manifest, options.out, options.prepare, progress.advance)
+    return prepare_shard(manifest, options.out, options.prepare, shard, progress.advance)
