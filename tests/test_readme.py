@@ -35,7 +35,7 @@ COMMAND_LINES = [
 def test_every_command_shown_has_options_that_exist(line: str, capsys: pytest.CaptureFixture[str]) -> None:
     _, command, *words = shlex.split(line)
     with pytest.raises(SystemExit) as stop:
-        import_module(COMMANDS[command][0]).main(["--help"])
+        import_module(COMMANDS[command][0]).main([*(words[:1] if command == "data" else []), "--help"])
     assert stop.value.code == 0
     shown = capsys.readouterr().out
     for option in (word for word in words if word.startswith("--") and "." not in word):
