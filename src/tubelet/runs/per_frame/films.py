@@ -20,6 +20,7 @@ from tubelet.data.features.store import FeatureFile, VideoFeatures, write_featur
 from tubelet.data.layouts.bouts.bout import Bout, LabeledFilm
 from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.same_file import content_of
 from tubelet.data.sources.open_source import naming_file, open_source
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
@@ -28,6 +29,7 @@ from tubelet.inference.moments.features import StepFeatures
 from tubelet.protocol import Protocol
 from tubelet.session.session import Session
 from tubelet.tasks.per_frame.targets import FilmClock, Span, spans_by_label, step_targets
+from tubelet.weights.checkpoint.checkpoint import Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,22 +49,37 @@ class TrainingFilm:
             return features.vectors_of(self.clock.first_frames[first:stop])
 
 
-def feature_file(folder: Path, extractor: StepFeatures, weights_sha256: str, sample: Sample) -> Path:
-    """Where the features of a film lie: another file for other weights, pixels, steps or another path."""
+def feature_file(folder: Path, extractor: StepFeatures, record: Record, path: Path, sample: Sample) -> Path:
+    """Where the features of a film lie: another file for another model, other pixels or steps, and another film.
+
+    What a film is, its content says: data sets may share the folder, and a film that replaces another is new.
+
+    Args:
+        record: of the model.
+        path: of the film.
+
+    Raises:
+        OSError: the film cannot be read.
+    """
     protocol, what = config_io.to_identity(extractor.protocol), (extractor.kind, extractor.precision)
     for name in ("labels", "multi_label", "num_temporal_views", "num_spatial_crops", "averaging"):
         protocol.pop(name, None)
     if extractor.kind == "frames":
         protocol.pop("num_frames", None)
-    of_what = hashlib.sha256(repr((weights_sha256, sorted(protocol.items()), what)).encode()).hexdigest()[:12]
-    of_path = hashlib.sha256(sample.path.encode()).hexdigest()[:8]
-    return folder / f"steps-{of_what}" / f"{Path(sample.path).stem}-{of_path}.safetensors"
+    model = (record.weights_sha256, record.model_name, sorted(record.model_config.items()))
+    of_what = _digits((model, sorted(protocol.items()), what))
+    film = (sample.path, sample.entry, sample.fps, content_of(path))
+    return folder / f"steps-{of_what}" / f"{Path(sample.path).stem}-{_digits(film)}.safetensors"
+
+
+def _digits(what: object) -> str:
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
 
 def store_features(
     manifest: Manifest,
     extractor: StepFeatures,
-    weights_sha256: str,
+    record: Record,
     folder: Path,
     run: Path,
     budget: float,
@@ -79,15 +96,17 @@ def store_features(
     found: dict[str, Path] = {}
     for row, sample in enumerate(manifest.samples):
         session.advance(row, len(manifest), f"features of {sample.path}")
-        file = feature_file(folder, extractor, weights_sha256, sample)
-        if not file.is_file():
-            try:
-                write_features(file, _features_of(manifest.path_of(sample), sample, extractor, indices, session))
-            except DataError as error:
-                for line in failures.add({row: str(error)}).values():
-                    session.progress.note(f"not used: {line}")
-                failures.check()
-                continue
+        path = manifest.path_of(sample)
+        try:
+            with naming_file(path, str(path)):
+                file = feature_file(folder, extractor, record, path, sample)
+            if not file.is_file():
+                write_features(file, _features_of(path, sample, extractor, indices, session))
+        except DataError as error:
+            for line in failures.add({row: str(error)}).values():
+                session.progress.note(f"not used: {line}")
+            failures.check()
+            continue
         found[sample.path] = file
     session.advance(len(manifest), len(manifest), "features")
     return found

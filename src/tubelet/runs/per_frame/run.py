@@ -150,9 +150,8 @@ class _Data:
         config = _config(recipe)
         one = config.labels == "one"
         names = class_names_of(manifest.class_names["label"], one=one)
-        sha256 = read_record(folder / BACKBONE).weights_sha256
-        store = config.feature_folder or folder / FEATURES
-        files = store_features(manifest, extractor, sha256, store, folder, recipe.data.failure_budget, session)
+        record, store = read_record(folder / BACKBONE), config.feature_folder or folder / FEATURES
+        files = store_features(manifest, extractor, record, store, folder, recipe.data.failure_budget, session)
         films = labeled_films(
             manifest, labels.films, files, extractor.protocol, names, one=one, observer=config.observer
         )
