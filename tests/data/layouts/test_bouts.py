@@ -273,3 +273,10 @@ def test_films_are_split_whole_and_by_group(tmp_path: Path) -> None:
     assert manifest.class_names == {"label": ("background", "groom", "rear")}
     groups = {name: {s.group for s in manifest.split(name).samples} for name in manifest.splits}
     assert sum(len(found) for found in groups.values()) == len(set().union(*groups.values())) == 4
+
+
+def test_hidden_files_of_a_folder_hold_no_bouts(tmp_path: Path) -> None:
+    write(tmp_path / "labels.csv", "path,start,stop,label\na.mp4,1.5,3,groom\na.mp4,2,2.25,rear\n")
+    (tmp_path / ".notes.json").write_text("{}")
+    (tmp_path / "._labels.csv").write_bytes(b"\0\xff")
+    assert seen(tmp_path) == EXPECTED
