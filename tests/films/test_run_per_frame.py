@@ -161,3 +161,16 @@ def test_a_shared_feature_folder_tells_films_apart_by_their_content(film_labels:
     (new,) = set((tmp_path / "store").rglob("*.safetensors")) - before
     with VideoReader(films / "test-01.mp4") as reader, FeatureFile(new) as features:
         assert features.timestamps.tolist() == list(reader.timestamps)
+
+
+def test_a_matrix_of_another_number_of_frames_is_refused_with_both_counts(film_labels: Path, tmp_path: Path) -> None:
+    for name in ("test-00", "train-00"):
+        shutil.copy(film_labels.parent / f"{name}.mp4", tmp_path)
+        with VideoReader(tmp_path / f"{name}.mp4") as reader:
+            count = len(reader.timestamps)
+        rows = "1,0\n0,1\n" * (count // 2) + "0,0\n" * (count % 2 + (name == "test-00"))
+        (tmp_path / f"{name}_labels.csv").write_text("run,spin\n" + rows)
+    with VideoReader(tmp_path / "test-00.mp4") as reader:
+        count = len(reader.timestamps)
+    with pytest.raises(DataError, match=rf"test-00.mp4: has labels for {count + 1} frames, and the film has {count}"):
+        run_recipe(film_recipe(tmp_path, **{"training.num_epochs": 1}), tmp_path / "run", Session())

@@ -94,9 +94,13 @@ class Parts:
         shutil.rmtree(gone, ignore_errors=True)
 
 
-def part_names(paths: Sequence[Path]) -> list[str]:
-    """A name for the result of each path, by its last part, distinct where file systems ignore case."""
-    names, taken = [], set[str]()
+def part_names(paths: Sequence[Path], others: Iterable[str] = ()) -> list[str]:
+    """A name for the result of each path, by its last part, distinct where file systems ignore case.
+
+    Args:
+        others: names that are not free.
+    """
+    names, taken = [], {name.casefold() for name in others}
     for path in paths:
         stem, number = re.sub(r"[^\w.\-]", "_", path.stem).lstrip(".")[:100] or "item", 1
         name = stem

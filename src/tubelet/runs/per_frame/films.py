@@ -28,7 +28,7 @@ from tubelet.errors import DataError
 from tubelet.inference.moments.features import StepFeatures
 from tubelet.protocol import Protocol
 from tubelet.session.session import Session
-from tubelet.tasks.per_frame.targets import FilmClock, Span, spans_by_label, step_targets
+from tubelet.tasks.per_frame.targets import FilmClock, Span, check_frames, spans_by_label, step_targets
 from tubelet.weights.checkpoint.checkpoint import Record
 
 
@@ -149,7 +149,8 @@ def labeled_films(
         observer: whose labels count, where several labeled a film. None means the first of each.
 
     Raises:
-        DataError: a bout lies behind the end of its film, or the observer has labeled none.
+        DataError: a bout lies behind the end of its film, a film has another number of frames than its labels, or the
+            observer has labeled none.
     """
     by_path = {film.path: film for film in films}
     if observer is not None and not any(observer in film.observers for film in films):
@@ -168,6 +169,7 @@ def labeled_films(
             return step_targets(spans_by_label(bouts, clock), names, clock.edges, one=one)
 
         try:
+            check_frames(film, clock)
             own = film.of_observer(first).bouts
             found.append(
                 TrainingFilm(

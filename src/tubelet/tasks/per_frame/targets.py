@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tubelet.data.layouts.bouts.bout import BACKGROUND, IGNORED, Bout
+from tubelet.data.layouts.bouts.bout import BACKGROUND, IGNORED, Bout, LabeledFilm
 from tubelet.data.video.frame_times import FrameRule, frames_at_times
 from tubelet.errors import DataError
 
@@ -71,6 +71,20 @@ class FilmClock:
         stop = min(max(stop, first + 1), count)
         end = self.duration_seconds if stop == count else float(self.timestamps[stop])
         return float(self.timestamps[first]), end
+
+
+def check_frames(film: LabeledFilm, clock: FilmClock) -> None:
+    """Check that labels of every frame are of this film.
+
+    Raises:
+        DataError: the film has another number of frames.
+    """
+    count = len(clock.timestamps)
+    if film.num_frames is not None and film.num_frames != count:
+        raise DataError(
+            f"has labels for {film.num_frames} frames, and the film has {count}; they are of another film, or of this "
+            "one before it was cut or encoded anew"
+        )
 
 
 def spans_by_label(bouts: Sequence[Bout], clock: FilmClock) -> dict[str, list[Span]]:

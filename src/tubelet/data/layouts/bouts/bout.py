@@ -48,6 +48,7 @@ class LabeledFilm:
     bouts: tuple[Bout, ...] = ()
     split: str | None = None  # None where the labels do not say
     group: str | None = None  # what stays in one split; None means the film alone
+    num_frames: int | None = None  # of a label per frame: how many there are; None means that the labels do not say
 
     @property
     def observers(self) -> tuple[str, ...]:
@@ -89,7 +90,12 @@ def merged_films(films: Iterable[LabeledFilm]) -> tuple[LabeledFilm, ...]:
                     f"{film.path}: two rows name different {name}s, '{getattr(before, name)}' and "
                     f"'{getattr(film, name)}'; give a film one"
                 )
-        found[film.path] = dataclasses.replace(before, bouts=before.bouts + film.bouts)
+        counts = {film.num_frames, before.num_frames} - {None}
+        if len(counts) > 1:
+            raise DataError(f"{film.path}: has labels for {min(counts)} frames and for {max(counts)}; give a film one")
+        found[film.path] = dataclasses.replace(
+            before, bouts=before.bouts + film.bouts, num_frames=next(iter(counts), None)
+        )
     return tuple(found.values())
 
 
