@@ -67,6 +67,8 @@ def changes(part: Mapping[str, Any], file: Path, frame_fps: float | None, film: 
 
 
 def _at_a_glance(file: Path, frame_fps: float | None, film: LabeledFilm | None) -> dict[str, Any]:
-    status = file.stat()
-    labels = None if film is None else hashlib.sha256(repr((film.bouts, film.num_frames)).encode()).hexdigest()[:16]
+    status, labels = file.stat(), None
+    if film is not None:
+        drawn = sorted((b.label, b.start, b.stop, b.unit, b.rounding) for b in film.bouts)
+        labels = hashlib.sha256(repr((drawn, film.num_frames)).encode()).hexdigest()[:16]
     return {"size": status.st_size, "modified": status.st_mtime_ns, "frame_fps": frame_fps, "labels": labels}

@@ -107,7 +107,7 @@ def _open(recipe: Recipe, manifest: Manifest, labels: FilmLabels, folder: Path, 
     has_backbone = (folder / BACKBONE).is_dir()
     initialization = read_initialization(recipe, session, provenance=known, has_state=has_backbone)
     open_folder(initialization.recipe, manifest, folder, session.device, known)
-    digest = hashlib.sha256(repr([dataclasses.astuple(film) for film in labels.films]).encode()).hexdigest()[:16]
+    digest = _digest(labels)
     facts = read_facts(folder)
     if facts.setdefault("bouts_fingerprint", digest) != digest:
         raise DataError(
@@ -127,6 +127,20 @@ def _open(recipe: Recipe, manifest: Manifest, labels: FilmLabels, folder: Path, 
         save_checkpoint(folder / BACKBONE, first.model, first.record({"init": first.provenance or {}}))
     write_facts(folder, {key: value for key, value in facts.items() if value is not None})
     return initialization.recipe
+
+
+def _digest(labels: FilmLabels) -> str:
+    """16 hex digits that change with any bout, split or group. The fields are those of the first version."""
+    content = [
+        (
+            film.path,
+            tuple((b.label, b.start, b.stop, b.unit, b.subject, b.observer, b.where) for b in film.bouts),
+            film.split,
+            film.group,
+        )
+        for film in labels.films
+    ]
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)

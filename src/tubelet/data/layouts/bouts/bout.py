@@ -10,7 +10,7 @@ import dataclasses
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
@@ -33,6 +33,8 @@ class Bout:
     subject: str = ""  # whose behavior; empty where nobody is named
     observer: str = ""  # who labeled it; empty where nobody is named
     where: str = ""  # "line 3" of its file, for messages
+    # Seconds by which written times may be off: half a unit of the last digit that their file has.
+    rounding: float = field(default=0.0005, compare=False)
 
     @property
     def is_point(self) -> bool:
@@ -90,13 +92,25 @@ def merged_films(films: Iterable[LabeledFilm]) -> tuple[LabeledFilm, ...]:
                     f"{film.path}: two rows name different {name}s, '{getattr(before, name)}' and "
                     f"'{getattr(film, name)}'; give a film one"
                 )
-        counts = {film.num_frames, before.num_frames} - {None}
+        counts = {count for count in (film.num_frames, before.num_frames) if count is not None}
         if len(counts) > 1:
             raise DataError(f"{film.path}: has labels for {min(counts)} frames and for {max(counts)}; give a film one")
         found[film.path] = dataclasses.replace(
             before, bouts=before.bouts + film.bouts, num_frames=next(iter(counts), None)
         )
     return tuple(found.values())
+
+
+def with_rounding(films: Iterable[LabeledFilm]) -> tuple[LabeledFilm, ...]:
+    """The films of one file, whose times are as exact as the most digits that any of them is written with."""
+    films = tuple(films)
+    times = (time for film in films for b in film.bouts if b.unit == "seconds" for time in (b.start, b.stop))
+    digits = max((len(f"{time:.9f}".rstrip("0").partition(".")[2]) for time in times), default=0)
+    rounding = 0.5 * 10.0**-digits
+    return tuple(
+        dataclasses.replace(film, bouts=tuple(dataclasses.replace(b, rounding=rounding) for b in film.bouts))
+        for film in films
+    )
 
 
 def check_bouts(source: Path, films: Sequence[LabeledFilm]) -> None:

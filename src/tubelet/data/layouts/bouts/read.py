@@ -15,7 +15,15 @@ from pathlib import Path
 from tubelet.data.layouts.activitynet import read_activitynet
 from tubelet.data.layouts.bouts.boris_export import is_boris_export, read_boris_export
 from tubelet.data.layouts.bouts.boris_project import read_boris_project
-from tubelet.data.layouts.bouts.bout import BACKGROUND, Bout, FilmLabels, LabeledFilm, check_bouts, merged_films
+from tubelet.data.layouts.bouts.bout import (
+    BACKGROUND,
+    Bout,
+    FilmLabels,
+    LabeledFilm,
+    check_bouts,
+    merged_films,
+    with_rounding,
+)
 from tubelet.data.layouts.bouts.calms21 import read_calms21
 from tubelet.data.layouts.bouts.elan import read_elan
 from tubelet.data.layouts.bouts.frame_matrix import is_frame_matrix, read_frame_matrix
@@ -50,7 +58,7 @@ def read_bouts(source: Path, config: ManifestConfig | None = None) -> FilmLabels
         raise DataError(f"{source}: does not exist; expected a file of bouts (.csv, .boris, .eaf, .TextGrid, .json)")
     labels = _reader_of(source)(source, config)
     check_bouts(source, labels.films)
-    return labels
+    return dataclasses.replace(labels, films=with_rounding(labels.films))
 
 
 def _reader_of(source: Path) -> Reader:
