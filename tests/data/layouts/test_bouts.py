@@ -170,6 +170,44 @@ def test_a_file_of_elan_counts_from_its_time_origin(tmp_path: Path) -> None:
     assert seen(write(tmp_path / "x.eaf", EAF)) == EXPECTED
 
 
+SECOND_TIER = """<TIER TIER_ID="rear" LINGUISTIC_TYPE_REF="d">"""
+
+
+def test_a_tier_below_another_is_read_and_one_without_times_is_noted(tmp_path: Path) -> None:
+    below = EAF.replace(SECOND_TIER, SECOND_TIER.replace(">", ' PARENT_REF="behavior">'))
+    assert below != EAF
+    assert seen(write(tmp_path / "x.eaf", below)) == EXPECTED
+    assert read_bouts(tmp_path / "x.eaf").notes == ()
+    divided = below.replace('<TIME_SLOT TIME_SLOT_ID="t4" TIME_VALUE="1750"/>', '<TIME_SLOT TIME_SLOT_ID="t4"/>')
+    labels = read_bouts(write(tmp_path / "y.eaf", divided))
+    assert labels.names == ("groom",)
+    assert labels.notes == ("tier 'rear' (below 'behavior') has annotations without times of their own: left out",)
+    alone = divided.replace(' PARENT_REF="behavior"', "")
+    with pytest.raises(DataError, match="annotation a2 of tier 'rear' has no time; align it in ELAN"):
+        read_bouts(write(tmp_path / "z.eaf", alone))
+
+
+def test_tiers_that_share_a_word_are_subjects(tmp_path: Path) -> None:
+    """A tier per animal: what one does may cross what the other does."""
+    both = {("groom", 1.5, 3.0, "behavior"), ("groom", 2.0, 2.25, "rear")}
+    value = EAF.replace("<ANNOTATION_VALUE/>", "<ANNOTATION_VALUE>groom</ANNOTATION_VALUE>")
+    assert seen(write(tmp_path / "x.eaf", value)) == both
+    named = value.replace(SECOND_TIER, SECOND_TIER.replace(">", ' PARTICIPANT="m2">'))
+    assert {subject for *_, subject in seen(write(tmp_path / "y.eaf", named))} == {"behavior", "m2"}
+    grid = LONG.replace('"rear"', '"groom"')
+    assert seen(write(tmp_path / "a.TextGrid", grid)) == {("groom", 1.5, 3.0, "one"), ("groom", 2.0, 2.25, "two")}
+
+
+def test_classes_that_are_written_nearly_alike_are_noted(tmp_path: Path) -> None:
+    rows = "a.mp4,1,2,Red\na.mp4,3,4,red\na.mp4,5,6,Blue\n"
+    (note,) = read_bouts(write(tmp_path / "labels.csv", f"path,start,stop,label\n{rows}")).notes
+    assert note == "different classes, written nearly alike: 'Red' and 'red'; write one way what is one"
+    (tmp_path / "more.csv").write_text("path,start,stop,label\na.mp4,7,8,blue\n")
+    assert "'Blue' and 'blue'; 'Red' and 'red'" in read_bouts(tmp_path).notes[-1]
+    manifest = read_manifest(tmp_path / "labels.csv", ManifestConfig(layout="bouts"), is_checked=False)
+    assert note in manifest.notes
+
+
 LONG = """File type = "ooTextFile"
 Object class = "TextGrid"
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Literal
@@ -99,6 +99,31 @@ def merged_films(films: Iterable[LabeledFilm]) -> tuple[LabeledFilm, ...]:
             before, bouts=before.bouts + film.bouts, num_frames=next(iter(counts), None)
         )
     return tuple(found.values())
+
+
+def with_tiers_as_subjects(tiers: Mapping[str, Sequence[Bout]]) -> tuple[Bout, ...]:
+    """The bouts of named tiers. Where several tiers have a label, and nobody is named, each is a subject of its own.
+
+    A tier per animal is how many label several of them, and what one of them does may cross what another one does.
+    """
+    of_label: dict[str, set[str]] = defaultdict(set)
+    for name, bouts in tiers.items():
+        for bout in bouts:
+            of_label[bout.label].add(name)
+    return tuple(
+        bout if bout.subject or len(of_label[bout.label]) == 1 else dataclasses.replace(bout, subject=name)
+        for name, bouts in tiers.items()
+        for bout in bouts
+    )
+
+
+def alike_names(names: Iterable[str]) -> list[str]:
+    """A note for the names that differ by case or spaces alone."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[" ".join(name.casefold().split())].append(name)
+    found = [" and ".join(f"'{name}'" for name in same) for same in alike.values() if len(same) > 1]
+    return [f"different classes, written nearly alike: {'; '.join(found)}; write one way what is one"] if found else []
 
 
 def with_rounding(films: Iterable[LabeledFilm]) -> tuple[LabeledFilm, ...]:

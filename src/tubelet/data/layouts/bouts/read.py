@@ -20,6 +20,7 @@ from tubelet.data.layouts.bouts.bout import (
     Bout,
     FilmLabels,
     LabeledFilm,
+    alike_names,
     check_bouts,
     merged_films,
     with_rounding,
@@ -58,7 +59,11 @@ def read_bouts(source: Path, config: ManifestConfig | None = None) -> FilmLabels
         raise DataError(f"{source}: does not exist; expected a file of bouts (.csv, .boris, .eaf, .TextGrid, .json)")
     labels = _reader_of(source)(source, config)
     check_bouts(source, labels.films)
-    return dataclasses.replace(labels, films=with_rounding(labels.films))
+    return _noted(dataclasses.replace(labels, films=with_rounding(labels.films)))
+
+
+def _noted(labels: FilmLabels) -> FilmLabels:
+    return dataclasses.replace(labels, notes=tuple(dict.fromkeys((*labels.notes, *alike_names(labels.names)))))
 
 
 def _reader_of(source: Path) -> Reader:
@@ -86,11 +91,12 @@ def _of_folder(folder: Path, config: ManifestConfig) -> FilmLabels:
         raise DataError(f"{folder}: no file of bouts in it (.csv, .tsv, .boris, .eaf, .TextGrid, .json)")
     rooted = dataclasses.replace(config, root=config.root or folder)
     found = [read_bouts(file, rooted) for file in files]
-    return FilmLabels(
+    whole = FilmLabels(
         root=config.root or folder,
         films=merged_films(film for labels in found for film in labels.films),
         notes=tuple(note for labels in found for note in labels.notes),
     )
+    return _noted(whole)
 
 
 def _read_activitynet(source: Path, config: ManifestConfig) -> FilmLabels:
