@@ -14,11 +14,11 @@ What stands behind "--" goes to `tubelet train`: -- --epochs 10 --per_frame.labe
 from __future__ import annotations
 
 import argparse
-import subprocess
 import sys
 from pathlib import Path
 from statistics import median
 
+from tubelet import cli
 from tubelet.data.layouts.bouts.read import read_bouts
 
 
@@ -34,9 +34,10 @@ def look(project: Path) -> None:
 
 
 def tubelet(*words: str) -> None:
-    """Show a command, and run it."""
+    """Show a command, and run it as a shell would."""
     print("$ tubelet", *words, flush=True)
-    subprocess.run([sys.executable, "-m", "tubelet", *words], check=True)
+    if code := cli.main(list(words)):
+        sys.exit(code)
 
 
 def main() -> None:
