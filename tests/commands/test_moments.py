@@ -158,6 +158,7 @@ def test_changed_labels_are_drawn_and_what_they_cannot_say_is_noted(
         ("labels.csv", "path,start,stop,label\na.mp4,90,91,spin\n", "line 2: 'spin' starts at 90 seconds, behind the"),
         ("a_labels.csv", "spin,run\n" + "0,1\n1,0\n" * 10, "has labels for 20 frames, and the film has "),
     ],
+    ids=["behind its end", "of another number of frames"],
 )
 def test_labels_that_are_not_of_a_film_cost_that_film_alone_and_no_time(
     name: str,

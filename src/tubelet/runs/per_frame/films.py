@@ -158,32 +158,34 @@ def labeled_films(
         raise DataError(f"per_frame.observer: nobody is called '{observer}'; observers: {', '.join(known)}")
     found = []
     for sample in manifest.samples:
-        if sample.path not in files:
-            continue
-        film = by_path[sample.path]
-        clock = _clock_of(files[sample.path], protocol)
-        first = observer if observer in film.observers else next(iter(film.observers), "")
-        rest = [name for name in film.observers if name != first]
-
-        def codes(bouts: Sequence[Bout], clock: FilmClock = clock) -> Int[np.ndarray, " S"]:
-            return step_targets(spans_by_label(bouts, clock), names, clock.edges, one=one)
-
-        try:
-            check_frames(film, clock)
-            own = film.of_observer(first).bouts
-            found.append(
-                TrainingFilm(
-                    sample=sample,
-                    file=files[sample.path],
-                    clock=clock,
-                    codes=codes(own),
-                    truth=spans_by_label(own, clock),
-                    others=tuple(codes(film.of_observer(name).bouts) for name in rest),
-                )
-            )
-        except DataError as error:
-            raise DataError(f"{sample.path}: {error}") from None
+        if sample.path in files:
+            film, file = by_path[sample.path], files[sample.path]
+            first = observer if observer in film.observers else next(iter(film.observers), "")
+            try:
+                found.append(_labeled_film(sample, file, film, _clock_of(file, protocol), first, names, one=one))
+            except DataError as error:
+                raise DataError(f"{sample.path}: {error}") from None
     return found
+
+
+def _labeled_film(
+    sample: Sample, file: Path, film: LabeledFilm, clock: FilmClock, observer: str, names: Sequence[str], *, one: bool
+) -> TrainingFilm:
+    """The film with the labels of an observer. Raises DataError where they are not of it."""
+    check_frames(film, clock)
+
+    def codes(bouts: Sequence[Bout]) -> Int[np.ndarray, " S"]:
+        return step_targets(spans_by_label(bouts, clock), names, clock.edges, one=one)
+
+    own, rest = film.of_observer(observer).bouts, [name for name in film.observers if name != observer]
+    return TrainingFilm(
+        sample=sample,
+        file=file,
+        clock=clock,
+        codes=codes(own),
+        truth=spans_by_label(own, clock),
+        others=tuple(codes(film.of_observer(name).bouts) for name in rest),
+    )
 
 
 def _clock_of(file: Path, protocol: Protocol) -> FilmClock:
