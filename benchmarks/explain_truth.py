@@ -118,6 +118,7 @@ def view_of(clip: np.ndarray) -> ClipView:
     return ClipView(
         pixels=torch.from_numpy(clip).permute(3, 0, 1, 2).contiguous(),
         seconds=tuple(i / 25 for i in range(T)),
+        until=tuple((i + 1) / 25 for i in range(T)),
         frame_numbers=torch.arange(T),
         geometry=Geometry(box=(0, 0, SIDE, SIDE), resized=(SIDE, SIDE), crops=((0, 0),), crop_size=(SIDE, SIDE)),
         crop=0,

@@ -124,8 +124,11 @@ def stored_films(run: Path, labels: Path, store: Path | None = None) -> dict[str
     """The films of a run by split, with the features that it stored."""
     model = load_moments(run, "cpu")
     manifest = read_manifest(labels, load_recipe(str(run / "recipe.yaml")).data.manifest)
-    sha256 = read_record(run / "backbone").weights_sha256
-    files = {s.path: feature_file(store or run / "features", model.features, sha256, s) for s in manifest.samples}
+    record = read_record(run / "backbone")
+    files = {
+        s.path: feature_file(store or run / "features", model.features, record, manifest.path_of(s), s)
+        for s in manifest.samples
+    }
     films = labeled_films(
         manifest,
         read_bouts(labels).films,

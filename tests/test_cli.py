@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -65,6 +66,14 @@ def test_every_command_explains_itself_with_examples(name: str, capsys: pytest.C
     out = capsys.readouterr().out
     assert f"usage: tubelet {name}" in out
     assert f"  tubelet {name} " in out.partition("xample")[2]
+
+
+@pytest.mark.parametrize("module", OPTIONS)
+def test_no_list_of_a_description_runs_into_the_text_behind_it(module: str) -> None:
+    """The help joins lines of a paragraph, and what follows an indented line without an empty one is joined to it."""
+    for name, text in vars(import_module(module)).items():
+        lines = text.splitlines() if name == "DESCRIPTION" else []
+        assert [b for a, b in itertools.pairwise(lines) if a.startswith(" ") and b and not b.startswith(" ")] == []
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

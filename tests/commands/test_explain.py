@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from PIL import Image
 
 from support import PROTOCOL, content_of, error_of
 from tubelet import cli, load
+from tubelet.data.synthetic_films import encode_at_times
 from tubelet.data.video.reader import VideoReader
+from tubelet.errors import ConfigError
 from tubelet.explain.clip_view import read_clip_view
 
 FILES = {"relevance.npz", "explanation.json", "sheet.png", "overlay.mp4"}
@@ -106,3 +109,45 @@ def test_a_file_that_cannot_be_read_is_one_line(
     line = error_of(["explain", str(checkpoint), str(tmp_path / "no.mp4"), "--out", str(tmp_path / "why")], capsys)
     assert "no.mp4" in line
     assert not (tmp_path / "why").exists()
+
+
+def test_a_folder_of_other_files_is_refused_and_an_earlier_explanation_is_replaced(
+    checkpoint: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words: list[str | Path] = [video, "--out", tmp_path, "--class", "left", "--method", "attention_rollout"]
+    film = tmp_path / "overlay.mp4"
+    film.write_bytes(b"a film of mine")
+    line = error_of(["explain", str(checkpoint), *map(str, words)], capsys)
+    assert "not empty and no folder of an explanation; give " in line
+    assert content_of(tmp_path) == {"overlay.mp4": b"a film of mine"}
+    film.unlink()
+    assert explain(checkpoint, *words) == 0
+    assert explain(checkpoint, *words) == 0
+    assert set(content_of(tmp_path)) == FILES
+
+
+def spans(checkpoint: Path, times: list[float], tubelet: tuple[int, int, int], path: Path) -> list[tuple[float, float]]:
+    """When the tubes of a clip of 4 frames begin and end, in their order."""
+    frames = np.random.default_rng(0).integers(0, 255, (len(times), 16, 16, 3)).astype(np.uint8)
+    path.write_bytes(encode_at_times(frames, tuple(round(1000 * time) for time in times)))
+    classifier = load(checkpoint, "cpu").with_protocol(dataclasses.replace(PROTOCOL, short_video="loop"))
+    found = classifier.explain(path, class_name="left", tubelet=tubelet).top_tubes(100)
+    return sorted({(round(tube.start_seconds, 3), round(tube.end_seconds, 3)) for tube in found})
+
+
+def test_a_tube_ends_when_the_next_frame_of_its_clip_is_shown(checkpoint: Path, tmp_path: Path) -> None:
+    """At a variable rate that is not a frame's length behind its start."""
+    assert PROTOCOL.frame_stride == 2
+    times = [0.0, 0.1, 0.2, 0.5, 0.9, 1.0, 1.2, 1.3]
+    assert spans(checkpoint, times, (1, 16, 16), tmp_path / "a.mp4") == [(0.0, 0.2), (0.2, 0.9), (0.9, 1.2), (1.2, 1.3)]
+
+
+def test_a_tube_of_a_clip_that_loops_does_not_end_before_it_starts(checkpoint: Path, tmp_path: Path) -> None:
+    """Five frames at a stride of two give frames 0, 2, 4 and 1."""
+    times = [0.0, 0.1, 0.2, 0.3, 0.4]
+    assert spans(checkpoint, times, (2, 16, 16), tmp_path / "a.mp4") == [(0.0, 0.4), (0.1, 0.5)]
+
+
+def test_options_of_reading_are_named_where_they_belong(checkpoint: Path, video: Path) -> None:
+    with pytest.raises(ConfigError, match=r"start_seconds belong to reading; give reading=\{'start_seconds': 1\.0\}"):
+        load(checkpoint, "cpu").explain(video, class_name="left", start_seconds=1.0)

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-from support import TRAIN_TINY, error_of, motion_videos, rows_of
+from support import MODEL, PROTOCOL, TRAIN_TINY, error_of, motion_videos, rows_of, tiny_model
 from tubelet import cli
-from tubelet.errors import nearest
+from tubelet.api.recipe_fields import first_weights
+from tubelet.errors import ConfigError, nearest
+from tubelet.recipe import load_recipe
 from tubelet.session.console_progress import ConsoleProgress
+from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -166,3 +170,18 @@ def test_first_weights_and_few_clips_name_the_probe_and_switch_nothing(
     assert "test: top-1" in said  # it trained as asked
     assert cli.main([*argv, "--out", str(tmp_path / "b")]) == 0
     assert "tubelet probe" not in capsys.readouterr().err
+
+
+def test_sizes_are_judged_by_the_model_of_the_first_weights(tmp_path: Path) -> None:
+    """Tubelets of 8 cut a crop of 24 that those of the shipped recipe, of 16, do not."""
+    model, config = tiny_model(2, tubelet_size=(2, 8, 8), image_size=(24, 24))
+    protocol = dataclasses.replace(PROTOCOL, crop_size=(24, 24), resize_short_side=24, labels={"label": ("a", "b")})
+    save_checkpoint(tmp_path, model, Record(model_name=MODEL, model_config=config, protocol=protocol))
+    fields = first_weights(str(tmp_path), suggests=True)
+    for crop, says in (((24, 24), None), ((40, 40), None), ((20, 20), "h=8 does not divide 20")):
+        chosen = [*fields, ("protocol.crop_size", str(list(crop))), ("protocol.resize_short_side", "48")]
+        if says is None:
+            assert load_recipe("films/per_frame", chosen).protocol.crop_size == crop
+        else:
+            with pytest.raises(ConfigError, match=says):
+                load_recipe("films/per_frame", chosen)

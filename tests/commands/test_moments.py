@@ -105,6 +105,80 @@ def test_an_unreadable_film_gives_one_line_and_is_tried_again(
     assert len(rows_of(tmp_path / "out/summary.csv")) == 8
 
 
+def test_a_film_of_the_same_name_has_results_of_its_own_and_a_changed_one_is_computed_anew(
+    films: list[str], film_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, out = tmp_path / "a/day.mp4", tmp_path / "b/day.mp4", tmp_path / "out"
+    for path, film in zip((first, second), films, strict=True):
+        path.parent.mkdir()
+        shutil.copy(film, path)
+    words = ["--model", str(film_run), "--out", str(out), "--end", "1"]
+    assert moments(str(first), *words) == 0
+    assert moments(str(second), *words) == 0
+    assert "1 film of earlier calls stay" in capsys.readouterr().err
+    assert {name: json.loads((out / name / "film.json").read_text())["source"] for name in ("day", "day-2")} == {
+        "day": str(first),
+        "day-2": str(second),
+    }
+    assert {row["path"] for row in rows_of(out / "summary.csv")} == {str(first), str(second)}
+    assert "day-2/ethogram.png" in (out / "report.html").read_text()
+    kept = content_of(out / "day-2")
+    shutil.copyfile(films[1], first)  # another film in its place
+    assert moments(str(second), str(first), *words) == 0
+    err = capsys.readouterr().err
+    assert "done before with another film; computed anew" in err
+    assert err.count("done before\n") == 1
+    assert (out / "day/frames.csv").read_bytes() == (out / "day-2/frames.csv").read_bytes()
+    assert content_of(out / "day-2") == kept
+
+
+def test_changed_labels_are_drawn_and_what_they_cannot_say_is_noted(
+    films: list[str], film_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "labels.csv"
+    words = [films[0], "--model", str(film_run), "--out", str(tmp_path / "out"), "--end", "1", "--labels", str(labels)]
+    labels.write_text(f"path,start,stop,label\n{films[0]},0.2,0.6,spin\n")
+    assert moments(*words) == 0
+    before = (tmp_path / "out/test-00/ethogram.png").read_bytes()
+    labels.write_text(f"path,start,stop,label\n{films[0]},0.2,0.9,spin\n{films[0]},0,0.9,sleep\n")
+    capsys.readouterr()
+    assert moments(*words) == 0
+    err = capsys.readouterr().err
+    assert "done before with another labels; computed anew" in err
+    assert "the model does not know sleep, which is not shown; it knows grow, pulse, run, spin" in err
+    assert (tmp_path / "out/test-00/ethogram.png").read_bytes() != before
+    labels.write_text(f"path,start,stop,label\n{films[1]},0.2,0.9,spin\n")
+    assert moments(*words) == 0
+    assert "labels none of these films (1 others, the first is " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("labels.csv", "path,start,stop,label\na.mp4,90,91,spin\n", "line 2: 'spin' starts at 90 seconds, behind the"),
+        ("a_labels.csv", "spin,run\n" + "0,1\n1,0\n" * 10, "has labels for 20 frames, and the film has "),
+    ],
+    ids=["behind its end", "of another number of frames"],
+)
+def test_labels_that_are_not_of_a_film_cost_that_film_alone_and_no_time(
+    name: str,
+    text: str,
+    says: str,
+    films: list[str],
+    film_run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copy(films[0], tmp_path / "a.mp4")
+    (tmp_path / name).write_text(text)
+    words = ["--model", str(film_run), "--out", str(tmp_path / "out"), "--end", "1", "--labels", str(tmp_path / name)]
+    assert moments(str(tmp_path / "a.mp4"), films[1], *words) == 1
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if says in line]
+    assert f"{tmp_path / 'a.mp4'}: {tmp_path / name}: " in line
+    assert (tmp_path / "out/test-01/bouts.csv").is_file()
+    assert [path.name for path in (tmp_path / "out/a").iterdir()] == ["film.json"]
+
+
 def test_what_cannot_be_is_refused_before_any_film_is_read(
     done: Path, films: list[str], film_run: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -78,6 +78,7 @@ def view_of(clip: Tensor) -> ClipView:
     return ClipView(
         pixels=clip,
         seconds=tuple(i / 10 for i in range(t)),
+        until=tuple((i + 1) / 10 for i in range(t)),
         frame_numbers=torch.arange(t),
         geometry=Geometry(box=(0, 0, h, w), resized=(h, w), crops=((0, 0),), crop_size=(h, w)),
         crop=0,

@@ -13,6 +13,8 @@ import torch
 
 from film_runs import film_recipe
 from support import Notes, rows_of
+from tubelet.data.features.store import FeatureFile
+from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError, DataError, Stopped
 from tubelet.inference.moments.head_file import read_head
 from tubelet.report.run_report import write_run_report
@@ -140,3 +142,35 @@ def test_what_would_have_no_effect_is_refused(fields: dict[str, Any], says: str,
 def test_an_observer_whom_nobody_knows_is_refused(film_labels: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="nobody is called 'Ada'"):
         run_recipe(film_recipe(film_labels, **{"per_frame.observer": "Ada"}), tmp_path / "run", Session())
+
+
+def test_a_shared_feature_folder_tells_films_apart_by_their_content(film_labels: Path, tmp_path: Path) -> None:
+    fields: dict[str, Any] = {"per_frame.feature_folder": str(tmp_path / "store"), "training.num_epochs": 1}
+    recipe, run = film_recipe(tmp_path / "films/labels.csv", **fields), tmp_path / "run"
+    shutil.copytree(film_labels.parent, tmp_path / "films")
+    run_recipe(recipe, run, Session())
+    films = tmp_path / "films"
+    shutil.copytree(films, tmp_path / "again", copy_function=shutil.copyfile)  # other times, the same content
+    run_recipe(film_recipe(tmp_path / "again/labels.csv", **fields), tmp_path / "copy", Session())
+    before = set((tmp_path / "store").rglob("*.safetensors"))
+    assert len(before) == 5
+    (films / "test-00.mp4").replace(films / "test-01.mp4")  # another film under the same name
+    kept = [line for line in (films / "labels.csv").read_text().splitlines() if not line.startswith("test-0")]
+    (films / "labels.csv").write_text("\n".join([*kept, "test-01.mp4,0.5,1.5,spin,test", ""]))
+    run_recipe(recipe, tmp_path / "other", Session())
+    (new,) = set((tmp_path / "store").rglob("*.safetensors")) - before
+    with VideoReader(films / "test-01.mp4") as reader, FeatureFile(new) as features:
+        assert features.timestamps.tolist() == list(reader.timestamps)
+
+
+def test_a_matrix_of_another_number_of_frames_is_refused_with_both_counts(film_labels: Path, tmp_path: Path) -> None:
+    for name in ("test-00", "train-00"):
+        shutil.copy(film_labels.parent / f"{name}.mp4", tmp_path)
+        with VideoReader(tmp_path / f"{name}.mp4") as reader:
+            count = len(reader.timestamps)
+        rows = "1,0\n0,1\n" * (count // 2) + "0,0\n" * (count % 2 + (name == "test-00"))
+        (tmp_path / f"{name}_labels.csv").write_text("run,spin\n" + rows)
+    with VideoReader(tmp_path / "test-00.mp4") as reader:
+        count = len(reader.timestamps)
+    with pytest.raises(DataError, match=rf"test-00.mp4: has labels for {count + 1} frames, and the film has {count}"):
+        run_recipe(film_recipe(tmp_path, **{"training.num_epochs": 1}), tmp_path / "run", Session())

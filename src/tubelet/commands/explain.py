@@ -38,7 +38,7 @@ examples:
 class Options:
     checkpoint: Annotated[str, tyro.conf.Positional]  # folder, owner/name or hf://owner/name@revision
     source: Annotated[str, tyro.conf.Positional]  # one video file, frame folder or volume
-    out: Path  # folder to write; files of an earlier explanation in it are replaced
+    out: Path  # folder of its own; an earlier explanation in it is replaced
     class_name: Annotated[str | None, tyro.conf.arg(name="class")] = None  # to explain; by default the best one
     head: str | None = None  # which head, where the model has several
     method: Method = "occlusion"  # how relevance is computed

@@ -17,11 +17,14 @@ The model is a run of `tubelet train --task per_frame`. Each film gets a folder 
   bouts.csv, bouts.json, bouts.vtt   when each behavior begins and ends, at the times of frames
   scores.npz, frames.csv             probabilities of every step, and of every frame of the film
   ethogram.png                       behaviors over time; with --labels, labels above what was found
-Beside them lie summary.csv (a row per film and behavior), bouts.boris (a project that BORIS opens) and report.html.
 
-Run the same command again after an interruption, and it goes on with the films that are missing. --shard 2/8 takes
-every eighth film from the second on; whichever part ends last writes the files beside the folders. A film that cannot
-be read gives one line and exit code 1; all others are still done.
+Beside them lie summary.csv (a row per film and behavior), bouts.boris (a project that BORIS opens) and report.html;
+they hold all films of OUT, those of earlier calls too.
+
+Run the same command again after an interruption, and it goes on with the films that are missing. A film that changed
+since, or its labels, is computed anew. --shard 2/8 takes every eighth film from the second on; whichever part ends last
+writes the files beside the folders. A film that cannot be read, or that labels do not fit, gives one line and exit code
+1; all others are still done.
 
 examples:
   tubelet moments day1.mp4 --model runs/behaviors --out moments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,7 @@ class ClipView:
 
     pixels: UInt8[Tensor, "C T H W"]
     seconds: tuple[float, ...]  # when each frame appears in its source; of a volume the number of the slice
+    until: tuple[float, ...]  # when the clip's next frame is shown; of the last one before the end, the source's next
     frame_numbers: Int[Tensor, " T"]  # for models that take them
     geometry: Geometry  # of the whole decoded frame
     crop: int  # which of its crops
@@ -73,8 +75,21 @@ def read_clip_view(
         return ClipView(
             pixels=crops[crop][rows].transpose(0, 1).contiguous(),
             seconds=tuple(float(reader.timestamps[i]) for i in plan.indices),
+            until=_until(plan.indices, np.asarray(reader.timestamps, dtype=np.float64)),
             frame_numbers=torch.tensor(plan.frame_numbers),
             geometry=geometry,
             crop=crop,
             notes=tuple(dict.fromkeys((*reader.notes, *plan.notes))),
         )
+
+
+def _until(indices: Sequence[int], times: Float[np.ndarray, " N"]) -> tuple[float, ...]:
+    """When the frames of a clip are followed by others; a clip that loops, or holds its last frame, repeats some."""
+    end = float(times[-1]) + (float(np.median(np.diff(times))) if len(times) > 1 else 0.0)
+    ends = []
+    for place, index in enumerate(indices):
+        following = next((other for other in indices[place + 1 :] if other != index), -1)
+        if following < index:  # behind it the clip begins anew, or ends
+            following = index + 1
+        ends.append(float(times[following]) if following < len(times) else end)
+    return tuple(ends)

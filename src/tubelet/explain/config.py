@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from tubelet.errors import ConfigError, nearest
 from tubelet.types import Grid
@@ -11,6 +12,7 @@ from tubelet.types import Grid
 Method = Literal["occlusion", "integrated_gradients", "attention_rollout", "gradient_attention"]
 METHODS: tuple[Method, ...] = ("occlusion", "integrated_gradients", "attention_rollout", "gradient_attention")
 Fill = Literal["mean", "blur"]
+READING = ("start_seconds", "end_seconds", "fps", "value_range")  # how ``Classifier.explain`` reads a source
 FILLS: tuple[Fill, ...] = ("mean", "blur")
 
 
@@ -42,3 +44,10 @@ class ExplainConfig:
             raise ConfigError(f"num_steps must be at least 1, got {self.num_steps}")
         if self.tubelet is not None and (len(self.tubelet) != 3 or min(self.tubelet) < 1):
             raise ConfigError(f"tubelet must be three positive numbers (frames, rows, columns), got {self.tubelet}")
+
+
+def check_names(how: Mapping[str, Any]) -> None:
+    """Raise ConfigError where options of reading stand among those of a method."""
+    if given := [name for name in READING if name in how]:
+        listed = ", ".join(f"{name!r}: {how[name]!r}" for name in given)
+        raise ConfigError(f"explain: {', '.join(given)} belong to reading; give reading={{{listed}}}")

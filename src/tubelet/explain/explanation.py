@@ -26,7 +26,11 @@ MEANING = {
 
 @dataclass(frozen=True, kw_only=True)
 class Tube:
-    """A block of a clip in seconds and in pixels of the source's decoded frames; ends are excluded."""
+    """A block of a clip in seconds and in pixels of the source's decoded frames; ends are excluded.
+
+    It ends when the clip's next frame is shown. A short clip that loops has blocks across its seam: they last from
+    the earliest of their frames to the end of the latest.
+    """
 
     start_seconds: float
     end_seconds: float
@@ -72,12 +76,10 @@ class Explanation:
         ends = [min(n, at + step) for n, at, step in zip(self.relevance.shape, corner, self.tubelet, strict=True)]
         block = self.relevance[tuple(slice(at, end) for at, end in zip(corner, ends, strict=True))]
         top, left, bottom, right = self.view.box_in_source(corner[1], corner[2], ends[1], ends[2])
-        times = self.view.seconds
-        last = times[ends[0] - 1]
-        step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
+        frames = slice(corner[0], ends[0])
         return Tube(
-            start_seconds=times[corner[0]],
-            end_seconds=last + max(step, 0.0),
+            start_seconds=min(self.view.seconds[frames]),
+            end_seconds=max(self.view.until[frames]),
             top=top,
             left=left,
             bottom=bottom,

@@ -285,7 +285,8 @@ class Classifier:
             class_name: None means the best class.
             head: needed where the model has several.
             progress: gets the tubelets or steps that are done. The default shows nothing.
-            reading: ``start_seconds``, ``end_seconds``, ``fps`` and ``value_range``, as of ``predict``.
+            reading: ``start_seconds``, ``end_seconds``, ``fps`` and ``value_range``, as of ``predict``:
+                ``reading={"start_seconds": 2.0}``.
             how: fields of :class:`tubelet.explain.config.ExplainConfig`: ``method``, ``fill``, ``tubelet``,
                 ``num_steps``.
 
@@ -294,10 +295,11 @@ class Classifier:
             ConfigError: an unknown field, class or head, or a method that the model does not have.
         """
         from tubelet.explain.clip_view import read_clip_view
-        from tubelet.explain.config import ExplainConfig
+        from tubelet.explain.config import ExplainConfig, check_names
         from tubelet.explain.explain import explain_view
 
         self.check_classes()
+        check_names(how)
         config = config_io.from_dict(ExplainConfig, how, where="explain")
         view = read_clip_view(source, self.protocol, **(reading or {}))
         name = str(path) if (path := path_of(source)) is not None else type(source).__name__

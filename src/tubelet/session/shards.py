@@ -201,9 +201,13 @@ def claim(folder: Path, about: Mapping[str, Any], what: str, record: str = RECOR
         raise ConfigError(f"{folder}: holds {what} of another {', '.join(wrong)}; give another --out")
 
 
-def part_names(paths: Sequence[Path]) -> list[str]:
-    """A name for the result of each path, by its last part, distinct where file systems ignore case."""
-    names, taken = [], set[str]()
+def part_names(paths: Sequence[Path], others: Iterable[str] = ()) -> list[str]:
+    """A name for the result of each path, by its last part, distinct where file systems ignore case.
+
+    Args:
+        others: names that are not free.
+    """
+    names, taken = [], {name.casefold() for name in others}
     for path in paths:
         stem, number = re.sub(r"[^\w.\-]", "_", path.stem).lstrip(".")[:100] or "item", 1
         name = stem

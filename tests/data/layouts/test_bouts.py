@@ -43,7 +43,9 @@ def test_times_are_seconds_with_point_or_comma_or_of_a_clock(text: str, tmp_path
 
 
 def boris_project(events: list[list[object]], **fields: object) -> str:
-    observation = {"type": "MEDIA", "file": {"1": ["/elsewhere/a.mp4"], "2": []}, "events": events, "time offset": 7.0}
+    """A project with these events on the film's clock; the offset is in the times that are written."""
+    coded = [[time + 7, *rest] for time, *rest in events]  # type: ignore[operator]
+    observation = {"type": "MEDIA", "file": {"1": ["/elsewhere/a.mp4"], "2": []}, "events": coded, "time offset": 7.0}
     return json.dumps(
         {
             "behaviors_conf": {
@@ -69,6 +71,32 @@ def test_a_project_of_boris_pairs_events_and_finds_media_of_another_machine_by_n
     assert seen(write(tmp_path / "p.boris", boris_project(EVENTS))) == EXPECTED
     point = [*EVENTS, [4.0, "mouse", "blink", "", ""]]
     assert ("blink", 4.0, 4.0, "mouse") in seen(write(tmp_path / "q.boris", boris_project(point)))
+
+
+def test_states_pair_by_their_modifiers_as_in_boris(tmp_path: Path) -> None:
+    """Modifiers that overlap, or follow each other as BORIS switches them, make one bout of their behavior."""
+    events: list[list[object]] = [
+        [1.5, "", "groom", "face", ""],
+        [2.0, "", "rear", "high", ""],
+        [2.0, "", "groom", "tail", ""],
+        [2.099, "", "rear", "high", ""],
+        [2.1, "", "rear", "low", ""],
+        [2.25, "", "rear", "low", ""],
+        [2.5, "", "groom", "face", ""],
+        [3.0, "", "groom", "tail", ""],
+    ]
+    assert seen(write(tmp_path / "p.boris", boris_project(events))) == EXPECTED
+    apart = [[time + 3 * (time >= 2.1), *rest] for time, *rest in events[1:6] if rest[1] == "rear"]  # type: ignore[operator]
+    assert seen(write(tmp_path / "q.boris", boris_project(apart))) == {
+        ("rear", 2.0, 2.099, ""),
+        ("rear", 5.1, 5.25, ""),
+    }
+
+
+def test_several_media_in_one_cell_are_refused_with_the_remedy(tmp_path: Path) -> None:
+    text = TABULAR_OF_ROWS.replace(";", "\t").replace("/x/a.mp4", "a.mp4;b.mp4")
+    with pytest.raises(DataError, match=r"'a.mp4;b.mp4' names several media on one clock; give the project file"):
+        read_bouts(write(tmp_path / "t.tsv", text))
 
 
 def test_media_in_sequence_have_a_clock_each(tmp_path: Path) -> None:
@@ -101,7 +129,27 @@ AGGREGATED = (
 )
 
 
-@pytest.mark.parametrize(("name", "text"), [("t.tsv", TABULAR), ("g.csv", AGGREGATED)])
+# As newer versions write them: one header, the offset and modifiers in columns, decimal commas.
+TABULAR_OF_ROWS = (
+    "Observation id;Source;Time offset (s);Subject;Behavior;Modifier #1;Behavior type;Time;Media file name\n"
+    "day 1;player #1:/x/a.mp4;0,5;;groom;;START;2,000;Not found\nday 1;/x/a.mp4;0,5;;rear;high;START;2,500;a.mp4\n"
+    "day 1;/x/a.mp4;0,5;;rear;high;STOP;2,750;a.mp4\nday 1;/x/a.mp4;0,5;;groom;;STOP;3,500;a.mp4\n"
+)
+AGGREGATED_WITH_OFFSET = (
+    "Observation id\tTime offset (s)\tSubject\tBehavior\tBehavior type\tStart (s)\tStop (s)\tMedia file name\n"
+    "day 1\t100.0\t\tgroom\tSTATE\t101.500\t103.000\ta.mp4\nday 1\t100.0\t\trear\tSTATE\t102.000\t102.250\ta.mp4\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.tsv", TABULAR),
+        ("g.csv", AGGREGATED),
+        ("u.csv", TABULAR_OF_ROWS),
+        ("h.tsv", AGGREGATED_WITH_OFFSET),
+    ],
+)
 def test_exports_of_boris_give_the_same(name: str, text: str, tmp_path: Path) -> None:
     assert seen(write(tmp_path / name, text)) == EXPECTED
 
@@ -120,6 +168,44 @@ TIME_SLOT_REF1="t3" TIME_SLOT_REF2="t4"><ANNOTATION_VALUE/></ALIGNABLE_ANNOTATIO
 
 def test_a_file_of_elan_counts_from_its_time_origin(tmp_path: Path) -> None:
     assert seen(write(tmp_path / "x.eaf", EAF)) == EXPECTED
+
+
+SECOND_TIER = """<TIER TIER_ID="rear" LINGUISTIC_TYPE_REF="d">"""
+
+
+def test_a_tier_below_another_is_read_and_one_without_times_is_noted(tmp_path: Path) -> None:
+    below = EAF.replace(SECOND_TIER, SECOND_TIER.replace(">", ' PARENT_REF="behavior">'))
+    assert below != EAF
+    assert seen(write(tmp_path / "x.eaf", below)) == EXPECTED
+    assert read_bouts(tmp_path / "x.eaf").notes == ()
+    divided = below.replace('<TIME_SLOT TIME_SLOT_ID="t4" TIME_VALUE="1750"/>', '<TIME_SLOT TIME_SLOT_ID="t4"/>')
+    labels = read_bouts(write(tmp_path / "y.eaf", divided))
+    assert labels.names == ("groom",)
+    assert labels.notes == ("tier 'rear' (below 'behavior') has annotations without times of their own: left out",)
+    alone = divided.replace(' PARENT_REF="behavior"', "")
+    with pytest.raises(DataError, match="annotation a2 of tier 'rear' has no time; align it in ELAN"):
+        read_bouts(write(tmp_path / "z.eaf", alone))
+
+
+def test_tiers_that_share_a_word_are_subjects(tmp_path: Path) -> None:
+    """A tier per animal: what one does may cross what the other does."""
+    both = {("groom", 1.5, 3.0, "behavior"), ("groom", 2.0, 2.25, "rear")}
+    value = EAF.replace("<ANNOTATION_VALUE/>", "<ANNOTATION_VALUE>groom</ANNOTATION_VALUE>")
+    assert seen(write(tmp_path / "x.eaf", value)) == both
+    named = value.replace(SECOND_TIER, SECOND_TIER.replace(">", ' PARTICIPANT="m2">'))
+    assert {subject for *_, subject in seen(write(tmp_path / "y.eaf", named))} == {"behavior", "m2"}
+    grid = LONG.replace('"rear"', '"groom"')
+    assert seen(write(tmp_path / "a.TextGrid", grid)) == {("groom", 1.5, 3.0, "one"), ("groom", 2.0, 2.25, "two")}
+
+
+def test_classes_that_are_written_nearly_alike_are_noted(tmp_path: Path) -> None:
+    rows = "a.mp4,1,2,Red\na.mp4,3,4,red\na.mp4,5,6,Blue\n"
+    (note,) = read_bouts(write(tmp_path / "labels.csv", f"path,start,stop,label\n{rows}")).notes
+    assert note == "different classes, written nearly alike: 'Red' and 'red'; write one way what is one"
+    (tmp_path / "more.csv").write_text("path,start,stop,label\na.mp4,7,8,blue\n")
+    assert "'Blue' and 'blue'; 'Red' and 'red'" in read_bouts(tmp_path).notes[-1]
+    manifest = read_manifest(tmp_path / "labels.csv", ManifestConfig(layout="bouts"), is_checked=False)
+    assert note in manifest.notes
 
 
 LONG = """File type = "ooTextFile"
@@ -240,6 +326,12 @@ def test_bouts_of_two_subjects_behaviors_or_observers_may_cross(tmp_path: Path) 
         (EVENTS[:3], ("day 1", "event 1", "'groom' starts at 1.5 s and never stops")),
         ([[1.0, "rat", "groom", "", ""]], ("day 1", "unknown subject 'rat'; known: mouse")),
         ([[1.0, "", "sleep", "", ""]], ("day 1", "event 1", "'sleep' is not in the ethogram")),
+        (
+            [[1.0, "", "rear", "high", ""], [2.0, "", "rear", "", ""]],
+            ("event 1", "'rear' with modifiers 'high'", "never"),
+        ),
+        ([[-1.0, "", "groom", "", ""], [2.0, "", "groom", "", ""]], ("event 1", "6 s, less the time offset of 7 s")),
+        ([[float("nan"), "", "blink", "", ""]], ("day 1", "event 1: the time is nan; expected seconds")),
     ],
 )
 def test_a_project_is_refused_by_observation_and_event(
@@ -273,3 +365,10 @@ def test_films_are_split_whole_and_by_group(tmp_path: Path) -> None:
     assert manifest.class_names == {"label": ("background", "groom", "rear")}
     groups = {name: {s.group for s in manifest.split(name).samples} for name in manifest.splits}
     assert sum(len(found) for found in groups.values()) == len(set().union(*groups.values())) == 4
+
+
+def test_hidden_files_of_a_folder_hold_no_bouts(tmp_path: Path) -> None:
+    write(tmp_path / "labels.csv", "path,start,stop,label\na.mp4,1.5,3,groom\na.mp4,2,2.25,rear\n")
+    (tmp_path / ".notes.json").write_text("{}")
+    (tmp_path / "._labels.csv").write_bytes(b"\0\xff")
+    assert seen(tmp_path) == EXPECTED

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+from support import touch
 from tubelet.data.layouts.bouts.bout import Bout
+from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.errors import DataError
 from tubelet.tasks.per_frame.targets import FilmClock, seen_classes, spans_by_label, step_targets
 
@@ -73,3 +79,30 @@ def test_a_bout_behind_the_end_and_an_unknown_label_are_refused() -> None:
         codes(bout(0.6, 0.7))
     with pytest.raises(DataError, match="'sleep' is not among the classes groom, rear"):
         codes(bout(0.0, 0.1, "sleep"))
+
+
+NTSC = np.arange(600) * 1001 / 30000
+
+
+@pytest.mark.parametrize("digits", [2, 3, 4, 6, 9])
+def test_times_rounded_when_they_were_written_mean_the_frame_that_they_were_of(digits: int, tmp_path: Path) -> None:
+    """Frame 1 of 30000/1001 per second is shown at 0.03337 s, and a file that says 0.033 means it."""
+    touch(tmp_path, "a.mp4")
+    times = np.append(NTSC, 600 * 1001 / 30000)
+    rows = [f"a.mp4,{times[n]:.{digits}f},{times[n + 1]:.{digits}f},groom,{n}" for n in range(600)]
+    (tmp_path / "labels.csv").write_text("\n".join(["path,start,stop,label,subject", *rows]))
+    (film,) = read_bouts(tmp_path / "labels.csv").films
+    clock = FilmClock(timestamps=NTSC, duration_seconds=float(times[-1]), first_frames=np.arange(600))
+    assert [clock.span(b) for b in film.bouts] == list(itertools.pairwise(times.tolist()))
+
+
+@pytest.mark.parametrize("fps", [25, 30, 50, 120, 240])
+def test_exact_times_stay_exact_however_few_digits_they_need(fps: int) -> None:
+    times = np.arange(fps + 1) / fps
+    clock = FilmClock(timestamps=times[:-1], duration_seconds=1.0, first_frames=np.arange(fps))
+    for rounding in (0.5, 0.05, 0.0005, 0.0):
+        bouts = [bout(float(a), float(b)) for a, b in itertools.pairwise(times)]
+        spans = [clock.span(dataclasses.replace(b, rounding=rounding)) for b in bouts]
+        assert spans == [(b.start, b.stop) for b in bouts]
+    middle = dataclasses.replace(bout(0.5 / fps, 1.5 / fps), rounding=0.5)
+    assert clock.span(middle) == (0.0, times[1])  # no frame begins near its times

@@ -12,7 +12,7 @@ import numpy as np
 
 from tubelet.commands.console import output_console
 from tubelet.commands.explain import Options
-from tubelet.errors import printable
+from tubelet.errors import ConfigError, printable
 from tubelet.explain.config import ExplainConfig
 from tubelet.explain.explanation import Explanation
 from tubelet.files import check_path, write_atomically
@@ -27,12 +27,14 @@ from tubelet.report.relevance_pictures import (
 )
 from tubelet.session.console_progress import ConsoleProgress
 
+SUMMARY = "explanation.json"
+
 
 def run(options: Options) -> int:
     config = ExplainConfig(
         method=options.method, fill=options.fill, tubelet=options.tubelet, num_steps=options.num_steps
     )
-    check_path(options.out, is_written=True)
+    _check_out(options.out)
     classifier = load(options.checkpoint, options.device)
     with ConsoleProgress("explain") as progress:
         explanation = classifier.explain(
@@ -56,6 +58,15 @@ def run(options: Options) -> int:
     return 0
 
 
+def _check_out(out: Path) -> None:
+    """Refuse a folder that holds other files: an explanation has names that they may have."""
+    check_path(out, is_written=True)
+    if out.is_dir() and any(out.iterdir()) and not (out / SUMMARY).is_file():
+        raise ConfigError(
+            f"{out}: not empty and no folder of an explanation; give another --out, such as {out / 'why'}"
+        )
+
+
 def _write(out: Path, explanation: Explanation, summary: dict[str, Any]) -> None:
     """Every file is made before the first one is written."""
     arrays = BytesIO()
@@ -68,7 +79,7 @@ def _write(out: Path, explanation: Explanation, summary: dict[str, Any]) -> None
     )
     files: dict[str, str | bytes] = {
         "relevance.npz": arrays.getvalue(),
-        "explanation.json": json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
+        SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False) + "\n",
         "sheet.png": explanation_sheet(explanation),
         "overlay.mp4": overlay_film(explanation),
     }

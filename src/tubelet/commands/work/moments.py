@@ -21,21 +21,22 @@ from tubelet.commands.console import output_console
 from tubelet.commands.moments import Options
 from tubelet.commands.work.predict import exit_code, find_files
 from tubelet.commands.work.predict_windows import check_frame_fps
-from tubelet.data.layouts.bouts.bout import Bout, LabeledFilm
+from tubelet.data.layouts.bouts.bout import BACKGROUND, Bout, FilmLabels, LabeledFilm
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, boris_project, bouts_csv, bouts_json, bouts_vtt
 from tubelet.errors import ConfigError, DataError, OutOfMemory, explaining_memory, printable
 from tubelet.files import check_path, write_atomically
 from tubelet.inference.moments.film import FilmMoments, MomentsModel, load_moments, moments_folder
 from tubelet.inference.moments.head_file import RECORD, WEIGHTS
+from tubelet.inference.moments.results import FILM, changes, names_in, parts_in, read_part, what_of
 from tubelet.report.ethogram import write_ethogram
 from tubelet.report.moments_report import bout_starts, write_moments_report
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.fast_fp32 import products_of_record
-from tubelet.session.shards import Parts, Shard, claim, missing_text, part_names
-from tubelet.tasks.per_frame.targets import spans_by_label
+from tubelet.session.shards import Parts, Shard, claim, missing_text
+from tubelet.tasks.per_frame.targets import FilmClock, check_frames, spans_by_label
 
-ABOUT, FILM, SUMMARY, PROJECT, REPORT = "moments.json", "film.json", "summary.csv", "bouts.boris", "report.html"
+ABOUT, SUMMARY, PROJECT, REPORT = "moments.json", "summary.csv", "bouts.boris", "report.html"
 
 
 def run(options: Options, argv: list[str]) -> int:
@@ -44,27 +45,26 @@ def run(options: Options, argv: list[str]) -> int:
     shard, files = Shard.parse(options.shard), find_files(options.films)
     check_frame_fps(options.frame_fps, files)
     check_path(options.out, is_written=True)
-    labeled = {} if options.labels is None else _labeled(options.labels)
+    labels = None if options.labels is None else read_bouts(options.labels)
     model = load_moments(options.model, options.device)
-    names, parts = part_names(files), Parts(options.out)
     _claim(options, model)
+    names, parts = names_in(options.out, files), Parts(options.out)
     failed = 0
     with ConsoleProgress("moments") as progress:
+        labeled = {} if labels is None else _labeled(labels, files, model, options, progress)
         own = shard.of(list(zip(files, names, strict=True)))
         for file, name in own:
-            if parts.is_done(name) and _read(options.out, name).get("error"):
-                parts.remove(name)  # tried again
-            if parts.is_done(name):
+            film = labeled.get(file.resolve())
+            if _is_done(file, name, parts, film, options, progress):
                 progress.note(f"{printable(file.name)}: done before")
                 continue
-            failed += not _look_at(file, name, parts, model, labeled, options, progress)
+            failed += not _look_at(file, name, parts, model, film, options, progress)
     left = missing_text(shard, names, list(map(parts.is_done, names)), "films")
     if left is None:
-        films = [{**_read(options.out, name), "part": name} for name in names]
-        _write_together(films, names, model, options, shlex.join(["tubelet", "moments", *argv]))
+        _write_together(parts_in(options.out), names, model, options, shlex.join(["tubelet", "moments", *argv]))
     else:
         print(f"tubelet: {left}", file=sys.stderr)
-    _show([_read(options.out, name) for _, name in own], as_json=options.json)
+    _show([read_part(options.out, name) for _, name in own], as_json=options.json)
     return exit_code(failed, len(own))
 
 
@@ -73,14 +73,49 @@ def _claim(options: Options, model: MomentsModel) -> None:
     folder = moments_folder(Path(options.model))
     digest = hashlib.sha256((folder / WEIGHTS).read_bytes() + (folder / RECORD).read_bytes())
     digest.update(model.record.weights_sha256.encode())
-    labels = None if options.labels is None else str(options.labels.resolve())
-    about = {"model": digest.hexdigest()[:16], "start": options.start, "end": options.end, "labels": labels}
+    about = {"model": digest.hexdigest()[:16], "start": options.start, "end": options.end}
     claim(options.out, about | products_of_record(options.out / ABOUT), "moments", ABOUT)
 
 
-def _labeled(source: Path) -> dict[Path, LabeledFilm]:
-    labels = read_bouts(source)
-    return {(labels.root / film.path).resolve(): film for film in labels.films}
+def _labeled(
+    labels: FilmLabels, files: Sequence[Path], model: MomentsModel, options: Options, progress: ConsoleProgress
+) -> dict[Path, LabeledFilm]:
+    """The labels of each film by its path, with a note where they have nothing to say."""
+    labeled = {(labels.root / film.path).resolve(): film for film in labels.films}
+    for line in labels.notes:
+        progress.note(f"{options.labels}: {line}")
+    if not any(file.resolve() in labeled for file in files):
+        first = printable(next((film.path for film in labels.films), "none"))
+        progress.note(
+            f"{options.labels}: labels none of these films ({len(labels.films)} others, the first is {first}); nothing "
+            "is shown beside what is found"
+        )
+    if unknown := [name for name in labels.names if name not in model.head_record.labels]:
+        known = ", ".join(printable(name) for name in model.head_record.labels if name != BACKGROUND)
+        progress.note(
+            f"{options.labels}: the model does not know {', '.join(map(printable, unknown))}, which is not shown; it "
+            f"knows {known}"
+        )
+    return labeled
+
+
+def _is_done(
+    file: Path, name: str, parts: Parts, film: LabeledFilm | None, options: Options, progress: ConsoleProgress
+) -> bool:
+    """Whether the part of a film is there and still what is asked for. One that is not is removed."""
+    if not parts.is_done(name):
+        return False
+    part, fps = read_part(options.out, name), _fps(file, options)
+    if "error" not in part:
+        if not (found := changes(part, file, fps, film)):
+            return True
+        progress.note(f"{printable(file.name)}: done before with another {', '.join(found)}; computed anew")
+    parts.remove(name)
+    return False
+
+
+def _fps(file: Path, options: Options) -> float | None:
+    return options.frame_fps if file.is_dir() else None
 
 
 def _look_at(
@@ -88,14 +123,15 @@ def _look_at(
     name: str,
     parts: Parts,
     model: MomentsModel,
-    labeled: Mapping[Path, LabeledFilm],
+    film: LabeledFilm | None,
     options: Options,
     progress: ConsoleProgress,
 ) -> bool:
-    """Write the part of one film. Return whether it could be read."""
-    stretch = {"start_seconds": options.start, "end_seconds": options.end}
-    fps = options.frame_fps if file.is_dir() else None
+    """Write the part of one film. Return whether it could be read, and its labels are of it."""
+    stretch, fps = {"start_seconds": options.start, "end_seconds": options.end}, _fps(file, options)
     try:
+        if film is not None:
+            _check_labels(film, file, model.clock(file, fps), options)
         with explaining_memory("use smaller clips, or leave the film out"):
             found = model.moments(file, **stretch, frame_fps=fps, progress=progress)
     except (DataError, OutOfMemory) as error:
@@ -106,11 +142,18 @@ def _look_at(
         return False
     for line in found.notes:
         progress.note(f"{printable(file.name)}: {line}")
-    film = labeled.get(file.resolve())
     with parts.writing(name) as part:
         _write_film(part, file, found, film, model, fps)
     progress.note(f"{printable(file.name)}: {len(found.bouts)} bouts")
     return True
+
+
+def _check_labels(film: LabeledFilm, file: Path, clock: FilmClock, options: Options) -> None:
+    try:
+        check_frames(film, clock)
+        spans_by_label(film.bouts, clock)
+    except DataError as error:
+        raise DataError(f"{file}: {options.labels}: {error}") from None
 
 
 def _write_film(
@@ -140,6 +183,7 @@ def _write_film(
     write_ethogram(part / "ethogram.png", found, spans, title=printable(file.name))
     content = {
         "source": written.path,
+        "of": what_of(file, fps, film),
         "duration_seconds": found.clock.duration_seconds,
         "fps": written.fps,
         "labels": list(found.labels),
@@ -163,15 +207,13 @@ def _written(file: Path, found: FilmMoments) -> WrittenFilm:
     )
 
 
-def _read(out: Path, name: str) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((out / name / FILM).read_text(encoding="utf-8"))
-    return content
-
-
 def _write_together(
-    films: Sequence[Mapping[str, Any]], names: Sequence[str], model: MomentsModel, options: Options, command: str
+    parts: Sequence[str], names: Sequence[str], model: MomentsModel, options: Options, command: str
 ) -> None:
-    """Write what is of all films."""
+    """Write what is of all films of the folder, those of earlier calls too."""
+    if earlier := len(set(parts) - set(names)):
+        print(f"tubelet: {earlier} film{'s' * (earlier > 1)} of earlier calls stay in {options.out}", file=sys.stderr)
+    films = [{**read_part(options.out, name), "part": name} for name in parts]
     read = [film for film in films if "error" not in film]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

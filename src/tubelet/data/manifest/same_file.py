@@ -104,6 +104,22 @@ def _digest_of(file: Path, num_bytes: int | None) -> bytes:
         return os.fsencode(file)
 
 
+def content_of(file: Path) -> str:
+    """32 hex digits of the bytes of a film, or of the names and bytes of a frame folder's files.
+
+    They are those of the same film wherever it lies, and others once it is replaced under its path.
+
+    Raises:
+        OSError: it cannot be read; the error names the file.
+    """
+    whole = hashlib.blake2b(digest_size=16)
+    for part in sorted(child for child in file.rglob("*") if child.is_file()) if file.is_dir() else (file,):
+        status = part.stat()
+        whole.update(part.relative_to(file).as_posix().encode() + b"\0")
+        whole.update(_digest(part.resolve(), None, status.st_size, status.st_mtime_ns))
+    return whole.hexdigest()
+
+
 @lru_cache(MAX_ROWS)
 def _digest(file: Path, num_bytes: int | None, size: int, time_ns: int) -> bytes:
     """Of the first bytes of a file or of all. Size and time tell files that changed since, in sweeps of many runs."""

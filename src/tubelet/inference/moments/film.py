@@ -6,6 +6,7 @@ S  steps   N  frames of the film   K  classes
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.data.layouts.bouts.bout import Bout
-from tubelet.data.sources.open_source import naming_file, open_source
+from tubelet.data.sources.open_source import Reader, naming_file, open_source
 from tubelet.data.sources.volume import is_volume
 from tubelet.errors import CheckpointError, DataError
 from tubelet.inference.moments.features import StepFeatures
@@ -130,9 +131,7 @@ class MomentsModel:
         Raises:
             DataError: the film cannot be read, or the stretch lies behind its end.
         """
-        if is_volume(film):
-            raise DataError(f"{film}: a volume or array has no times to lay steps on; give a video file")
-        with naming_file(film, str(film)), open_source(film, None, self.record.protocol, frame_fps) as reader:
+        with self._opened(film, frame_fps) as reader:
             grid = self.features.grid(np.array(reader.timestamps, dtype=np.float64))
             count = grid.clock.num_steps
             first, stop = _stretch(grid.clock, start_seconds, end_seconds, film)
@@ -159,6 +158,18 @@ class MomentsModel:
             scores=scores,
             notes=notes,
         )
+
+    def clock(self, film: Path, frame_fps: float | None = None) -> FilmClock:
+        """When the frames and steps of a film are shown; nothing is decoded. Raises DataError."""
+        with self._opened(film, frame_fps) as reader:
+            return self.features.grid(np.array(reader.timestamps, dtype=np.float64)).clock
+
+    @contextmanager
+    def _opened(self, film: Path, frame_fps: float | None) -> Iterator[Reader]:
+        if is_volume(film):
+            raise DataError(f"{film}: a volume or array has no times to lay steps on; give a video file")
+        with naming_file(film, str(film)), open_source(film, None, self.record.protocol, frame_fps) as reader:
+            yield reader
 
     def _bouts(
         self, probs: Float[np.ndarray, "S K"], edges: Float[np.ndarray, " S_and_1"]

@@ -20,6 +20,7 @@ from tubelet.data.features.store import FeatureFile, VideoFeatures, write_featur
 from tubelet.data.layouts.bouts.bout import Bout, LabeledFilm
 from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.same_file import content_of
 from tubelet.data.sources.open_source import naming_file, open_source
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
@@ -28,7 +29,8 @@ from tubelet.inference.moments.features import StepFeatures
 from tubelet.protocol import Protocol
 from tubelet.session.fast_fp32 import PLAIN, fast_fp32_in_use
 from tubelet.session.session import Session
-from tubelet.tasks.per_frame.targets import FilmClock, Span, spans_by_label, step_targets
+from tubelet.tasks.per_frame.targets import FilmClock, Span, check_frames, spans_by_label, step_targets
+from tubelet.weights.checkpoint.checkpoint import Record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,8 +50,18 @@ class TrainingFilm:
             return features.vectors_of(self.clock.first_frames[first:stop])
 
 
-def feature_file(folder: Path, extractor: StepFeatures, weights_sha256: str, sample: Sample) -> Path:
-    """Where the features of a film lie: another file for other weights, pixels, steps or another path."""
+def feature_file(folder: Path, extractor: StepFeatures, record: Record, path: Path, sample: Sample) -> Path:
+    """Where the features of a film lie: another file for another model, other pixels or steps, and another film.
+
+    What a film is, its content says: data sets may share the folder, and a film that replaces another is new.
+
+    Args:
+        record: of the model.
+        path: of the film.
+
+    Raises:
+        OSError: the film cannot be read.
+    """
     protocol = config_io.to_identity(extractor.protocol)
     what: tuple[str, ...] = (extractor.kind, extractor.precision)
     for name in ("labels", "multi_label", "num_temporal_views", "num_spatial_crops", "averaging"):
@@ -58,15 +70,20 @@ def feature_file(folder: Path, extractor: StepFeatures, weights_sha256: str, sam
         protocol.pop("num_frames", None)
     if fast_fp32_in_use() != PLAIN:  # other bits
         what += (str(fast_fp32_in_use()),)
-    of_what = hashlib.sha256(repr((weights_sha256, sorted(protocol.items()), what)).encode()).hexdigest()[:12]
-    of_path = hashlib.sha256(sample.path.encode()).hexdigest()[:8]
-    return folder / f"steps-{of_what}" / f"{Path(sample.path).stem}-{of_path}.safetensors"
+    model = (record.weights_sha256, record.model_name, sorted(record.model_config.items()))
+    of_what = _digits((model, sorted(protocol.items()), what))
+    film = (sample.path, sample.entry, sample.fps, content_of(path))
+    return folder / f"steps-{of_what}" / f"{Path(sample.path).stem}-{_digits(film)}.safetensors"
+
+
+def _digits(what: object) -> str:
+    return hashlib.sha256(repr(what).encode()).hexdigest()[:12]
 
 
 def store_features(
     manifest: Manifest,
     extractor: StepFeatures,
-    weights_sha256: str,
+    record: Record,
     folder: Path,
     run: Path,
     budget: float,
@@ -83,15 +100,17 @@ def store_features(
     found: dict[str, Path] = {}
     for row, sample in enumerate(manifest.samples):
         session.advance(row, len(manifest), f"features of {sample.path}")
-        file = feature_file(folder, extractor, weights_sha256, sample)
-        if not file.is_file():
-            try:
-                write_features(file, _features_of(manifest.path_of(sample), sample, extractor, indices, session))
-            except DataError as error:
-                for line in failures.add({row: str(error)}).values():
-                    session.progress.note(f"not used: {line}")
-                failures.check()
-                continue
+        path = manifest.path_of(sample)
+        try:
+            with naming_file(path, str(path)):
+                file = feature_file(folder, extractor, record, path, sample)
+            if not file.is_file():
+                write_features(file, _features_of(path, sample, extractor, indices, session))
+        except DataError as error:
+            for line in failures.add({row: str(error)}).values():
+                session.progress.note(f"not used: {line}")
+            failures.check()
+            continue
         found[sample.path] = file
     session.advance(len(manifest), len(manifest), "features")
     return found
@@ -134,7 +153,8 @@ def labeled_films(
         observer: whose labels count, where several labeled a film. None means the first of each.
 
     Raises:
-        DataError: a bout lies behind the end of its film, or the observer has labeled none.
+        DataError: a bout lies behind the end of its film, a film has another number of frames than its labels, or the
+            observer has labeled none.
     """
     by_path = {film.path: film for film in films}
     if observer is not None and not any(observer in film.observers for film in films):
@@ -142,31 +162,34 @@ def labeled_films(
         raise DataError(f"per_frame.observer: nobody is called '{observer}'; observers: {', '.join(known)}")
     found = []
     for sample in manifest.samples:
-        if sample.path not in files:
-            continue
-        film = by_path[sample.path]
-        clock = _clock_of(files[sample.path], protocol)
-        first = observer if observer in film.observers else next(iter(film.observers), "")
-        rest = [name for name in film.observers if name != first]
-
-        def codes(bouts: Sequence[Bout], clock: FilmClock = clock) -> Int[np.ndarray, " S"]:
-            return step_targets(spans_by_label(bouts, clock), names, clock.edges, one=one)
-
-        try:
-            own = film.of_observer(first).bouts
-            found.append(
-                TrainingFilm(
-                    sample=sample,
-                    file=files[sample.path],
-                    clock=clock,
-                    codes=codes(own),
-                    truth=spans_by_label(own, clock),
-                    others=tuple(codes(film.of_observer(name).bouts) for name in rest),
-                )
-            )
-        except DataError as error:
-            raise DataError(f"{sample.path}: {error}") from None
+        if sample.path in files:
+            film, file = by_path[sample.path], files[sample.path]
+            first = observer if observer in film.observers else next(iter(film.observers), "")
+            try:
+                found.append(_labeled_film(sample, file, film, _clock_of(file, protocol), first, names, one=one))
+            except DataError as error:
+                raise DataError(f"{sample.path}: {error}") from None
     return found
+
+
+def _labeled_film(
+    sample: Sample, file: Path, film: LabeledFilm, clock: FilmClock, observer: str, names: Sequence[str], *, one: bool
+) -> TrainingFilm:
+    """The film with the labels of an observer. Raises DataError where they are not of it."""
+    check_frames(film, clock)
+
+    def codes(bouts: Sequence[Bout]) -> Int[np.ndarray, " S"]:
+        return step_targets(spans_by_label(bouts, clock), names, clock.edges, one=one)
+
+    own, rest = film.of_observer(observer).bouts, [name for name in film.observers if name != observer]
+    return TrainingFilm(
+        sample=sample,
+        file=file,
+        clock=clock,
+        codes=codes(own),
+        truth=spans_by_label(own, clock),
+        others=tuple(codes(film.of_observer(name).bouts) for name in rest),
+    )
 
 
 def _clock_of(file: Path, protocol: Protocol) -> FilmClock:

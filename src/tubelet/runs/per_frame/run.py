@@ -114,7 +114,7 @@ def _open(recipe: Recipe, manifest: Manifest, labels: FilmLabels, folder: Path, 
     has_backbone = (folder / BACKBONE).is_dir()
     initialization = read_initialization(recipe, session, provenance=known, has_state=has_backbone)
     open_folder(initialization.recipe, manifest, folder, session.device, known)
-    digest = hashlib.sha256(repr([dataclasses.astuple(film) for film in labels.films]).encode()).hexdigest()[:16]
+    digest = _digest(labels)
     facts = read_facts(folder)
     if facts.setdefault("bouts_fingerprint", digest) != digest:
         raise DataError(
@@ -134,6 +134,20 @@ def _open(recipe: Recipe, manifest: Manifest, labels: FilmLabels, folder: Path, 
         save_checkpoint(folder / BACKBONE, first.model, first.record({"init": first.provenance or {}}))
     write_facts(folder, {key: value for key, value in facts.items() if value is not None})
     return initialization.recipe
+
+
+def _digest(labels: FilmLabels) -> str:
+    """16 hex digits that change with any bout, split or group. The fields are those of the first version."""
+    content = [
+        (
+            film.path,
+            tuple((b.label, b.start, b.stop, b.unit, b.subject, b.observer, b.where) for b in film.bouts),
+            film.split,
+            film.group,
+        )
+        for film in labels.films
+    ]
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,9 +171,8 @@ class _Data:
         config = _config(recipe)
         one = config.labels == "one"
         names = class_names_of(manifest.class_names["label"], one=one)
-        sha256 = read_record(folder / BACKBONE).weights_sha256
-        store = config.feature_folder or folder / FEATURES
-        files = store_features(manifest, extractor, sha256, store, folder, recipe.data.failure_budget, session)
+        record, store = read_record(folder / BACKBONE), config.feature_folder or folder / FEATURES
+        files = store_features(manifest, extractor, record, store, folder, recipe.data.failure_budget, session)
         films = labeled_films(
             manifest, labels.films, files, extractor.protocol, names, one=one, observer=config.observer
         )

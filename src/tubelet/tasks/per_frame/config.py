@@ -25,7 +25,7 @@ class PerFrameConfig:
     overlap: float = 0.5  # share of a window that the next one sees again
     jitter: bool = True  # training windows begin at any step, drawn for each epoch
     observer: str | None = None  # whose labels to train on, where several labeled; None means the first of each film
-    feature_folder: Path | None = None  # where features of films are kept for other runs; None means the run's folder
+    feature_folder: Path | None = None  # features of films for other runs and data sets; None means the run's folder
 
     def __post_init__(self) -> None:
         for name in ("hidden_dim", "window_steps"):

@@ -1,7 +1,9 @@
 """From bouts to the target of every time step, on the clock of the film's frames.
 
 A bout covers the frames from the one on screen when it starts to the one before that on screen when it stops, and at
-least one. A step has the label where the bout covers half of it; the step that sees most of a shorter one has it too.
+least one. A time that may be that of the next frame, rounded when it was written, is that of the next frame: frames of
+30000/1001 per second lie between milliseconds. A step has the label where the bout covers half of it; the step that
+sees most of a shorter one has it too.
 
     N  frames of the film   S  steps of it   K  classes
 
@@ -17,11 +19,12 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tubelet.data.layouts.bouts.bout import BACKGROUND, IGNORED, Bout
+from tubelet.data.layouts.bouts.bout import BACKGROUND, IGNORED, Bout, LabeledFilm
 from tubelet.data.video.frame_times import FrameRule, frames_at_times
 from tubelet.errors import DataError
 
 UNLABELED = -1
+MOST_ROUNDING = 0.25  # of the time between two frames; times that are exact stay so, however few digits they need
 MAX_CLASSES = 62  # bits of a target
 Span = tuple[float, float]  # seconds
 
@@ -58,11 +61,9 @@ class FilmClock:
         count = len(self.timestamps)
         if bout.unit == "frames":
             first, stop = int(bout.start), int(bout.stop)
-        elif bout.start >= self.duration_seconds:
-            first, stop = count, count
         else:
-            first, stop = frames_at_times(self.timestamps, np.array([bout.start, bout.stop]), self.rule).tolist()
-            stop = count if bout.stop >= self.duration_seconds else stop
+            first, stop = self._frame(bout.start, bout.rounding), self._frame(bout.stop, bout.rounding)
+            first -= first == count and bout.start < self.duration_seconds
         if first >= count:
             raise DataError(
                 f"{bout.where}: '{bout.label}' starts at {bout.start:g} {bout.unit}, behind the film's end "
@@ -71,6 +72,34 @@ class FilmClock:
         stop = min(max(stop, first + 1), count)
         end = self.duration_seconds if stop == count else float(self.timestamps[stop])
         return float(self.timestamps[first]), end
+
+    def _frame(self, time: float, rounding: float) -> int:
+        """The frame that a written time names; the number of frames for times behind the last one."""
+        if time >= self.duration_seconds:
+            return len(self.timestamps)
+        frame = int(frames_at_times(self.timestamps, np.array([time]), self.rule)[0])
+        if self.rule == "nearest":
+            return frame
+        shown, until = self.timestamps[frame], self._until(frame)
+        return frame + int(until - time <= min(rounding, MOST_ROUNDING * (until - shown)) + 1e-9)
+
+    def _until(self, frame: int) -> float:
+        """When the next frame is shown, or the last one leaves the screen."""
+        return float(self.timestamps[frame + 1]) if frame + 1 < len(self.timestamps) else self.duration_seconds
+
+
+def check_frames(film: LabeledFilm, clock: FilmClock) -> None:
+    """Check that labels of every frame are of this film.
+
+    Raises:
+        DataError: the film has another number of frames.
+    """
+    count = len(clock.timestamps)
+    if film.num_frames is not None and film.num_frames != count:
+        raise DataError(
+            f"has labels for {film.num_frames} frames, and the film has {count}; they are of another film, or of this "
+            "one before it was cut or encoded anew"
+        )
 
 
 def spans_by_label(bouts: Sequence[Bout], clock: FilmClock) -> dict[str, list[Span]]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from tubelet import config as config_io
 from tubelet.models import FAMILIES
-from tubelet.weights.init.source import InitSource
+from tubelet.weights.init.source import InitSource, model_fields
 from tubelet.weights.init.video import VideoSource
 from tubelet.weights.mapping.image_model import ImageModel, UnsuitedImageError
 
@@ -22,7 +22,8 @@ def suggested_recipe(source: InitSource) -> tuple[dict[str, Any], dict[str, Any]
     """
     if isinstance(source, VideoSource):
         protocol = config_io.to_dict(source.protocol)
-        return {"name": source.model_name}, {
+        named = {"name": source.model_name}  # its other fields too: sizes are judged by the model that they are for
+        return named | model_fields(source, named), {
             key: value for key, value in protocol.items() if key not in ("labels", "multi_label")
         }
     refusal: UnsuitedImageError | None = None

@@ -5,29 +5,29 @@
                                 "media_info": {"length": {"a.mp4": 60.0}, "offset": {"1": 0.0}},
                                 "events": [[1.5, "mouse 1", "groom", "modifier", "comment"]]}}}
 
-Events of a state come in pairs, START and STOP; those of a point stand alone. Media of the first player follow each
-other on one clock; those of other players run beside them. An observation that is live, or of pictures, has no film
-and is left out with a note. The time offset is one of display and does not move events on the film's clock.
+Events of a state come in pairs, START and STOP; those of a point stand alone (``boris_events``). Media of the first
+player follow each other on one clock; those of other players run beside them. An observation that is live, or of
+pictures, has no film and is left out with a note. The time offset of an observation is in the times of its events, and
+so is the date of a film where that was asked for; both are taken off.
 
-Source: the user guide of BORIS (www.boris.unito.it), sections on observations and on exporting events.
+Source: the user guide of BORIS (www.boris.unito.it), sections on observations and on exporting events; its
+boris/write_event.py on what is added to times.
 """
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+from tubelet.data.layouts.bouts.boris_events import NO_SUBJECT, Event, bouts_of_events, subject_of, time_on_film
 from tubelet.data.layouts.bouts.bout import Bout, FilmLabels, LabeledFilm, media_path, merged_films
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.errors import DataError, reason
 
-NO_SUBJECT = ("", "No focal subject")
-
 
 def read_boris_project(source: Path, config: ManifestConfig) -> FilmLabels:
-    """The films of all observations with media. Modifiers are left out, and so is what players beside the first show.
+    """The films of all observations with media. What players beside the first show is left out.
 
     Raises:
         DataError: no project, or an observation that cannot be read as it is; the message names it.
@@ -65,19 +65,23 @@ def _films(name: str, observation: Any, root: Path, kinds: dict[str, str], subje
     for file in media[:-1]:
         starts.append(starts[-1] + float(lengths[file]))
     paths = [media_path(root, file, f"observation '{name}'") for file in media]
-    tracks: dict[tuple[str, str], list[tuple[float, int]]] = defaultdict(list)
+    offset, found = _offset(observation, media), list[Event]()
     for number, event in enumerate(observation.get("events") or [], 1):
-        subject, behavior = str(event[1]), str(event[2])
+        subject, behavior, where = str(event[1]), str(event[2]), f"event {number}"
         if subjects and subject not in subjects and subject not in NO_SUBJECT:
-            raise ValueError(f"event {number}: unknown subject '{subject}'; known: {', '.join(sorted(subjects))}")
+            raise ValueError(f"{where}: unknown subject '{subject}'; known: {', '.join(sorted(subjects))}")
         if kinds and behavior not in kinds:
-            raise ValueError(f"event {number}: behavior '{behavior}' is not in the ethogram")
-        tracks["" if subject in NO_SUBJECT else subject, behavior].append((float(event[0]), number))
-    bouts = [
-        bout
-        for (subject, behavior), events in tracks.items()
-        for bout in paired(behavior, subject, sorted(events), is_point=is_point(kinds.get(behavior, "")))
-    ]
+            raise ValueError(f"{where}: behavior '{behavior}' is not in the ethogram")
+        found.append(
+            Event(
+                time=time_on_film(float(event[0]), offset, where),
+                subject=subject_of(subject),
+                behavior=behavior,
+                modifiers=str(event[3]) if len(event) > 3 else "",
+                where=where,
+            )
+        )
+    bouts = bouts_of_events(sorted(found, key=lambda event: event.time), filter(lambda b: is_point(kinds[b]), kinds))
     return [
         LabeledFilm(path=path, bouts=tuple(part for bout in bouts if (part := _within(bout, starts, place))))
         for place, path in enumerate(paths)
@@ -89,24 +93,18 @@ def is_point(kind: str) -> bool:
     return kind.lower().startswith("point")
 
 
-def paired(behavior: str, subject: str, events: list[tuple[float, int]], *, is_point: bool) -> list[Bout]:
-    """Bouts of the events (time, number) of one subject and behavior.
-
-    Raises:
-        ValueError: a START without its STOP.
-    """
-    if is_point:
-        return [
-            Bout(label=behavior, start=time, stop=time, subject=subject, where=f"event {number}")
-            for time, number in events
-        ]
-    if len(events) % 2:
-        time, number = events[-1]
-        raise ValueError(f"event {number}: '{behavior}' starts at {time:g} s and never stops (an unpaired START)")
-    return [
-        Bout(label=behavior, start=start, stop=stop, subject=subject, where=f"event {number}")
-        for (start, number), (stop, _) in zip(events[::2], events[1::2], strict=True)
-    ]
+def _offset(observation: Any, media: list[str]) -> float:
+    """Seconds that are in the times of events beside those of the film."""
+    offset = float(observation.get("time offset") or 0)
+    if not observation.get("media_creation_date_as_offset"):
+        return offset
+    dates = (observation.get("media_info") or {}).get("media_creation_time") or {}
+    if len(media) > 1 or media[0] not in dates:
+        raise ValueError(
+            "its times are dates (the film's creation date is the offset), which several films, or a film without that "
+            "date, cannot be laid on; give times from the film's start"
+        )
+    return offset + float(dates[media[0]])
 
 
 def _within(bout: Bout, starts: list[float], place: int) -> Bout | None:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Literal
 
@@ -33,6 +33,8 @@ class Bout:
     subject: str = ""  # whose behavior; empty where nobody is named
     observer: str = ""  # who labeled it; empty where nobody is named
     where: str = ""  # "line 3" of its file, for messages
+    # Seconds by which written times may be off: half a unit of the last digit that their file has.
+    rounding: float = field(default=0.0005, compare=False)
 
     @property
     def is_point(self) -> bool:
@@ -48,6 +50,7 @@ class LabeledFilm:
     bouts: tuple[Bout, ...] = ()
     split: str | None = None  # None where the labels do not say
     group: str | None = None  # what stays in one split; None means the film alone
+    num_frames: int | None = None  # of a label per frame: how many there are; None means that the labels do not say
 
     @property
     def observers(self) -> tuple[str, ...]:
@@ -89,8 +92,50 @@ def merged_films(films: Iterable[LabeledFilm]) -> tuple[LabeledFilm, ...]:
                     f"{film.path}: two rows name different {name}s, '{getattr(before, name)}' and "
                     f"'{getattr(film, name)}'; give a film one"
                 )
-        found[film.path] = dataclasses.replace(before, bouts=before.bouts + film.bouts)
+        counts = {count for count in (film.num_frames, before.num_frames) if count is not None}
+        if len(counts) > 1:
+            raise DataError(f"{film.path}: has labels for {min(counts)} frames and for {max(counts)}; give a film one")
+        found[film.path] = dataclasses.replace(
+            before, bouts=before.bouts + film.bouts, num_frames=next(iter(counts), None)
+        )
     return tuple(found.values())
+
+
+def with_tiers_as_subjects(tiers: Mapping[str, Sequence[Bout]]) -> tuple[Bout, ...]:
+    """The bouts of named tiers. Where several tiers have a label, and nobody is named, each is a subject of its own.
+
+    A tier per animal is how many label several of them, and what one of them does may cross what another one does.
+    """
+    of_label: dict[str, set[str]] = defaultdict(set)
+    for name, bouts in tiers.items():
+        for bout in bouts:
+            of_label[bout.label].add(name)
+    return tuple(
+        bout if bout.subject or len(of_label[bout.label]) == 1 else dataclasses.replace(bout, subject=name)
+        for name, bouts in tiers.items()
+        for bout in bouts
+    )
+
+
+def alike_names(names: Iterable[str]) -> list[str]:
+    """A note for the names that differ by case or spaces alone."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for name in names:
+        alike[" ".join(name.casefold().split())].append(name)
+    found = [" and ".join(f"'{name}'" for name in same) for same in alike.values() if len(same) > 1]
+    return [f"different classes, written nearly alike: {'; '.join(found)}; write one way what is one"] if found else []
+
+
+def with_rounding(films: Iterable[LabeledFilm]) -> tuple[LabeledFilm, ...]:
+    """The films of one file, whose times are as exact as the most digits that any of them is written with."""
+    films = tuple(films)
+    times = (time for film in films for b in film.bouts if b.unit == "seconds" for time in (b.start, b.stop))
+    digits = max((len(f"{time:.9f}".rstrip("0").partition(".")[2]) for time in times), default=0)
+    rounding = 0.5 * 10.0**-digits
+    return tuple(
+        dataclasses.replace(film, bouts=tuple(dataclasses.replace(b, rounding=rounding) for b in film.bouts))
+        for film in films
+    )
 
 
 def check_bouts(source: Path, films: Sequence[LabeledFilm]) -> None:

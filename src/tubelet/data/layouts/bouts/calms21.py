@@ -45,7 +45,9 @@ def read_calms21(source: Path, config: ManifestConfig) -> FilmLabels:
             parts = name.split("/")
             path = index.find(parts[-1], parent="")
             split = SPLIT_NAMES.get(parts[-2]) if len(parts) > 1 else None
-            films += [] if path is None else [LabeledFilm(path=path, bouts=bouts, split=split)]
+            if path is not None:
+                count = len(content["annotations"])
+                films.append(LabeledFilm(path=path, bouts=bouts, split=split, num_frames=count))
     if index.missing:
         raise DataError(
             f"{source}: {len(index.missing)} films are missing in {root}, the first is {next(iter(index.missing))}"

@@ -54,7 +54,8 @@ def read_frame_matrix(source: Path, config: ManifestConfig) -> FilmLabels:
     ]
     unlabeled = np.any([column < 0 for column in values.values()], axis=0)
     bouts += bouts_of_frames(unlabeled, IGNORED)
-    return FilmLabels(root=root, films=(LabeledFilm(path=film.relative_to(root).as_posix(), bouts=tuple(bouts)),))
+    path, num_frames = film.relative_to(root).as_posix(), len(lines) - 1
+    return FilmLabels(root=root, films=(LabeledFilm(path=path, bouts=tuple(bouts), num_frames=num_frames),))
 
 
 def _columns(lines: Sequence[Sequence[str]]) -> dict[int, str]:

@@ -2,7 +2,7 @@
 
 .boris  project of BORIS         .csv .tsv  table of bouts, export of BORIS, or matrix of frames
 .eaf    ELAN                     .json      CalMS21; ActivityNet and HACS
-.TextGrid  Praat                 a folder   all such files directly in it
+.TextGrid  Praat                 a folder   all such files directly in it, but hidden ones
 """
 
 from __future__ import annotations
@@ -15,7 +15,16 @@ from pathlib import Path
 from tubelet.data.layouts.activitynet import read_activitynet
 from tubelet.data.layouts.bouts.boris_export import is_boris_export, read_boris_export
 from tubelet.data.layouts.bouts.boris_project import read_boris_project
-from tubelet.data.layouts.bouts.bout import BACKGROUND, Bout, FilmLabels, LabeledFilm, check_bouts, merged_films
+from tubelet.data.layouts.bouts.bout import (
+    BACKGROUND,
+    Bout,
+    FilmLabels,
+    LabeledFilm,
+    alike_names,
+    check_bouts,
+    merged_films,
+    with_rounding,
+)
 from tubelet.data.layouts.bouts.calms21 import read_calms21
 from tubelet.data.layouts.bouts.elan import read_elan
 from tubelet.data.layouts.bouts.frame_matrix import is_frame_matrix, read_frame_matrix
@@ -50,7 +59,11 @@ def read_bouts(source: Path, config: ManifestConfig | None = None) -> FilmLabels
         raise DataError(f"{source}: does not exist; expected a file of bouts (.csv, .boris, .eaf, .TextGrid, .json)")
     labels = _reader_of(source)(source, config)
     check_bouts(source, labels.films)
-    return labels
+    return _noted(dataclasses.replace(labels, films=with_rounding(labels.films)))
+
+
+def _noted(labels: FilmLabels) -> FilmLabels:
+    return dataclasses.replace(labels, notes=tuple(dict.fromkeys((*labels.notes, *alike_names(labels.names)))))
 
 
 def _reader_of(source: Path) -> Reader:
@@ -69,16 +82,21 @@ def _reader_of(source: Path) -> Reader:
 
 def _of_folder(folder: Path, config: ManifestConfig) -> FilmLabels:
     suffixes = {*_BY_SUFFIX, ".csv", ".tsv", ".json"}
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+    files = sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+    )
     if not files:
         raise DataError(f"{folder}: no file of bouts in it (.csv, .tsv, .boris, .eaf, .TextGrid, .json)")
     rooted = dataclasses.replace(config, root=config.root or folder)
     found = [read_bouts(file, rooted) for file in files]
-    return FilmLabels(
+    whole = FilmLabels(
         root=config.root or folder,
         films=merged_films(film for labels in found for film in labels.films),
         notes=tuple(note for labels in found for note in labels.notes),
     )
+    return _noted(whole)
 
 
 def _read_activitynet(source: Path, config: ManifestConfig) -> FilmLabels:

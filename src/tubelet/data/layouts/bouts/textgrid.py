@@ -1,8 +1,8 @@
 """Praat's TextGrid files, long and short: tiers of intervals and of points with labels.
 
-An interval tier covers the whole time, and an empty label means that nothing is seen. A point tier gives points. The
-film has the name of the file. Both forms of the text hold the same values in the same order: the quoted strings, and
-the numbers that stand alone or behind a ``=``.
+An interval tier covers the whole time, and an empty label means that nothing is seen. A point tier gives points. Where
+tiers share a label, each is a subject (a tier per animal). The film has the name of the file. Both forms of the text
+hold the same values in the same order: the quoted strings, and the numbers that stand alone or behind a ``=``.
 
 Source: Praat's manual, "TextGrid file formats" (www.fon.hum.uva.nl/praat/manual/TextGrid_file_formats.html).
 """
@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tubelet.data.layouts.bouts.bout import Bout, FilmLabels, LabeledFilm
+from tubelet.data.layouts.bouts.bout import Bout, FilmLabels, LabeledFilm, with_tiers_as_subjects
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.video.formats import VIDEO_SUFFIXES
 from tubelet.errors import DataError, reason
@@ -35,7 +35,7 @@ def read_textgrid(source: Path, config: ManifestConfig) -> FilmLabels:
         raise DataError(f"{source}: no film {source.stem} (.mp4, .avi, ...) in {root}; both share their name")
     values = _values(_text(source))
     try:
-        bouts = tuple(_bouts(values))
+        bouts = with_tiers_as_subjects(_tiers(values))
     except (StopIteration, ValueError, RuntimeError) as error:
         raise DataError(f"{source}: cannot be read as a TextGrid ({reason(error) or 'it ends early'})") from None
     return FilmLabels(root=root, films=(LabeledFilm(path=film.relative_to(root).as_posix(), bouts=bouts),))
@@ -60,19 +60,23 @@ def _values(text: str) -> Iterator[str]:
             yield found[2] or found[3]
 
 
-def _bouts(values: Iterator[str]) -> Iterator[Bout]:
+def _tiers(values: Iterator[str]) -> dict[str, list[Bout]]:
+    """The bouts of each tier, by its name."""
     kind, what = next(values), next(values)
     if (kind, what) != ("ooTextFile", "TextGrid"):
         raise ValueError(f"expected the object class TextGrid, got {what}")
     next(values), next(values)  # the time that all tiers cover
+    tiers: dict[str, list[Bout]] = {}
     if next(values) != "exists":
-        return
+        return tiers
     for _ in range(int(next(values))):
         tier, name = next(values), next(values)
+        bouts = tiers.setdefault(name, [])
         next(values), next(values)
         for number in range(1, int(next(values)) + 1):
             start = float(next(values))
             stop = float(next(values)) if tier == "IntervalTier" else start
             label = next(values).strip()
             if label:
-                yield Bout(label=label, start=start, stop=stop, where=f"item {number} of tier '{name}'")
+                bouts.append(Bout(label=label, start=start, stop=stop, where=f"item {number} of tier '{name}'"))
+    return tiers
