@@ -145,26 +145,16 @@ def _write_film(
     write_atomically(part / "bouts.vtt", bouts_vtt(written))
     spans = None if film is None else spans_by_label(film.bouts, found.clock)
     write_ethogram(part / "ethogram.png", found, spans, title=printable(file.name))
-    content = {
-        "source": written.path,
-        "duration_seconds": found.clock.duration_seconds,
-        "fps": written.fps,
-        "labels": list(found.labels),
-        "summary": found.summary,
-        "bouts": [[bout.start, bout.stop, bout.label] for bout in found.bouts],
-        "starts": [dataclasses.asdict(s) for s in bout_starts(file, found, model.record.protocol, fps)],
-        "notes": list(found.notes),
-    }
+    starts = [dataclasses.asdict(s) for s in bout_starts(file, found, model.record.protocol, fps)]
+    content = {**found.to_dict(), "starts": starts}
     write_atomically(part / FILM, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def _written(file: Path, found: FilmMoments) -> WrittenFilm:
-    times = found.clock.timestamps
-    fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else 1.0
     return WrittenFilm(
         path=str(file.resolve()),
         duration_seconds=found.clock.duration_seconds,
-        fps=fps,
+        fps=found.clock.fps,
         bouts=found.bouts,
         scores=found.scores,
     )
