@@ -69,6 +69,8 @@ class FilmReader:
 
     def run(self, row: StillRequest, allow: Callable[[float], None]) -> About | bytes:
         """What was asked for. Raises DataError."""
+        if row.path == Path():  # only that the process starts
+            return b""
         allow(60 + _SECONDS_PER_MEGABYTE * row.path.stat().st_size / 1e6)
         with naming_file(row.path, row.path.name):
             reader = self._reader(row.path)

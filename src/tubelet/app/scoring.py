@@ -59,6 +59,17 @@ class ExplainRequest:
     end_seconds: float
 
 
+@dataclass(frozen=True)
+class LoadRequest:
+    """A run whose weights are to be loaded before the first film comes."""
+
+    path: Path  # named in messages
+    run: str
+
+
+Request = ScoreRequest | ExplainRequest | LoadRequest
+
+
 class _Alive(NoProgress):
     """Gives the film more time whenever there is progress."""
 
@@ -82,15 +93,17 @@ class FilmScorer:
         self._window, self._hop, self._device, self._threads = window_seconds, hop_seconds, device, threads
         self._models: dict[str, Classifier | MomentsModel] = {}
 
-    def name(self, row: ScoreRequest | ExplainRequest) -> str:
+    def name(self, row: Request) -> str:
         """The film in messages."""
         return row.path.name
 
-    def run(self, row: ScoreRequest | ExplainRequest, allow: Callable[[float], None]) -> bytes | None:
+    def run(self, row: Request, allow: Callable[[float], None]) -> bytes | None:
         """Score into the folder, or return a picture. Raises DataError."""
         torch.set_num_threads(self._threads)
         allow(_LOAD_SECONDS)
         model, alive = self._model(row.run), _Alive(allow)
+        if isinstance(row, LoadRequest):
+            return None
         with naming_file(row.path, row.path.name):
             if isinstance(row, ExplainRequest):
                 return self._explain(row)

@@ -31,6 +31,7 @@ def make_app(desk: Desk, access: Access) -> Guard:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        desk.room.warm_up(desk.runs)
         yield
         desk.room.close()
 

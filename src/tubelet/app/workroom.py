@@ -20,7 +20,7 @@ from tubelet.app.library import FilmFile
 from tubelet.app.reading import About, FilmReader, StillRequest
 from tubelet.app.runs import OfferedRun
 from tubelet.app.scores import Scores, read_scores
-from tubelet.app.scoring import DONE, ExplainRequest, FilmScorer, ScoreRequest
+from tubelet.app.scoring import DONE, ExplainRequest, FilmScorer, LoadRequest, Request, ScoreRequest
 from tubelet.data.loading.worker_pool import WorkerPool
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.prepare.config import Encoding
@@ -74,10 +74,8 @@ class Workroom:
         scorer = FilmScorer(config.window_seconds, config.hop_seconds, config.device, threads)
         self._cache, self._windows = config.cache, f"{config.window_seconds}-{config.hop_seconds}"
         self._reading: WorkerPool[StillRequest, About | bytes] = WorkerPool(FilmReader(), _READERS, _READ_SECONDS)
-        self._scoring: WorkerPool[ScoreRequest | ExplainRequest, bytes | None] = WorkerPool(scorer, 1, _SCORE_SECONDS)
-        self._explaining: WorkerPool[ScoreRequest | ExplainRequest, bytes | None] = WorkerPool(
-            scorer, 1, _SCORE_SECONDS
-        )
+        self._scoring: WorkerPool[Request, bytes | None] = WorkerPool(scorer, 1, _SCORE_SECONDS)
+        self._explaining: WorkerPool[Request, bytes | None] = WorkerPool(scorer, 1, _SCORE_SECONDS)
         self._proxies: WorkerPool[SourceFile, dict[str, Any]] = WorkerPool(
             VideoTranscoder(PROXY, _PROXY_SECONDS), 1, _PROXY_SECONDS
         )
@@ -85,6 +83,13 @@ class Workroom:
         self._finished: OrderedDict[Path, Scores] = OrderedDict()
         self._jobs: dict[Path, Job] = {}
         self._lock = threading.Lock()
+
+    def warm_up(self, runs: list[OfferedRun]) -> None:
+        """Start what the first look needs, and load the models."""
+        for _ in range(_READERS):
+            self._reading.submit(StillRequest(Path()))
+        for run in runs:
+            self._scoring.submit(LoadRequest(Path(run.name), run.source))
 
     def close(self) -> None:
         """End all processes."""
