@@ -157,7 +157,9 @@ def _add_pictures(routes: APIRouter, desk: Desk) -> None:
             raise DataError("heat maps are of models that classify clips; this one labels frames")
         if label is not None and label not in run.labels:
             raise DataError("the model has no such class")
-        return Response(desk.room.explanation(desk.library.get(film_id), run, label, start, stop), media_type="image/png")
+        return Response(
+            desk.room.explanation(desk.library.get(film_id), run, label, start, stop), media_type="image/png"
+        )
 
 
 def _progress(job: Job | None, desk: Desk) -> dict[str, Any]:

@@ -68,7 +68,12 @@ class History:
 
     def append(self, step: Step, edit: Edit, digest: str) -> None:
         """Write an edit down and apply it."""
-        line: dict[str, Any] = {"step": step, "what": edit.what, "time": datetime.now(UTC).isoformat(), "digest": digest}
+        line: dict[str, Any] = {
+            "step": step,
+            "what": edit.what,
+            "time": datetime.now(UTC).isoformat(),
+            "digest": digest,
+        }
         line |= {"added": [asdict(mark) for mark in edit.added], "removed": [asdict(mark) for mark in edit.removed]}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with appended_lines(self.file) as write:

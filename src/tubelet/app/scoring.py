@@ -24,7 +24,7 @@ from jaxtyping import Float
 from tubelet.app.config import STORED_LABELS
 from tubelet.data.sources.open_source import naming_file
 from tubelet.files import appended_lines, write_atomically, written_atomically
-from tubelet.inference.films import Film, Windows, predict_film
+from tubelet.inference.films import Film, Span, Windows, predict_film
 from tubelet.inference.moments.film import MomentsModel, load_moments, moments_folder
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier, load
@@ -137,7 +137,7 @@ def windows_of(model: Classifier, window_seconds: float | None, hop_seconds: flo
     model.check_classes()
     if window_seconds is None and model.protocol.sampling != "dense":
         window_seconds = FALLBACK_WINDOW_SECONDS
-    window = "clip" if window_seconds is None else window_seconds
+    window: Span = "clip" if window_seconds is None else window_seconds
     return Windows(window=window, hop_seconds=hop_seconds, top_k=min(STORED_LABELS, len(model.labels)))
 
 

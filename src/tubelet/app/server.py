@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -90,7 +90,7 @@ def _add_errors(app: FastAPI, desk: Desk) -> None:
 
     @app.exception_handler(RequestValidationError)
     def of_request(request: Request, error: Exception) -> JSONResponse:
-        found: list[Any] = error.errors()[:3] if isinstance(error, RequestValidationError) else []
+        found: Sequence[Any] = error.errors()[:3] if isinstance(error, RequestValidationError) else []
         parts = (f"{'.'.join(map(str, item['loc'][1:]))[:80]}: {str(item['msg'])[:120]}" for item in found)
         return line("; ".join(parts) or error_line(error), 422)
 

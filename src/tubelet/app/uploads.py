@@ -79,7 +79,7 @@ class Uploads:
             return upload
 
     def whole(self, upload_id: str) -> Path:
-        """The unfinished file of a whole upload, under a name with its suffix. Raises DataError if bytes are missing."""
+        """The file of an upload that is whole, under a name with its suffix. Raises DataError if bytes are missing."""
         with self._lock:
             upload = self.get(upload_id)
             if upload.received_bytes != upload.size_bytes:

@@ -13,7 +13,7 @@ from collections import OrderedDict
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, cast
 
 from tubelet.app.config import MAX_PROXY_BYTES, MIN_FREE_BYTES, AppConfig
 from tubelet.app.library import FilmFile
@@ -32,7 +32,6 @@ _READERS = 2  # processes
 _READ_SECONDS, _SCORE_SECONDS, _PROXY_SECONDS = 60.0, 600.0, 120.0  # time limits, which progress moves
 _KEPT_ABOUTS = 256
 
-T = TypeVar("T")
 State = Literal["waiting", "working", "done", "failed"]
 
 
@@ -190,7 +189,7 @@ class Workroom:
             raise DataError("the disk has too little space left for a copy that browsers can play")
 
 
-def _result(future: Future[T | Failure]) -> T:
+def _result(future: Future[Any]) -> object:
     """The result of a process. Raises DataError with the line of a failure."""
     result = future.result()
     if isinstance(result, Failure):

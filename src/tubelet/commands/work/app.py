@@ -118,5 +118,7 @@ def _announce(host: str, port: int, token: str | None) -> None:
         print(f"tubelet app: http://{shown}:{port}/?token={token}", flush=True)
     else:
         print(f"tubelet app: http://{shown}:{port}/ (asks for the password)", flush=True)
-        print("tubelet app: there is no TLS: others on the network can read films, labels and password", file=sys.stderr)
+        print(
+            "tubelet app: there is no TLS: others on the network can read films, labels and password", file=sys.stderr
+        )
     print("tubelet app: Ctrl-C ends it; every correction is saved at once", file=sys.stderr)

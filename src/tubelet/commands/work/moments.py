@@ -100,7 +100,7 @@ def _look_at(
     progress: ConsoleProgress,
 ) -> bool:
     """Write the part of one film. Return whether it could be read."""
-    stretch = {"start_seconds": options.start, "end_seconds": options.end}
+    stretch: dict[str, Any] = {"start_seconds": options.start, "end_seconds": options.end}
     fps = options.frame_fps if file.is_dir() else None
     try:
         with explaining_memory("use smaller clips, or leave the film out"):
