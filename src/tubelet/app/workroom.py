@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, cast
 
+import torch
+
 from tubelet.app.config import MAX_PROXY_BYTES, MIN_FREE_BYTES, AppConfig
 from tubelet.app.library import FilmFile
 from tubelet.app.reading import About, FilmReader, StillRequest
@@ -69,7 +71,7 @@ class Workroom:
     """Gives films to processes and finds what they have written."""
 
     def __init__(self, config: AppConfig) -> None:
-        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        threads = torch.get_num_threads()  # as many as the command line has: another number rounds differently
         scorer = FilmScorer(config.window_seconds, config.hop_seconds, config.device, threads)
         self._cache, self._windows = config.cache, f"{config.window_seconds}-{config.hop_seconds}"
         self._reading: WorkerPool[StillRequest, About | bytes] = WorkerPool(FilmReader(), _READERS, _READ_SECONDS)

@@ -21,7 +21,8 @@ export class Labels {
   async open(film) {
     this.clear();
     this.film = film;
-    this.take(await ask(`/api/films/${film}/labels`));
+    const state = await ask(`/api/films/${film}/labels`);
+    if (film === this.film) this.take(state);
   }
 
   take(state) {

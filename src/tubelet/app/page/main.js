@@ -69,18 +69,24 @@ function listFilms() {
   if (!state.home.films.length) list.append(text("li", "No films yet.", "empty"));
 }
 
+let opening = 0;
+
+// Of several films that are chosen quickly the last one counts, whichever answer comes last.
 const openFilm = guarded(async (id) => {
+  const turn = (opening += 1);
   say("Opening the film…");
+  const film = await ask(`/api/films/${id}`);
+  if (turn !== opening) return;
   state.chosen = null;
   state.look = null;
-  const film = await ask(`/api/films/${id}`);
   state.film = film;
   byId("film-title").textContent = film.name;
   byId("result-vtt").href = `/api/labels/export?layout=vtt&film_id=${film.id}`;
   timeline.reset(film.seconds);
   player.open(film);
-  await labels.open(film.id);
   listFilms();
+  await labels.open(film.id);
+  if (turn !== opening) return;
   say(film.notes.join(" "));
   look();
   prepare(film.id);

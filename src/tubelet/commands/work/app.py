@@ -46,7 +46,7 @@ def run(options: Options) -> int:
         port = listening.getsockname()[1]
         access = Access(port=port, is_loopback=password is None, password=password)
         desk = Desk.of(config)
-        _announce(options.host, port, access.token if password is None else None)
+        announce(options.host, port, access.token if password is None else None)
         server = uvicorn.Server(
             uvicorn.Config(
                 make_app(desk, access),
@@ -111,7 +111,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ConfigError(f"cannot listen at {host} port {port} ({reason}); give another --port") from None
 
 
-def _announce(host: str, port: int, token: str | None) -> None:
+def announce(host: str, port: int, token: str | None) -> None:
     """Print the address. A token of None means that the page asks for a password."""
     shown = f"[{host}]" if ":" in host else host
     if token is not None:
