@@ -168,6 +168,7 @@ def asked(app: Guard, method: str, path: str, body: bytes = b"", cookie: str = "
     headers = {"host": "box:1", "origin": "http://box:1", "content-length": str(len(body)), "cookie": cookie}
     scope = {
         "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
         "http_version": "1.1",
         "method": method,
         "scheme": "http",

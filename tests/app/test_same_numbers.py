@@ -12,6 +12,11 @@ import pytest
 
 from app_server import Served, make_served
 from tubelet import cli
+from tubelet.app.config import AppConfig
+from tubelet.app.desk import Desk
+from tubelet.app.history import History
+from tubelet.app.scores import Slicing
+from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.video.reader import VideoReader
 
 
@@ -101,23 +106,32 @@ def test_a_film_that_browsers_cannot_play_gets_a_copy_with_the_same_frames_at_th
         assert reader.timestamps.tolist() == pytest.approx(about["times"], abs=1e-4)
 
 
-def test_a_killed_server_leaves_every_edit_and_every_score(tmp_path: Path, film_labels: Path, film_run: Path) -> None:
-    server = make_served(tmp_path, film_labels, film_run).start()
+def test_scores_on_the_disk_are_found_again_by_the_next_server(served: Served, film_run: Path) -> None:
+    film = served.film("test-00.mp4")
+    scored = served.scored(film, "r0")
+    desk = Desk.of(AppConfig(runs=(str(film_run),), films=served.films, labels=served.labels))
+    try:
+        job, scores = desk.room.look(desk.library.get(film), desk.runs[0])
+    finally:
+        desk.room.close()
+    assert job is None
+    assert scores is not None
+    assert scores.result(Slicing()) == scored["result"]
+
+
+def test_a_killed_server_leaves_every_edit(tmp_path: Path, film_labels: Path) -> None:
+    server = make_served(tmp_path, film_labels).start()
     film = server.film("test-00.mp4")
-    scored = server.scored(film, "r0")
     for version in range(3):
         mark = {"start": version, "stop": version + 0.5, "label": "run", "kind": "label"}
         edit = {"version": version, "what": "add run", "add": [mark], "remove": []}
         labels = server.post(f"/api/films/{film}/labels", edit).content
     server.kill()
-    again = server.start()
-    try:
-        assert again.get(f"/api/films/{film}/labels") == labels
-        stored = next((server.labels / ".tubelet/scores").rglob("probs.f32")).stat().st_mtime_ns
-        assert again.scored(film, "r0")["result"] == scored["result"]
-        assert next((server.labels / ".tubelet/scores").rglob("probs.f32")).stat().st_mtime_ns == stored
-    finally:
-        again.kill()
+    (read,) = read_bouts(server.labels / "test-00.mp4.csv").films
+    kept = [(bout.start, bout.stop) for bout in read.bouts]
+    assert kept == [(mark["start"], mark["stop"]) for mark in labels["marks"]]
+    history = History.read(server.labels / ".tubelet/history/test-00.mp4.jsonl")
+    assert (history.version, len(history.done)) == (3, 3)
 
 
 def test_labels_leave_and_come_back_in_layouts_of_other_programs(served: Served, film_labels: Path) -> None:

@@ -87,8 +87,7 @@ class Workroom:
 
     def warm_up(self, runs: list[OfferedRun]) -> None:
         """Start what the first look needs, and load the models."""
-        for _ in range(_READERS):
-            self._reading.submit(StillRequest(Path()))
+        self._reading.submit(StillRequest(Path()))
         for run in runs:
             self._scoring.submit(LoadRequest(Path(run.name), run.source))
 
