@@ -100,7 +100,6 @@ def _add_looks(routes: APIRouter, desk: Desk) -> None:
         if scores is not None:
             shown["suggestions"] = [dataclasses.asdict(s) for s in scores.suggestions(slicing)]
             shown["curves"] = dataclasses.asdict(scores.curves(slicing))
-            shown["result"] = scores.result(slicing)
             shown["state"] = "done" if scores.is_done else shown["state"]
             shown |= _rate(job, scores.known_seconds, desk.room.about(found).duration_seconds)
         return shown

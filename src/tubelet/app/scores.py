@@ -26,6 +26,7 @@ from tubelet.tasks.per_frame.rules import BoutRule
 from tubelet.tasks.per_frame.targets import FilmClock
 from tubelet.types import HeadScores, Segment
 
+_MOST_COLUMNS = 4000  # that the page gets of a film
 _RULES: dict[str, FrameRule] = {"on_screen": "on_screen", "nearest": "nearest"}
 
 
@@ -208,5 +209,10 @@ def _clock(path: Path) -> FilmClock:
 
 
 def _curves(labels: list[str], edges: np.ndarray, probs: np.ndarray) -> Curves:
+    """Of many columns the largest of neighboring ones, as many as a screen shows."""
+    size = -(-probs.shape[1] // _MOST_COLUMNS)
+    if size > 1:
+        firsts = np.arange(0, probs.shape[1], size)
+        edges, probs = np.append(edges[firsts], edges[-1]), np.fmax.reduceat(probs, firsts, axis=1)
     rows = [[None if np.isnan(p) else round(float(p), 4) for p in row] for row in probs]
     return Curves(labels=labels, edges=[round(float(edge), 6) for edge in edges], probs=rows)

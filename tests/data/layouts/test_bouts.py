@@ -273,3 +273,12 @@ def test_films_are_split_whole_and_by_group(tmp_path: Path) -> None:
     assert manifest.class_names == {"label": ("background", "groom", "rear")}
     groups = {name: {s.group for s in manifest.split(name).samples} for name in manifest.splits}
     assert sum(len(found) for found in groups.values()) == len(set().union(*groups.values())) == 4
+
+
+def test_a_folder_is_all_its_label_files_but_hidden_ones(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4")
+    write(tmp_path / "labels/a.csv", "path,start,stop,label\n../a.mp4,1,2,run\n")
+    write(tmp_path / "labels/b.csv", "path,start,stop,label\n../b.mp4,1,2,spin\n")
+    write(tmp_path / "labels/.remembered.json", "{}")
+    films = read_bouts(tmp_path / "labels").films
+    assert [(film.path, film.bouts[0].label) for film in films] == [("../a.mp4", "run"), ("../b.mp4", "spin")]

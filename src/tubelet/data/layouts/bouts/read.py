@@ -2,7 +2,7 @@
 
 .boris  project of BORIS         .csv .tsv  table of bouts, export of BORIS, or matrix of frames
 .eaf    ELAN                     .json      CalMS21; ActivityNet and HACS
-.TextGrid  Praat                 a folder   all such files directly in it
+.TextGrid  Praat                 a folder   all such files directly in it that are not hidden
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def _reader_of(source: Path) -> Reader:
 
 def _of_folder(folder: Path, config: ManifestConfig) -> FilmLabels:
     suffixes = {*_BY_SUFFIX, ".csv", ".tsv", ".json"}
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in suffixes and path.is_file())
+    shown = (path for path in folder.iterdir() if not path.name.startswith("."))  # hidden: what tubelet remembers of it
+    files = sorted(path for path in shown if path.suffix.lower() in suffixes and path.is_file())
     if not files:
         raise DataError(f"{folder}: no file of bouts in it (.csv, .tsv, .boris, .eaf, .TextGrid, .json)")
     rooted = dataclasses.replace(config, root=config.root or folder)
