@@ -23,6 +23,7 @@ from jaxtyping import Float
 
 from tubelet.app.config import STORED_LABELS
 from tubelet.data.sources.open_source import naming_file
+from tubelet.errors import DataError
 from tubelet.files import appended_lines, write_atomically, written_atomically
 from tubelet.inference.films import Film, Span, Windows, predict_film
 from tubelet.inference.moments.film import MomentsModel, load_moments, moments_folder
@@ -33,6 +34,7 @@ from tubelet.session.progress import NoProgress
 from tubelet.tasks.per_frame.targets import FilmClock
 from tubelet.types import Device, Segment
 
+ASIDE = "aside"  # while this file is in the folder, the film makes room for another
 FILM, PARTS, CLOCK, PROBS, DONE = "film.json", "parts.jsonl", "clock.npz", "probs.f32", "done.json"
 FALLBACK_WINDOW_SECONDS = 4.0  # of a model that spreads its frames over a whole clip, where none is asked for
 _SILENT_SECONDS = 300.0  # without progress for so long, the process is ended
@@ -149,6 +151,7 @@ def _score_windows(model: Classifier, row: ScoreRequest, windows: Windows, alive
                 content = {"duration_seconds": film.duration_seconds, "plan": dataclasses.asdict(film.plan)}
                 write_atomically(row.folder / FILM, json.dumps(content))
             write(dataclasses.asdict(segment))
+            _check_aside(row.folder)
             alive()
 
         film = predict_film(model, row.path, windows, alive, on_segment)
@@ -162,10 +165,17 @@ def _score_steps(model: MomentsModel, row: ScoreRequest, alive: _Alive) -> None:
             if not (row.folder / CLOCK).exists():
                 _write_clock(row.folder / CLOCK, clock)
             stream.write(np.ascontiguousarray(probs, dtype="<f4").tobytes())
+            _check_aside(row.folder)
             alive()
 
         found = model.moments(row.path, progress=alive, on_part=on_part)
     write_atomically(row.folder / DONE, json.dumps({"notes": found.notes}))
+
+
+def _check_aside(folder: Path) -> None:
+    """Raise DataError where nobody looks at the film any more and another waits."""
+    if (folder / ASIDE).exists():
+        raise DataError("set aside for another film")
 
 
 def _write_clock(path: Path, clock: FilmClock) -> None:

@@ -22,7 +22,7 @@ from tubelet.app.library import FilmFile
 from tubelet.app.reading import About, FilmReader, StillRequest
 from tubelet.app.runs import OfferedRun
 from tubelet.app.scores import Scores, read_scores
-from tubelet.app.scoring import DONE, ExplainRequest, FilmScorer, LoadRequest, Request, ScoreRequest
+from tubelet.app.scoring import ASIDE, DONE, ExplainRequest, FilmScorer, LoadRequest, Request, ScoreRequest
 from tubelet.data.loading.worker_pool import WorkerPool
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.prepare.config import Encoding
@@ -33,6 +33,7 @@ PROXY = Encoding(short_side=540, crf=23, preset="veryfast")  # what browsers get
 _READERS = 2  # processes
 _READ_SECONDS, _SCORE_SECONDS, _PROXY_SECONDS = 60.0, 600.0, 120.0  # time limits, which progress moves
 _KEPT_ABOUTS = 256
+_UNWATCHED_SECONDS = 3.0  # a page asks more than twice a second
 
 State = Literal["waiting", "working", "done", "failed"]
 
@@ -43,6 +44,7 @@ class Job:
 
     future: Future[Any]
     asked: float = field(default_factory=time.monotonic)
+    watched: float = field(default_factory=time.monotonic)  # when somebody last looked
     first: tuple[float, float] | None = None  # when the first scores were seen, and how many seconds they covered
 
     @property
@@ -134,11 +136,16 @@ class Workroom:
                 self._finished.move_to_end(folder)
                 return None, self._finished[folder]
             job = self._jobs.get(folder)
+            if job is not None and (folder / ASIDE).exists() and job.future.done():
+                job = None
             if job is None and not (folder / DONE).is_file():
+                self._set_others_aside()
                 request = ScoreRequest(film.path, run.source, folder)
                 job = self._jobs[folder] = Job(cast("Future[Any]", self._scoring.submit(request)))
-        if job is not None and job.state in ("waiting", "failed"):
-            return job, None
+        if job is not None:
+            job.watched = time.monotonic()
+            if job.state in ("waiting", "failed"):
+                return job, None
         scores = read_scores(folder, film.path, run.head)
         if job is not None and scores is not None and job.first is None:
             job.first = time.monotonic(), scores.known_seconds
@@ -172,6 +179,16 @@ class Workroom:
                 file = SourceFile(source=film.path, target=target, mark="")
                 job = self._jobs[target] = Job(cast("Future[Any]", self._proxies.submit(file)))
         return job.state, target if job.state == "done" else None, job.error
+
+    def _set_others_aside(self) -> None:
+        """Films that nobody looks at any more make room: they begin again when somebody does."""
+        for folder, job in list(self._jobs.items()):
+            if folder.parent != self._cache / "scores" or time.monotonic() - job.watched < _UNWATCHED_SECONDS:
+                continue
+            if job.future.cancel():
+                del self._jobs[folder]
+            elif job.state == "working" and folder.is_dir():
+                (folder / ASIDE).touch()
 
     def _folder(self, film: FilmFile, run: OfferedRun) -> Path:
         return self._cache / "scores" / f"{film.key}-{run.key}-{self._windows}"
