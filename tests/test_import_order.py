@@ -61,6 +61,7 @@ ORDER = [
     ["runs"],
     ["studies", "probing"],
     ["report"],
+    ["app"],
     ["api"],
     ["commands"],
     ["cli"],

@@ -19,7 +19,7 @@ from tubelet.data.video.reader import VideoReader
 from tubelet.data.video.rendering import Rendering
 from tubelet.errors import ConfigError, DataError
 from tubelet.inference.live import Source, Watcher
-from tubelet.inference.long_video import merge_neighbors, predict_windows
+from tubelet.inference.long_video import group_neighbors, merge_neighbors, predict_windows
 from tubelet.inference.predictor import Classifier
 from tubelet.inference.windows import WindowPlan, plan_whole, plan_windows
 from tubelet.protocol import Protocol
@@ -66,6 +66,18 @@ class Film:
     def _repr_html_(self) -> str:
         return self.table.to_html()
 
+    def sliced(self, *, merge: bool, top_k: int | None, group: int = 1) -> Film:
+        """The same scores of its windows, shown otherwise; none is computed.
+
+        Args:
+            merge: neighbors with the same best label become one segment.
+            top_k: labels of each segment. None means all.
+            group: so many neighboring windows become one, with the mean of their scores.
+        """
+        segments = [_best(segment, top_k) for segment in group_neighbors(self.segments, group)]
+        merged = merge_neighbors(segments) if merge else segments
+        return dataclasses.replace(self, segments=tuple(_best(segment, top_k) for segment in merged))
+
     def to_dict(self) -> dict[str, Any]:
         """What ``tubelet predict --window --json`` prints of a film."""
         return {
@@ -84,8 +96,12 @@ def predict_film(
     file: Path,
     windows: Windows,
     progress: Progress = NoProgress(),  # noqa: B008
+    on_segment: Callable[[Film, Segment], None] = lambda film, segment: None,
 ) -> Film:
     """The windows of a film in bounded memory.
+
+    Args:
+        on_segment: called with each window as it becomes known, and with the film without its segments.
 
     Raises:
         DataError: the file cannot be read, is a volume, or is a frame folder without ``frame_fps``.
@@ -104,15 +120,18 @@ def predict_film(
         def on_progress(done: float, total: float) -> None:
             progress.advance(int(done), max(1, round(total)), f"s of {file.name}")
 
-        segments = list(predict_windows(classifier, reader, plan, top_k=windows.top_k, on_progress=on_progress))
+        empty = Film(source=str(file), duration_seconds=duration, fps=reader.fps, plan=plan, segments=(), notes=())
+        segments = list[Segment]()
+        for segment in predict_windows(classifier, reader, plan, top_k=windows.top_k, on_progress=on_progress):
+            segments.append(segment)
+            on_segment(empty, segment)
         for line in reader.notes:
             progress.note(f"{file.name}: {line}")
-        notes, fps = reader.notes, reader.fps
+        notes = reader.notes
     if windows.window == "whole":  # the grid's last step may go beyond the end
         segments = [dataclasses.replace(s, end_seconds=min(s.end_seconds, duration)) for s in segments]
-    merged = merge_neighbors(segments) if windows.merge else segments
-    best = tuple(_best(segment, windows.top_k) for segment in merged)
-    return Film(source=str(file), duration_seconds=duration, fps=fps, plan=plan, segments=best, notes=notes)
+    film = dataclasses.replace(empty, segments=tuple(segments), notes=notes)
+    return film.sliced(merge=windows.merge, top_k=windows.top_k)
 
 
 def _open(file: Path, frame_fps: float | None, protocol: Protocol) -> VideoReader | FrameFolderReader | DicomReader:

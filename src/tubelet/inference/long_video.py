@@ -73,6 +73,13 @@ def merge_neighbors(segments: Sequence[Segment]) -> list[Segment]:
     return merged
 
 
+def group_neighbors(segments: Sequence[Segment], number: int) -> list[Segment]:
+    """So many neighboring windows become one segment, with the means of their scores."""
+    if number == 1:
+        return list(segments)
+    return [_mean(segments[i : i + number]) for i in range(0, len(segments), number)]
+
+
 def _mean(run: Sequence[Segment]) -> Segment:
     """One segment over all; of labels that are not in every window's top k, those windows count as 0."""
     mean = _mean_scores(run)

@@ -35,7 +35,7 @@ def write_ethogram(
         height = 1.2 + (0.75 if labeled is not None else 0.55) * max(1, len(moments.labels))
         figure = Figure(figsize=(11, height), layout="constrained", dpi=110)
         axes = figure.subplots()
-        edges, probs = _columns(moments)
+        edges, probs = columns_of(moments)
         for row, label in enumerate(moments.labels):
             axes.stairs(row + 0.42 - 0.36 * probs[:, row], edges, baseline=row + 0.42, fill=True, color="#bcd7ea")
             found = [(b.start, b.stop - b.start) for b in moments.bouts if b.label == label]
@@ -55,7 +55,7 @@ def write_ethogram(
         figure.savefig(path, format=file_format, metadata={"Software": None} if file_format == "png" else None)
 
 
-def _columns(moments: FilmMoments) -> tuple[np.ndarray, np.ndarray]:
+def columns_of(moments: FilmMoments) -> tuple[np.ndarray, np.ndarray]:
     """Edges and probabilities, of long films the largest of neighboring steps."""
     edges, probs = moments.edges, moments.probs
     size = -(-len(probs) // _MAX_COLUMNS)

@@ -25,12 +25,12 @@ def write_timeline(
     Overlapping segments are drawn from half-way to the one before to half-way to the one behind, so that each moment
     has one color; a line above marks the best label.
     """
-    labels, spans = _labels_by_time(segments), _spans(segments)
+    labels, spans = labels_by_time(segments), shown_spans(segments)
     with style.context(["default", {"font.size": 10}]):
         figure = Figure(figsize=(10, 1.4 + 0.32 * max(1, len(labels))), layout="constrained", dpi=120)
         axes = figure.subplots()
         if segments:
-            edges, probs = _cells(segments, spans, labels)
+            edges, probs = cells(segments, spans, labels)
             rows = np.arange(len(labels) + 1) - 0.5
             mesh = axes.pcolormesh(edges, rows, probs, cmap="Blues", vmin=0.0, vmax=1.0, rasterized=True)
             figure.colorbar(mesh, ax=axes, format=FuncFormatter(lambda value, _: f"{value:.0%}"), pad=0.01)
@@ -52,7 +52,7 @@ def write_timeline(
         figure.savefig(path, format=file_format)
 
 
-def _cells(
+def cells(
     segments: Sequence[Segment], spans: Sequence[tuple[float, float]], labels: Sequence[str]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Edges along time and the probability of each label between them; NaN where no segment is."""
@@ -67,10 +67,10 @@ def _cells(
     return np.array(edges), np.array(columns).T
 
 
-def _labels_by_time(segments: Sequence[Segment]) -> list[str]:
+def labels_by_time(segments: Sequence[Segment]) -> list[str]:
     """Those that hold the most probability times seconds, in the order in which they first lead."""
     held: dict[str, float] = {}
-    for segment, (start, end) in zip(segments, _spans(segments), strict=True):
+    for segment, (start, end) in zip(segments, shown_spans(segments), strict=True):
         for label, prob in zip(segment.labels, segment.probs, strict=True):
             held[label] = held.get(label, 0.0) + prob * (end - start)
     most = set(sorted(held, key=lambda label: -held[label])[:MAX_LABELS])
@@ -78,7 +78,7 @@ def _labels_by_time(segments: Sequence[Segment]) -> list[str]:
     return [label for label in (*leading, *(label for label in held if label not in leading)) if label in most]
 
 
-def _spans(segments: Sequence[Segment]) -> list[tuple[float, float]]:
+def shown_spans(segments: Sequence[Segment]) -> list[tuple[float, float]]:
     """The stretch each segment is drawn over."""
     middles = [(s.start_seconds + s.end_seconds) / 2 for s in segments]
     spans = []

@@ -128,7 +128,8 @@ def _look_at(
     progress: ConsoleProgress,
 ) -> bool:
     """Write the part of one film. Return whether it could be read, and its labels are of it."""
-    stretch, fps = {"start_seconds": options.start, "end_seconds": options.end}, _fps(file, options)
+    stretch: dict[str, Any] = {"start_seconds": options.start, "end_seconds": options.end}
+    fps = _fps(file, options)
     try:
         if film is not None:
             _check_labels(film, file, model.clock(file, fps), options)
@@ -181,27 +182,16 @@ def _write_film(
     write_atomically(part / "bouts.vtt", bouts_vtt(written))
     spans = None if film is None else spans_by_label(film.bouts, found.clock)
     write_ethogram(part / "ethogram.png", found, spans, title=printable(file.name))
-    content = {
-        "source": written.path,
-        "of": what_of(file, fps, film),
-        "duration_seconds": found.clock.duration_seconds,
-        "fps": written.fps,
-        "labels": list(found.labels),
-        "summary": found.summary,
-        "bouts": [[bout.start, bout.stop, bout.label] for bout in found.bouts],
-        "starts": [dataclasses.asdict(s) for s in bout_starts(file, found, model.record.protocol, fps)],
-        "notes": list(found.notes),
-    }
+    starts = [dataclasses.asdict(s) for s in bout_starts(file, found, model.record.protocol, fps)]
+    content = {**found.to_dict(), "of": what_of(file, fps, film), "starts": starts}
     write_atomically(part / FILM, json.dumps(content, ensure_ascii=False) + "\n")
 
 
 def _written(file: Path, found: FilmMoments) -> WrittenFilm:
-    times = found.clock.timestamps
-    fps = (len(times) - 1) / float(times[-1]) if len(times) > 1 else 1.0
     return WrittenFilm(
         path=str(file.resolve()),
         duration_seconds=found.clock.duration_seconds,
-        fps=fps,
+        fps=found.clock.fps,
         bouts=found.bouts,
         scores=found.scores,
     )

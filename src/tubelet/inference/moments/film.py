@@ -5,7 +5,7 @@ S  steps   N  frames of the film   K  classes
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,12 +21,12 @@ from tubelet.data.sources.open_source import Reader, naming_file, open_source
 from tubelet.data.sources.volume import is_volume
 from tubelet.errors import CheckpointError, DataError
 from tubelet.inference.moments.features import StepFeatures
-from tubelet.inference.moments.film_scores import step_probs, steps_needed
+from tubelet.inference.moments.film_scores import step_parts, steps_needed
 from tubelet.inference.moments.head_file import HeadRecord, has_head, read_head
 from tubelet.session.device import choose_device
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.tables import Table
-from tubelet.tasks.per_frame.rules import active_steps, spans_of
+from tubelet.tasks.per_frame.rules import BoutRule, active_steps, spans_of
 from tubelet.tasks.per_frame.targets import FilmClock
 from tubelet.types import Device
 from tubelet.weights.checkpoint.checkpoint import Record
@@ -76,6 +76,18 @@ class FilmMoments:
             )
         return rows
 
+    def to_dict(self) -> dict[str, Any]:
+        """What ``tubelet moments --json`` prints of a film."""
+        return {
+            "source": str(Path(self.source).resolve()),
+            "duration_seconds": self.clock.duration_seconds,
+            "fps": self.clock.fps,
+            "labels": list(self.labels),
+            "summary": self.summary,
+            "bouts": [[bout.start, bout.stop, bout.label] for bout in self.bouts],
+            "notes": list(self.notes),
+        }
+
     @property
     def table(self) -> Table:
         """A row per bout."""
@@ -120,6 +132,7 @@ class MomentsModel:
         end_seconds: float | None = None,
         frame_fps: float | None = None,
         progress: Progress = NoProgress(),  # noqa: B008
+        on_part: Callable[[FilmClock, Float[np.ndarray, "m K"]], None] = lambda clock, probs: None,
     ) -> FilmMoments:
         """The moments of a film in bounded memory. Of a stretch they are those that the whole film has there.
 
@@ -127,6 +140,7 @@ class MomentsModel:
             start_seconds: of the stretch. None means the film's start.
             end_seconds: of the stretch. None means the film's end.
             frame_fps: frames per second of a frame folder.
+            on_part: called with the probabilities of the steps that come next as soon as they are known.
 
         Raises:
             DataError: the film cannot be read, or the stretch lies behind its end.
@@ -144,20 +158,12 @@ class MomentsModel:
                     progress.advance(done, high - low, f"steps of {film.name}")
                     yield part
 
-            probs = step_probs(self.head, self.head_record, features(), count, first=first, stop=stop)
+            parts = []
+            for part in step_parts(self.head, self.head_record, features(), count, first=first, stop=stop):
+                parts.append(part)
+                on_part(grid.clock, part)
             notes = tuple(reader.notes)
-        edges = grid.clock.edges[first : stop + 1]
-        bouts, scores = self._bouts(probs, edges)
-        return FilmMoments(
-            source=str(film),
-            labels=self.head_record.labels[1:] if self.task.one else self.head_record.labels,
-            clock=grid.clock,
-            first_step=first,
-            probs=probs[:, 1:] if self.task.one else probs,
-            bouts=bouts,
-            scores=scores,
-            notes=notes,
-        )
+        return moments_of(np.concatenate(parts), grid.clock, self.head_record, str(film), first_step=first, notes=notes)
 
     def clock(self, film: Path, frame_fps: float | None = None) -> FilmClock:
         """When the frames and steps of a film are shown; nothing is decoded. Raises DataError."""
@@ -171,18 +177,43 @@ class MomentsModel:
         with naming_file(film, str(film)), open_source(film, None, self.record.protocol, frame_fps) as reader:
             yield reader
 
-    def _bouts(
-        self, probs: Float[np.ndarray, "S K"], edges: Float[np.ndarray, " S_and_1"]
-    ) -> tuple[tuple[Bout, ...], tuple[float, ...]]:
-        active = active_steps(probs.astype(np.float64), edges, self.head_record.bout_rules, one=self.task.one)
-        found = []
-        for k in range(1 if self.task.one else 0, probs.shape[1]):
-            for start, stop in spans_of(active[:, k], edges):
-                inside = (edges[:-1] >= start) & (edges[:-1] < stop)
-                score = float(probs[inside, k].mean())
-                found.append((Bout(label=self.head_record.labels[k], start=start, stop=stop, observer="model"), score))
-        found.sort(key=lambda pair: (pair[0].start, pair[0].label))
-        return tuple(bout for bout, _ in found), tuple(score for _, score in found)
+
+def moments_of(
+    probs: Float[np.ndarray, "S K"],
+    clock: FilmClock,
+    record: HeadRecord,
+    source: str,
+    *,
+    first_step: int = 0,
+    rules: Sequence[BoutRule] | None = None,
+    notes: tuple[str, ...] = (),
+) -> FilmMoments:
+    """The moments that these probabilities make.
+
+    Args:
+        probs: of all classes of the head, background too.
+        rules: of each class. None means those of the head.
+    """
+    one = record.one
+    edges = clock.edges[first_step : first_step + len(probs) + 1]
+    active = active_steps(probs.astype(np.float64), edges, rules or record.bout_rules, one=one)
+    found = []
+    for k in range(1 if one else 0, probs.shape[1]):
+        for start, stop in spans_of(active[:, k], edges):
+            inside = (edges[:-1] >= start) & (edges[:-1] < stop)
+            score = float(probs[inside, k].mean())
+            found.append((Bout(label=record.labels[k], start=start, stop=stop, observer="model"), score))
+    found.sort(key=lambda pair: (pair[0].start, pair[0].label))
+    return FilmMoments(
+        source=source,
+        labels=record.labels[1:] if one else record.labels,
+        clock=clock,
+        first_step=first_step,
+        probs=probs[:, 1:] if one else probs,
+        bouts=tuple(bout for bout, _ in found),
+        scores=tuple(score for _, score in found),
+        notes=notes,
+    )
 
 
 def _stretch(clock: FilmClock, start_seconds: float | None, end_seconds: float | None, film: Path) -> tuple[int, int]:

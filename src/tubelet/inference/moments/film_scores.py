@@ -23,7 +23,6 @@ def steps_needed(num_steps: int, record: HeadRecord, first: int, stop: int, shif
     return starts[0], min(num_steps, starts[-1] + record.window_steps)
 
 
-@torch.inference_mode()
 def step_probs(
     head: nn.Module,
     record: HeadRecord,
@@ -46,17 +45,35 @@ def step_probs(
         on_step: called with the steps that are done.
     """
     stop = num_steps if stop is None else stop
+    parts = step_parts(head, record, features, num_steps, first=first, stop=stop, shift=shift, on_step=on_step)
+    return np.concatenate(list(parts))
+
+
+def step_parts(
+    head: nn.Module,
+    record: HeadRecord,
+    features: Iterable[Float[Tensor, "m D"]],
+    num_steps: int,
+    *,
+    first: int,
+    stop: int,
+    shift: int = 0,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> Iterator[Float[np.ndarray, "m K"]]:
+    """What ``step_probs`` gives, in order and in parts, as soon as no window can change them."""
     starts, task = _starts(num_steps, record, first, stop, shift), record.task
     device = next(head.parameters()).device
 
     def windows() -> Iterator[tuple[int, Float[Tensor, "n K"]]]:
         for start, vectors in _cut(features, starts, min(record.window_steps, num_steps)):
-            logits = head(FrameFeatures(vectors=vectors[None].to(device)))[0]  # n K
+            with torch.inference_mode():
+                logits = head(FrameFeatures(vectors=vectors[None].to(device)))[0]  # n K
+                probs = task.probs(logits.float()).cpu()
             on_step(min(stop, start + len(vectors)) - first)
-            yield start, task.probs(logits.float()).cpu()
+            yield start, probs
 
-    parts = list(blend(windows(), first, stop))
-    return torch.cat(parts).numpy().astype(np.float32)
+    for part in blend(windows(), first, stop):
+        yield part.numpy().astype(np.float32)
 
 
 def _starts(num_steps: int, record: HeadRecord, first: int, stop: int, shift: int) -> list[int]:

@@ -48,6 +48,12 @@ class FilmClock:
         return np.append(self.timestamps[self.first_frames], self.duration_seconds)
 
     @property
+    def fps(self) -> float:
+        """Frames per second, averaged over the film."""
+        times = self.timestamps
+        return (len(times) - 1) / float(times[-1]) if len(times) > 1 else 1.0
+
+    @property
     def step_of_frame(self) -> Int[np.ndarray, " N"]:
         """The step that each frame belongs to."""
         return np.searchsorted(self.first_frames, np.arange(len(self.timestamps)), side="right") - 1
