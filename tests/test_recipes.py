@@ -24,6 +24,7 @@ OWN_DATA = (
     "films",
     "folder",
     "motion",
+    "pretraining",
     "scenes",
 )  # nothing is published for them, or not by these papers
 

@@ -28,6 +28,7 @@ LayoutName = Literal[
     "medmnist3d",
     "webdataset",
     "bouts",
+    "unlabeled",
 ]
 
 MAX_LOOKED_AT = 1_000_000  # rows; of more, no file is touched before it is read
@@ -50,6 +51,7 @@ EXPECTED_FILES: dict[LayoutName, str] = {
     "medmnist3d": "organmnist3d.npz, organmnist3d_64.npz, ...: npz with its class names",
     "webdataset": "train-000000.tar, ...: <key>.mp4 beside <key>.cls or <key>.json",
     "bouts": "labels of stretches: .csv (path, start, stop, label), .boris, .eaf, .TextGrid, .json",
+    "unlabeled": "every video, volume or frame folder below ROOT, or a .csv with a column path; no labels",
 }
 
 

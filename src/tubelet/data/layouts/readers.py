@@ -23,6 +23,7 @@ from tubelet.data.layouts.rows import LayoutRows
 from tubelet.data.layouts.something_something import read_something_v1, read_something_v2
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.ucf101_hmdb51 import read_hmdb51, read_ucf101
+from tubelet.data.layouts.unlabeled.read import read_unlabeled
 from tubelet.data.layouts.webdataset import read_webdataset
 
 
@@ -51,4 +52,5 @@ LAYOUTS: dict[LayoutName, Layout] = {
     "medmnist3d": Layout(read_medmnist3d),
     "webdataset": Layout(read_webdataset),
     "bouts": Layout(read_labeled_films),
+    "unlabeled": Layout(read_unlabeled),
 }
