@@ -106,7 +106,8 @@ def first_pretraining(
     model = create_model(recipe.model["name"], **recipe.model_options(num_classes=0))
     if not isinstance(model, VideoModel):
         raise ConfigError(f"{recipe.model['name']} has no masked pre-training; `tubelet pretrain --help` says what has")
-    autoencoder = model.masked_autoencoder(*config.decoder_of(model.config.embed_dim))
+    width = getattr(model.config, "embed_dim", None) or 2  # a model without one refuses by itself
+    autoencoder = model.masked_autoencoder(*config.decoder_of(width))
     if config.mask == "random" and getattr(autoencoder.encoder, "needs_tubes", False):
         raise ConfigError(
             f"masked_pretraining.mask=random leaves {recipe.model['name']} another number of patches in each frame, "
