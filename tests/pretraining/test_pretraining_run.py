@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 from collections.abc import Mapping
@@ -16,6 +17,10 @@ from safetensors.torch import load_file
 import tubelet
 from support import Notes, error_of, motion_videos, rows_of
 from tubelet import cli
+from tubelet.api.train import report_runs
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.layouts.unlabeled.read import without_labels
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import Stopped
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.masked_pretraining.model import DECODER, first_pretraining
@@ -122,26 +127,47 @@ def test_validation_sees_the_same_masks_each_time_and_test_clips_are_never_read(
     assert not tested & set(record.provenance["trained_on"].get("files", {}))
 
 
-def test_a_plain_folder_is_footage_and_the_encoder_starts_a_classifier(
-    footage: Path, videos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_plain_folder_is_footage_and_a_broken_file_is_counted(
+    footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (footage / "broken.mp4").write_bytes(b"not a video")
-    chosen = load_recipe(str(footage.parent / "recipe.yaml")) if (footage.parent / "recipe.yaml").exists() else None
-    file = footage.parent / "recipe.yaml"
-    if chosen is None:
-        recipe(footage)
-    run, fine = tmp_path / "run", tmp_path / "fine"
-    words = ["--data", str(footage), "--out", str(run), "--training.num_epochs", "1", "--data.failure_budget", "0.1"]
-    assert cli.main(["pretrain", str(file), *words, "--device", "cpu"]) == 0
+    fields = {"training__num_epochs": "1", "data__failure_budget": "0.1", "data__manifest__val_fraction": "0"}
+    chosen = recipe(footage, **fields)
+    notes = Notes()
+    result = run_recipe(chosen, tmp_path / "run", Session(progress=notes))
     (footage / "broken.mp4").unlink()
-    assert "tubelet pretrain" in (run / "report.html").read_text()
-    assert "what was painted" in (run / "report.html").read_text()
-    words = ["--data", str(videos), "--init", str(run / "best"), "--out", str(fine), "--epochs", "1"]
-    assert cli.main(["train", *words, "--optim.layer_decay", "0.75", "--data.num_workers", "0", "--device", "cpu"]) == 0
+    report_runs(tmp_path / "run", chosen, [result], "tubelet pretrain --data footage", notes)
+    assert any("broken.mp4" in note for note in notes.notes)
+    assert result.evaluation.num_videos == 16
+    assert "what was painted" in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_a_run_s_encoder_starts_a_classifier_whose_report_says_what_was_taken(
+    videos: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--data", str(videos), "--init", str(done), "--out", str(tmp_path / "fine"), "--epochs", "1"]
+    words += ["--optim.layer_decay", "0.75", "--model.final_norm", "pooled", "--data.num_workers", "0"]
+    assert cli.main(["train", *words, "--device", "cpu"]) == 0
     said = capsys.readouterr().err
-    assert "1 of" in said or "not used" in said
-    assert "init: " in said
-    assert "fresh" in said
+    assert re.search(r"init: \d+ tensors filled, 4 fresh, 2 of the source dropped", said)
+
+
+def test_a_table_of_paths_is_footage_too(footage: Path, tmp_path: Path) -> None:
+    table = tmp_path / "paths.csv"
+    files = [file.relative_to(footage).as_posix() for file in sorted(footage.rglob("*.mp4"))]
+    table.write_text(
+        "path,split\n" + "".join(f"{file},{'val' if i < 3 else 'train'}\n" for i, file in enumerate(files))
+    )
+    config = without_labels(table, ManifestConfig(root=footage))
+    manifest = read_manifest(table, config)
+    assert config.layout == "unlabeled"
+    assert {name: len(manifest.split(name)) for name in manifest.splits} == {"train": len(files) - 3, "val": 3}
+    assert manifest.class_names == {}
+
+
+def test_labeled_footage_keeps_its_test_split(videos: Path) -> None:
+    assert without_labels(videos, ManifestConfig()).layout is None
+    assert without_labels(videos / "train", ManifestConfig()).layout is None
 
 
 def test_python_gives_the_run_that_the_command_gives(videos: Path, done: Path, tmp_path: Path) -> None:
