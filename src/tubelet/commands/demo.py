@@ -19,7 +19,7 @@ therefore cannot exceed 50 %. About seven minutes of CPU time, most of it on one
 the number of threads (OMP_NUM_THREADS). Run again to see the result, or to go on after a stop.
 
 `tubelet demo pretraining` pre-trains an encoder on such videos without their labels, and trains a classifier from it
-and one from random weights on the labels of every fourth: about twenty minutes on two free cores.
+and one from random weights on the labels of every fourth. The pre-training is the longest part: 1,500 steps.
 
 examples:
   tubelet demo --out demo
