@@ -107,6 +107,7 @@ OWN: dict[str, Callable[[Path], Path]] = {
     "scenes": table,
     "folder": folders,
     "motion": folders,
+    "pretraining": folders,
     "kinetics710": table,  # a list that everybody makes for themselves
 }
 

@@ -27,6 +27,7 @@ ALLOWED = {
     "data/clips/augment_config.py": "ops=vivit, a set of operations that recipes name",
     "data/clips/randaugment.py": "the same, where it is drawn from",
     "commands/work/demo.py": "the shipped recipes that the demo runs",
+    "commands/work/demo_pretraining.py": "the same",
     "commands/train.py": "the model whose fields --fields shows",
 }
 # Help texts: the description and examples of a command, which name models as a user types them.

@@ -24,6 +24,7 @@ OWN_DATA = (
     "films",
     "folder",
     "motion",
+    "pretraining",
     "scenes",
 )  # nothing is published for them, or not by these papers
 
@@ -68,7 +69,8 @@ def test_a_recipe_trains_two_steps_on_its_own_data_set(name: str, tmp_path: Path
 def test_the_head_of_a_recipe_says_what_it_follows_and_what_is_published(name: str) -> None:
     head = head_of(name)
     assert {"Source", "Command", "Hardware", "Published"} <= set(head)
-    assert head["Command"].startswith(f"tubelet train {name} --data DATA")
+    command = "train" if load_recipe(name).masked_pretraining is None else "pretrain"
+    assert head["Command"].startswith(f"tubelet {command} {name} --data DATA")
     published = head["Published"]
     if published.startswith("none"):
         return

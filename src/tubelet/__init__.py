@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tubelet.api.compare import compare
     from tubelet.api.evaluate import evaluate
     from tubelet.api.predict import predict
+    from tubelet.api.pretrain import pretrain
     from tubelet.api.probe import probe
     from tubelet.api.run import Run
     from tubelet.api.train import train
@@ -43,6 +44,7 @@ __all__ = [
     "load",
     "open_video",
     "predict",
+    "pretrain",
     "probe",
     "train",
     "use_fast_fp32",
@@ -63,6 +65,7 @@ _HOME = {
     "load": "tubelet.inference.predictor",
     "open_video": "tubelet.data.sources.open_video",
     "predict": "tubelet.api.predict",
+    "pretrain": "tubelet.api.pretrain",
     "probe": "tubelet.api.probe",
     "train": "tubelet.api.train",
     "use_fast_fp32": "tubelet.session.fast_fp32",

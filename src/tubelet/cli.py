@@ -22,6 +22,7 @@ from tubelet.errors import Stopped, TubeletError, error_line, is_out_of_memory, 
 COMMANDS: dict[str, tuple[str, str]] = {
     "demo": ("tubelet.commands.demo", "make a small video data set, train three models, report"),
     "train": ("tubelet.commands.train", "train a model from a recipe, or on a folder of videos"),
+    "pretrain": ("tubelet.commands.pretrain", "pre-train an encoder on footage without labels"),
     "probe": ("tubelet.commands.probe", "train heads on a frozen encoder, for few clips"),
     "compare": ("tubelet.commands.compare", "compare arms with equal tuning, seeds and statistics"),
     "evaluate": ("tubelet.commands.evaluate", "score a checkpoint on a labeled split, with every metric"),

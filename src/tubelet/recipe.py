@@ -21,6 +21,7 @@ from tubelet.errors import ConfigError, nearest
 from tubelet.files import write_atomically
 from tubelet.models import MODELS, model_config
 from tubelet.protocol import Protocol
+from tubelet.tasks.masked_pretraining.config import MaskedPretrainingConfig
 from tubelet.tasks.per_frame.config import PerFrameConfig
 from tubelet.training.config import TrainingConfig
 from tubelet.training.optim.config import OptimizerConfig
@@ -101,6 +102,7 @@ class Recipe:
     freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
     lora: LoraConfig | None = None  # train low-rank adapters and the head alone; None means all weights
     per_frame: PerFrameConfig | None = added(None)  # label time steps of films, not videos; None means videos
+    masked_pretraining: MaskedPretrainingConfig | None = added(None)  # learn from hidden pixels; None means from labels
     seed: int = 0  # of the first weights, the order of the videos and every random draw
 
     def __post_init__(self) -> None:
@@ -123,6 +125,8 @@ class Recipe:
         self.augment.check_protocol(self.protocol)
         if self.per_frame is not None:
             self._check_per_frame()
+        if self.masked_pretraining is not None:
+            self._check_masked_pretraining()
         if self.data.augment_on == "device" and not self.augment.changes_pixels:
             raise ConfigError(
                 "data.augment_on=device has no effect: augment does nothing after cropping (mirrors, turns, shifts, "
@@ -150,6 +154,23 @@ class Recipe:
             raise ConfigError(
                 f"{', '.join(found)}: has no effect with per_frame, which trains a head on stored features of frames "
                 "as they are (augment: {crop: center}); leave it out"
+            )
+
+    def _check_masked_pretraining(self) -> None:
+        """Refuse what needs labels."""
+        idle = {
+            "per_frame": self.per_frame is not None,
+            "lora": self.lora is not None,
+            "augment.mix": self.augment.mix.is_on,
+            "training.label_smoothing": bool(self.training.label_smoothing),
+            "training.class_weights": self.training.class_weights != "none",
+            "training.sampling": self.training.sampling != "natural",
+            "optim.head_lr": self.optim.head_lr is not None,
+        }
+        if found := [name for name, is_set in idle.items() if is_set]:
+            raise ConfigError(
+                f"{', '.join(found)}: has no effect with masked_pretraining, which knows no labels and has no head; "
+                "leave it out"
             )
 
     def model_options(self, num_classes: int) -> dict[str, Any]:

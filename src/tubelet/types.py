@@ -43,6 +43,7 @@ Activation = Literal["gelu_tanh", "gelu"]  # of an MLP: GELU's tanh approximatio
 AxisOrder = Literal["space_time", "time_space"]  # of two attentions, one over each axis
 Remainder = Literal["refuse", "drop"]  # what becomes of frames and pixels at the end that fill no patch
 GlobalPool = Literal["token", "first", "avg", "max", "sum"]  # what becomes of the tokens behind the last block
+MaskKind = Literal["tube", "random", "block"]  # what masks hide: places at all times, single tokens, rectangles
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ import dataclasses
 import logging
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tiny_videomae import clip, tiny
@@ -14,17 +15,14 @@ from tubelet.errors import ConfigError, TubeletError
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models import create_model
 from tubelet.models.videomae.config import VideoMAEConfig, VideoMAEDecoderConfig
-from tubelet.models.videomae.pretraining import (
-    VideoMAEPretraining,
-    pixel_targets,
-    pretraining_loss,
-    tube_mask,
-)
+from tubelet.models.videomae.pretraining import VideoMAEPretraining, pretraining_loss
 from tubelet.models.videomae.variants import DECODERS
+from tubelet.nn.masked.masking import draw_mask, pixel_targets
 from tubelet.nn.position import resize_positions
 from tubelet.nn.query_value_bias import QueryValueBiasAttention
 from tubelet.nn.sine_cosine import SineCosineTable, sine_cosine
 from tubelet.training.optim.groups import group_parameters
+from tubelet.types import Grid
 
 # Millions of parameters fine-tuned and pre-trained, GMACs of a view of 16 x 224 x 224; the rest is in manifests.
 COSTS = {
@@ -171,6 +169,11 @@ def test_layer_decay_counts_as_the_original_does() -> None:
 # ---- pre-training
 
 
+def tube_masks(number: int, grid: Grid, ratio: float) -> torch.Tensor:
+    rng = np.random.default_rng(0)
+    return torch.from_numpy(np.stack([draw_mask("tube", grid, ratio, rng) for _ in range(number)]))
+
+
 def pretraining() -> VideoMAEPretraining:
     torch.manual_seed(0)
     decoder = VideoMAEDecoderConfig(embed_dim=12, depth=1, num_heads=2)
@@ -179,7 +182,7 @@ def pretraining() -> VideoMAEPretraining:
 
 def test_a_masked_token_never_enters_the_encoder_and_its_pixels_change_only_the_target() -> None:
     model, x = pretraining(), clip()
-    masked = tube_mask(2, (2, 2, 2), 0.5, torch.Generator().manual_seed(0))
+    masked = tube_masks(2, (2, 2, 2), 0.5)
     painted = model(x, masked)
     targets = pixel_targets(x, masked, (2, 8, 8))
     assert painted.shape == targets.shape == (2, 4, 2 * 8 * 8 * 3)
@@ -193,7 +196,7 @@ def test_a_masked_token_never_enters_the_encoder_and_its_pixels_change_only_the_
 def test_a_few_steps_paint_better() -> None:
     model, x = pretraining(), clip()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    masked = tube_mask(2, (2, 2, 2), 0.5, torch.Generator().manual_seed(0))
+    masked = tube_masks(2, (2, 2, 2), 0.5)
     losses = []
     for _ in range(20):
         loss = pretraining_loss(model(x, masked), pixel_targets(x, masked, (2, 8, 8)))
@@ -221,14 +224,5 @@ def test_masks_that_do_not_fit_are_refused() -> None:
     for masked, message in ((uneven, "as many in each video"), (torch.zeros(2, 8, dtype=torch.bool), "0 of 8")):
         with pytest.raises(TubeletError, match=message):
             model(clip(), masked)
-    with pytest.raises(TubeletError, match="hides 0 of 4 places"):
-        tube_mask(1, (2, 2, 2), 0.1, torch.Generator())
     with pytest.raises(TubeletError, match="3 channels, the clip has 1"):
         pixel_targets(clip()[:, :1], torch.ones(2, 8, dtype=torch.bool), (2, 8, 8))
-
-
-def test_a_tube_mask_is_the_same_at_all_times_and_another_in_each_video() -> None:
-    mask = tube_mask(8, (4, 7, 7), 0.9, torch.Generator().manual_seed(0)).unflatten(1, (4, 49))
-    assert (mask == mask[:, :1]).all()
-    assert (mask[:, 0].sum(-1) == 44).all()
-    assert len({tuple(row.tolist()) for row in mask[:, 0]}) == 8

@@ -84,5 +84,5 @@ def test_a_metric_means_the_same_in_all_tasks() -> None:
 def test_every_task_has_its_best_metric_and_the_values_of_its_steps() -> None:
     for task in TASKS:
         assert task.decisive("auto").key == task.best
-        assert task.steps[0] == LOSS
+        assert task.steps[0].key == LOSS.key
         assert task.baseline in {metric.key for metric in task.metrics}

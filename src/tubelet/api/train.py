@@ -18,6 +18,7 @@ from tubelet.api.run import Run
 from tubelet.errors import ConfigError, Stopped
 from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from tubelet.report.hard_clips import hard_clips
+from tubelet.report.painted_clips import painted_examples
 from tubelet.report.run_report import write_run_report
 from tubelet.runs.completed import CompletedRun
 from tubelet.runs.folder import kept_rules, rules_note
@@ -93,7 +94,10 @@ def report_runs(folder: Path, recipe: Recipe, runs: Sequence[CompletedRun], comm
         folder / "report.html",
         [run.folder for run in runs],
         title=f"{recipe.model['name']} on {recipe.data.source}",
-        examples=hard_clips(first.evaluation, first.manifest, first.protocol, progress),
+        examples=[
+            *hard_clips(first.evaluation, first.manifest, first.protocol, progress),
+            *painted_examples(first.evaluation),
+        ],
         command=command,
     )
 

@@ -159,7 +159,7 @@ def _edit(history: History, asked: Asked, about: About) -> Edit:
             raise DataError(f"a label has 1 to {_LONGEST_LABEL} printable letters")
         if not 0 <= mark.start < mark.stop:
             raise DataError(f"a stretch ends behind its start, got {mark.start:g} to {mark.stop:g} s")
-        bout = Bout(label=mark.label.strip(), start=mark.start, stop=mark.stop, where="the page")
+        bout = Bout(label=mark.label.strip(), start=float(mark.start), stop=float(mark.stop), where="the page")
         start, stop = clock.span(bout)
         new = Mark(start=round(start, 6), stop=round(stop, 6), label=bout.label, kind=mark.kind)
         grown, met = without_overlaps(sorted(left), new)
@@ -201,7 +201,7 @@ def _last(history: History) -> list[Edit]:
 
 
 def _written(path: str, about: About, marks: set[Mark]) -> WrittenFilm:
-    bouts = [Bout(label=m.label, start=m.start, stop=m.stop) for m in sorted(marks) if m.kind == "label"]
+    bouts = [Bout(label=m.label, start=float(m.start), stop=float(m.stop)) for m in sorted(marks) if m.kind == "label"]
     return WrittenFilm(path=path, duration_seconds=about.duration_seconds, fps=about.fps, bouts=bouts)
 
 

@@ -30,6 +30,7 @@ from tubelet.inference.moments.film import MomentsModel, load_moments, moments_f
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier, load
 from tubelet.report.relevance_pictures import explanation_sheet
+from tubelet.session.fast_fp32 import use_fast_fp32
 from tubelet.session.progress import NoProgress
 from tubelet.tasks.per_frame.targets import FilmClock
 from tubelet.types import Device, Segment
@@ -102,6 +103,7 @@ class FilmScorer:
     def run(self, row: Request, allow: Callable[[float], None]) -> bytes | None:
         """Score into the folder, or return a picture. Raises DataError."""
         torch.set_num_threads(self._threads)
+        use_fast_fp32()  # as the command line
         allow(_LOAD_SECONDS)
         model, alive = self._model(row.run), _Alive(allow)
         if isinstance(row, LoadRequest):

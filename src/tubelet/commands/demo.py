@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
 
 from tubelet.commands import compute, parse
 from tubelet.types import Device
@@ -15,13 +18,18 @@ every clip played backwards is a clip of the opposite class. A model that sees s
 therefore cannot exceed 50 %. About seven minutes of CPU time, most of it on one core; figures move by some points with
 the number of threads (OMP_NUM_THREADS). Run again to see the result, or to go on after a stop.
 
+`tubelet demo pretraining` pre-trains an encoder on such videos without their labels, and trains a classifier from it
+and one from random weights on the labels of every fourth. The pre-training is the longest part: 1,500 steps.
+
 examples:
-  tubelet demo --out demo"""
+  tubelet demo --out demo
+  tubelet demo pretraining --out demo_pretraining"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    out: Path = Path("demo")  # folder for the videos, the runs and the report
+    what: Annotated[Literal["motions", "pretraining"], tyro.conf.Positional] = "motions"  # which of the two demos
+    out: Path | None = None  # folder for the videos, the runs and the report; by default demo, or demo_pretraining
     train_clips: int = 2400  # videos to train on; a multiple of 8
     val_clips: int = 160  # held-out videos to choose the best weights by; a multiple of 8
     test_clips: int = 320  # held-out videos to test on; a multiple of 8
@@ -32,6 +40,10 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "demo", DESCRIPTION)
+    if options.what == "pretraining":
+        from tubelet.commands.work.demo_pretraining import run as run_pretraining
+
+        return run_pretraining(options, argv)
     from tubelet.commands.work.demo import run
 
     return compute(run, options, argv)

@@ -84,14 +84,18 @@ examples:
   torchrun --nproc-per-node 8 -m tubelet train kinetics400/vivit_b16x2_fe --data k400
   tubelet train --resume runs/first"""
 
-DEFAULT_RECIPES = {"auto": DEFAULT_RECIPE, "per_frame": "films/per_frame"}  # by task, where no recipe is named
+DEFAULT_RECIPES = {  # by task, where no recipe is named
+    "auto": DEFAULT_RECIPE,
+    "per_frame": "films/per_frame",
+    "masked_pretraining": "pretraining/small",
+}
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
     recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
-    task: Literal["auto", "per_frame"] = "auto"  # auto: a label per video; per_frame: labels of stretches of films
+    task: Literal["auto", "per_frame", "masked_pretraining"] = "auto"  # auto: a label per video; see also pretrain
     data: str | None = None  # folder, .csv or .npz file, or feature store; in place of the recipe's data
     columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     model: str | None = None  # model name (`tubelet models`); in place of the recipe's model

@@ -1,7 +1,9 @@
 """What loops hand to a model beside the clip. They ask here, and never for a model's name.
 
 A model whose class says ``takes_frame_numbers = True`` takes the numbers of the clip's frames behind the clip, in
-``forward`` and in ``encode_frames`` (VTN, whose positions are those of the source).
+``forward`` and in ``encode_frames`` (VTN, whose positions are those of the source). One whose class says
+``takes_targets = True`` takes the targets of the batch behind the clip (masked pre-training, whose targets say which
+tokens are hidden).
 
     B  videos   T  frames   K  classes
 """
@@ -19,14 +21,20 @@ from tubelet.types import FrameFeatures
 
 
 def model_inputs(
-    model: nn.Module, clip: Float[Tensor, "B *clip"], frame_numbers: Int[Tensor, "B T"] | None
+    model: nn.Module,
+    clip: Float[Tensor, "B *clip"],
+    frame_numbers: Int[Tensor, "B T"] | None,
+    targets: Int[Tensor, "B *targets"] | None = None,
 ) -> tuple[Any, ...]:
     """The arguments of ``model``'s forward for clips on its device.
 
     Args:
         clip: pixels ``[B, C, T, H, W]``, or vectors ``[B, T, D]`` of the model's per-frame stage.
         frame_numbers: as in ``Batch``, wherever they are; None means that a model that takes them assumes its own.
+        targets: those of the clips, wherever they are; None means that a model that takes them assumes its own.
     """
+    if targets is not None and getattr(model, "takes_targets", False):
+        return clip, targets.to(clip.device, non_blocking=True)
     if clip.ndim == 3:
         position = None if frame_numbers is None else frame_numbers.to(clip.device, non_blocking=True)
         return (FrameFeatures(vectors=clip, position=position),)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tubelet.nn.block import Block
@@ -45,22 +45,34 @@ class Encoder(nn.Module):
         self.norm = self.layer_norm(embed_dim, eps=norm_eps)
 
     def forward(
-        self, x: Float[Tensor, "*lead N D"], grid: Grid, valid: Bool[Tensor, "*lead N"] | None = None
+        self,
+        x: Float[Tensor, "*lead N D"],
+        grid: Grid,
+        valid: Bool[Tensor, "*lead N"] | None = None,
+        visible: Int[Tensor, "*lead V"] | None = None,
     ) -> Float[Tensor, "*lead N_out D"]:
         """Return all tokens after the final LayerNorm.
 
         N_out is N, or N + 1 with a class token in front, minus the tokens that patch dropout drops in training (an
         encoder over time drops none). In an encoder over time, ``valid`` is False at the padding of a shorter video:
-        no token attends to it, and the video has the positions of its own length.
+        no token attends to it, and the video has the positions of its own length. ``visible`` are the indices of the
+        tokens that enter the blocks, for masked pre-training; each keeps the position of its place, patch dropout is
+        off, and N_out is V, or V + 1.
         """
         positions = self.pos_embed(grid) if valid is None else self.pos_embed.for_valid(valid)
         if self.cls_token is not None:
             x = torch.cat([self.cls_token.expand(*x.shape[:-2], 1, -1), x], dim=-2)
             valid = None if valid is None else F.pad(valid, (1, 0), value=True)
-        x = self.patch_drop(self.pos_drop(x + positions), grid)
+        x = self.pos_drop(x + positions)
+        x = self.patch_drop(x, grid) if visible is None else self._only(x, visible)
         for block in self.blocks:
             x = block(x, valid)
         return self.norm(x)
+
+    def _only(self, x: Float[Tensor, "*lead N_all D"], visible: Int[Tensor, "*lead V"]) -> Float[Tensor, "*lead V2 D"]:
+        """The class token, where there is one, and the visible tokens."""
+        index = F.pad(visible + 1, (1, 0), value=0) if self.cls_token is not None else visible
+        return x.gather(-2, index[..., None].expand(*index.shape, x.shape[-1]))
 
     def pool(
         self, x: Float[Tensor, "*lead N_out D"], valid: Bool[Tensor, "*lead N"] | None = None

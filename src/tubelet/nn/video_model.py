@@ -13,7 +13,9 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tubelet.errors import ConfigError
 from tubelet.nn.head import head_name, head_prefixes, layer_of_parameters
+from tubelet.nn.masked.autoencoder import MaskedAutoencoder
 from tubelet.types import Grid
 
 # Rows of these are learned embeddings, not maps: weight decay would pull them to zero.
@@ -48,6 +50,21 @@ class VideoModel(nn.Module):
         Dropout of patches must be off: call it in eval mode.
         """
         raise NotImplementedError
+
+    def masked_autoencoder(self, dim: int, depth: int, num_heads: int) -> MaskedAutoencoder:
+        """The model that pre-trains this one's encoder: both share its weights, which are drawn anew.
+
+        Args:
+            dim: width of the decoder.
+            depth: its blocks.
+            num_heads: their attention heads.
+
+        Raises:
+            ConfigError: models of this kind, or with such fields, cannot be pre-trained.
+        """
+        raise ConfigError(
+            f"{type(self).__name__} has no masked pre-training; `tubelet pretrain --help` says which models have"
+        )
 
     def make_head(self, num_classes: int) -> nn.Module:
         """A fresh classifier for ``num_features``; an identity for 0 classes."""

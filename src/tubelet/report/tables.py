@@ -201,7 +201,7 @@ def _no_better_than_nothing(task: type[Task], m: Mapping[str, Any]) -> Iterator[
 def _comparable(run: RunFolder, key: str) -> Any:
     metrics = run.metrics or {}
     if key == "labels":
-        return [(head, of_head["labels"]) for head, of_head in run.task.parts(metrics).items()]
+        return [(head, of_head.get("labels")) for head, of_head in run.task.parts(metrics).items()]
     return metrics[key]
 
 
@@ -243,7 +243,7 @@ def per_class(runs: Sequence[RunFolder]) -> list[tuple[str, list[tuple[int, floa
         {
             f"{head}: {label}" if head else label: (of_head["class_counts"][label], value)
             for head, of_head in run.task.parts(run.metrics).items()
-            for label, value in of_head["per_class"].items()
+            for label, value in of_head.get("per_class", {}).items()
         }
         if run.metrics
         else {}

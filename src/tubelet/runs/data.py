@@ -8,6 +8,7 @@ from pathlib import Path
 from tubelet import config as config_io
 from tubelet.data.features.store import read_store
 from tubelet.data.layouts.feature_store import LAYOUT
+from tubelet.data.layouts.unlabeled.read import without_labels
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.near_copies import OnFile
 from tubelet.data.manifest.read import read_manifest
@@ -28,7 +29,10 @@ def read_run_data(
         on_file: called with the files that were searched for near-copies, and their number.
     """
     own, of_like = ({} if place is None else read_facts(place) for place in (folder, like))
-    config, recorded = as_recorded(recipe.data.manifest, own or of_like)
+    config = recipe.data.manifest
+    if recipe.masked_pretraining is not None:
+        config = without_labels(recipe.data.path, config)
+    config, recorded = as_recorded(config, own or of_like)
     return read_manifest(recipe.data.path, config, recorded=recorded, on_file=on_file)
 
 

@@ -40,6 +40,7 @@ from tubelet.runs.data import protocol_of, read_run_data
 from tubelet.runs.fast_fp32 import products_of
 from tubelet.runs.folder import check_same_recipe, check_shared, held_folder, open_folder, read_facts
 from tubelet.runs.initialization import InitializedModel, first_model
+from tubelet.runs.masked_pretraining.run import run_masked_pretraining
 from tubelet.runs.per_frame.run import run_per_frame
 from tubelet.session.device import keep_freed_memory
 from tubelet.session.progress import NoProgress, Progress
@@ -83,6 +84,8 @@ def run_recipe(
         return run_per_frame(recipe, folder, session, final_split=final_split, like=like)
     if recipe.init is not None and not (folder / STATE).exists():  # before data are read, which may take long
         session.processes.main_first(partial(fetch_source, recipe.init.source))
+    if recipe.masked_pretraining is not None:
+        return run_masked_pretraining(recipe, folder, session, like=like)
     processes, on_file = session.processes, partial(session.advance, text="looking for near-copies")
     # Process 0 goes first, and the others read what it found out about near-copies.
     manifest = processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))

@@ -6,6 +6,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, DataError, nearest
 from tubelet.protocol import Protocol
 from tubelet.tasks.classification import Classification
+from tubelet.tasks.masked_pretraining.task import MaskedPretraining
 from tubelet.tasks.metric import Metric, Values
 from tubelet.tasks.multi_head import MultiHead
 from tubelet.tasks.multi_label import MultiLabel
@@ -13,7 +14,7 @@ from tubelet.tasks.per_frame.task import PerFrame
 from tubelet.tasks.single_label import SingleLabel
 from tubelet.tasks.task import Task
 
-TASKS: tuple[type[Task], ...] = (PerFrame, MultiLabel, MultiHead, SingleLabel)
+TASKS: tuple[type[Task], ...] = (MaskedPretraining, PerFrame, MultiLabel, MultiHead, SingleLabel)
 
 
 def task_of(what: Protocol | Manifest) -> Classification:

@@ -225,12 +225,15 @@ class _Engine:
         step = self.state.step
         with self.measured_weights() as model:
             model.eval()
-            metrics = measure(model)
+            metrics = dict(measure(model))
+            more, pictures = self.setup.look(model, epoch) if self.setup.look else ({}, {})
+            metrics |= more
             is_first = self.state.best is None
             is_best = self.early_stopping.is_best(metrics)
             self.checkpoints.keep(step, is_best=is_best)
         row = {name: metrics.get(name) for name in self.task.validation_header()}
         self.log.validation({"step": step, "epoch": epoch} | row)
+        self.log.pictures(pictures, step)
         shown = self.task.cells("console", metrics)
         text = ", ".join(f"{cell.title} {cell.text}" for cell in shown if cell.text)
         self.session.progress.validated(step, epoch, metrics, is_best, text)

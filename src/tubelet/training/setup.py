@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from tubelet.data.clips.augment_config import MixConfig
@@ -16,6 +18,7 @@ from tubelet.tasks.task import Task
 from tubelet.training.config import TrainingConfig
 from tubelet.training.optim.config import OptimizerConfig
 
+Looked = tuple[Mapping[str, Any], Mapping[str, UInt8[np.ndarray, "H W 3"]]]  # metrics, and pictures by name
 Measure = Callable[[nn.Module], Mapping[str, Any]]  # the metrics of a model by name
 
 
@@ -29,6 +32,8 @@ class TrainingSetup:
         prepare: turns uint8 pixels into the model's input on the session's device.
         validate: returns the metrics of a model. None means there is no validation split, and the last weights are the
             best.
+        look: called after a validation with the model and the epoch (from 0): more metrics, and pictures for
+            TensorBoard. None means nothing.
         save: writes a checkpoint of the model as it stands to the folder it is given.
         check_folder: raises when another process has taken over the folder of the run. Asked before it is written to.
         training: how long to train, in what portions, and what to keep.
@@ -55,4 +60,5 @@ class TrainingSetup:
     frozen: tuple[nn.Module, ...] = ()
     check_folder: Callable[[], None] = lambda: None
     contents: dict[str, str] = field(default_factory=dict)
+    look: Callable[[nn.Module, int], Looked] | None = None
     task: Task | None = None

@@ -97,7 +97,8 @@ class TrainStep:
             waits = rows != portions[-1] and isinstance(self.parallel.module, DistributedDataParallel)
             with self.parallel.module.no_sync() if waits else nullcontext():  # type: ignore[operator]
                 with autocast(self.device, self.setup.training.precision):
-                    logits = self.forward(*model_inputs(self.model, clips, numbers[rows]))  # B K
+                    inputs = model_inputs(self.model, clips, numbers[rows], mixed.labels[rows])
+                    logits = self.forward(*inputs)  # B K
                 logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # losses lose bits in bf16
                 values = [torch.zeros((), device=self.device) for _ in self.keys]
                 for targets, weight in mixed.mixture.labels(mixed.labels, shares, rows):  # of the clips, of partners

@@ -31,15 +31,16 @@ SHOWN = "left"  # the class whose first clip is predicted at the end
 
 
 def run(options: Options, argv: list[str]) -> int:
-    data = options.out / "videos"
+    out = options.out or Path("demo")
+    data = out / "videos"
     with ConsoleProgress("writing videos") as progress:
         counts = {"train": options.train_clips, "val": options.val_clips, "test": options.test_clips}
         write_motion_set(data, counts, progress=progress.advance)
-    results = {name: train(name, data, options) for name in MODELS}
+    results = {name: train(name, data, out, options) for name in MODELS}
     classifier = load(results["motion/vivit_fe"].folder / "best", options.device)
     examples = [example_of(classifier, file) for file in sorted((data / "test").glob("*/0000.mp4"))]
     report = write_run_report(
-        options.out / "report.html",
+        out / "report.html",
         [result.folder for result in results.values()],
         title="The motion set: what order in time is worth",
         examples=examples,
@@ -53,7 +54,7 @@ def run(options: Options, argv: list[str]) -> int:
     return 0
 
 
-def train(name: str, data: Path, options: Options) -> CompletedRun:
+def train(name: str, data: Path, out: Path, options: Options) -> CompletedRun:
     """One of the three runs; a finished one is only tested again, a stopped one goes on."""
     overrides = [("data.source", json.dumps(str(data)))]
     if options.epochs is not None:
@@ -62,7 +63,7 @@ def train(name: str, data: Path, options: Options) -> CompletedRun:
     with ConsoleProgress(Path(name).name) as progress:
         result = run_recipe(
             recipe,
-            options.out / Path(name).name,
+            out / Path(name).name,
             Session(device=choose_device(options.device), progress=progress),
         )
         progress.note(result.evaluation.summary)

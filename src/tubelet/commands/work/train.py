@@ -37,12 +37,9 @@ from tubelet.studies.sweep import Repeat, Values
 from tubelet.types import Device
 
 
-def run(options: Options, overrides: list[tuple[str, str]], argv: list[str]) -> int:
+def run(options: Options, overrides: list[tuple[str, str]], argv: list[str], command: str = "train") -> int:
     recipe, folder = plan(options, overrides)
-    if recipe.per_frame is not None and (options.dry_run or options.sweep):
-        raise ConfigError("--dry-run and --sweep know no per_frame recipes yet; leave them out")
-    if options.task == "per_frame" and recipe.per_frame is None:
-        raise ConfigError(f"--task per_frame: {options.recipe} has no per_frame; leave --task or the recipe out")
+    check_task(options, recipe, command)
     if options.dry_run:
         if options.sweep:
             raise ConfigError("--dry-run plans one run: leave --sweep out, and set the field to one of its values")
@@ -64,7 +61,7 @@ def run(options: Options, overrides: list[tuple[str, str]], argv: list[str]) -> 
         runs = list(runs_of(recipe, folder, options))
         with products_of(folder, session):  # all seeds and folds alike
             for run, of_run in runs:
-                with saying_how_to_go_on(run, argv if len(runs) > 1 else None, options.device):
+                with saying_how_to_go_on(run, argv if len(runs) > 1 else None, options.device, command):
                     results.append(train_one(of_run, run, session))
     if not processes.is_main:
         return 0
@@ -77,9 +74,22 @@ def run(options: Options, overrides: list[tuple[str, str]], argv: list[str]) -> 
     elif len(results) > 1:
         print_spread(results, folds)
     with ConsoleProgress("report") as progress:
-        report = report_runs(folder, recipe, results, shlex.join(["tubelet", "train", *argv]), progress)
+        report = report_runs(folder, recipe, results, shlex.join(["tubelet", command, *argv]), progress)
     print(f"checkpoint: {results[0].folder / 'best'}\nreport:     {report}", file=sys.stderr)
     return 0
+
+
+def check_task(options: Options, recipe: Recipe, command: str) -> None:
+    """Raise ConfigError when recipe, options and command are not of one task."""
+    if recipe.per_frame is not None and (options.dry_run or options.sweep):
+        raise ConfigError("--dry-run and --sweep know no per_frame recipes yet; leave them out")
+    for task in ("per_frame", "masked_pretraining"):
+        if options.task == task and getattr(recipe, task) is None:
+            raise ConfigError(f"--task {task}: {options.recipe} has no {task}; leave --task or the recipe out")
+    if command == "pretrain" and recipe.masked_pretraining is None:
+        raise ConfigError(f"{options.resume or options.recipe}: has no masked_pretraining; use `tubelet train`")
+    if recipe.masked_pretraining is not None and (options.folds or options.lora):
+        raise ConfigError("--folds and --lora need labels and a head, which masked_pretraining knows nothing of")
 
 
 def runs_of(recipe: Recipe, folder: Path, options: Options) -> Iterator[tuple[Path, Recipe]]:
@@ -114,15 +124,15 @@ def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe
 
 
 @contextmanager
-def saying_how_to_go_on(run: Path, argv: list[str] | None, device: Device) -> Iterator[None]:
+def saying_how_to_go_on(run: Path, argv: list[str] | None, device: Device, command: str = "train") -> Iterator[None]:
     """Print the command that resumes what a signal stopped: ``--resume`` for one run, the same command for several."""
     try:
         yield
     except Stopped as stop:
         on_device = [] if device == "auto" else ["--device", device]
         again = ["--resume", str(run), *on_device] if argv is None else argv
-        command = launched_command(["train", *again])
-        raise Stopped(f"{run}: {stop}; go on with `{command}`", stop.signal_number) from None
+        line = launched_command([command, *again])
+        raise Stopped(f"{run}: {stop}; go on with `{line}`", stop.signal_number) from None
 
 
 def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Path]:

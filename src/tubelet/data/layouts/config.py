@@ -30,6 +30,7 @@ LayoutName = Literal[
     "cvat",
     "label-studio",
     "bouts",
+    "unlabeled",
 ]
 
 MAX_LOOKED_AT = 1_000_000  # rows; of more, no file is touched before it is read
@@ -54,6 +55,7 @@ EXPECTED_FILES: dict[LayoutName, str] = {
     "cvat": "annotations.xml of video tasks: CVAT for images (tags) or for video (tracks)",
     "label-studio": "the JSON export of video tasks: choices, and labels on the timeline",
     "bouts": "labels of stretches: .csv (path, start, stop, label), .boris, .eaf, .TextGrid, .json",
+    "unlabeled": "every video, volume or frame folder below ROOT, or a .csv with a column path; no labels",
 }
 
 

@@ -37,8 +37,11 @@ FRAME_COLUMNS = ("start_frame", "end_frame")
 USED_COLUMNS = frozenset(("split", "fps", "entry", *FRAME_COLUMNS, *(name for names in TIME_COLUMNS for name in names)))
 
 
-def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
+def read_tables(source: Path, config: ManifestConfig, *, has_labels: bool = True) -> LayoutRows:
     """Rows of a table, or of the tables among the annotations of a folder, in file order.
+
+    Args:
+        has_labels: whether columns with labels are read. Without them rows have none, and there is no head.
 
     Raises:
         DataError: a column is missing, or rows are malformed; the message names lines and reasons.
@@ -52,13 +55,14 @@ def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
     if not any(tables):
         raise DataError(f"{files[0].path}: no rows below the header; expected one line per video")
     group_column = _group_column(tables, config)
-    used = {config.path_column, *config.label_columns, *USED_COLUMNS, *([group_column] if group_column else [])}
+    columns_of_labels = config.label_columns if has_labels else ()
+    used = {config.path_column, *columns_of_labels, *USED_COLUMNS, *([group_column] if group_column else [])}
     hot = None
-    if config.label_columns == ManifestConfig().label_columns:
+    if has_labels and config.label_columns == ManifestConfig().label_columns:
         hot = one_hot_columns(tables, used, multi_label=config.label_separator is not None)
     notes, rows = [] if hot is None else [hot.note], list[Row]()
     for file, table in zip(files, tables, strict=True):
-        parser = _Parser(config, root, file.split, hot, group_column)
+        parser = _Parser(config, columns_of_labels, root, file.split, hot, group_column)
         parser.check_columns(file.path, table)
         rows += parse_each(file.path, table, parser.row, notes if config.skip_malformed else None)
     columns = dict.fromkeys(name for table in tables for _, record in table[:1] for name in record if name)
@@ -67,7 +71,7 @@ def read_tables(source: Path, config: ManifestConfig) -> LayoutRows:
     return LayoutRows(
         root=root,
         rows=rows,
-        classes=dict.fromkeys(config.label_columns, names),
+        classes=dict.fromkeys(columns_of_labels, names),
         label_separator=hot.separator if hot else None,
         layout="csv",
         notes=notes,
@@ -104,6 +108,7 @@ class _Parser:
     """Rows of one table."""
 
     config: ManifestConfig
+    label_columns: tuple[str, ...]  # empty where rows have no labels
     root: Path
     split: str | None  # of rows that do not name one
     hot: OneHot | None  # what stands in place of label columns
@@ -112,7 +117,7 @@ class _Parser:
     def check_columns(self, path: Path, table: Sequence[tuple[int, Record]]) -> None:
         """Raise DataError when a label column is missing."""
         present = next((record for _, record in table if "" not in record), {})
-        for column in self.config.label_columns if present and not self.hot else ():
+        for column in self.label_columns if present and not self.hot else ():
             if column not in present:
                 raise DataError(
                     f"{path}: no column '{column}'; columns present: {', '.join(present)}; name the label column with "
@@ -121,9 +126,9 @@ class _Parser:
 
     def row(self, record: Record) -> Row:
         """Make one row. Raises ValueError with the reason if it is malformed."""
-        path, columns = cell(record, self.config.path_column), self.config.label_columns
+        path, columns = cell(record, self.config.path_column), self.label_columns
         labels = (self.hot.label(record),) if self.hot else tuple(record[column] for column in columns)
-        if not any(labels) and self.config.label_separator is None and not self.hot:
+        if columns and not any(labels) and self.config.label_separator is None and not self.hot:
             raise ValueError(f"{' and '.join(map(repr, columns))} {'is' if len(columns) == 1 else 'are'} empty")
         start, end = (_optional_seconds(record, names) for names in TIME_COLUMNS)
         check_segment(start, end)

@@ -145,7 +145,7 @@ def check_files(manifest: Manifest) -> None:
     leaks = [pair for rows in shared.values() for pair in _in_two_splits(rows)]
     if leaks:
         raise DataError(_message(manifest, leaks, "in two splits", lambda row: row.split))
-    if len(manifest.class_names) > 1 or manifest.multi_label:
+    if len(manifest.class_names) != 1 or manifest.multi_label:
         return
     (names,) = manifest.class_names.values()
     conflicts = [pair for rows in shared.values() for pair in _of_two_labels(rows)]

@@ -14,13 +14,15 @@ a table of its own length, where both codes stop (``other_grid``).
 
 from __future__ import annotations
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from tubelet.models.videomae.config import VideoMAEConfig
+from tubelet.models.videomae.config import VideoMAEConfig, VideoMAEDecoderConfig
 from tubelet.nn.attention_steps import AttentionStep, joint_step
 from tubelet.nn.block import drop_path_schedule
 from tubelet.nn.encoder import pool_tokens
+from tubelet.nn.masked.autoencoder import MaskedAutoencoder
+from tubelet.nn.masked.masking import take_tokens
 from tubelet.nn.query_value_bias import QueryValueBiasBlock
 from tubelet.nn.sine_cosine import SineCosineTable
 from tubelet.nn.tokenizer import TubeletTokenizer
@@ -46,13 +48,13 @@ class VideoMAEEncoder(nn.Module):
         self.norm = nn.LayerNorm(config.embed_dim, eps=config.norm_eps) if normalizes else nn.Identity()
 
     def forward(
-        self, clip: Float[Tensor, "B C T H W"], visible: Bool[Tensor, "B N"] | None = None
+        self, clip: Float[Tensor, "B C T H W"], visible: Bool[Tensor, "B N"] | Int[Tensor, "B V"] | None = None
     ) -> tuple[Float[Tensor, "B V D"], Grid]:
         """Tokens, and the grid (n_t, n_h, n_w) of all of them.
 
         Args:
-            visible: the tokens that enter the blocks, as many in each video; each keeps the position of its place.
-                None means all.
+            visible: the tokens that enter the blocks, as a mask or by index, as many in each video; each keeps the
+                position of its place. None means all.
         """
         x, grid = self.tokenizer(clip)  # B N D
         x = self.pos_drop(x + self.pos_embed(grid))  # B N D
@@ -104,6 +106,16 @@ class VideoMAE(VideoModel):
     def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
         return joint_step(grid, 0)
 
+    def masked_autoencoder(self, dim: int, depth: int, num_heads: int) -> MaskedAutoencoder:
+        from tubelet.models.videomae.pretraining import VideoMAEPretraining  # which imports this file
+
+        decoder = VideoMAEDecoderConfig(embed_dim=dim, depth=depth, num_heads=num_heads)
+        made = VideoMAEPretraining(self.config, decoder)
+        assert isinstance(made.encoder, VideoMAEEncoder)
+        self.encoder, self.config = made.encoder, made.config
+        self.fc_norm = nn.Identity()  # the norm stands behind the tokens
+        return made
+
 
 def make_blocks(config: VideoMAEConfig, drop_path_rates: list[float]) -> nn.ModuleList:
     """A block for each rate, with the fields of ``config``."""
@@ -121,8 +133,3 @@ def initialize_layers(module: nn.Module) -> None:
             nn.init.trunc_normal_(layer.weight, std=0.02)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-
-
-def take_tokens(x: Float[Tensor, "B N D"], where: Bool[Tensor, "B N"]) -> Float[Tensor, "B V D"]:
-    """The tokens where ``where`` is true, in their order; as many in each video."""
-    return x[where].unflatten(0, (len(x), -1))

@@ -26,6 +26,7 @@ from tubelet.models.vivit.config import (
     TokenPoolConfig,
     ViViTConfig,
 )
+from tubelet.models.vivit.masked import MaskedFactorizedEncoder, MaskedJoint, masked_autoencoder
 from tubelet.nn.attention_steps import AttentionStep, frames_step, joint_step, space_step, time_step
 from tubelet.nn.block import (
     Block,
@@ -34,6 +35,7 @@ from tubelet.nn.block import (
     drop_path_schedule,
 )
 from tubelet.nn.encoder import Encoder, pool_tokens
+from tubelet.nn.masked.autoencoder import MaskedAutoencoder
 from tubelet.nn.patch_dropout import PatchDropout
 from tubelet.nn.position import PositionTable
 from tubelet.nn.tokenizer import (
@@ -85,6 +87,9 @@ class ViViTJoint(ViViT):
 
     def attention_step(self, module: str, call: int, grid: Grid) -> AttentionStep:
         return joint_step(grid, self.encoder.pos_embed.num_prefix)
+
+    def masked_autoencoder(self, dim: int, depth: int, num_heads: int) -> MaskedAutoencoder:
+        return masked_autoencoder(MaskedJoint(self), self.config, dim, depth, num_heads)
 
 
 class TwoStageViViT(ViViT):
@@ -161,6 +166,9 @@ class ViViTFactorizedEncoder(TwoStageViViT):
         """The states of the temporal encoder, one per time index."""
         features = self.encode_frames(clip)
         return on_grid(self.forward_features(features), (features.vectors.shape[1], 1, 1))
+
+    def masked_autoencoder(self, dim: int, depth: int, num_heads: int) -> MaskedAutoencoder:
+        return masked_autoencoder(MaskedFactorizedEncoder(self), self.config, dim, depth, num_heads)
 
 
 class ViViTAveragePool(TwoStageViViT):

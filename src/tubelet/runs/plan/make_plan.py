@@ -27,6 +27,7 @@ from tubelet.recipe import Recipe
 from tubelet.runs.data import protocol_of
 from tubelet.runs.folder import RECIPE, is_empty, resume_recipe
 from tubelet.runs.initialization import Initialization, initialize_model, read_initialization
+from tubelet.runs.masked_pretraining.model import first_pretraining
 from tubelet.runs.plan.data import look_at_data
 from tubelet.runs.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
 from tubelet.session.folder_lock import refusal
@@ -121,6 +122,8 @@ def _initialized_model(
 ) -> nn.Module:
     """The model as the run has it; where its classes or first weights are not known, with shapes alone."""
     recipe = plan.recipe
+    if recipe.masked_pretraining is not None:
+        return _pretraining_model(plan, session)
     has_source = initialization.source is not None
     has_weights = has_source or recipe.init is None
     is_store = manifest is not None and manifest.layout == LAYOUT
@@ -144,7 +147,17 @@ def _initialized_model(
     return model
 
 
+def _pretraining_model(plan: Plan, session: Session) -> nn.Module:
+    """Encoder and decoder with shapes alone; they count what a masked step costs."""
+    if plan.recipe.init is not None:
+        plan.note("init: whether the first weights fit is seen when the run begins")
+    with torch.device("meta"):
+        return first_pretraining(dataclasses.replace(plan.recipe, init=None), session).error.train()
+
+
 def _num_classes(plan: Plan) -> int:
+    if plan.recipe.masked_pretraining is not None:
+        return 0
     if plan.data is not None:
         return sum(plan.data.classes.values())
     number = int(model_config(plan.recipe.model["name"]).num_classes)

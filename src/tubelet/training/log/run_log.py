@@ -13,6 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import numpy as np
+from jaxtyping import UInt8
+
 from tubelet.files import naming, write_atomically
 from tubelet.tasks.task import Task
 from tubelet.training.log.tensorboard_writer import TensorBoardWriter
@@ -67,6 +70,11 @@ class RunLog:
         """One validation, with the values of ``validation_columns``; a metric that is undefined is empty."""
         self._write("validation", "validation", row)
 
+    def pictures(self, pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]], step: int) -> None:
+        """Pictures of a validation by name, for TensorBoard alone."""
+        for name, picture in pictures.items():
+            self._board.add_picture(f"validation/{name}", picture, step)
+
     def flush(self) -> None:
         for table in self._tables.values():
             table.flush()
@@ -103,6 +111,7 @@ class NoLog(RunLog):
     def __init__(self) -> None:
         self._tables = {}
 
+    def pictures(self, pictures: Mapping[str, UInt8[np.ndarray, "H W 3"]], step: int) -> None: ...
     def flush(self) -> None: ...
     def close(self) -> None: ...
     def _write(self, table: str, group: str, row: Mapping[str, Any]) -> None: ...

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import numpy as np
+from jaxtyping import UInt8
 from torch.utils.tensorboard import SummaryWriter
 
 from tubelet.files import naming
@@ -32,6 +34,11 @@ class TensorBoardWriter:
         """One scalar after an optimizer step."""
         with naming(self._folder):
             self._writer.add_scalar(name, value, step)
+
+    def add_picture(self, name: str, picture: UInt8[np.ndarray, "H W 3"], step: int) -> None:
+        """One picture after an optimizer step."""
+        with naming(self._folder):
+            self._writer.add_image(name, picture, step, dataformats="HWC")
 
     def flush(self) -> None:
         with naming(self._folder):

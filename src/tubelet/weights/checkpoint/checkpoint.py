@@ -79,7 +79,7 @@ def save_checkpoint(path: Path, model: nn.Module, record: Record) -> None:
         OSError: it cannot be written; the error names ``path``, which is as it was.
     """
     with written_checkpoint(path) as new:
-        _write(new, model, record)
+        write_files(new, model, record)
 
 
 @contextmanager
@@ -125,7 +125,8 @@ def _beside(path: Path) -> tuple[Path, Path]:
     return path.with_name(f".{path.name}.new"), path.with_name(f".{path.name}.old")
 
 
-def _write(new: Path, model: nn.Module, record: Record) -> None:
+def write_files(new: Path, model: nn.Module, record: Record) -> None:
+    """The files of a checkpoint in a folder that ``written_checkpoint`` yields."""
     kept = model.state_dict().keys() if record.adapter is None else trained_names(model)
     state = {name: t.detach().cpu().contiguous() for name, t in model.state_dict().items() if name in kept}
     write_tensors(new / WEIGHTS, state)

@@ -28,9 +28,12 @@ InitSource = ImageModel | VideoSource  # what a model can start from
 
 
 def resolve_source(source: str) -> str:
-    """The source as a recipe keeps it: a path made absolute, a timm model with the tag of its weights."""
+    """The source as a recipe keeps it: a path made absolute, a timm model with the tag of its weights.
+
+    A run whose best checkpoint has no classes, as after pre-training, stands for that checkpoint.
+    """
     if Path(source).exists():
-        return str(Path(source).resolve())
+        return str(_encoder_of_run(Path(source)).resolve())
     return _timm_name(source) or source
 
 
@@ -47,6 +50,13 @@ def fetch_source(source: str) -> None:
         local_folder(_on_hub(timm_name))
     elif parse_hub_name(source) is not None:
         local_folder(source)
+
+
+def _encoder_of_run(path: Path) -> Path:
+    best = path / "best"
+    if (path / RECORD).is_file() or not (best / RECORD).is_file():
+        return path
+    return best if read_record(best).model_config.get("num_classes") == 0 else path
 
 
 def read_source(init: InitConfig, model_name: str | None = None) -> InitSource:

@@ -1,0 +1,1 @@
+"""Footage without labels, for masked pre-training."""

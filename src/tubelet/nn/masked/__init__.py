@@ -1,0 +1,1 @@
+"""Masked pre-training: which tokens are hidden, and the model that paints them."""

@@ -1,0 +1,1 @@
+"""A run of the task ``masked_pretraining``: data, model, measures, pictures."""

@@ -1,0 +1,1 @@
+"""Masked pre-training: what an encoder learns of clips without labels."""
