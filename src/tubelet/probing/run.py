@@ -14,8 +14,6 @@ from torch import Tensor, nn
 from tubelet.config import to_dict
 from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.manifest.read import read_manifest
-from tubelet.data.manifest.same_file import check_files
 from tubelet.data.manifest.sample import Sample
 from tubelet.errors import ConfigError
 from tubelet.evaluation.intervals import group_figures
@@ -23,6 +21,7 @@ from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.files import write_atomically
 from tubelet.nn.head import head_prefixes
 from tubelet.nn.video_model import VideoModel
+from tubelet.probing.clips import read_clips
 from tubelet.probing.config import ProbeConfig
 from tubelet.probing.features import Encoder, Features, features_of
 from tubelet.probing.folds import folds_without_a_class, grouped_folds
@@ -52,19 +51,15 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
         DataError: the data cannot be read.
         Stopped: a signal came; what is stored stays, and the same call goes on.
     """
-    manifest = read_manifest(recipe.data.path, recipe.data.manifest)
-    for note in manifest.notes:
-        session.progress.note(note)
-    check_files(manifest.with_samples([dataclasses.replace(s, split="train") for s in manifest.samples]))
-    if len(manifest.class_names) > 1:
-        raise ConfigError(f"a probe is of one head, the data have {', '.join(manifest.class_names)}; name one column")
     with session.signals:
+        manifest, decided = read_clips(recipe.data, session)
         first = first_model(recipe, manifest, session)
         _check_encoder(first)
         control = first_model(dataclasses.replace(first.recipe, init=None, seed=config.seed), manifest, session)
         found = [_features(model, recipe, manifest, features, config, session) for model in (first, control)]
         rows = _labeled(manifest, sorted(set(found[0].rows) & set(found[1].rows)), session)
         result, clips = _measured(first, manifest, found, rows, config, session)
+        result = dataclasses.replace(result, notes=(*decided, *result.notes))
         _save(out / "best", first, manifest, clips, config, result)
     write_atomically(out / RESULT, json.dumps(result.to_dict(), indent=2) + "\n")
     return result
