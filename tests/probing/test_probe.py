@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import tubelet
-from support import error_of
+from support import Notes, error_of
 from tubelet import cli
+from tubelet.api.evaluate import EvaluationOptions, score_checkpoint
 from tubelet.inference import embedding
 
 SMALL = {"protocol.resize_short_side": 32, "protocol.crop_size": [32, 32], "protocol.num_frames": 4}
@@ -21,7 +22,7 @@ ARGUMENTS = [word for name, value in FIELDS.items() for word in (f"--{name}", js
 
 @pytest.fixture(scope="module")
 def clips(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of the motion videos, 12 clips."""
+    """Two classes of the motion videos, 10 clips."""
     root = tmp_path_factory.mktemp("clips")
     for name in ("left", "growing"):
         for i, file in enumerate(sorted(videos.glob(f"*/{name}/*.mp4"))):
@@ -71,6 +72,15 @@ def test_the_winner_is_a_checkpoint_that_predicts_streams_and_says_what_it_is(
     head: Any = classifier.model
     logits = (classifier.embed(film) @ head.head.weight.T + head.head.bias).softmax(-1)
     assert sorted(logits.tolist(), reverse=True) == pytest.approx(list(classifier.predict(film).probs), abs=1e-5)
+
+
+def test_evaluation_names_the_clips_that_the_winner_was_trained_on(out: Path, clips: Path) -> None:
+    notes = Notes()
+    classifier = tubelet.load(out / "best", "cpu")
+    result = score_checkpoint(classifier, str(clips), EvaluationOptions(num_workers=0), notes, None)
+    assert result.seen is not None
+    assert len(result.seen) == result.num_videos == 10
+    assert not any("is not split or filled as" in note for note in notes.notes)
 
 
 def test_features_are_computed_once_and_new_clips_alone_cost_anything(

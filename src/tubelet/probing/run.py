@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.config import to_dict
+from tubelet.data.loading.content_hash import contents_of
 from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.sample import Sample
@@ -60,7 +61,9 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
         rows = _labeled(manifest, sorted(set(found[0].rows) & set(found[1].rows)), session)
         result, clips = _measured(first, manifest, found, rows, config, session)
         result = dataclasses.replace(result, notes=(*decided, *result.notes))
-        _save(out / "best", first, manifest, clips, config, result)
+        used = manifest.with_samples([manifest.samples[row] for row in rows])
+        contents = contents_of(used, lambda done, total: session.advance(done, total, "files hashed"))
+        _save(out / "best", first, TrainedOn.of(used, contents), clips, config, result)
     write_atomically(out / RESULT, json.dumps(result.to_dict(), indent=2) + "\n")
     return result
 
@@ -169,7 +172,7 @@ def _name(first: InitializedModel) -> str:
 
 
 def _save(
-    path: Path, first: InitializedModel, manifest: Manifest, clips: Clips, config: ProbeConfig, result: ProbeResult
+    path: Path, first: InitializedModel, trained_on: TrainedOn, clips: Clips, config: ProbeConfig, result: ProbeResult
 ) -> None:
     """Train the best linear head on all clips, and write it with its encoder as an ordinary checkpoint."""
     linear: list[Setting] = [s for s in settings_of(config) if isinstance(s, LinearSetting)]
@@ -190,6 +193,6 @@ def _save(
         "recipe": to_dict(first.recipe),
         "init": first.provenance,
         "probe": {"head": str(setting), **result.to_dict()},
-        KEY: TrainedOn.of(manifest, {}).to_dict(),
+        KEY: trained_on.to_dict(),
     }
     save_checkpoint(path, first.model, first.record(facts))
