@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tubelet.config import to_dict
 from tubelet.data.loading.content_hash import contents_of
 from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.manifest.sample import Sample
 from tubelet.errors import ConfigError
-from tubelet.evaluation.intervals import group_figures
 from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.files import write_atomically
 from tubelet.nn.head import head_prefixes
@@ -25,6 +26,7 @@ from tubelet.nn.video_model import VideoModel
 from tubelet.probing.clips import read_clips
 from tubelet.probing.config import ProbeConfig
 from tubelet.probing.features import Encoder, Features, features_of
+from tubelet.probing.figures import fold_intervals, fold_metrics
 from tubelet.probing.folds import folds_without_a_class, grouped_folds
 from tubelet.probing.heads import LinearSetting, Loss, Setting, Standardization, folded, settings_of, train_linear
 from tubelet.probing.measure import Clips, Measured, choose, few_shot, measure, most_chosen
@@ -56,16 +58,27 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
         manifest, decided = read_clips(recipe.data, session)
         first = first_model(recipe, manifest, session)
         _check_encoder(first)
-        control = first_model(dataclasses.replace(first.recipe, init=None, seed=config.seed), manifest, session)
+        control = first_model(
+            dataclasses.replace(first.recipe, init=None, seed=control_seed(config.seed)), manifest, session
+        )
         found = [_features(model, recipe, manifest, features, config, session) for model in (first, control)]
         rows = _labeled(manifest, sorted(set(found[0].rows) & set(found[1].rows)), session)
-        result, clips = _measured(first, manifest, found, rows, config, session)
-        result = dataclasses.replace(result, notes=(*decided, *result.notes))
         used = manifest.with_samples([manifest.samples[row] for row in rows])
         contents = contents_of(used, lambda done, total: session.advance(done, total, "files hashed"))
+        decided += _seen_by_encoder(first, used, contents, session)
+        result, clips = _measured(first, manifest, found, rows, config, session)
+        result = dataclasses.replace(result, notes=(*decided, *result.notes))
         _save(out / "best", first, TrainedOn.of(used, contents), clips, config, result)
     write_atomically(out / RESULT, json.dumps(result.to_dict(), indent=2) + "\n")
     return result
+
+
+def control_seed(seed: int) -> int:
+    """The seed of the random weights: a stream of its own, because the encoder may have begun with those of ``seed``.
+
+    With these the comparison would be that of an encoder with its own first weights.
+    """
+    return int.from_bytes(hashlib.sha256(f"random weights of a probe {seed}".encode()).digest()[:4])
 
 
 def _labeled(manifest: Manifest, rows: list[int], session: Session) -> list[int]:
@@ -89,6 +102,22 @@ def _check_encoder(first: InitializedModel) -> None:
             f"{len(fresh)} tensors of the encoder are fresh ({fresh[0]}, ...), and a frozen encoder never learns them; "
             "choose a model that the weights fill, or train"
         )
+
+
+def _seen_by_encoder(
+    first: InitializedModel, clips: Manifest, contents: dict[str, str], session: Session
+) -> tuple[str, ...]:
+    """A line where the encoder was trained on some of the clips, as far as its checkpoint holds hashes of them."""
+    trained_on = None if first.provenance is None else TrainedOn.of_weights(first.provenance)
+    seen = [] if trained_on is None else trained_on.seen(clips, contents)
+    if not seen:
+        return ()
+    line = (
+        f"{len(seen)} of {len(clips)} clips were in the encoder's training set: these figures do not say how it does "
+        "on new clips"
+    )
+    session.progress.note(line)
+    return (line,)
 
 
 def _features(
@@ -119,7 +148,9 @@ def _measured(
     session.progress.note(f"{len(settings_of(config))} heads on {config.folds} folds, for the encoder and the control")
     all_clips = [Clips(features=_values(features, rows), targets=targets, folds=folds, loss=loss) for features in found]
     measured = [measure(clips, config) for clips in all_clips]
-    arms = [_arm(name, of_arm, task, samples) for name, of_arm in zip((_name(first), CONTROL), measured, strict=True)]
+    names_of_arms = (_name(first), CONTROL)
+    labels = [sample.labels for sample in samples]
+    arms = [_arm(name, of, task, labels, folds, units) for name, of in zip(names_of_arms, measured, strict=True)]
     winner, interval = measured[0].winner, None
     if loss == "softmax":  # the metric is a mean over clips, so that groups of clips can be drawn
         interval = paired_interval(units, _right(measured[0], targets) - _right(measured[1], targets))
@@ -134,8 +165,9 @@ def _measured(
         num_groups=len(set(units)),
         failed=tuple(dict.fromkeys((*found[0].failed, *found[1].failed))),
         winner=str(winner),
-        few_shot=few_shot(all_clips[0], winner, config.few_shot, config.num_draws, config.seed),
-        notes=(*notes, f"most folds chose {most_chosen(measured[0].chosen)}"),
+        few_shot=few_shot(all_clips[0], measured[0].chosen, config),
+        few_shot_random=few_shot(all_clips[1], measured[1].chosen, config),
+        notes=(*notes, f"most folds chose {most_chosen(arms[0].chosen)}"),
     )
     return result, all_clips[0]
 
@@ -146,13 +178,25 @@ def _values(features: Features, rows: list[int]) -> Float[Tensor, "N V D"]:
     return features.values[[place[row] for row in rows]]
 
 
-def _arm(name: str, measured: Measured, task: Classification, samples: list[Sample]) -> Arm:
-    """The metrics of one encoder, as evaluation has them."""
+def _arm(
+    name: str,
+    measured: Measured,
+    task: Classification,
+    labels: Sequence[tuple[int, ...]],
+    folds: Int[np.ndarray, " N"],
+    units: Sequence[str],
+) -> Arm:
+    """The figures of one encoder."""
     probs = task.probs(measured.logits)
-    metrics = task.measure(probs, task.targets([sample.labels for sample in samples]))
-    intervals = cast(dict[str, Any], group_figures(task, samples, probs)).get("intervals", {})
+    metrics = fold_metrics(task, labels, probs, folds)
     shown = {cell.metric.key: cell.value for cell in task.cells("seeds", metrics) if cell.value is not None}
-    return Arm(name=name, metrics=metrics, shown=shown, intervals=intervals, chosen=measured.chosen)
+    return Arm(
+        name=name,
+        metrics=metrics,
+        shown=shown,
+        intervals=fold_intervals(task, labels, probs, folds, units),
+        chosen=tuple(map(str, measured.chosen)),
+    )
 
 
 def _right(measured: Measured, targets: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
