@@ -84,12 +84,16 @@ def test_folds_keep_units_together_and_spread_classes() -> None:
     assert all(len({folds[i] for i in range(60) if units[i] == unit}) == 1 for unit in units)
     for fold in range(5):
         assert labels[folds == fold].sum(0).min() >= 3
-    assert folds_without_a_class(folds, labels, ("a", "b")) == []
-    rare = np.eye(2)[[int(i < 3) for i in range(60)]]
-    (line,) = folds_without_a_class(folds, rare, ("a", "b"))
+    assert folds_without_a_class(folds, units, labels, ("a", "b")) == []
+    few, one = (np.eye(2)[[int(i < number) for i in range(60)]] for number in (6, 3))
+    (line,) = folds_without_a_class(folds, units, few, ("a", "b"))
     assert line.startswith("class 'b' has 0 clips in a fold (")
+    (line,) = folds_without_a_class(folds, units, one, ("a", "b"))
+    assert line == "class 'b': one group, never in both training and test: its 3 clips count as wrong"
     with pytest.raises(DataError, match="4 groups cannot be parted into 5 folds"):
         grouped_folds(["a", "b", "c", "d"], np.ones((4, 1)), 5, seed=0)
+    with pytest.raises(DataError, match=r"^1 group cannot be parted into 5 folds: .* takes 3 groups or more"):
+        grouped_folds(["a"] * 4, np.ones((4, 1)), 5, seed=0)
 
 
 def test_what_groups_give_away_is_not_counted() -> None:

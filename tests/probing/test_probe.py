@@ -101,7 +101,7 @@ def test_the_random_weights_are_not_those_that_an_encoder_of_ours_began_with(cli
     recipe = load_recipe(
         DEFAULT_RECIPE, [(name, json.dumps(value)) for name, value in {"model": model, **small}.items()]
     )
-    manifest, _ = read_clips(DataConfig(source=str(clips)), Session())
+    manifest, _ = read_clips(DataConfig(source=str(clips)), 3, Session())
     own = first_model(recipe, manifest, Session())
     save_checkpoint(tmp_path / "own", own.model, own.record())
     options: Any = {"folds": 3, "penalties": (10.0,), "device": "cpu", "progress": False}

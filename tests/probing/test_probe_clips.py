@@ -10,7 +10,7 @@ from copied_films import brighter, film, write
 from support import Notes
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.groups import units_of
-from tubelet.errors import ConfigError
+from tubelet.errors import ConfigError, DataError
 from tubelet.probing.clips import read_clips
 from tubelet.recipe import DataConfig
 from tubelet.session.session import Session
@@ -28,7 +28,7 @@ def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def units_by_path(data: DataConfig, notes: Notes) -> dict[str, str]:
-    manifest, _ = read_clips(data, Session(progress=notes))
+    manifest, _ = read_clips(data, 3, Session(progress=notes))
     return dict(zip([s.path for s in manifest.samples], units_of(manifest.samples), strict=True))
 
 
@@ -61,4 +61,35 @@ def test_stated_groups_and_near_copies_are_joined(footage: Path, tmp_path: Path)
 def test_folds_of_training_are_refused(footage: Path) -> None:
     data = DataConfig(source=str(footage), manifest=ManifestConfig(folds=5))
     with pytest.raises(ConfigError, match="give --folds, and leave"):
-        read_clips(data, Session())
+        read_clips(data, 3, Session())
+
+
+def test_too_few_groups_are_refused_before_any_encoder_is_read(footage: Path) -> None:
+    with pytest.raises(DataError, match="6 groups cannot be parted into 7 folds; give --folds 6"):
+        read_clips(DataConfig(source=str(footage)), 7, Session())
+
+
+def test_a_row_that_stands_twice_counts_once_and_is_said(footage: Path, tmp_path: Path) -> None:
+    files = sorted(footage.glob("train/*/*.mp4"))
+    table = tmp_path / "table.csv"
+    rows = [f"{file},{file.parent.name}" for file in (*files, files[0])]
+    table.write_text("\n".join(["path,label", *rows]) + "\n", encoding="utf-8")
+    manifest, notes = read_clips(DataConfig(source=str(table)), 3, Session())
+    assert len(manifest) == 6
+    assert notes[0] == "1 row repeats an earlier one and is left out"
+
+
+def test_joined_labels_that_became_classes_are_named_with_the_option_that_parts_them(
+    footage: Path, tmp_path: Path
+) -> None:
+    files = sorted(footage.glob("train/*/*.mp4"))
+    table, notes = tmp_path / "table.csv", Notes()
+    rows = [f"{file},{file.parent.name}{';odd' * (i % 2)}" for i, file in enumerate(files)]
+    table.write_text("\n".join(["path,label", *rows]) + "\n", encoding="utf-8")
+    read_clips(DataConfig(source=str(table)), 3, Session(progress=notes))
+    (line,) = (note for note in notes.notes if "label_separator" in note)
+    assert "'a;odd'" in line
+    assert "--data.manifest.label_separator ';'" in line
+    parted = DataConfig(source=str(table), manifest=ManifestConfig(label_separator=";"))
+    manifest, _ = read_clips(parted, 3, Session())
+    assert manifest.class_names == {"label": ("a", "b", "odd")}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from tubelet.data.layouts.rows import Row
-from tubelet.data.manifest.groups import Union
+from tubelet.data.manifest.groups import Union, units_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.near_copies import SWALLOWED_CLASS, find_near_copies, grouped_by_near_copies
 from tubelet.data.manifest.read import read_manifest
@@ -19,16 +19,17 @@ from tubelet.data.manifest.same_file import check_files, copies
 from tubelet.data.manifest.sample import Sample
 from tubelet.data.manifest.split import note_parted_groups
 from tubelet.errors import ConfigError, DataError
+from tubelet.probing.folds import check_num_groups
 from tubelet.recipe import DataConfig
 from tubelet.session.session import Session
 
 
-def read_clips(data: DataConfig, session: Session) -> tuple[Manifest, tuple[str, ...]]:
+def read_clips(data: DataConfig, num_folds: int, session: Session) -> tuple[Manifest, tuple[str, ...]]:
     """All rows of the data with their groups, and what was decided about them, in lines that were shown too.
 
     Raises:
         ConfigError: several heads, or folds of training.
-        DataError: the data cannot be read, show one class, or have one file under two labels.
+        DataError: the data cannot be read, show one class, have one file under two labels, or too few groups.
     """
     if data.manifest.folds:
         raise ConfigError("a probe parts all clips into folds itself: give --folds, and leave data.manifest.folds out")
@@ -38,8 +39,13 @@ def read_clips(data: DataConfig, session: Session) -> tuple[Manifest, tuple[str,
     parted = list[str]()
     note_parted_groups(manifest.samples, parted)  # of stated splits, which no fold keeps
     decided = list[str]()
-    manifest = _pooled(manifest, decided)
+    stated = manifest.splits
+    manifest = replace(manifest, samples=[replace(sample, split="train") for sample in manifest.samples])
     check_files(manifest)
+    manifest = _each_once(manifest, decided)
+    if stated != ("test",):  # what rows without a split are read as
+        splits = "/".join(stated)
+        decided.append(f"cross-validates all {len(manifest)} clips; stated splits {splits} are not kept apart")
     for note in (note for note in (*manifest.notes, *decided) if note not in parted):
         session.progress.note(note)
     _check_classes(manifest)
@@ -47,15 +53,19 @@ def read_clips(data: DataConfig, session: Session) -> tuple[Manifest, tuple[str,
     manifest = _together(manifest, data, session, decided)
     for note in decided[shown:]:
         session.progress.note(note)
+    check_num_groups(units_of(manifest.samples), num_folds)
     return manifest, tuple(decided)
 
 
-def _pooled(manifest: Manifest, notes: list[str]) -> Manifest:
-    """The rows as those of one split. A note names the splits that the data state."""
-    if manifest.splits != ("test",):  # what rows without a split are read as
-        stated = "/".join(manifest.splits)
-        notes.append(f"cross-validates all {len(manifest)} clips; stated splits {stated} are not kept apart")
-    return replace(manifest, samples=[replace(sample, split="train") for sample in manifest.samples])
+def _each_once(manifest: Manifest, notes: list[str]) -> Manifest:
+    """The rows without those that show what an earlier one does: a clip counts once. A note tells how many."""
+    rows = {}
+    for row in manifest.samples:
+        rows.setdefault((row.path, row.entry, row.segment), row)
+    if repeated := len(manifest) - len(rows):
+        what = "row repeats an earlier one and is" if repeated == 1 else "rows repeat earlier ones and are"
+        notes.append(f"{repeated} {what} left out")
+    return replace(manifest, samples=list(rows.values()))
 
 
 def _check_classes(manifest: Manifest) -> None:

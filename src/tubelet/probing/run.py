@@ -55,7 +55,7 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
         Stopped: a signal came; what is stored stays, and the same call goes on.
     """
     with session.signals:
-        manifest, decided = read_clips(recipe.data, session)
+        manifest, decided = read_clips(recipe.data, config.folds, session)
         first = first_model(recipe, manifest, session)
         _check_encoder(first)
         control = first_model(
@@ -141,7 +141,7 @@ def _measured(
     targets = _one_hot(task, [sample.labels for sample in samples])
     folds = grouped_folds(units, targets.numpy(), config.folds, config.seed)
     (names,) = manifest.class_names.values()
-    notes = folds_without_a_class(folds, targets.numpy(), names)
+    notes = folds_without_a_class(folds, units, targets.numpy(), names)
     for line in notes:
         session.progress.note(line)
     loss: Loss = "sigmoid" if manifest.multi_label else "softmax"
