@@ -151,7 +151,10 @@ def test_an_unreadable_clip_is_named_and_a_damaged_set_refused(
     out = capsys.readouterr().out
     assert len(json.loads(out)["failed"]) == 1
     second.write_bytes(b"nor this")
-    assert "2 of" in error_of([*argv, "--out", str(tmp_path / "q" / "two")], capsys)
+    line = error_of([*argv, "--out", str(tmp_path / "q" / "two")], capsys)
+    assert "2 of 10 clips cannot be read, more than --data.failure_budget" in line
+    assert first.name in line
+    assert second.name in line
     assert not (tmp_path / "q" / "two" / "probe.json").exists()
 
 

@@ -107,9 +107,8 @@ def _export(
             clips=clips,
             progress=progress,
         )
-        exported = dataclasses.replace(blank, proof=proof)
-        writer.add_metadata(new, exported)
-        read_exported(new)  # what is refused when it is loaded is not written
+        writer.add_metadata(new, dataclasses.replace(blank, proof=proof))
+        exported = read_exported(new)  # what is refused when it is loaded is not written
         files = _move(new, path)
     return Exported(path=path, files=files, record=exported)
 
