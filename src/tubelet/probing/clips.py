@@ -59,7 +59,7 @@ def read_clips(data: DataConfig, num_folds: int, session: Session) -> tuple[Mani
 
 def _each_once(manifest: Manifest, notes: list[str]) -> Manifest:
     """The rows without those that show what an earlier one does: a clip counts once. A note tells how many."""
-    rows = {}
+    rows = dict[object, Sample]()
     for row in manifest.samples:
         rows.setdefault((row.path, row.entry, row.segment), row)
     if repeated := len(manifest) - len(rows):

@@ -135,11 +135,11 @@ def _compute(
             session.advance(done, len(missing), "clips")
             session.check_signals()
     if budget.is_exceeded:  # only now, so that one message names all, and the features of the others are stored
-        rest = f"; and {len(failed) - _MAX_NAMED} more" if len(failed) > _MAX_NAMED else ""
+        others = f"; and {len(failed) - _MAX_NAMED} more" if len(failed) > _MAX_NAMED else ""
         raise DataError(
             f"{len(failed)} of {len(manifest)} clips cannot be read, more than --data.failure_budget "
             f"{data.failure_budget:g} allows ({budget.allowed:.0f}); replace them, leave them out, or allow more: "
-            f"{'; '.join([*failed.values()][:_MAX_NAMED])}{rest}"
+            f"{'; '.join([*failed.values()][:_MAX_NAMED])}{others}"
         )
     return failed
 

@@ -52,7 +52,7 @@ def print_result(result: ProbeResult) -> None:
     for number, values in result.few_shot.items():
         random = result.few_shot_random[number]
         console.print(
-            f"{number} clips per class: {values['mean']:.3f} ± {values['sd']:.3f}; "
+            f"{number} clip{'s' * (number != 1)} per class: {values['mean']:.3f} ± {values['sd']:.3f}; "
             f"random weights {random['mean']:.3f} ± {random['sd']:.3f}",
             highlight=False,
         )

@@ -141,8 +141,8 @@ def grouped_by_near_copies(rows: list[Row], found: NearCopies, notes: list[str])
         return rows, "files, no near-copies found"
     count = sum(map(len, found.groups))
     notes.append(
-        f"near-copies: {count} of {found.num_files} files form {len(found.groups)} groups, which stay together; the "
-        f"largest has {max(map(len, found.groups))}"
+        f"near-copies: {count} of {found.num_files} files form {len(found.groups)} "
+        f"group{'s' * (len(found.groups) != 1)}, which stay together; the largest has {max(map(len, found.groups))}"
     )
     rows = [replace(row, group=group_of.get(row.entry or row.path)) for row in rows]
     return rows, "near-copies"
