@@ -76,9 +76,8 @@ def folds_without_a_class(
         counts = np.bincount(folds, weights=labels[:, k], minlength=folds.max() + 1).astype(int)
         groups = {unit for unit, has in zip(units, labels[:, k], strict=True) if has}
         if len(groups) == 1:
-            lines.append(
-                f"class '{name}': one group, never in both training and test: its {counts.sum()} clips count as wrong"
-            )
+            clips = "1 clip counts" if counts.sum() == 1 else f"{counts.sum()} clips count"
+            lines.append(f"class '{name}': one group, never in both training and test: its {clips} as wrong")
         elif counts.min() < 2:
             lines.append(f"class '{name}' has {counts.min()} clips in a fold ({', '.join(map(str, counts))})")
     return lines
