@@ -57,6 +57,7 @@ def figures(name: str, folder: Path, options: Options) -> dict[str, Any]:
         "intervals": [r.encoder.intervals for r in found],
         "difference": [[r.difference, *(r.difference_interval or ())] for r in found],
         "few_shot": found[0].few_shot,
+        "few_shot_random_weights": found[0].few_shot_random,
     }
 
 

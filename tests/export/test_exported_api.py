@@ -21,6 +21,7 @@ import tubelet
 from support import PROTOCOL, content_of, error_of, motion_videos, tiny_model, write_csv
 from tubelet import cli
 from tubelet.errors import CheckpointError, ConfigError, ExportError, TubeletError
+from tubelet.export.export import check_target
 from tubelet.export.proof import wilson
 from tubelet.inference.predictor import Classifier
 from tubelet.protocol import Calibration
@@ -278,3 +279,18 @@ def test_a_low_precision_that_answers_otherwise_is_not_written(
 def test_the_interval_of_a_share_is_wilsons() -> None:
     assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
     assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+
+
+@pytest.mark.parametrize("folder", ["/proc", "/proc/none/below", "/sys/kernel"])
+def test_a_place_that_takes_no_files_is_refused_by_the_name_that_was_asked_for(
+    folder: str, checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if not Path(folder).parents[-1].joinpath(Path(folder).parts[1]).is_dir():
+        pytest.skip("no such file system here")
+    path = f"{folder}/model.onnx"
+    assert error_of(["export", str(checkpoint), path], capsys).startswith(f"{path}: cannot be written (")
+
+
+def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
+    check_target(tmp_path / "new" / "deep" / "model.onnx", "onnx")
+    assert (tmp_path / "new" / "deep").is_dir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import pickle
@@ -11,14 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
 from exported_models import difference, export, opened, tiny
 
-from support import error_of
+from support import assert_one_line, error_of
 from tubelet.errors import CheckpointError
 from tubelet.weights.exported.archive_safety import METADATA
+from tubelet.weights.exported.record import DIGEST, PREFIX
 
 
 @pytest.fixture
@@ -228,3 +231,68 @@ def test_an_openvino_file_without_its_weights_says_so(tmp_path: Path, onnx_file:
     shutil.copy(onnx_file, tmp_path / "model.xml")
     with pytest.raises(CheckpointError, match=r"its weights model.bin are missing; keep both files in one folder"):
         opened(tmp_path / "model.xml")
+
+
+def _negated(model: Any) -> None:
+    tensor = first_weight(model)
+    values = np.frombuffer(tensor.raw_data, dtype=np.float32)
+    tensor.raw_data = (-values).tobytes()
+
+
+def _rewired(model: Any) -> None:
+    node = next(node for node in model.graph.node if node.op_type == "Identity")
+    node.op_type = "Neg"
+
+
+@pytest.mark.parametrize("change", [_negated, _rewired])
+def test_weights_and_operators_that_were_changed_are_refused(
+    edited: Callable[[Callable[[Any], None]], Path], change: Callable[[Any], None]
+) -> None:
+    with pytest.raises(CheckpointError, match="its weights or its graph were changed after the export") as caught:
+        opened(edited(change))
+    assert_one_line(caught)
+
+
+def test_what_onnx_itself_writes_again_is_the_same_file(edited: Callable[[Callable[[Any], None]], Path]) -> None:
+    assert opened(edited(lambda model: None)).exported.weights_sha256 is not None
+
+
+def test_a_file_without_a_digest_of_its_weights_loads_with_a_note(
+    edited: Callable[[Callable[[Any], None]], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    def as_earlier(model: Any) -> None:
+        texts = {entry.key: entry.value for entry in model.metadata_props}
+        del texts[f"{PREFIX}weights_sha256"], texts[DIGEST]
+        texts[DIGEST] = hashlib.sha256(json.dumps(dict(sorted(texts.items()))).encode()).hexdigest()
+        del model.metadata_props[:]
+        onnx.helper.set_model_props(model, texts)
+
+    with caplog.at_level("INFO", "tubelet"):
+        assert opened(edited(as_earlier)).exported.weights_sha256 is None
+    assert "holds no digest of its weights" in caplog.text
+
+
+def test_an_archive_whose_weights_were_changed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt2"
+    export(*tiny("vivit"), path, format="torch")
+    new = tmp_path / "new.pt2"
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(new, "w", zipfile.ZIP_STORED) as changed:
+        weight = max((i for i in old.infolist() if "/weights/weight_" in i.filename), key=lambda i: i.file_size)
+        for info in old.infolist():
+            content = old.read(info)
+            changed.writestr(info, bytes(len(content)) if info.filename == weight.filename else content)
+    assert opened(path).exported.weights_sha256 is not None
+    with pytest.raises(CheckpointError, match="its weights or its graph were changed after the export"):
+        opened(new)
+
+
+def test_openvino_weights_that_were_changed_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("openvino")
+    path = tmp_path / "model.xml"
+    export(*tiny("vivit"), path, format="openvino")
+    assert opened(path).exported.weights_sha256 is not None
+    weights = bytearray(path.with_suffix(".bin").read_bytes())
+    weights[len(weights) // 2] ^= 0x40
+    path.with_suffix(".bin").write_bytes(weights)
+    with pytest.raises(CheckpointError, match="its weights or its graph were changed after the export"):
+        opened(path)

@@ -13,6 +13,7 @@ from tubelet.probing.config import ProbeConfig
 from tubelet.probing.folds import folds_without_a_class, grouped_folds
 from tubelet.probing.heads import (
     LinearSetting,
+    NeighborSetting,
     Standardization,
     folded,
     linear_logits,
@@ -20,7 +21,7 @@ from tubelet.probing.heads import (
     settings_of,
     train_linear,
 )
-from tubelet.probing.measure import Clips, few_shot, measure, score
+from tubelet.probing.measure import Clips, all_logits, few_shot, measure, score
 from tubelet.probing.result import paired_interval
 
 
@@ -83,12 +84,16 @@ def test_folds_keep_units_together_and_spread_classes() -> None:
     assert all(len({folds[i] for i in range(60) if units[i] == unit}) == 1 for unit in units)
     for fold in range(5):
         assert labels[folds == fold].sum(0).min() >= 3
-    assert folds_without_a_class(folds, labels, ("a", "b")) == []
-    rare = np.eye(2)[[int(i < 3) for i in range(60)]]
-    (line,) = folds_without_a_class(folds, rare, ("a", "b"))
+    assert folds_without_a_class(folds, units, labels, ("a", "b")) == []
+    few, one = (np.eye(2)[[int(i < number) for i in range(60)]] for number in (6, 3))
+    (line,) = folds_without_a_class(folds, units, few, ("a", "b"))
     assert line.startswith("class 'b' has 0 clips in a fold (")
+    (line,) = folds_without_a_class(folds, units, one, ("a", "b"))
+    assert line == "class 'b': one group, never in both training and test: its 3 clips count as wrong"
     with pytest.raises(DataError, match="4 groups cannot be parted into 5 folds"):
         grouped_folds(["a", "b", "c", "d"], np.ones((4, 1)), 5, seed=0)
+    with pytest.raises(DataError, match=r"^1 group cannot be parted into 5 folds: .* takes 3 groups or more"):
+        grouped_folds(["a"] * 4, np.ones((4, 1)), 5, seed=0)
 
 
 def test_what_groups_give_away_is_not_counted() -> None:
@@ -115,7 +120,8 @@ def test_more_clips_per_class_are_better_and_all_are_not_exceeded() -> None:
     features, targets = clusters(120, 10, 3)
     folds = grouped_folds([str(i) for i in range(120)], targets.numpy(), 4, seed=0)
     clips = Clips(features=features, targets=targets, folds=folds, loss="softmax")
-    curve = few_shot(clips, LinearSetting(penalty=10.0), (1, 1000), 2, seed=0)
+    chosen = [LinearSetting(penalty=10.0)] * 4
+    curve = few_shot(clips, chosen, ProbeConfig(few_shot=(1, 1000), num_draws=2))
     assert curve[1]["mean"] < curve[1000]["mean"]
     assert curve[1000]["sd"] == 0
 
@@ -140,3 +146,22 @@ def test_a_probe_that_makes_no_sense_is_refused(fields: dict[str, object], messa
 def test_every_head_that_is_asked_for_is_tried() -> None:
     assert len(settings_of(ProbeConfig(heads=("linear", "knn")))) == 10
     assert [str(s) for s in settings_of(ProbeConfig(heads=("knn",), neighbors=(3,)))] == ["3-NN"]
+
+
+def test_a_learning_curve_takes_the_head_that_each_fold_chose_without_its_clips() -> None:
+    """The one neighbor of fold 0 is its own training clip; every other fold answers by all of them, which is a tie."""
+    features, targets = clusters(90, 10, 3)
+    folds = grouped_folds([str(i) for i in range(90)], targets.numpy(), 3, seed=0)
+    clips = Clips(features=features, targets=targets, folds=folds, loss="softmax")
+    config = ProbeConfig(few_shot=(1000,), num_draws=1)
+
+    def curve(*neighbors: int) -> float:
+        return few_shot(clips, [NeighborSetting(neighbors=k) for k in neighbors], config)[1000]["mean"]
+
+    of_fold = [
+        all_logits(clips.part(folds != f), clips.part(folds == f), [NeighborSetting(neighbors=k)])[0]
+        for f, k in enumerate((1, 5, 20))
+    ]
+    right = sum(int((of.argmax(-1) == targets[folds == f].argmax(-1)).sum()) for f, of in enumerate(of_fold))
+    assert curve(1, 5, 20) == pytest.approx(right / 90)
+    assert curve(1, 5, 20) != curve(20, 5, 1)

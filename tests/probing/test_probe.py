@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 
 import tubelet
-from support import error_of
+from support import MODEL, TINY, Notes, error_of
 from tubelet import cli
+from tubelet.api.evaluate import EvaluationOptions, score_checkpoint
 from tubelet.inference import embedding
+from tubelet.probing.clips import read_clips
+from tubelet.recipe import DEFAULT_RECIPE, DataConfig, load_recipe
+from tubelet.runs.initialization import first_model
+from tubelet.session.session import Session
+from tubelet.weights.checkpoint.checkpoint import save_checkpoint
 
 SMALL = {"protocol.resize_short_side": 32, "protocol.crop_size": [32, 32], "protocol.num_frames": 4}
 FIELDS = {**SMALL, "data.num_workers": 0}
@@ -21,7 +27,7 @@ ARGUMENTS = [word for name, value in FIELDS.items() for word in (f"--{name}", js
 
 @pytest.fixture(scope="module")
 def clips(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of the motion videos, 12 clips."""
+    """Two classes of the motion videos, 10 clips."""
     root = tmp_path_factory.mktemp("clips")
     for name in ("left", "growing"):
         for i, file in enumerate(sorted(videos.glob(f"*/{name}/*.mp4"))):
@@ -73,6 +79,43 @@ def test_the_winner_is_a_checkpoint_that_predicts_streams_and_says_what_it_is(
     assert sorted(logits.tolist(), reverse=True) == pytest.approx(list(classifier.predict(film).probs), abs=1e-5)
 
 
+def test_evaluation_names_the_clips_that_the_winner_was_trained_on(out: Path, clips: Path) -> None:
+    notes = Notes()
+    classifier = tubelet.load(out / "best", "cpu")
+    result = score_checkpoint(classifier, str(clips), EvaluationOptions(num_workers=0), notes, None)
+    assert result.seen is not None
+    assert len(result.seen) == result.num_videos == 10
+    assert not any("is not split or filled as" in note for note in notes.notes)
+
+
+def test_an_encoder_that_was_trained_on_the_clips_is_named(out: Path, clips: Path) -> None:
+    fields = FIELDS | {"protocol.num_temporal_views": 1}
+    options: Any = {"folds": 3, "penalties": (10.0,), "device": "cpu", "progress": False, "fields": fields}
+    found = tubelet.probe(clips, str(out / "best"), out=out.parent / "own", **options)
+    assert found.notes[0].startswith("10 of 10 clips were in the encoder's training set")
+
+
+def test_the_random_weights_are_not_those_that_an_encoder_of_ours_began_with(clips: Path, tmp_path: Path) -> None:
+    model = {"name": MODEL, **TINY, "num_frames": 4, "image_size": [16, 16]}
+    small = {"protocol.crop_size": [16, 16], "protocol.resize_short_side": 20, "protocol.num_frames": 4}
+    recipe = load_recipe(
+        DEFAULT_RECIPE, [(name, json.dumps(value)) for name, value in {"model": model, **small}.items()]
+    )
+    manifest, _ = read_clips(DataConfig(source=str(clips)), 3, Session())
+    own = first_model(recipe, manifest, Session())
+    save_checkpoint(tmp_path / "own", own.model, own.record())
+    options: Any = {"folds": 3, "penalties": (10.0,), "device": "cpu", "progress": False}
+    found = tubelet.probe(
+        clips,
+        str(tmp_path / "own"),
+        out=tmp_path / "p" / "one",
+        seed=recipe.seed,
+        fields={"data.num_workers": 0},
+        **options,
+    )
+    assert found.encoder.metrics["loss"] != found.random.metrics["loss"]
+
+
 def test_features_are_computed_once_and_new_clips_alone_cost_anything(
     out: Path, clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,7 +151,10 @@ def test_an_unreadable_clip_is_named_and_a_damaged_set_refused(
     out = capsys.readouterr().out
     assert len(json.loads(out)["failed"]) == 1
     second.write_bytes(b"nor this")
-    assert "2 of" in error_of([*argv, "--out", str(tmp_path / "q" / "two")], capsys)
+    line = error_of([*argv, "--out", str(tmp_path / "q" / "two")], capsys)
+    assert "2 of 10 clips cannot be read, more than --data.failure_budget" in line
+    assert first.name in line
+    assert second.name in line
     assert not (tmp_path / "q" / "two" / "probe.json").exists()
 
 

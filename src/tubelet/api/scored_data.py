@@ -138,9 +138,13 @@ def _with_classes(source: Path, config: ManifestConfig, classifier: Classifier) 
 
 
 def _changed_since_training(data: str, classifier: Classifier) -> tuple[str, ...]:
-    """A note where data have the place of those that the checkpoint was trained on, and are other ones."""
-    trained_on = classifier.record.provenance.get("recipe", {}).get("data", {}).get("source")
-    if trained_on is None or Path(trained_on).resolve() != Path(data).resolve():
+    """A note where data have the place of those that the checkpoint was trained on, and are other ones.
+
+    A checkpoint without a fingerprint was trained on all of its data, as probes are: no split could differ.
+    """
+    facts = classifier.record.provenance
+    trained_on = facts.get("recipe", {}).get("data", {}).get("source")
+    if trained_on is None or "data_fingerprint" not in facts or Path(trained_on).resolve() != Path(data).resolve():
         return ()
     return (
         f"{data} is not split or filled as when this model was trained on it (other --manifest options or changed "

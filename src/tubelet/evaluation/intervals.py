@@ -33,6 +33,11 @@ def group_weights(groups: Sequence[str], num_samples: int = NUM_SAMPLES, seed: i
     return np.asarray(drawn[:, group_of], dtype=np.float64)
 
 
+def num_resampled(num_videos: int) -> int:
+    """Resampled sets of a split: fewer of a very large one."""
+    return max(1, min(NUM_SAMPLES, _MAX_WEIGHTS // num_videos))
+
+
 def group_figures(task: Classification, samples: Sequence[Sample], probs: Float[Tensor, "N K"]) -> dict[str, object]:
     """What ``metrics.json`` holds of groups: ``num_groups``, and by metric the 95 % interval over them.
 
@@ -46,7 +51,7 @@ def group_figures(task: Classification, samples: Sequence[Sample], probs: Float[
     metrics = [metric for metric in task.metrics if metric.is_right_answers and metric.resampled is not None]
     for metric in metrics if len(set(groups)) > 1 else ():
         assert metric.resampled is not None  # just chosen
-        weights = group_weights(groups, max(1, min(NUM_SAMPLES, _MAX_WEIGHTS // len(groups))))
+        weights = group_weights(groups, num_resampled(len(groups)))
         labels = task.targets([sample.labels for sample in samples]).numpy()
         values = metric.resampled(probs.double().numpy(), labels, weights)
         low, high = np.quantile(values, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])

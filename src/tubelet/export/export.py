@@ -91,7 +91,11 @@ def _export(
 ) -> Exported:
     taken = taken_clips(model, record.model_name, record.protocol, config)
     writer = WRITERS[config.format]
-    with naming(path), tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name[:100]}.") as scratch:
+    prefix = f".{path.name[:100]}."
+    with (
+        naming(path, instead_of=path.parent / prefix),
+        tempfile.TemporaryDirectory(dir=path.parent, prefix=prefix) as scratch,
+    ):
         new = Path(scratch) / path.name
         inputs = calibration_inputs(model, record.protocol, clips)
         job = Job(model=model, name=record.model_name, taken=taken, config=config, inputs=inputs)
@@ -107,9 +111,8 @@ def _export(
             clips=clips,
             progress=progress,
         )
-        exported = dataclasses.replace(blank, proof=proof)
-        writer.add_metadata(new, exported)
-        read_exported(new)  # what is refused when it is loaded is not written
+        writer.add_metadata(new, dataclasses.replace(blank, proof=proof))
+        exported = read_exported(new)  # what is refused when it is loaded is not written
         files = _move(new, path)
     return Exported(path=path, files=files, record=exported)
 
@@ -133,7 +136,12 @@ def check_target(path: Path, form: ExportFormat) -> None:
     if path.exists():
         raise ConfigError(f"{path}: is already there; give another name, or remove it first")
     check_path(path.parent, "name", is_written=True)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):  # of some file systems only a write tells
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written ({error.strerror}); give another name or folder") from None
 
 
 def _record(record: Record, config: ExportConfig, taken: TakenClips, proof: Proof) -> ExportRecord:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from tubelet.weights.exported.digest import onnx_digest
 from tubelet.weights.exported.module import imported
+from tubelet.weights.exported.onnx_safety import files_beside
 from tubelet.weights.exported.record import ExportRecord, to_metadata
 
 EXTERNAL_BYTES = 1_900_000_000  # of weights; protobuf ends at 2 GiB, and the graph needs room
@@ -33,8 +36,10 @@ def add_onnx_metadata(path: Path, record: ExportRecord) -> None:
     """Put the record into a file of ``save_onnx``."""
     onnx = imported("onnx", "export")
     model = onnx.load(str(path), load_external_data=False)
-    onnx.helper.set_model_props(model, to_metadata(record))
     model.producer_name, model.producer_version = "tubelet", record.version
+    path.write_bytes(model.SerializeToString())  # as it is written below but for its metadata
+    digest = onnx_digest(path, files_beside(model))
+    onnx.helper.set_model_props(model, to_metadata(replace(record, weights_sha256=digest)))
     with path.open("wb") as stream:
         stream.write(model.SerializeToString())
         os.fsync(stream.fileno())

@@ -10,12 +10,14 @@ import logging
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tubelet.errors import ExportError, reason
 from tubelet.export.calibration import CalibrationInputs
 from tubelet.types import ExportPrecision
+from tubelet.weights.exported.digest import openvino_digest
 from tubelet.weights.exported.module import imported
 from tubelet.weights.exported.openvino_file import HINT_PATH, HINTS, METADATA_PATH, imported_openvino, read_model
 from tubelet.weights.exported.record import PREFIX, ExportRecord, to_metadata
@@ -51,6 +53,7 @@ def add_openvino_metadata(path: Path, record: ExportRecord) -> None:
     """Put the record into a file of ``save_openvino``."""
     openvino = imported_openvino()
     model = read_model(path)
+    record = replace(record, weights_sha256=openvino_digest(path))
     for name, text in to_metadata(record).items():
         model.set_rt_info(text, [METADATA_PATH, name.removeprefix(PREFIX)])
     new = path.with_name(f"new_{path.name}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from torch import nn
 from tubelet.errors import ExportError
 from tubelet.export.trace import Traceable, explaining_trace, traceable
 from tubelet.weights.exported.archive_safety import METADATA
+from tubelet.weights.exported.digest import archive_digest
 from tubelet.weights.exported.record import ExportRecord, TakenClips, to_metadata
 
 # Of every node: where in the source it came from, with paths of this machine.
@@ -50,6 +52,7 @@ def _program(given: Traceable) -> torch.export.ExportedProgram:
 
 def add_archive_metadata(path: Path, record: ExportRecord) -> None:
     """Put the record into an archive of ``save_archive``."""
+    record = replace(record, weights_sha256=archive_digest(path, METADATA))
     with zipfile.ZipFile(path, "a", zipfile.ZIP_STORED) as archive:
         root = archive.namelist()[0].partition("/")[0]
         archive.writestr(f"{root}/extra/{METADATA}", json.dumps(to_metadata(record)))

@@ -127,9 +127,11 @@ def frames_per_tubelet(model: nn.Module) -> int:
 
 def _clip_seconds(protocol: Protocol, source_fps: float | None) -> float:
     if protocol.sampling != "dense":
-        raise ConfigError("the model's protocol spreads its frames over a whole video; say how long a window is")
+        raise ConfigError(
+            "the model's protocol spreads its frames over a whole video; say how long a window is (--window 4)"
+        )
     if protocol.target_fps is not None:
         return protocol.num_frames / protocol.target_fps
     if source_fps is None:
-        raise ConfigError("the rate of the source is not known; say how long a window is")
+        raise ConfigError("the rate of the source is not known; say how long a window is (--window 4)")
     return protocol.num_frames * (protocol.frame_stride or 1) / source_fps

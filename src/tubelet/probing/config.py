@@ -8,6 +8,7 @@ from typing import Literal
 from tubelet.errors import ConfigError
 
 PENALTIES = (1000.0, 300.0, 100.0, 30.0, 10.0, 3.0, 1.0)
+MIN_FOLDS = 3  # one to test, one to choose the head, one to train on
 HeadKind = Literal["linear", "knn"]
 
 
@@ -27,8 +28,8 @@ class ProbeConfig:
     def __post_init__(self) -> None:
         if not self.heads:
             raise ConfigError("heads: name at least one of linear and knn")
-        if self.folds < 3:
-            raise ConfigError(f"folds must be at least 3 (test, choice, training), got {self.folds}")
+        if self.folds < MIN_FOLDS:
+            raise ConfigError(f"folds must be at least {MIN_FOLDS} (test, choice, training), got {self.folds}")
         if self.num_draws < 1 or self.max_gb <= 0 or any(penalty <= 0 for penalty in self.penalties):
             raise ConfigError("penalties, num_draws and max_gb must be positive")
         if any(number < 1 for number in (*self.few_shot, *self.neighbors)):

@@ -26,6 +26,7 @@ from torch import Tensor
 from tubelet.config import to_dict
 from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.loading.loader import Loader
+from tubelet.data.manifest.failure_budget import FailureBudget
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.sample import Sample
 from tubelet.errors import ConfigError, DataError
@@ -40,6 +41,7 @@ from tubelet.session.session import Session
 from tubelet.types import Precision
 
 _BYTES = 4  # of a value
+_MAX_NAMED = 50  # unreadable clips in one message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +114,7 @@ def _compute(
     model = encoder.model.to(session.device).eval()
     rest = manifest.with_samples([manifest.samples[row] for row in missing])
     failed: dict[int, str] = {}
-    allowed = max(1, int(data.failure_budget * len(manifest)))
+    budget = FailureBudget(manifest, data.failure_budget, "clips")
     done = 0
     dataset = make_dataset(rest, encoder.protocol, "views")
     workers = min(data.num_workers, len(missing))
@@ -130,13 +132,18 @@ def _compute(
                 )
                 write_tensors(files[row], {"embedding": embedding.contiguous()}, {})
             else:
-                failed[row] = batch.failures[0]
+                failed |= budget.add({row: batch.failures[0]})
                 session.progress.note(f"unreadable: {failed[row]}")
-                if len(failed) > allowed:
-                    raise DataError(f"{len(failed)} of {len(manifest)} clips cannot be read, the first: {failed[row]}")
             done += 1
             session.advance(done, len(missing), "clips")
             session.check_signals()
+    if budget.is_exceeded:  # only now, so that one message names all, and the features of the others are stored
+        others = f"; and {len(failed) - _MAX_NAMED} more" if len(failed) > _MAX_NAMED else ""
+        raise DataError(
+            f"{len(failed)} of {len(manifest)} clips cannot be read, more than --data.failure_budget "
+            f"{data.failure_budget:g} allows ({budget.allowed:.0f}); replace them, leave them out, or allow more: "
+            f"{'; '.join([*failed.values()][:_MAX_NAMED])}{others}"
+        )
     return failed
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from tubelet.errors import DataError
+from tubelet.probing.config import MIN_FOLDS
 
 
 def grouped_folds(
@@ -28,9 +29,8 @@ def grouped_folds(
     Raises:
         DataError: fewer units than folds.
     """
+    check_num_groups(units, num_folds)
     names = list(dict.fromkeys(units))
-    if len(names) < num_folds:
-        raise DataError(f"{len(names)} groups cannot be parted into {num_folds} folds; give fewer folds or more groups")
     place = {name: i for i, name in enumerate(names)}
     of_clip = np.array([place[unit] for unit in units])
     counts = np.zeros((len(names), labels.shape[1]))
@@ -46,6 +46,20 @@ def grouped_folds(
     return fold_of[of_clip]
 
 
+def check_num_groups(units: Sequence[str], num_folds: int) -> None:
+    """Raise DataError where some fold would be empty."""
+    number = len(set(units))
+    if number >= num_folds:
+        return
+    text = f"{number} group{'s' * (number != 1)} cannot be parted into {num_folds} folds"
+    if number >= MIN_FOLDS:
+        raise DataError(f"{text}; give --folds {number}, or clips of more groups")
+    raise DataError(
+        f"{text}: a head is tested on groups that its training has not seen, which takes {MIN_FOLDS} groups or more; "
+        "add clips of other groups, or name another column by --group-column"
+    )
+
+
 def _spread(filled: np.ndarray, fold: int, added: np.ndarray, total: np.ndarray) -> float:
     """How unlike the folds are with ``added`` in ``fold``; of equal ones the emptier fold is less."""
     after = filled.copy()
@@ -54,12 +68,16 @@ def _spread(filled: np.ndarray, fold: int, added: np.ndarray, total: np.ndarray)
 
 
 def folds_without_a_class(
-    folds: Int[np.ndarray, " N"], labels: Float[np.ndarray, "N K"], names: Sequence[str]
+    folds: Int[np.ndarray, " N"], units: Sequence[str], labels: Float[np.ndarray, "N K"], names: Sequence[str]
 ) -> list[str]:
-    """A line for each class that some fold has one clip of, or none."""
+    """A line for each class that some fold has one clip of, or none, or that all lies in one group."""
     lines = []
     for k, name in enumerate(names):
         counts = np.bincount(folds, weights=labels[:, k], minlength=folds.max() + 1).astype(int)
-        if counts.min() < 2:
+        groups = {unit for unit, has in zip(units, labels[:, k], strict=True) if has}
+        if len(groups) == 1:
+            clips = "1 clip counts" if counts.sum() == 1 else f"{counts.sum()} clips count"
+            lines.append(f"class '{name}': one group, never in both training and test: its {clips} as wrong")
+        elif counts.min() < 2:
             lines.append(f"class '{name}' has {counts.min()} clips in a fold ({', '.join(map(str, counts))})")
     return lines

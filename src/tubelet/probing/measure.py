@@ -53,7 +53,7 @@ class Measured:
     """What cross-validation found."""
 
     logits: Float[Tensor, "N K"]  # of each clip, by a head that has not seen its fold
-    chosen: tuple[str, ...]  # the head of each fold
+    chosen: tuple[Setting, ...]  # the head of each fold, in their order
     winner: Setting  # the head that is best over all folds, for the checkpoint
 
 
@@ -82,12 +82,12 @@ def measure(clips: Clips, config: ProbeConfig) -> Measured:
     """
     settings, folds = settings_of(config), sorted(set(clips.folds.tolist()))
     logits = torch.zeros_like(clips.targets)
-    chosen = []
+    chosen = list[Setting]()
     for fold in folds:
         train, test = np.flatnonzero(clips.folds != fold), np.flatnonzero(clips.folds == fold)
         setting = choose(clips.part(train), settings)
         logits[torch.as_tensor(test)] = all_logits(clips.part(train), clips.part(test), [setting])[0]
-        chosen.append(str(setting))
+        chosen.append(setting)
     winner = choose(clips, settings)
     return Measured(logits=logits, chosen=tuple(chosen), winner=winner)
 
@@ -106,10 +106,17 @@ def choose(clips: Clips, settings: Sequence[Setting]) -> Setting:
 
 
 def score(logits: Float[Tensor, "N K"], clips: Clips) -> float:
-    """Accuracy; where clips may have several labels, the mean average precision of the classes."""
+    """Accuracy; where clips may have several labels, the mean over folds of the mean average precision of the classes
+    that a fold has."""
     if clips.loss == "softmax":
         return float((logits.argmax(-1) == clips.targets.argmax(-1)).double().mean())
-    return float(np.mean([_average_precision(logits[:, k], clips.targets[:, k]) for k in range(logits.shape[1])]))
+    of_folds = []
+    for fold in np.unique(clips.folds):
+        rows = torch.as_tensor(np.flatnonzero(clips.folds == fold))
+        scores, targets = logits[rows], clips.targets[rows]
+        known = [k for k in range(targets.shape[1]) if targets[:, k].any()]
+        of_folds += [np.mean([_average_precision(scores[:, k], targets[:, k]) for k in known])] if known else []
+    return float(np.mean(of_folds))
 
 
 def loss_of(logits: Float[Tensor, "N K"], clips: Clips) -> float:
@@ -120,28 +127,29 @@ def loss_of(logits: Float[Tensor, "N K"], clips: Clips) -> float:
 
 
 def _average_precision(scores: Float[Tensor, " N"], targets: Float[Tensor, " N"]) -> float:
-    if not targets.any():
-        return 0.0
     ordered = targets[scores.argsort(descending=True)]
     precision = ordered.cumsum(0) / torch.arange(1, len(ordered) + 1)
     return float((precision * ordered).sum() / ordered.sum())
 
 
-def few_shot(
-    clips: Clips, setting: Setting, numbers: Sequence[int], num_draws: int, seed: int
-) -> dict[int, dict[str, float]]:
-    """Score with so many training clips per class: mean and standard deviation over draws, each over all folds."""
+def few_shot(clips: Clips, chosen: Sequence[Setting], config: ProbeConfig) -> dict[int, dict[str, float]]:
+    """Score with so many training clips per class: mean and standard deviation over draws, each over all folds.
+
+    Args:
+        chosen: the head of each fold, which was chosen on all clips of the other folds and on none of its own.
+    """
     curve = {}
-    for number in numbers:
+    for number in config.few_shot:
         scores = []
-        for draw in range(num_draws):
-            rng, logits = np.random.default_rng([seed, number, draw]), torch.zeros_like(clips.targets)
-            for fold in sorted(set(clips.folds.tolist())):
+        for draw in range(config.num_draws):
+            rng, logits = np.random.default_rng([config.seed, number, draw]), torch.zeros_like(clips.targets)
+            for fold, setting in zip(sorted(set(clips.folds.tolist())), chosen, strict=True):
                 train, test = np.flatnonzero(clips.folds != fold), np.flatnonzero(clips.folds == fold)
                 some = _drawn(clips, train, number, rng)
                 logits[torch.as_tensor(test)] = all_logits(clips.part(some), clips.part(test), [setting])[0]
             scores.append(score(logits, clips))
-        curve[number] = {"mean": float(np.mean(scores)), "sd": float(np.std(scores, ddof=1)) if num_draws > 1 else 0.0}
+        sd = float(np.std(scores, ddof=1)) if config.num_draws > 1 else 0.0
+        curve[number] = {"mean": float(np.mean(scores)), "sd": sd}
     return curve
 
 

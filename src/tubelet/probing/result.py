@@ -39,7 +39,8 @@ class ProbeResult:
     num_groups: int
     failed: tuple[str, ...]
     winner: str
-    few_shot: dict[int, dict[str, float]] = field(default_factory=dict)
+    few_shot: dict[int, dict[str, float]] = field(default_factory=dict)  # by clips per class; of the encoder
+    few_shot_random: dict[int, dict[str, float]] = field(default_factory=dict)  # of random weights
     notes: tuple[str, ...] = ()
 
     @property
@@ -53,7 +54,8 @@ class ProbeResult:
                 rows.append((arm.name, key, value, interval))
         if self.majority is not None:
             rows.append(("knows nothing", self.metric, self.majority, ""))
-        columns = ("encoder", "metric", "value", f"{LEVEL:.0%} over groups")
+        what = "clips" if self.num_groups == self.num_clips else "groups"  # each clip is a group of its own
+        columns = ("encoder", "metric", "value", f"{LEVEL:.0%} over {what}")
         return Table(title=self.summary, columns=columns, rows=tuple(rows))
 
     @property
@@ -83,6 +85,7 @@ class ProbeResult:
             "failed": list(self.failed),
             "winner": self.winner,
             "few_shot": {str(number): values for number, values in self.few_shot.items()},
+            "few_shot_random_weights": {str(number): values for number, values in self.few_shot_random.items()},
             "notes": list(self.notes),
         }
 

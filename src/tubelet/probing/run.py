@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tubelet.config import to_dict
+from tubelet.data.loading.content_hash import contents_of
 from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.manifest.read import read_manifest
-from tubelet.data.manifest.same_file import check_files
-from tubelet.data.manifest.sample import Sample
 from tubelet.errors import ConfigError
-from tubelet.evaluation.intervals import group_figures
 from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.files import write_atomically
 from tubelet.nn.head import head_prefixes
 from tubelet.nn.video_model import VideoModel
+from tubelet.probing.clips import read_clips
 from tubelet.probing.config import ProbeConfig
 from tubelet.probing.features import Encoder, Features, features_of
+from tubelet.probing.figures import fold_intervals, fold_metrics
 from tubelet.probing.folds import folds_without_a_class, grouped_folds
 from tubelet.probing.heads import LinearSetting, Loss, Setting, Standardization, folded, settings_of, train_linear
 from tubelet.probing.measure import Clips, Measured, choose, few_shot, measure, most_chosen
@@ -52,22 +54,31 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
         DataError: the data cannot be read.
         Stopped: a signal came; what is stored stays, and the same call goes on.
     """
-    manifest = read_manifest(recipe.data.path, recipe.data.manifest)
-    for note in manifest.notes:
-        session.progress.note(note)
-    check_files(manifest.with_samples([dataclasses.replace(s, split="train") for s in manifest.samples]))
-    if len(manifest.class_names) > 1:
-        raise ConfigError(f"a probe is of one head, the data have {', '.join(manifest.class_names)}; name one column")
     with session.signals:
+        manifest, decided = read_clips(recipe.data, config.folds, session)
         first = first_model(recipe, manifest, session)
         _check_encoder(first)
-        control = first_model(dataclasses.replace(first.recipe, init=None, seed=config.seed), manifest, session)
+        control = first_model(
+            dataclasses.replace(first.recipe, init=None, seed=control_seed(config.seed)), manifest, session
+        )
         found = [_features(model, recipe, manifest, features, config, session) for model in (first, control)]
         rows = _labeled(manifest, sorted(set(found[0].rows) & set(found[1].rows)), session)
+        used = manifest.with_samples([manifest.samples[row] for row in rows])
+        contents = contents_of(used, lambda done, total: session.advance(done, total, "files hashed"))
+        decided += _seen_by_encoder(first, used, contents, session)
         result, clips = _measured(first, manifest, found, rows, config, session)
-        _save(out / "best", first, manifest, clips, config, result)
+        result = dataclasses.replace(result, notes=(*decided, *result.notes))
+        _save(out / "best", first, TrainedOn.of(used, contents), clips, config, result)
     write_atomically(out / RESULT, json.dumps(result.to_dict(), indent=2) + "\n")
     return result
+
+
+def control_seed(seed: int) -> int:
+    """The seed of the random weights: a stream of its own, because the encoder may have begun with those of ``seed``.
+
+    With these the comparison would be that of an encoder with its own first weights.
+    """
+    return int.from_bytes(hashlib.sha256(f"random weights of a probe {seed}".encode()).digest()[:4])
 
 
 def _labeled(manifest: Manifest, rows: list[int], session: Session) -> list[int]:
@@ -93,6 +104,22 @@ def _check_encoder(first: InitializedModel) -> None:
         )
 
 
+def _seen_by_encoder(
+    first: InitializedModel, clips: Manifest, contents: dict[str, str], session: Session
+) -> tuple[str, ...]:
+    """A line where the encoder was trained on some of the clips, as far as its checkpoint holds hashes of them."""
+    trained_on = None if first.provenance is None else TrainedOn.of_weights(first.provenance)
+    seen = [] if trained_on is None else trained_on.seen(clips, contents)
+    if not seen:
+        return ()
+    line = (
+        f"{len(seen)} of {len(clips)} clips were in the encoder's training set: these figures do not say how it does "
+        "on new clips"
+    )
+    session.progress.note(line)
+    return (line,)
+
+
 def _features(
     made: InitializedModel, recipe: Recipe, manifest: Manifest, folder: Path, config: ProbeConfig, session: Session
 ) -> Features:
@@ -114,14 +141,16 @@ def _measured(
     targets = _one_hot(task, [sample.labels for sample in samples])
     folds = grouped_folds(units, targets.numpy(), config.folds, config.seed)
     (names,) = manifest.class_names.values()
-    notes = folds_without_a_class(folds, targets.numpy(), names)
+    notes = folds_without_a_class(folds, units, targets.numpy(), names)
     for line in notes:
         session.progress.note(line)
     loss: Loss = "sigmoid" if manifest.multi_label else "softmax"
     session.progress.note(f"{len(settings_of(config))} heads on {config.folds} folds, for the encoder and the control")
     all_clips = [Clips(features=_values(features, rows), targets=targets, folds=folds, loss=loss) for features in found]
     measured = [measure(clips, config) for clips in all_clips]
-    arms = [_arm(name, of_arm, task, samples) for name, of_arm in zip((_name(first), CONTROL), measured, strict=True)]
+    names_of_arms = (_name(first), CONTROL)
+    labels = [sample.labels for sample in samples]
+    arms = [_arm(name, of, task, labels, folds, units) for name, of in zip(names_of_arms, measured, strict=True)]
     winner, interval = measured[0].winner, None
     if loss == "softmax":  # the metric is a mean over clips, so that groups of clips can be drawn
         interval = paired_interval(units, _right(measured[0], targets) - _right(measured[1], targets))
@@ -136,8 +165,9 @@ def _measured(
         num_groups=len(set(units)),
         failed=tuple(dict.fromkeys((*found[0].failed, *found[1].failed))),
         winner=str(winner),
-        few_shot=few_shot(all_clips[0], winner, config.few_shot, config.num_draws, config.seed),
-        notes=(*notes, f"most folds chose {most_chosen(measured[0].chosen)}"),
+        few_shot=few_shot(all_clips[0], measured[0].chosen, config),
+        few_shot_random=few_shot(all_clips[1], measured[1].chosen, config),
+        notes=(*notes, f"most folds chose {most_chosen(arms[0].chosen)}"),
     )
     return result, all_clips[0]
 
@@ -148,13 +178,25 @@ def _values(features: Features, rows: list[int]) -> Float[Tensor, "N V D"]:
     return features.values[[place[row] for row in rows]]
 
 
-def _arm(name: str, measured: Measured, task: Classification, samples: list[Sample]) -> Arm:
-    """The metrics of one encoder, as evaluation has them."""
+def _arm(
+    name: str,
+    measured: Measured,
+    task: Classification,
+    labels: Sequence[tuple[int, ...]],
+    folds: Int[np.ndarray, " N"],
+    units: Sequence[str],
+) -> Arm:
+    """The figures of one encoder."""
     probs = task.probs(measured.logits)
-    metrics = task.measure(probs, task.targets([sample.labels for sample in samples]))
-    intervals = cast(dict[str, Any], group_figures(task, samples, probs)).get("intervals", {})
+    metrics = fold_metrics(task, labels, probs, folds)
     shown = {cell.metric.key: cell.value for cell in task.cells("seeds", metrics) if cell.value is not None}
-    return Arm(name=name, metrics=metrics, shown=shown, intervals=intervals, chosen=measured.chosen)
+    return Arm(
+        name=name,
+        metrics=metrics,
+        shown=shown,
+        intervals=fold_intervals(task, labels, probs, folds, units),
+        chosen=tuple(map(str, measured.chosen)),
+    )
 
 
 def _right(measured: Measured, targets: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
@@ -174,7 +216,7 @@ def _name(first: InitializedModel) -> str:
 
 
 def _save(
-    path: Path, first: InitializedModel, manifest: Manifest, clips: Clips, config: ProbeConfig, result: ProbeResult
+    path: Path, first: InitializedModel, trained_on: TrainedOn, clips: Clips, config: ProbeConfig, result: ProbeResult
 ) -> None:
     """Train the best linear head on all clips, and write it with its encoder as an ordinary checkpoint."""
     linear: list[Setting] = [s for s in settings_of(config) if isinstance(s, LinearSetting)]
@@ -195,6 +237,6 @@ def _save(
         "recipe": to_dict(first.recipe),
         "init": first.provenance,
         "probe": {"head": str(setting), **result.to_dict()},
-        KEY: TrainedOn.of(manifest, {}).to_dict(),
+        KEY: trained_on.to_dict(),
     }
     save_checkpoint(path, first.model, first.record(facts))

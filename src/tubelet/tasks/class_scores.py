@@ -182,6 +182,17 @@ def resampled_top1(
     return weights @ right / weights.sum(axis=1)
 
 
+def resampled_mean_class(
+    probs: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"], weights: Float[np.ndarray, "R N"]
+) -> Float[np.ndarray, " R"]:
+    """Mean of the per-class accuracies on resampled test sets, over the classes that each of them has."""
+    right = probs.argmax(axis=1) == labels
+    of_class = labels[:, None] == np.arange(probs.shape[1])  # N K
+    counts = weights @ of_class  # R K
+    recalls = np.divide(weights @ (of_class & right[:, None]), counts, out=np.zeros_like(counts), where=counts > 0)
+    return np.asarray(recalls.sum(axis=1) / (counts > 0).sum(axis=1))
+
+
 def resampled_auroc(
     probs: Float[np.ndarray, "N K"], labels: Int[np.ndarray, " N"], weights: Float[np.ndarray, "R N"]
 ) -> Float[np.ndarray, " R"]:

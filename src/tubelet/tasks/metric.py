@@ -71,6 +71,7 @@ class Metric(Column):
     shows: Mapping[Place, Shown] = field(default_factory=everywhere)
     bounds: tuple[float, float] = (-math.inf, math.inf)  # values it can have; intervals are cut there
     is_right_answers: bool = False  # a share of videos that are right: the report adds its binomial interval
+    is_of_ranks: bool = False  # compares scores of videos with each other: those of several models share no scale
     note: Callable[[Values], str] = _nothing  # text of the report beside the value
     meaning: Callable[[Values], str] = _nothing  # text of the report under the title
     undefined: str = ""  # text of the report where the value is None

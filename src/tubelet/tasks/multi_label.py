@@ -133,6 +133,7 @@ METRICS = (
         unit="%",
         bounds=SHARE,
         compute=mean_average_precision,
+        is_of_ranks=True,
         note=lambda values: f"{values['num_videos']:,} videos",
         meaning=lambda values: "mean over classes",
         hub_type="mAP",
@@ -140,12 +141,18 @@ METRICS = (
         shows=everywhere(study=Shown(order=1)),
     ),
     # Average precision of each class; None where no video has it.
-    Metric(key="per_class", compute=lambda s: dict(zip(s.names, s.precisions, strict=True)), is_required=True),
+    Metric(
+        key="per_class",
+        compute=lambda s: dict(zip(s.names, s.precisions, strict=True)),
+        is_of_ranks=True,
+        is_required=True,
+    ),
     Metric(
         key="auroc",
         title="AUROC",
         bounds=SHARE,
         compute=auroc,
+        is_of_ranks=True,
         meaning=auroc_meaning,
         undefined=UNDEFINED_AUROC,
         hub_type="roc_auc",

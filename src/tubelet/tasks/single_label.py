@@ -25,6 +25,7 @@ from tubelet.tasks.class_scores import (
     negative_log_likelihood,
     per_class,
     resampled_auroc,
+    resampled_mean_class,
     resampled_top1,
     top1,
     top5,
@@ -35,9 +36,6 @@ from tubelet.tasks.task import LOSS
 from tubelet.types import ClassWeights
 
 RIGHT = Column(key="top1", title="Top-1 accuracy", unit="%")  # of a batch; of a mixed clip, the share of its label
-
-
-# What training minimizes
 
 
 def class_loss(
@@ -83,9 +81,6 @@ class CrossEntropy:
         share = shares[:, 0]
         loss, right = class_loss(logits, targets, share, self.label_smoothing, self.class_weights)
         return loss, (right * share).sum()
-
-
-# Its metrics
 
 
 def has_ranks_below_k(values: Values) -> bool:
@@ -187,6 +182,7 @@ METRICS = (
         unit="%",
         bounds=SHARE,
         compute=lambda s: float(s.recalls.nanmean()),
+        resampled=resampled_mean_class,
         meaning=lambda values: "mean of the per-class accuracies",
         is_required=True,
         shows={
@@ -206,6 +202,7 @@ METRICS = (
         bounds=SHARE,
         compute=auroc,
         resampled=resampled_auroc,
+        is_of_ranks=True,
         meaning=auroc_meaning,
         undefined=UNDEFINED_AUROC,
         hub_type="roc_auc",
@@ -219,8 +216,7 @@ METRICS = (
     Metric(key="majority_label", compute=lambda s: s.names[s.most_frequent], is_required=True),
     # Where the most frequent class was counted.
     Metric(key="majority_source", compute=lambda s: "evaluated" if s.train_class_counts is None else "train"),
-    # Rows are the true class, columns the predicted one.
-    Metric(key="confusion", compute=lambda s: s.confusion.tolist(), is_required=True),
+    Metric(key="confusion", compute=lambda s: s.confusion.tolist(), is_required=True),  # true class by predicted one
     Metric(
         key="class_counts",
         compute=lambda s: dict(zip(s.names, s.counts.tolist(), strict=True)),

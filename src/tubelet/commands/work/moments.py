@@ -233,7 +233,7 @@ def _write_together(
 
 def _show(films: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     if as_json:
-        shown = [{key: value for key, value in film.items() if key not in ("starts",)} for film in films]
+        shown = [{key: value for key, value in film.items() if key not in ("starts", "of")} for film in films]
         print(json.dumps({"films": shown}, indent=2, ensure_ascii=False))
         return
     table = Table(title="bouts that were found")

@@ -50,6 +50,11 @@ def print_result(result: ProbeResult) -> None:
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else escape(str(value)) for value in row))
     console.print(table)
     for number, values in result.few_shot.items():
-        console.print(f"{number} clips per class: {values['mean']:.3f} ± {values['sd']:.3f}", highlight=False)
+        random = result.few_shot_random[number]
+        console.print(
+            f"{number} clip{'s' * (number != 1)} per class: {values['mean']:.3f} ± {values['sd']:.3f}; "
+            f"random weights {random['mean']:.3f} ± {random['sd']:.3f}",
+            highlight=False,
+        )
     for line in result.notes:
         console.print(f"- {line}", highlight=False, markup=False, soft_wrap=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.sources.shards import is_shard, member_range
 from tubelet.errors import DataError
 
@@ -48,6 +49,23 @@ class ContentHasher:
                 self._archives[path] = _hash(path, None, allow)
             return f"{self._archives[path]}:{row.entry}"
         return None
+
+
+def contents_of(manifest: Manifest, on_file: Callable[[int, int], None]) -> dict[str, str]:
+    """The hash of each file of a manifest, by the file of its rows (``row_path``); of none where ``may_hash`` is false.
+
+    Args:
+        on_file: called with the files that were hashed, and their number.
+    """
+    if not may_hash(manifest):
+        return {}
+    hasher, contents = ContentHasher(manifest.root), dict[str, str]()
+    rows = list({row_path(row): row for row in manifest.samples}.items())
+    for done, (name, row) in enumerate(rows, 1):
+        if content := hasher.content_of(row, lambda seconds: None):
+            contents[name] = content
+        on_file(done, len(rows))
+    return contents
 
 
 def _hash(path: Path, entry: str | None, allow: Callable[[float], None]) -> str:

@@ -82,6 +82,21 @@ def numbered_notes(head: str, known: Sequence[str], found: Iterable[str]) -> lis
     return [f"labels of '{head}' are numbers, read as places in the {len(known)} class names from 0 '{known[0]}' on"]
 
 
+def joined_notes(head: str, known: Sequence[str]) -> list[str]:
+    """A note where names look like several labels in one cell: joined by a sign, with a part that is another's too."""
+    for sign in ";|":
+        joined = [name for name in known if sign in name]
+        parts = Counter(part for name in known for part in {part.strip() for part in name.split(sign)} - {""})
+        alike = [name for name in joined if any(parts[part.strip()] > 1 for part in name.split(sign))]
+        if alike:
+            named = some([f"'{name}'" for name in alike])
+            return [
+                f"classes of '{head}' look like several labels in one cell: {named}; "
+                f"if a video may have several, give --data.manifest.label_separator '{sign}'"
+            ]
+    return []
+
+
 def _simplified(name: str) -> str:
     """A name without what people mistype: one case, one form of accents, single spaces, no leading zeros."""
     text = " ".join(unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold()).split())

@@ -30,7 +30,8 @@ STORE_NAME = ".tubelet-near-copies.json"
 ALIKE = 0.9  # likeness from which two clips are near-copies
 MAX_CLIPS, MAX_SECONDS = 5_000, 120.0  # for what a command does unasked
 SWALLOWED, FEW_FILES = 0.5, 4  # share of a class in one group, of at least so many files, that makes groups useless
-NOT_LOOKED = "files, near-copies not looked for"  # what a split then keeps together
+SWALLOWED_CLASS = "files (near-copies would have swallowed a class)"  # what a split then keeps together
+NOT_LOOKED = "files, near-copies not looked for"  # what it keeps together then
 _VERSION = 2  # of the stored answer; others are not read
 _KEPT = 8  # answers about different sets of files in one store
 _SHELF_PICTURES = 30_000  # of the clips that are compared at once
@@ -135,13 +136,13 @@ def grouped_by_near_copies(rows: list[Row], found: NearCopies, notes: list[str])
                 "split each for itself and test may show what training has seen; a column group or --group-pattern "
                 "says better what belongs together"
             )
-            return rows, "files (near-copies would have swallowed a class)"
+            return rows, SWALLOWED_CLASS
     if not found.groups:
         return rows, "files, no near-copies found"
     count = sum(map(len, found.groups))
     notes.append(
-        f"near-copies: {count} of {found.num_files} files form {len(found.groups)} groups, which stay together; the "
-        f"largest has {max(map(len, found.groups))}"
+        f"near-copies: {count} of {found.num_files} files form {len(found.groups)} "
+        f"group{'s' * (len(found.groups) != 1)}, which stay together; the largest has {max(map(len, found.groups))}"
     )
     rows = [replace(row, group=group_of.get(row.entry or row.path)) for row in rows]
     return rows, "near-copies"

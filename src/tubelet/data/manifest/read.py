@@ -22,6 +22,7 @@ from tubelet.data.manifest.check_classes import check_classes
 from tubelet.data.manifest.columns.large_table import read_large_table
 from tubelet.data.manifest.csv_file import is_manifest_file, read_manifest_file, written_fingerprint
 from tubelet.data.manifest.labels import (
+    joined_notes,
     label_findings,
     labels_of,
     merged_rows,
@@ -141,6 +142,7 @@ def manifest_of(
     }
     for i, (head, known) in enumerate(names.items()):
         notes += numbered_notes(head, known, _labels(rows, i, several))
+        notes += [] if several else joined_notes(head, known)
     found = label_findings(rows, names, multi_label=several)
     if not reading.splits_decided:  # a written manifest holds the notes already
         notes += [finding.note for finding in found]

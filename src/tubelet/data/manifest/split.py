@@ -18,6 +18,7 @@ from tubelet.data.manifest.groups import FEW_GROUPS, units_of, with_pattern
 from tubelet.data.manifest.manifest import SplitOrigin
 from tubelet.data.manifest.near_copies import MAX_CLIPS, NOT_LOOKED, OnFile, find_near_copies, grouped_by_near_copies
 from tubelet.data.manifest.recorded_split import RecordedSplit, is_pooled
+from tubelet.data.manifest.sample import Sample
 from tubelet.errors import ConfigError, DataError
 
 Labels = dict[tuple[int, str], int]  # (head, class name): files that have it
@@ -49,7 +50,7 @@ def with_all_splits(
         rows = _pooled(rows, config, notes)
     fractions = {} if reading.splits_decided and not config.folds else _missing_splits(source, rows, config)
     if not fractions:
-        _note_parted_groups(rows, notes)
+        note_parted_groups(rows, notes)
         return rows, SplitOrigin(kept_together=kept)
     if kept == "files" and config.split_by == "groups":
         folder = source.parent if source.is_file() else None
@@ -93,7 +94,7 @@ def _pooled(rows: list[Row], config: ManifestConfig, notes: list[str]) -> list[R
     return [replace(row, split=None) for row in rows]
 
 
-def _note_parted_groups(rows: Sequence[Row], notes: list[str]) -> None:
+def note_parted_groups(rows: Sequence[Row] | Sequence[Sample], notes: list[str]) -> None:
     """A note about groups that lie in several of the splits that the data state."""
     splits: dict[str, set[str | None]] = defaultdict(set)
     for row in rows:

@@ -79,7 +79,8 @@ def check_clip(taken: TakenClips, clip: Tensor, where: object) -> None:
         )
     if taken.num_frames is not None and frames != taken.num_frames:
         raise TubeletError(
-            f"{where}: was exported for {taken.num_frames} frames alone, got {frames}; export it again with --frames"
+            f"{where}: was exported for {taken.num_frames} frames alone, got {frames}; export it again with "
+            f"--frames {frames}"
         )
     if frames < taken.min_frames or frames % taken.frame_step:
         raise TubeletError(

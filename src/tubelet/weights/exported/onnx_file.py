@@ -8,9 +8,10 @@ from typing import Any
 import torch
 
 from tubelet.errors import CheckpointError, reason
+from tubelet.weights.exported.digest import onnx_digest
 from tubelet.weights.exported.module import ExportedModel, Run, imported
-from tubelet.weights.exported.onnx_safety import read_checked
-from tubelet.weights.exported.record import ExportRecord, from_metadata
+from tubelet.weights.exported.onnx_safety import files_beside, read_checked
+from tubelet.weights.exported.record import ExportRecord, check_weights, from_metadata
 
 
 def read_onnx_record(path: Path) -> ExportRecord:
@@ -19,7 +20,10 @@ def read_onnx_record(path: Path) -> ExportRecord:
     Raises:
         CheckpointError: it carries nothing, or cannot be trusted.
     """
-    return from_metadata({entry.key: entry.value for entry in read_checked(path).metadata_props}, str(path))
+    model = read_checked(path)
+    record = from_metadata({entry.key: entry.value for entry in model.metadata_props}, str(path))
+    check_weights(record, lambda: onnx_digest(path, files_beside(model)), str(path))
+    return record
 
 
 def open_onnx(path: Path) -> ExportedModel:

@@ -74,6 +74,13 @@ def _tensors(graph: Any) -> Iterator[Any]:
             yield from _tensors(inner)
 
 
+def files_beside(model: Any) -> set[str]:
+    """The names of the files in its folder that hold weights of a model."""
+    return {
+        entry.value for tensor in _tensors(model.graph) for entry in tensor.external_data if entry.key == "location"
+    }
+
+
 def _check_tensor(onnx: Any, tensor: Any, path: Path) -> None:
     shape = tuple(tensor.dims)
     if any(not 0 <= n <= _LARGEST_DIMENSION for n in shape):

@@ -14,8 +14,9 @@ import torch
 from tubelet.errors import CheckpointError, reason
 from tubelet.session.telemetry import disable_telemetry
 from tubelet.types import ExportPrecision
+from tubelet.weights.exported.digest import openvino_digest
 from tubelet.weights.exported.module import ExportedModel, Run, imported
-from tubelet.weights.exported.record import PREFIX, ExportRecord, from_metadata
+from tubelet.weights.exported.record import PREFIX, ExportRecord, check_weights, from_metadata
 
 HINT = "INFERENCE_PRECISION_HINT"
 HINT_PATH = ["runtime_options", HINT]
@@ -58,7 +59,9 @@ def _record(model: Any, path: Path) -> ExportRecord:
     texts = {}
     if model.has_rt_info([METADATA_PATH]):
         texts = {f"{PREFIX}{name}": str(text) for name, text in model.get_rt_info([METADATA_PATH]).value.items()}
-    return from_metadata(texts, str(path))
+    record = from_metadata(texts, str(path))
+    check_weights(record, lambda: openvino_digest(path), str(path))
+    return record
 
 
 def open_openvino(path: Path) -> ExportedModel:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from tubelet import __version__
@@ -16,6 +17,8 @@ from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.types import ExportPrecision
 from tubelet.weights.checkpoint.checkpoint import Record
+
+log = logging.getLogger(__name__)
 
 FORMAT = 1
 PREFIX = "tubelet."
@@ -85,6 +88,22 @@ class ExportRecord:
     proof: Proof
     version: str = __version__  # of tubelet
     format: int = FORMAT
+    weights_sha256: str | None = None  # of the weights and the graph; None: versions before wrote none
+
+
+def check_weights(record: ExportRecord, digest: Callable[[], str], where: str) -> None:
+    """Compare the digest that an export recorded with ``digest`` of the file as it is.
+
+    Raises:
+        CheckpointError: they differ.
+    """
+    if record.weights_sha256 is None:
+        log.info("%s: holds no digest of its weights, as files of earlier versions; changes are not noticed", where)
+    elif record.weights_sha256 != digest():
+        raise CheckpointError(
+            f"{where}: its weights or its graph were changed after the export (the digest differs), so that its proof "
+            "does not hold; export the checkpoint again"
+        )
 
 
 def to_metadata(record: ExportRecord) -> dict[str, str]:

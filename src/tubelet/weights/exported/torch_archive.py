@@ -9,9 +9,10 @@ from typing import Any
 import torch
 
 from tubelet.errors import CheckpointError, reason
-from tubelet.weights.exported.archive_safety import check_archive
+from tubelet.weights.exported.archive_safety import METADATA, check_archive
+from tubelet.weights.exported.digest import archive_digest
 from tubelet.weights.exported.module import ExportedModel, Run
-from tubelet.weights.exported.record import ExportRecord, from_metadata
+from tubelet.weights.exported.record import ExportRecord, check_weights, from_metadata
 
 
 def read_archive_record(path: Path) -> ExportRecord:
@@ -24,7 +25,9 @@ def read_archive_record(path: Path) -> ExportRecord:
         metadata = json.loads(check_archive(path))
     except ValueError:
         metadata = {}
-    return from_metadata(metadata if isinstance(metadata, dict) else {}, str(path))
+    record = from_metadata(metadata if isinstance(metadata, dict) else {}, str(path))
+    check_weights(record, lambda: archive_digest(path, METADATA), str(path))
+    return record
 
 
 def open_archive(path: Path) -> ExportedModel:
