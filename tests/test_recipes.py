@@ -101,3 +101,10 @@ def test_a_head_says_what_is_trained_how_and_on_what(name: str) -> None:
     assert {"Command", "Hardware"} <= set(head)
     assert {"Published", "Result"} & set(head)
     assert "tubelet " in head["Command"] or "python " in head["Command"]
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if re.search(r"/videomae_[a-z0-9_]*$", n)])
+def test_fine_tuning_of_a_masked_encoder_has_its_norm_behind_the_mean_whatever_the_encoder_brings(name: str) -> None:
+    recipe = load_recipe(name)
+    if recipe.masked_pretraining is None:  # a field that a recipe leaves out comes along with the first weights
+        assert recipe.model["final_norm"] == "pooled"

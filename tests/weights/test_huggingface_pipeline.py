@@ -23,7 +23,11 @@ LABELS = {"label": ("a", "b", "c")}
 
 @pytest.mark.parametrize(
     ("name", "fields"),
-    [("vivit_ti16x2_joint", {"tubelet_size": (2, 8, 8)}), ("timesformer_ti16_divided", {"patch_size": 8})],
+    [
+        ("vivit_ti16x2_joint", {"tubelet_size": (2, 8, 8)}),
+        ("timesformer_ti16_divided", {"patch_size": 8}),
+        ("videomae_s16", {"tubelet_size": (2, 8, 8)}),
+    ],
 )
 def test_the_pipeline_of_transformers_gives_the_scores_of_one_view(
     name: str, fields: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
