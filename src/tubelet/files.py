@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tubelet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
     from torch import Tensor
 
 _LFS_POINTER = re.compile(rb"version https://git-lfs\.github\.com/spec/v1\n(?:.*\n)*?size (\d+)\n")
@@ -180,3 +182,21 @@ def json_lines(path: Path) -> Iterator[Any]:
     for line in text.split("\n"):
         with suppress(ValueError):
             yield json.loads(line)
+
+
+def read_xml(path: Path) -> Element:
+    """The root of an XML file. One that declares a document type is refused: its entities could grow without bounds.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no UTF-8, no XML, or declares a document type.
+    """
+    from xml.etree import ElementTree  # not above: few of this module's users read XML
+
+    text = path.read_text(encoding="utf-8-sig")
+    if "<!DOCTYPE" in text or "<!ENTITY" in text:
+        raise ValueError("it defines entities")
+    try:
+        return ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        raise ValueError(str(error)) from None

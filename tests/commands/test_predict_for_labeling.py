@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -13,12 +12,6 @@ from support import error_of
 from tubelet import cli
 from tubelet.report.labeling_tools import fiftyone_labels, label_studio, label_studio_config
 from tubelet.types import HeadScores, Prediction
-
-
-@pytest.fixture
-def film(videos: Path, tmp_path: Path) -> Path:
-    """One second at 10 frames per second."""
-    return Path(shutil.copy(videos / "test" / "left" / "0000.mp4", tmp_path / "film.mp4"))
 
 
 def predict(checkpoint: Path, *arguments: str | Path) -> int:

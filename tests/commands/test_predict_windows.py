@@ -18,12 +18,6 @@ from tubelet.commands.work.predict_windows import clock, seconds_of
 from tubelet.errors import ConfigError
 
 
-@pytest.fixture
-def film(videos: Path, tmp_path: Path) -> Path:
-    """One second at 10 frames per second."""
-    return Path(shutil.copy(videos / "test" / "left" / "0000.mp4", tmp_path / "film.mp4"))
-
-
 def windows(checkpoint: Path, *arguments: str | Path) -> int:
     return cli.main(["predict", str(checkpoint), *map(str, arguments), "--device", "cpu"])
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from tubelet.api.recipe_fields import data_field, fields_of, first_weights, run_name
+from tubelet.api.recipe_fields import chosen_fields, run_name
 from tubelet.api.run import Run
 from tubelet.api.train import carry_out
 from tubelet.errors import ConfigError
@@ -52,12 +51,8 @@ def pretrain(
     """
     if data is None and recipe is None:
         raise ConfigError("nothing to pre-train on: give data, or a recipe that names them")
-    chosen = [] if data is None else [data_field(data)]
-    if model is not None:
-        chosen.append(("model", json.dumps({"name": model})))
-    if init is not None:
-        chosen += first_weights(init, suggests=False)
-    resolved = load_recipe(str(recipe or DEFAULT_RECIPE), [*chosen, *fields_of(fields)])
+    chosen = chosen_fields(data, model, init, fields, suggests=False)
+    resolved = load_recipe(str(recipe or DEFAULT_RECIPE), chosen)
     if resolved.masked_pretraining is None:
         raise ConfigError(f"{recipe}: has no masked_pretraining; use tubelet.train")
     name = run_name(str(recipe or DEFAULT_RECIPE), data, resolved)

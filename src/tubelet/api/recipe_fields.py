@@ -33,6 +33,22 @@ def first_weights(init: str, *, suggests: bool) -> list[Field]:
     return suggested_fields(source, read_source(InitConfig(source=source)))
 
 
+def chosen_fields(
+    data: str | Path | None, model: str | None, init: str | None, fields: Mapping[str, Any], *, suggests: bool
+) -> list[Field]:
+    """What a call in Python chooses of a recipe, in the order in which it holds.
+
+    Args:
+        suggests: whether ``init`` brings the model and the pixels along that it was made for.
+    """
+    chosen = [] if data is None else [data_field(data)]
+    if model is not None:
+        chosen.append(("model", json.dumps({"name": model})))
+    if init is not None:
+        chosen += first_weights(init, suggests=suggests)
+    return [*chosen, *fields_of(fields)]
+
+
 def suggested_fields(source: str, weights: InitSource) -> list[Field]:
     """First weights that have been read, with the model and the pixels that they were made for."""
     model, protocol = suggested_recipe(weights)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from tubelet.api.recipe_fields import (
-    data_field,
-    fields_of,
-    first_weights,
+    chosen_fields,
     run_name,
     with_kept_rules,
 )
@@ -108,9 +105,5 @@ def _chosen(
     """The recipe to begin with, and its fields."""
     if data is None and recipe is None:
         raise ConfigError("nothing to train on: give data, or a recipe that names them")
-    chosen = [] if data is None else [data_field(data)]
-    if model is not None:
-        chosen.append(("model", json.dumps({"name": model})))
-    if init is not None:
-        chosen += first_weights(init, suggests=model is None and recipe is None)
-    return str(recipe or DEFAULT_RECIPE), [*chosen, *fields_of(fields)]
+    chosen = chosen_fields(data, model, init, fields, suggests=model is None and recipe is None)
+    return str(recipe or DEFAULT_RECIPE), chosen

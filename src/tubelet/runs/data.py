@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 
 from tubelet import config as config_io
@@ -16,6 +17,7 @@ from tubelet.data.manifest.recorded_split import as_recorded
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.folder import FACTS, read_facts, resume_recipe
+from tubelet.session.session import Session
 
 
 def read_run_data(
@@ -34,6 +36,21 @@ def read_run_data(
         config = without_labels(recipe.data.path, config)
     config, recorded = as_recorded(config, own or of_like)
     return read_manifest(recipe.data.path, config, recorded=recorded, on_file=on_file)
+
+
+def read_data_of_all(recipe: Recipe, folder: Path, like: Path | None, session: Session) -> Manifest:
+    """As ``read_run_data``, on every process of the session, which must see the same.
+
+    Process 0 goes first, and the others read what it found out about near-copies.
+
+    Raises:
+        DataError: the data cannot be read.
+        ConfigError: the processes see different data.
+    """
+    on_file = partial(session.advance, text="looking for near-copies")
+    manifest = session.processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))
+    session.processes.check_same(manifest.fingerprint, "data with the fingerprint")
+    return manifest
 
 
 def protocol_of(recipe: Recipe, manifest: Manifest) -> Protocol:

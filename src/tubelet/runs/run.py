@@ -12,7 +12,6 @@ import dataclasses
 import json
 import shlex
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TypedDict
@@ -36,12 +35,12 @@ from tubelet.inference.rejection import MIN_VIDEOS
 from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.completed import CompletedRun
-from tubelet.runs.data import protocol_of, read_run_data
-from tubelet.runs.fast_fp32 import products_of
-from tubelet.runs.folder import check_same_recipe, check_shared, held_folder, open_folder, read_facts
+from tubelet.runs.data import protocol_of, read_data_of_all, read_run_data
+from tubelet.runs.folder import check_same_recipe, check_shared, open_folder, read_facts
 from tubelet.runs.initialization import InitializedModel, first_model
 from tubelet.runs.masked_pretraining.run import run_masked_pretraining
 from tubelet.runs.per_frame.run import run_per_frame
+from tubelet.runs.working_folder import working_in
 from tubelet.session.device import keep_freed_memory
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.session.session import Session
@@ -50,7 +49,6 @@ from tubelet.training.engine import fit
 from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.resume import TrainingState
-from tubelet.training.state.storage import explaining_storage, explaining_training_memory
 from tubelet.weights.checkpoint.checkpoint import save_checkpoint, write_calibration
 from tubelet.weights.init.source import fetch_source
 from tubelet.weights.open_checkpoint import open_checkpoint
@@ -86,24 +84,12 @@ def run_recipe(
         session.processes.main_first(partial(fetch_source, recipe.init.source))
     if recipe.masked_pretraining is not None:
         return run_masked_pretraining(recipe, folder, session, like=like)
-    processes, on_file = session.processes, partial(session.advance, text="looking for near-copies")
-    # Process 0 goes first, and the others read what it found out about near-copies.
-    manifest = processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))
-    processes.check_same(manifest.fingerprint, "data with the fingerprint")
+    processes, manifest = session.processes, read_data_of_all(recipe, folder, like, session)
     for note in (*recipe.data.notes, *manifest.notes, *_few_clips(recipe, manifest, final_split)):
         session.progress.note(note)
     if session.device.type == "cpu":
         keep_freed_memory()  # because every step takes the same large blocks, which are slow to get anew
-    # Process 0 holds the folder for all.
-    held = held_folder(folder) if processes.is_main else nullcontext()
-    with (
-        products_of(folder, session),
-        explaining_storage(folder),
-        explaining_training_memory(folder),
-        held as lock,
-        session.signals,
-    ):
-        check = (lambda: None) if lock is None else lock.check
+    with working_in(folder, session) as hold:
         known, has_state = read_facts(folder).get("init"), (folder / STATE).exists()
         if not read_facts(folder):  # what a run began with, it goes on with
             processes.on_main(lambda: check_files(manifest))
@@ -112,14 +98,14 @@ def run_recipe(
             lambda: first_model(recipe, manifest, session, provenance=known, has_state=has_state)
         )
         processes.on_main(lambda: open_folder(first.recipe, manifest, folder, session.device, first.provenance))
-        if lock is not None and lock.taken_from is not None:
-            session.progress.note(f"goes on in place of {lock.taken_from.name}, which ended without a word")
+        if hold.taken_from is not None:
+            session.progress.note(f"goes on in place of {hold.taken_from.name}, which ended without a word")
         check_shared(folder)
         processes.on_main(lambda: index_manifest(manifest, session=session, **_reading(first.recipe)))
-        state = _train(first, manifest, folder, session, check)
+        state = _train(first, manifest, folder, session, hold.check)
         processes.on_main(lambda: None)  # wait until process 0 wrote the best checkpoint
         split = next((name for name in (final_split, "val", "train") if name in manifest.splits), "train")
-        check()
+        hold.check()
         if split == "train":
             session.progress.note(
                 "no clip is held out: the figures are of the clips trained on and say nothing about new ones; "

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -37,19 +36,18 @@ from tubelet.evaluation.trained_on import KEY, TrainedOn
 from tubelet.files import write_atomically
 from tubelet.recipe import Recipe
 from tubelet.runs.completed import CompletedRun
-from tubelet.runs.data import read_run_data
-from tubelet.runs.fast_fp32 import products_of
-from tubelet.runs.folder import check_shared, held_folder, open_folder, read_facts
+from tubelet.runs.data import read_data_of_all
+from tubelet.runs.folder import check_shared, open_folder, read_facts
 from tubelet.runs.masked_pretraining.dataset import MaskedClips
 from tubelet.runs.masked_pretraining.model import PretrainingModel, config_of, first_pretraining
 from tubelet.runs.masked_pretraining.validation import Validation
+from tubelet.runs.working_folder import working_in
 from tubelet.session.device import keep_freed_memory
 from tubelet.session.session import Session
 from tubelet.training.engine import fit
 from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.resume import TrainingState
-from tubelet.training.state.storage import explaining_storage, explaining_training_memory
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,24 +68,13 @@ def run_masked_pretraining(recipe: Recipe, folder: Path, session: Session, *, li
         TubeletError: data, recipe or folder cannot be used.
         Stopped: a signal came; the run resumes where it was.
     """
-    processes = session.processes
-    on_file = partial(session.advance, text="looking for near-copies")
-    manifest = processes.main_first(lambda: read_run_data(recipe, folder, like, on_file))
-    processes.check_same(manifest.fingerprint, "data with the fingerprint")
+    processes, manifest = session.processes, read_data_of_all(recipe, folder, like, session)
     for note in (*recipe.data.notes, *manifest.notes, *_test_note(manifest)):
         session.progress.note(note)
     footage = _footage(recipe, manifest)
     if session.device.type == "cpu":
         keep_freed_memory()  # because every step takes the same large blocks, which are slow to get anew
-    held = held_folder(folder) if processes.is_main else nullcontext()
-    with (
-        products_of(folder, session),
-        explaining_storage(folder),
-        explaining_training_memory(folder),
-        held as lock,
-        session.signals,
-    ):
-        check = (lambda: None) if lock is None else lock.check
+    with working_in(folder, session) as hold:
         known, has_state = read_facts(folder).get("init"), (folder / STATE).exists()
         if not read_facts(folder):
             processes.on_main(lambda: check_files(footage))
@@ -97,7 +84,7 @@ def run_masked_pretraining(recipe: Recipe, folder: Path, session: Session, *, li
         check_shared(folder)
         processes.on_main(lambda: index_manifest(footage, session=session, **_reading(recipe)))
         with Validation(first.recipe, model, footage, session) as validation:
-            state = _train(model, footage, folder, session, check, validation)
+            state = _train(model, footage, folder, session, hold.check, validation)
             processes.on_main(lambda: None)  # wait until process 0 wrote the best checkpoint
             measured = _finish(model, folder, session, validation)
     return CompletedRun(folder=folder, state=state, evaluation=measured, manifest=manifest, protocol=first.protocol)

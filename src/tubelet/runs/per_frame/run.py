@@ -18,7 +18,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -37,13 +36,13 @@ from tubelet.inference.moments.head_file import HeadRecord, read_head, with_rule
 from tubelet.models import create_model
 from tubelet.recipe import Recipe
 from tubelet.runs.completed import CompletedRun
-from tubelet.runs.data import read_run_data
-from tubelet.runs.fast_fp32 import products_of
-from tubelet.runs.folder import held_folder, open_folder, read_facts, write_facts
+from tubelet.runs.data import read_data_of_all
+from tubelet.runs.folder import open_folder, read_facts, write_facts
 from tubelet.runs.initialization import initialize_model, read_initialization
 from tubelet.runs.per_frame.evaluate import score_films, write_split
 from tubelet.runs.per_frame.films import TrainingFilm, labeled_films, store_features
 from tubelet.runs.per_frame.windows import WindowDataset
+from tubelet.runs.working_folder import working_in
 from tubelet.session.session import Session
 from tubelet.tasks.per_frame.choose_rules import choose_rules
 from tubelet.tasks.per_frame.config import PerFrameConfig
@@ -52,7 +51,6 @@ from tubelet.tasks.per_frame.task import PerFrame, class_names_of
 from tubelet.training.engine import fit
 from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import TrainingState
-from tubelet.training.state.storage import explaining_storage, explaining_training_memory
 from tubelet.weights.checkpoint.checkpoint import (
     read_record,
     save_checkpoint,
@@ -79,17 +77,11 @@ def run_per_frame(
     """
     if session.processes.size > 1:
         raise ConfigError("per_frame trains a small head on stored features in one process; start it without torchrun")
-    manifest = read_run_data(recipe, folder, like, partial(session.advance, text="looking for near-copies"))
+    manifest = read_data_of_all(recipe, folder, like, session)
     labels = read_bouts(recipe.data.path, recipe.data.manifest)
     for note in (*recipe.data.notes, *manifest.notes):
         session.progress.note(note)
-    with (
-        products_of(folder, session),
-        explaining_storage(folder),
-        explaining_training_memory(folder),
-        held_folder(folder) as lock,
-        session.signals,
-    ):
+    with working_in(folder, session) as hold:
         recipe = _open(recipe, manifest, labels, folder, session)
         model, record = open_checkpoint(folder / BACKBONE)
         config = _config(recipe)
@@ -98,7 +90,7 @@ def run_per_frame(
         )
         data = _Data.read(recipe, manifest, labels, extractor, folder, session)
         head = data.head_record(config, extractor)
-        state = _train(recipe, data, head, folder, session, lock.check)
+        state = _train(recipe, data, head, folder, session, hold.check)
         measured = _finish(recipe, data, folder, session, final_split, manifest)
     return CompletedRun(folder=folder, state=state, evaluation=measured, manifest=manifest, protocol=record.protocol)
 

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 from tubelet.data.layouts.bouts.bout import Bout, FilmLabels, LabeledFilm, media_path, with_tiers_as_subjects
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.errors import DataError, reason
+from tubelet.files import read_xml
 
 
 def read_elan(source: Path, config: ManifestConfig) -> FilmLabels:
@@ -26,11 +27,8 @@ def read_elan(source: Path, config: ManifestConfig) -> FilmLabels:
         DataError: no such file, no film, or annotations whose times are not known.
     """
     try:
-        text = source.read_text(encoding="utf-8-sig")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities could grow without bounds
-            raise ValueError("declares a document type, which annotation files do not")
-        document = ElementTree.fromstring(text)
-    except (OSError, ValueError, ElementTree.ParseError) as error:
+        document = read_xml(source)
+    except (OSError, ValueError) as error:
         raise DataError(f"{source}: cannot be read as an ELAN file ({reason(error)})") from None
     root = config.root or source.parent
     media = document.find("HEADER/MEDIA_DESCRIPTOR")

@@ -18,6 +18,7 @@ from tubelet.data.layouts.config import AnnotationFile, ManifestConfig, annotati
 from tubelet.data.layouts.find_files import FileIndex
 from tubelet.data.layouts.rows import SPLIT_NAMES, LayoutRows, Row, whole_number
 from tubelet.errors import DataError, reason
+from tubelet.files import read_xml
 
 
 def read_cvat(root: Path, config: ManifestConfig) -> LayoutRows:
@@ -46,11 +47,8 @@ def read_cvat(root: Path, config: ManifestConfig) -> LayoutRows:
 
 def _document(path: Path) -> ElementTree.Element:
     try:
-        text = path.read_text(encoding="utf-8-sig")
-        if "<!DOCTYPE" in text or "<!ENTITY" in text:  # entities could grow without bounds
-            raise ValueError("it defines entities")
-        document = ElementTree.fromstring(text)
-    except (OSError, ValueError, ElementTree.ParseError) as error:
+        document = read_xml(path)
+    except (OSError, ValueError) as error:
         raise DataError(f"{path}: cannot be read as XML ({reason(error)}); expected an export of CVAT") from None
     if document.tag != "annotations" or document.find("meta") is None:
         raise DataError(f"{path}: begins with <{document.tag}>; expected <annotations> with <meta>, an export of CVAT")
