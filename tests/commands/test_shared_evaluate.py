@@ -80,3 +80,18 @@ def test_parts_of_another_evaluation_are_refused(
     assert "of another data" in says(*shared)
     assert "--shard belongs to --out" in says("--shard", "1/2")
     assert "--shard must be PART/PARTS" in says("--out", out, "--shard", "2")
+
+
+def test_a_damaged_part_is_named_and_the_call_of_its_part_makes_it_again(
+    checkpoint: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert evaluate(checkpoint, data, "--out", out, "--shard", "1/1") == 0
+    metrics = (out / "metrics.json").read_bytes()
+    (out / PARTS / "00000000" / "rows.json").write_bytes(b"")
+    capsys.readouterr()
+    more = ["--num-workers", "0", "--device", "cpu", "--split", "all", "--out", str(out), "--shard", "2/2"]
+    said = error_of(["evaluate", str(checkpoint), "--data", str(data), *more], capsys)
+    assert f"{out / PARTS / '00000000'}: is damaged (" in said
+    assert evaluate(checkpoint, data, "--out", out, "--shard", "1/2") == 0
+    assert (out / "metrics.json").read_bytes() == metrics

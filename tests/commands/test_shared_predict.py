@@ -106,3 +106,29 @@ def _full(folder: Path) -> Path:
     (folder / "full" / PARTS).mkdir(parents=True)
     (folder / "full" / PARTS / "notes.txt").write_text("mine")
     return folder / "full"
+
+
+def test_a_damaged_part_is_named_and_the_call_of_its_part_makes_it_again(
+    checkpoint: Path, footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert predict(checkpoint, footage, "--out", out) == 1
+    whole = (out / "predictions.csv").read_bytes()
+    (out / "predictions.csv").unlink()
+    (out / PARTS / "00000000" / "results.jsonl").write_bytes(b"")
+    words = ["--out", str(out), "--num-workers", "0", "--device", "cpu"]
+    capsys.readouterr()
+    said = error_of(["predict", str(checkpoint), str(footage), *words, "--shard", "2/2"], capsys)
+    assert f"{out / PARTS / '00000000'}: is damaged (0 of 1 results in results.jsonl)" in said
+    assert not (out / "predictions.csv").exists()
+    assert predict(checkpoint, footage, "--out", out, "--shard", "1/2") == 1
+    assert (out / "predictions.csv").read_bytes() == whole
+
+
+def test_the_call_that_joins_counts_what_others_could_not_read(
+    checkpoint: Path, footage: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"  # of files in the order of their names, bad.mp4 is the last of five
+    assert predict(checkpoint, footage, "--out", out, "--shard", "1/2") == 1
+    assert predict(checkpoint, footage, "--out", out, "--shard", "2/2") == 1
+    assert "1 of 5 files could not be read" in capsys.readouterr().err.splitlines()[-1]

@@ -13,11 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
+from tubelet.errors import reason
 from tubelet.files import write_atomically, write_tensors
 from tubelet.inference.view_averaging import VideoScores, joined
+from tubelet.session.shards import damaged_part
 
 SCORES, ROWS = "scores.safetensors", "rows.json"
 
@@ -58,14 +61,21 @@ def write_scored(folder: Path, scored: ScoredVideos, contents: Mapping[str, str]
 
 
 def read_scored(folder: Path) -> tuple[ScoredVideos, dict[str, str]]:
-    """What ``write_scored`` wrote."""
-    content = json.loads((folder / ROWS).read_text(encoding="utf-8"))
-    tensors = load_file(folder / SCORES) if content["rows"] else {}
-    labels = tensors.pop("labels", torch.empty(0))
-    scored = ScoredVideos(
-        rows=tuple(content["rows"]),
-        scores=VideoScores(**tensors) if tensors else None,
-        labels=labels,
-        failed={int(row): str(line) for row, line in content["failed"]},
-    )
-    return scored, content["contents"]
+    """What ``write_scored`` wrote.
+
+    Raises:
+        DataError: it is not there as it was written.
+    """
+    try:
+        content = json.loads((folder / ROWS).read_text(encoding="utf-8"))
+        tensors = load_file(folder / SCORES) if content["rows"] else {}
+        labels = tensors.pop("labels", torch.empty(0))
+        scored = ScoredVideos(
+            rows=tuple(content["rows"]),
+            scores=VideoScores(**tensors) if tensors else None,
+            labels=labels,
+            failed={int(row): str(line) for row, line in content["failed"]},
+        )
+        return scored, content["contents"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise damaged_part(folder, reason(error)) from None

@@ -7,6 +7,7 @@ from __future__ import annotations
 from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.video_notes import VideoNotes
 from tubelet.data.manifest.failure_budget import FailureBudget
+from tubelet.errors import DataError
 from tubelet.evaluation.evaluate import Score
 from tubelet.evaluation.scored_videos import ScoredVideos, merged, read_scored, write_scored
 from tubelet.session.session import Session
@@ -25,8 +26,9 @@ def rows_of(block: Block, num_rows: int, batch_size: int) -> range:
 
 
 def blocks_to_do(work: SharedWork) -> list[Block]:
-    """The blocks of this call that are not there, or that lack a video that could not be read: it is tried again."""
-    return [block for block in work.own if not work.is_done(block) or read_scored(work.path(block))[0].failed]
+    """The blocks of this call that are not there or damaged, or that lack a video that could not be read: it is tried
+    again."""
+    return [block for block in work.own if not work.is_done(block) or not _is_whole(work, block)]
 
 
 def score_blocks(
@@ -64,6 +66,13 @@ def score_blocks(
         with work.writing(block) as part:
             write_scored(part, merged(scored), contents)
     notes.end()
+
+
+def _is_whole(work: SharedWork, block: Block) -> bool:
+    try:
+        return not read_scored(work.path(block))[0].failed
+    except DataError:
+        return False
 
 
 def joined_scores(work: SharedWork) -> tuple[ScoredVideos, dict[str, str]]:

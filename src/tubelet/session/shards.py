@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tubelet.errors import ConfigError
+from tubelet.errors import ConfigError, DataError
 from tubelet.files import naming, write_atomically
 
 T = TypeVar("T")
@@ -164,6 +164,16 @@ def missing_text(shard: Shard, names: Sequence[str], is_done: Sequence[bool], wh
     named = ", ".join(names[number] for number in missing[:_MOST_NAMED]) + ", ..." * (len(missing) > _MOST_NAMED)
     calls = ", ".join(f"{index}/{shard.count}" for index in whose)
     return f"{len(missing)} of {len(names)} {what} are left to other parts: {named}; they are those of --shard {calls}"
+
+
+def damaged_part(path: Path, found: str) -> DataError:
+    """What a part that is not as it was written is told as.
+
+    Args:
+        path: its folder.
+        found: what is there.
+    """
+    return DataError(f"{path}: is damaged ({found}); the call of its part (--shard) makes it again, or delete it")
 
 
 def digest_of(texts: Iterable[str]) -> str:

@@ -144,6 +144,7 @@ def _predict_shared(options: Options, classifier: Classifier, files: Sequence[Pa
         write_csv(out / PREDICTIONS, as_csv(predictions) if options.window is None else films_as_csv(films))
         write_results(options, classifier.protocol, found)
         print(f"predictions: {out / PREDICTIONS}", file=sys.stderr)
+        return exit_code(sum(isinstance(result, str) for result in found), len(files))  # as one call, of all files
     return exit_code(failed, sum(len(block.items) for block in work.own))
 
 

@@ -16,7 +16,7 @@ from tubelet.data.scan.scan_file import fingerprint
 from tubelet.files import json_lines
 from tubelet.inference.films import Film
 from tubelet.inference.windows import WindowPlan
-from tubelet.session.shards import Block, SharedWork
+from tubelet.session.shards import Block, SharedWork, damaged_part
 from tubelet.types import HeadScores, Prediction, Segment
 
 RESULTS, PREDICTIONS = "results.jsonl", "predictions.csv"
@@ -78,8 +78,18 @@ def _write(work: SharedWork, block: Block, lines: Mapping[int, Mapping[str, Any]
 
 
 def results_of(work: SharedWork, blocks: Iterable[Block]) -> list[Found]:
-    """The results of blocks that are done, in order."""
-    return [_found(line) for block in blocks for line in json_lines(work.path(block) / RESULTS)]
+    """The results of blocks that are done, in order.
+
+    Raises:
+        DataError: a part has not as many results as files. The next call of its part makes it again.
+    """
+    found = list[Found]()
+    for block in blocks:
+        lines = list(json_lines(work.path(block) / RESULTS))
+        if len(lines) != len(block.items):
+            raise damaged_part(work.path(block), f"{len(lines)} of {len(block.items)} results in {RESULTS}")
+        found += map(_found, lines)
+    return found
 
 
 def _kept(work: SharedWork, block: Block, marks: dict[int, str]) -> Iterator[tuple[int, dict[str, Any]]]:
