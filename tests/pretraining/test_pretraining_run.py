@@ -142,6 +142,20 @@ def test_a_plain_folder_is_footage_and_a_broken_file_is_counted(
     assert "what was painted" in (tmp_path / "run" / "report.html").read_text()
 
 
+def test_a_broken_file_is_named_once_also_where_it_is_validated_on(footage: Path, tmp_path: Path) -> None:
+    broken = [footage / f"broken{number}.mp4" for number in range(8)]
+    for number, file in enumerate(broken):
+        file.write_bytes(b"not a video, but one of its own" + bytes(number))
+    fields = {"training__num_epochs": "2", "data__failure_budget": "1", "data__manifest__val_fraction": "0.5"}
+    notes = Notes()
+    result = run_recipe(recipe(footage, **fields), tmp_path / "run", Session(progress=notes))
+    for file in broken:
+        file.unlink()
+    assert 0 < len(result.evaluation.failed) < len(broken)
+    named = [note for note in notes.notes if note.startswith("not used: ")]
+    assert all(sum(file.name in note for note in named) == 1 for file in broken)
+
+
 def test_a_run_s_encoder_starts_a_classifier_whose_report_says_what_was_taken(
     videos: Path, done: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

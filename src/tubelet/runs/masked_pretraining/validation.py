@@ -54,6 +54,7 @@ class Validation:
         self.figures = ClipFigures()  # of the last validation
         self._loaders: dict[str, Loader] = {}
         self._has_warned = False
+        self._named = set[int]()  # rows that could not be read
         self._stack = ExitStack()
 
     def __enter__(self) -> Validation:
@@ -72,7 +73,10 @@ class Validation:
         model.eval()
         found = look_at_clips(self.model, self._loader("own", self.manifest), self.session, self._precision)
         budget = FailureBudget(self.manifest, self.recipe.data.failure_budget, f"{self.split} clips")
-        budget.add(found.failed)
+        for row, line in budget.add(found.failed).items():
+            if row not in self._named:  # of the first validation that met it
+                self._named.add(row)
+                self.session.progress.note(f"not used: {line}")
         budget.check(with_file=False)
         self.figures = found
         if not np.isfinite(found.errors).all():
