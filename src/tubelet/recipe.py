@@ -137,24 +137,25 @@ class Recipe:
         self.model_options(num_classes=2)  # a wrong model field shows here, before any data is read
 
     def _check_per_frame(self) -> None:
-        """Refuse what training on stored features of films would ignore."""
+        """Refuse what training on films would ignore."""
         if self.data.manifest.layout != "bouts":
             raise ConfigError(
                 f"per_frame learns from labeled stretches of films: set data.manifest.layout=bouts, got "
                 f"{self.data.manifest.layout}"
             )
-        idle = {
-            "freeze": bool(self.freeze),
-            "lora": self.lora is not None,
-            "augment": self.augment != AugmentConfig(crop="center"),
-            "training.sampling": self.training.sampling != "natural",
-            "training.gradient_checkpointing": self.training.gradient_checkpointing,
-        }
+        idle = {"lora": self.lora is not None, "training.sampling": self.training.sampling != "natural"}
+        why = "which trains windows of whole films"
+        if self.per_frame is not None and self.per_frame.train_backbone:
+            idle |= {f"augment.{name}": True for name in self.augment.not_for_windows}
+        else:
+            idle |= {
+                "freeze": bool(self.freeze),
+                "augment": self.augment != AugmentConfig(crop="center"),
+                "training.gradient_checkpointing": self.training.gradient_checkpointing,
+            }
+            why = "which trains a head on stored features of frames as they are (augment: {crop: center})"
         if found := [name for name, is_set in idle.items() if is_set]:
-            raise ConfigError(
-                f"{', '.join(found)}: has no effect with per_frame, which trains a head on stored features of frames "
-                "as they are (augment: {crop: center}); leave it out"
-            )
+            raise ConfigError(f"{', '.join(found)}: has no effect with per_frame, {why}; leave it out")
 
     def _check_masked_pretraining(self) -> None:
         """Refuse what needs labels."""
