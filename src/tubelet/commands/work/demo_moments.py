@@ -20,10 +20,8 @@ from tubelet.runs.run import run_recipe
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
 from tubelet.session.session import Session
-from tubelet.tasks.per_frame.task import PerFrame
 
 END_TO_END, STORED = "films/behaviors", "films/behaviors_stored"
-SHOWN = ("frame_mean_average_precision", "bout_f1_50", "boundary_error_steps", "kappa")
 
 
 def run(options: Options, argv: list[str]) -> int:
@@ -76,13 +74,15 @@ def carry_out(
 
 
 def print_results(results: dict[str, CompletedRun]) -> None:
-    table = Table(title="four behaviors, several at once, on held-out films")
-    metrics = [PerFrame.entry(key) for key in SHOWN]
-    for heading in ("training", *(metric.title for metric in metrics), "films", "time"):
-        table.add_column(heading, justify="left" if heading == "training" else "right")
-    for name, result in results.items():
-        values = result.evaluation.metrics
-        cells = {cell.metric.key: cell.text for cell in PerFrame.cells("report", values)}
-        shown = [cells.get(key) or f"{values[key]:.3f}" for key in SHOWN]
-        table.add_row(name, *shown, str(result.evaluation.num_videos), f"{result.state.seconds:.0f} s")
+    number = next(iter(results.values())).evaluation.num_videos
+    table = Table(title=f"four behaviors, several at once, on {number} held-out films")
+    table.add_column("figure")
+    shown = {
+        name: {cell.title: cell.text for cell in result.evaluation.cells("summary")} for name, result in results.items()
+    }
+    for name in results:
+        table.add_column(name, justify="right")
+    for title in next(iter(shown.values())):
+        table.add_row(title, *(cells[title] or "-" for cells in shown.values()))
+    table.add_row("training", *(f"{result.state.seconds:.0f} s" for result in results.values()))
     output_console().print(table)
