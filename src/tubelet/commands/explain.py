@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import compute, parse
+from tubelet.commands import check_hub, compute, parse
 from tubelet.explain.config import Fill, Method
 from tubelet.types import Device
 
@@ -54,6 +54,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "explain", DESCRIPTION)
+    check_hub(options.checkpoint)
     from tubelet.commands.work.explain import run
 
     return compute(run, options)
