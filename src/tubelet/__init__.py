@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tubelet.recipe import Recipe
     from tubelet.session.fast_fp32 import use_fast_fp32
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "Classifier",
