@@ -132,25 +132,22 @@ def choose_stretches(
         best = int(value.argmax())
         film, first, stop = left[best]
         first, stop = _fitting(films[film], first, stop, seconds - done)
-        one, whole = films[film], slice(offsets[film] + first, offsets[film] + stop)
-        start, end = float(one.starts[first]), float(one.stops[stop - 1])
-        chosen.append(
-            Stretch(
-                film=film,
-                start=start,
-                stop=end,
-                uncertainty=float(one.weights[first:stop].sum() / (end - start)),
-                novelty=float(distances[whole].mean()),
-                blocks=(first, stop),
-            )
-        )
-        done += end - start
+        whole = slice(offsets[film] + first, offsets[film] + stop)
+        chosen.append(_stretch(films[film], film, (first, stop), float(distances[whole].mean())))
+        done += chosen[-1].stop - chosen[-1].start
         on_stretch(min(done, seconds))
         distances = torch.minimum(distances, nearest(scaled, scaled[whole]))
         taken[film][first:stop] = True
         left = [(f, a, b) for f, a, b in left if f != film or b <= first or a >= stop]
         left = left or _places(films, taken, stretch_seconds)  # what lies between those that were chosen
     return chosen
+
+
+def _stretch(film: Blocks, number: int, blocks: tuple[int, int], novelty: float) -> Stretch:
+    first, stop = blocks
+    start, end = float(film.starts[first]), float(film.stops[stop - 1])
+    unsure = float(film.weights[first:stop].sum() / (end - start))
+    return Stretch(film=number, start=start, stop=end, uncertainty=unsure, novelty=novelty, blocks=blocks)
 
 
 def _fitting(film: Blocks, first: int, stop: int, seconds: float) -> tuple[int, int]:

@@ -30,6 +30,7 @@ from tubelet.runs.initialization import Initialization, initialize_model, read_i
 from tubelet.runs.masked_pretraining.model import first_pretraining
 from tubelet.runs.plan.data import look_at_data
 from tubelet.runs.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
+from tubelet.runs.plan.per_frame import look_at_per_frame
 from tubelet.session.folder_lock import refusal
 from tubelet.session.processes import is_launched, num_launched, num_on_machine
 from tubelet.session.progress import NoProgress
@@ -67,7 +68,7 @@ def plan_run(recipe: Recipe, folder: Path, session: Session, *, is_resumed: bool
     plan.recipe = initialization.recipe
     _check_configuration(plan)
     if recipe.per_frame is not None:
-        _look_at_per_frame(plan)
+        look_at_per_frame(plan)
     else:
         with plan.noting_problems():
             model = _initialized_model(plan, initialization, manifest, session)
@@ -76,18 +77,6 @@ def plan_run(recipe: Recipe, folder: Path, session: Session, *, is_resumed: bool
     _look_at_folder(plan, is_resumed=is_resumed)
     plan.notes = list(dict.fromkeys(plan.notes))
     return plan
-
-
-def _look_at_per_frame(plan: Plan) -> None:
-    """What is told of a run whose small head learns from windows of features that are not there yet."""
-    if is_launched():
-        plan.problems.append("per_frame trains in one process; start it without torchrun")
-    plan.note(
-        "per_frame: the films go through the model once, and a small head learns from windows of its features; their "
-        "number, and so that of the steps, is known then"
-    )
-    if plan.recipe.init is None:
-        plan.note("the model's weights are random, and so are the features; give trained ones (--init)")
 
 
 class _Notes(NoProgress):
