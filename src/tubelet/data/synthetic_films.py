@@ -71,10 +71,10 @@ class GeneratedFilm:
         return sorted(found)
 
 
-def make_film(rng: np.random.Generator, seconds: float, size_pixels: int = 64) -> GeneratedFilm:
-    """One film of about this length."""
+def make_film(rng: np.random.Generator, seconds: float, size_pixels: int = 64, gaps: float = 1.0) -> GeneratedFilm:
+    """One film of about this length. Gaps between bouts are ``gaps`` times those of ``BEHAVIORS``."""
     times = _frame_times(rng, seconds)
-    active = {name: _active(rng, behavior, times) for name, behavior in BEHAVIORS.items()}
+    active = {name: _active(rng, behavior, times, gaps) for name, behavior in BEHAVIORS.items()}
     poses = _poses(rng, times, active)
     shake = _shake(rng, len(times))
     poses[:, :2] += shake / size_pixels
@@ -98,6 +98,7 @@ def write_films(
     seconds: tuple[float, float] = (120.0, 300.0),
     size_pixels: int = 64,
     seed: int = 0,
+    gaps: float = 1.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write ``root/<split>-NN.mp4`` and ``root/labels.csv`` (path, start, stop, label, split), and return the latter.
@@ -107,6 +108,7 @@ def write_films(
     Args:
         counts: films per split.
         seconds: shortest and longest film.
+        gaps: how many times longer the gaps between bouts are than those of ``BEHAVIORS``.
         progress: called with (films done, films in all).
 
     Raises:
@@ -121,7 +123,7 @@ def write_films(
     names = [(split, n) for split, count in counts.items() for n in range(count)]
     for done, (split, number) in enumerate(names):
         rng = np.random.default_rng([seed, sum(split.encode()), number])
-        film = make_film(rng, float(rng.uniform(*seconds)), size_pixels)
+        film = make_film(rng, float(rng.uniform(*seconds)), size_pixels, gaps)
         path = root / f"{split}-{number:02d}.mp4"
         if not path.exists():
             write_atomically(path, encode_at_times(film.frames, film.milliseconds))
@@ -161,14 +163,16 @@ def _frame_times(rng: np.random.Generator, seconds: float) -> Float[np.ndarray, 
     return times[times < seconds]
 
 
-def _active(rng: np.random.Generator, behavior: Behavior, times: Float[np.ndarray, " T"]) -> Bool[np.ndarray, " T"]:
+def _active(
+    rng: np.random.Generator, behavior: Behavior, times: Float[np.ndarray, " T"], gaps: float
+) -> Bool[np.ndarray, " T"]:
     sigma = math.log(behavior.median_seconds / behavior.short_seconds) / _Z
-    shown, now = np.zeros(len(times), dtype=bool), float(rng.exponential(behavior.gap_seconds))
+    shown, now = np.zeros(len(times), dtype=bool), float(rng.exponential(gaps * behavior.gap_seconds))
     while now < times[-1]:
         length = float(behavior.median_seconds * math.exp(sigma * rng.standard_normal()))
         length = min(max(length, _SHORTEST_SECONDS), _LONGEST_SECONDS)
         shown[(times >= now) & (times < now + length)] = True
-        now += length + 0.3 + float(behavior.gap_seconds * math.exp(0.7 * rng.standard_normal()))
+        now += length + 0.3 + float(gaps * behavior.gap_seconds * math.exp(0.7 * rng.standard_normal()))
     return shown
 
 

@@ -23,8 +23,9 @@ from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.dataset import Dataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.read_views import read_views
-from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
+from tubelet.data.manifest.sample import Sample
 from tubelet.data.sources.python_input import is_list_of_paths, path_of
 from tubelet.errors import CheckpointError, ConfigError, OutOfMemory, explaining_memory
 from tubelet.inference.embedding import embed_views
@@ -155,7 +156,7 @@ class Classifier:
         _check_top_k(top_k)
         if views is not None:
             other = self.with_protocol(with_views(self.protocol, views))
-            return other.predict(
+            found: Prediction | list[Prediction] = other.predict(
                 source,
                 start_seconds=start_seconds,
                 end_seconds=end_seconds,
@@ -163,6 +164,7 @@ class Classifier:
                 value_range=value_range,
                 top_k=top_k,
             )
+            return found
         if is_list_of_paths(source):
             options: Any = {"start_seconds": start_seconds, "end_seconds": end_seconds, "fps": fps, "top_k": top_k}
             return [self.predict(path, value_range=value_range, **options) for path in source]
