@@ -72,17 +72,22 @@ def values(gain: float, concentration: float) -> dict[str, Any]:
     }
 
 
-def test_a_method_passes_only_with_concentration_and_better_than_random_order() -> None:
+def test_a_method_fails_where_it_is_shown_to_and_what_is_not_shown_is_listed() -> None:
     random: dict[str, Any] = {"deletion": [1.0] * 16, "insertion": [1.0] * 16}
-    found = {"random": random, "good": values(0.5, 9.0), "spread": values(0.5, 2.0), "blind": values(0.0, 9.0)}
+    good, spread, worse, unclear = values(0.5, 9.0), values(0.5, 2.0), values(-0.5, 9.0), values(0.0, 9.0)
+    found = {"random": random, "good": good, "spread": spread, "worse": worse, "unclear": unclear}
     row = explain_table.table({"model": found})["model"]
     assert row["default"] == "good"
     assert row["methods"]["good"]["fails"] == []
     assert any("concentration 2.0, below 3" in text for text in row["methods"]["spread"]["fails"])
-    assert any("deletion" in text for text in row["methods"]["blind"]["fails"])
+    assert any("deletion is worse" in text for text in row["methods"]["worse"]["fails"])
+    assert row["methods"]["unclear"]["fails"] == []
+    assert len(row["methods"]["unclear"]["not_shown"]) == 2
+    assert row["methods"]["good"]["not_shown"] == []
     offered = explain_table.tested_rows({"model": {"class": "M", **row}})
     assert [(r["method"], r["default"], bool(r["fails"])) for r in offered] == [
-        ("good", "yes", False), ("spread", "no", True), ("blind", "no", True)
+        ("good", "yes", False), ("spread", "no", True), ("worse", "no", True),
+        ("unclear", "no", False),
     ]  # fmt: skip
 
 
