@@ -297,7 +297,7 @@ def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
 
 
 def test_a_file_is_occluded_as_its_model_is_and_shows_nothing_else(onnx_file: Path, checkpoint: Path) -> None:
-    clip = np.random.default_rng(0).integers(0, 255, (4, 16, 16, 3)).astype(np.uint8)
+    clip = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3)).astype(np.uint8)
     how: dict[str, Any] = {"class_name": LABELS[0], "tubelet": (2, 8, 8)}
     found, expected = (tubelet.load(place, "cpu").explain(clip, **how) for place in (onnx_file, checkpoint))
     assert found.method == "occlusion"
