@@ -13,13 +13,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from jaxtyping import Bool, Float, UInt8
 
 from tubelet.data.synthetic import shape_coverage, still_texture
@@ -50,6 +51,9 @@ _WANDER, _RUN, _SPIN, _PULSE_HZ = 0.06, 0.8, math.radians(260), 2.2  # per secon
 _RADIUS, _GROWN, _PULSE = 0.13, 1.35, 0.3
 _SHAKE_PIXELS = 1.5
 _TIME_BASE = Fraction(1, 1000)
+_FINE_TIME_BASE = Fraction(1, 90_000)  # seconds; of MPEG, which has the common rates exactly
+
+TimedPicture = tuple[float, UInt8[np.ndarray, "H W 3"]]  # seconds, picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +154,32 @@ def encode_at_times(frames: UInt8[np.ndarray, "T H W 3"], milliseconds: tuple[in
             frame.pts, frame.time_base = time, _TIME_BASE
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    return file.getvalue()
+
+
+def encode_timed(frames: Iterable[TimedPicture]) -> bytes:
+    """An MP4 file of H.264 whose frames have the distances of these seconds; it begins at zero. One is held at a time.
+
+    Times ascend, and a frame whose time does not is left out. Sides that are odd get a line more, which 4:2:0 needs.
+    """
+    file, first, last = io.BytesIO(), 0.0, -1
+    stream: VideoStream | None = None
+    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        for seconds, picture in frames:
+            even = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
+            if stream is None:
+                stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "20"})
+                stream.height, stream.width, stream.pix_fmt = even.shape[0], even.shape[1], "yuv420p"
+                stream.codec_context.time_base, first = _FINE_TIME_BASE, seconds
+                stream.codec_context.thread_count = 1
+            ticks = round((seconds - first) / _FINE_TIME_BASE)
+            if ticks <= last:
+                continue
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+            frame.pts, frame.time_base, last = ticks, _FINE_TIME_BASE, ticks
+            container.mux(stream.encode(frame))
+        if stream is not None:
+            container.mux(stream.encode())
     return file.getvalue()
 
 
