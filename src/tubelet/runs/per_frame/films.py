@@ -87,8 +87,10 @@ def feature_file(folder: Path, extractor: StepFeatures, record: Record, path: Pa
         what += (str(fast_fp32_in_use()),)
     model = (record.weights_sha256, record.model_name, sorted(record.model_config.items()))
     of_what = _digits((model, sorted(protocol.items()), what))
-    film = (sample.path, sample.entry, sample.fps, content_of(path))
-    return folder / f"steps-{of_what}" / f"{Path(sample.path).stem}-{_digits(film)}.safetensors"
+    film = (sample.entry, sample.fps, content_of(path))
+    place, stem = folder / f"steps-{of_what}", Path(sample.path).stem
+    earlier = place / f"{stem}-{_digits((sample.path, *film))}.safetensors"  # versions before told films by path too
+    return earlier if earlier.is_file() else place / f"{stem}-{_digits(film)}.safetensors"
 
 
 def _digits(what: object) -> str:
@@ -120,7 +122,7 @@ def store_features(
             with naming_file(path, str(path)):
                 file = feature_file(folder, extractor, record, path, sample)
             if not file.is_file():
-                write_features(file, _features_of(path, sample, extractor, indices, session))
+                write_features(file, features_of(path, sample, extractor, indices, session))
         except DataError as error:
             for line in failures.add({row: str(error)}).values():
                 session.progress.note(f"not used: {line}")
@@ -131,9 +133,10 @@ def store_features(
     return found
 
 
-def _features_of(
-    path: Path, sample: Sample, extractor: StepFeatures, indices: IndexStore, session: Session
+def features_of(
+    path: Path, sample: Sample, extractor: StepFeatures, indices: IndexStore | None, session: Session
 ) -> VideoFeatures:
+    """The features of all steps of a film. Raises DataError, or Stopped when a signal came."""
     with (
         naming_file(path, str(path)),
         open_source(path, sample.entry, extractor.protocol, sample.fps, indices) as reader,
@@ -190,7 +193,7 @@ def labeled_films(
             first = observer if observer in film.observers else next(iter(film.observers), "")
             grid = None if grids is None else grids[sample.path]
             try:
-                clock = _clock_of(file, protocol) if grid is None else grid.clock
+                clock = clock_of(file, protocol) if grid is None else grid.clock
                 made = _labeled_film(sample, file, film, clock, first, names, one=one)
                 found.append(made if grid is None else replace(made, samples=grid.samples))
             except DataError as error:
@@ -218,7 +221,8 @@ def _labeled_film(
     )
 
 
-def _clock_of(file: Path, protocol: Protocol) -> FilmClock:
+def clock_of(file: Path, protocol: Protocol) -> FilmClock:
+    """The clock of a film whose features are stored."""
     with FeatureFile(file) as features:
         times = features.timestamps
         spacing = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
