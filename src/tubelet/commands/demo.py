@@ -23,7 +23,7 @@ the number of threads (OMP_NUM_THREADS). Run again to see the result, or to go o
 and one from random weights on the labels of every fourth. The pre-training is the longest part: 1,500 steps.
 
 `tubelet demo moments` writes films of 2 to 5 minutes with known bouts of four behaviors, several at once, trains a
-model to see them at every frame, and a head on its stored features..
+model to see them at every frame, and a head on its stored features.
 
 examples:
   tubelet demo --out demo
