@@ -101,7 +101,11 @@ def zoo_page() -> str:
         for row in (row for row in rows if row["model"].split("_")[0] == family):
             what = ", ".join(filter(None, (row["title"], row["dataset"], row["start"] and f"from {row['start']}")))
             size = f"{row['parameters_m']} M" + ("" if row["gmacs_per_view"] is None else f", {row['gmacs_per_view']}")
-            top1 = "" if row["top1"] is None else f"{row['top1']} ({row['views'] or 'not stated'}), {row['source']}"
+            top1 = (
+                ""
+                if row["accuracy_percent"] is None
+                else f"{row['accuracy_percent']} ({row['views'] or 'not stated'}), {row['source']}"
+            )
             licenses = row["code_license"], row["weights_license"], f"{', '.join(row['data'])}: {row['data_license']}"
             cells = f"`{row['model']}`", what, str(row["frames"]), size, top1, f"`{row['command']}`", *licenses
             parts.append(f"| {' | '.join(cells)} |")

@@ -24,7 +24,6 @@ import numpy as np
 import yaml
 from safetensors.numpy import load_file
 
-import tubelet
 from tubelet.cli import main
 
 EARLIER = Path(__file__).parent / "fixtures" / "earlier"
@@ -142,7 +141,8 @@ def key_of_run(folder: Path, *, lr: float | None = None, seed: int | None = None
     facts = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     versions = {name: number for name, number in facts["versions"].items() if name != "python"}
     if of_today:
-        versions = {name: version(name) for name in versions if name != "tubelet"} | {"tubelet": tubelet.__version__}
+        others = {name: version(name) for name in versions if name != "tubelet"}
+        versions = {**others, "tubelet": versions["tubelet"]}  # a key names the release since which weights are these
     content = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
     content["data"] = {k: v for k, v in content["data"].items() if k not in ("num_workers", "decode_timeout_seconds")}
     content["data"]["source"] = facts["data_fingerprint"]

@@ -27,6 +27,9 @@ FILE = "outcome.json"
 SOURCES = "sources.json"  # beside the runs of a sweep or comparison: first weights from files, and what is in them
 # Fields of DataConfig that change how fast videos are read, and never what is read.
 _SPEED_ONLY = ("num_workers", "decode_timeout_seconds")
+# The release since which a recipe gives the same weights; raised by a change that alters them. So sweeps and
+# comparisons that an earlier release began go on in a later one that computes the same.
+SAME_WEIGHTS_SINCE = "0.1.0"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,8 @@ def content_key(recipe: Recipe, fingerprint: str, memory: Path) -> str:
     content["data"]["source"] = fingerprint  # wherever it lies
     if recipe.init is not None:
         content["init"]["source"] = _content_of(recipe.init.source, memory / SOURCES)
-    return hashlib.sha256(json.dumps([content, package_versions()], sort_keys=True).encode()).hexdigest()[:16]
+    versions = {**package_versions(), "tubelet": SAME_WEIGHTS_SINCE}
+    return hashlib.sha256(json.dumps([content, versions], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _content_of(source: str, memory: Path) -> str:

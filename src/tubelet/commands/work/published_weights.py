@@ -52,7 +52,7 @@ def facts_of(row: PublishedWeights) -> dict[str, Any]:
         "command": row.command,
         "parameters_m": round(count_parameters(model) / 1e6, 2),
         "gmacs_per_view": round(count_macs(model, shape) / 1e9, 2) if frames == config.num_frames else None,
-        "top1": None if result is None else result.top1,
+        "accuracy_percent": None if result is None else result.top1,
         "views": None if result is None else result.views,
         "source": None if result is None else result.source,
         "code_license": row.code_license,
@@ -64,7 +64,7 @@ def facts_of(row: PublishedWeights) -> dict[str, Any]:
 
 def _table(rows: Collection[PublishedWeights]) -> Table:
     table = Table("model", box=None, pad_edge=False)
-    for heading in ("published as", "frames", "top-1", "convert", "code", "weights", "training data"):
+    for heading in ("published as", "frames", "accuracy", "convert", "code", "weights", "training data"):
         table.add_column(heading, overflow="fold")
     for row in rows:
         published = ", ".join(filter(None, (row.title, row.dataset, row.start and f"from {row.start}")))
