@@ -20,17 +20,22 @@ from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.video.reader import VideoReader
 
 
-def test_windows_are_those_of_predict(served: Served, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_windows_are_those_of_predict(
+    served: Served, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     film = served.film("test-00.mp4")
     served.scored(film, "r1")
     path = str(served.films / "test-00.mp4")
+    table = tmp_path / "table.csv"
+    own = ["predict", str(checkpoint), path, "--window", "clip", "--json", "--csv", str(table), "--device", "cpu"]
     for query, words in (("merge=false&top_k=5", ()), ("merge=true&top_k=2", ("--merge", "--top-k", "2"))):
-        assert (
-            cli.main(["predict", str(checkpoint), path, "--window", "clip", "--json", "--device", "cpu", *words]) == 0
-        )
+        assert cli.main([*own, *words]) == 0
         (printed,) = json.loads(capsys.readouterr().out)["films"]
         assert served.get(f"/api/films/{film}/result/r1?{query}") == printed
         assert len(printed["segments"]) > 0
+        taken = served.ask("GET", f"/api/films/{film}/result/r1/csv?{query}")
+        assert taken.body.decode() == table.read_text()
+        assert taken.headers["content-disposition"] == 'attachment; filename="test-00.csv"'
 
 
 def test_bouts_are_those_of_moments(
@@ -43,6 +48,9 @@ def test_bouts_are_those_of_moments(
     assert cli.main(words) == 0
     (printed,) = json.loads(capsys.readouterr().out)["films"]
     assert served.get(f"/api/films/{film}/result/r0") == printed
+    for table in ("csv", "vtt"):
+        (written,) = (tmp_path / "out").rglob(f"bouts.{table}")
+        assert served.ask("GET", f"/api/films/{film}/result/r0/{table}").body.decode() == written.read_text()
 
 
 def test_slicing_computes_nothing_anew(served: Served) -> None:
@@ -98,6 +106,8 @@ def test_a_film_that_browsers_cannot_play_gets_a_copy_with_the_same_frames_at_th
     while (state := served.get(f"/api/films/{film}/playable")["state"]) != "done" and time.monotonic() < until:
         assert state in ("waiting", "working")
         time.sleep(0.05)
+    assert served.ask("GET", f"/api/films/{film}/growing").status == 404  # it is whole
+    assert not list((served.labels / ".tubelet/proxies").glob("*.growing"))
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(served.ask("GET", f"/api/films/{film}/video").body)
     path.unlink()
@@ -114,7 +124,7 @@ def test_scores_on_the_disk_are_found_again_by_the_next_server(served: Served, f
     try:
         job, scores = desk.room.look(desk.library.get(film), desk.runs[0])
     finally:
-        desk.room.close()
+        desk.close()
     assert job is None
     assert scores is not None
     assert scores.result(Slicing()) == result

@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.app.config import AppConfig
+from tubelet.app.exports.room import ExportRoom
 from tubelet.app.labels import LabelStore
 from tubelet.app.library import Library, NotThere
+from tubelet.app.reading import Opening
 from tubelet.app.runs import OfferedRun, offered_runs
 from tubelet.app.uploads import Uploads
 from tubelet.app.workroom import Workroom
@@ -23,20 +25,29 @@ class Desk:
     labels: LabelStore
     uploads: Uploads
     room: Workroom
+    exports: ExportRoom
     runs: list[OfferedRun]
 
     @classmethod
     def of(cls, config: AppConfig) -> Desk:
         """Made for what is to be served. Raises CheckpointError for a run that cannot be used."""
-        uploaded = config.labels / "uploads"
+        uploaded, runs = config.labels / "uploads", offered_runs(config.runs)
+        opening = Opening.of(config.frame_fps, [run.protocol for run in runs])
+        room = Workroom(config, opening)
         return cls(
             config=config,
             library=Library(config.films, uploaded),
             labels=LabelStore(config.labels, config.cache / "history"),
             uploads=Uploads(uploaded, config.cache / "uploading"),
-            room=Workroom(config),
-            runs=offered_runs(config.runs),
+            room=room,
+            exports=ExportRoom(config.cache / "exports", room, opening),
+            runs=runs,
         )
+
+    def close(self) -> None:
+        """End all processes."""
+        self.room.close()
+        self.exports.close()
 
     def run(self, run_id: str) -> OfferedRun:
         """The run of an id. Raises NotThere."""

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tubelet.app.config import MAX_MARKS
 from tubelet.app.desk import Desk
+from tubelet.app.exports.kept_files import attachment
 from tubelet.app.history import Edit, History, Mark
 from tubelet.app.labels import Asked, Changed, marks_of_bouts
 from tubelet.app.library import FilmFile
@@ -119,8 +120,7 @@ def _add_exchange(routes: APIRouter, desk: Desk) -> None:
         labeled = [film for film in films if film_id is not None or desk.labels.is_labeled(film)]
         text = _exported(desk, labeled, layout)
         name = "labels" if film_id is None else Path(films[0].name).stem
-        ascii_name = "".join(c if c.isascii() and (c.isalnum() or c in "-_. ()") else "_" for c in name)
-        headers = {"content-disposition": f'attachment; filename="{ascii_name}.{layout}"'}
+        headers = attachment(name, f".{layout}")
         return Response(text.encode(errors="replace"), media_type=_MEDIA_TYPES[layout], headers=headers)
 
     @routes.post("/labels/import")

@@ -9,6 +9,7 @@ from pathlib import Path
 from tubelet.errors import CheckpointError
 from tubelet.inference.moments.film import moments_folder
 from tubelet.inference.moments.head_file import HeadRecord, has_head, read_head
+from tubelet.protocol import Protocol
 from tubelet.weights.open_checkpoint import open_record
 
 _MAX_FILES = 64  # of a checkpoint, that its key is made of
@@ -24,6 +25,7 @@ class OfferedRun:
     labels: tuple[str, ...]
     head: HeadRecord | None  # of a model that gives every frame a label
     key: str  # changes with its files
+    protocol: Protocol  # of its checkpoint
 
 
 def offered_runs(sources: tuple[str, ...]) -> list[OfferedRun]:
@@ -35,16 +37,25 @@ def _offered(number: int, source: str) -> OfferedRun:
     folder = Path(source)
     if (folder / "best").is_dir():
         folder = folder / "best"
+    record = open_record(str(folder) if folder.exists() else source)
     if has_head(folder):
         head = read_head(moments_folder(folder))[1]
         labels = head.labels[1:] if head.one else head.labels
     else:
-        head, labels = None, open_record(str(folder) if folder.exists() else source).labels
+        head, labels = None, record.labels
         if not labels:
             raise CheckpointError(f"{source}: an encoder without classes, which cannot classify; train one from it")
     used = str(folder) if folder.exists() else source
     name = folder.parent.name if folder.name == "best" else folder.name
-    return OfferedRun(id=f"r{number}", name=name or source, source=used, labels=labels, head=head, key=_key(used))
+    return OfferedRun(
+        id=f"r{number}",
+        name=name or source,
+        source=used,
+        labels=labels,
+        head=head,
+        key=_key(used),
+        protocol=record.protocol,
+    )
 
 
 def _key(source: str) -> str:

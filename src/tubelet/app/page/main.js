@@ -1,9 +1,13 @@
 // Puts the page together: films, the player, the timeline, and what is reviewed.
 
 import { ask, upload } from "/static/api.js";
+import { Beside } from "/static/beside.js";
+import { Compare } from "/static/compare.js";
+import { Confusion } from "/static/confusion.js";
 import { Labels } from "/static/labels.js";
 import { Palette, duration, percent, time } from "/static/look.js";
 import { Player } from "/static/player.js";
+import { Takeaway } from "/static/takeaway.js";
 import { Timeline } from "/static/timeline.js";
 
 const byId = (id) => document.getElementById(id);
@@ -11,8 +15,12 @@ const POLL_MS = 400;
 const state = { home: { runs: [], films: [] }, film: null, run: null, look: null, chosen: null, threshold: null };
 const palette = new Palette();
 const player = new Player(onFrame);
-const timeline = new Timeline(byId("timeline"), palette, { seek: onSeek, stretch: onStretch });
+const timeline = new Timeline(byId("timeline"), palette, { seek: onSeek, stretch: onStretch, drawn: (first) => compare.follow(first) });
 const labels = new Labels({ changed: onLabels, told: say, failed: complain, conflict: onConflict });
+const compare = new Compare({ state, palette, player, timeline, sliced, guarded });
+const takeaway = new Takeaway({ state, sliced, guarded, say });
+new Confusion({ state, sliced, guarded, say, openAt: (film, seconds) => openAt(film, seconds) });
+new Beside({ state, palette, sliced, guarded, say });
 
 function say(text) {
   byId("status").textContent = text;
@@ -92,6 +100,14 @@ const openFilm = guarded(async (id) => {
   prepare(film.id);
 });
 
+const openAt = guarded(async (id, seconds) => {
+  if (!state.film || state.film.id !== id) await openFilm(id);
+  byId("timeline").focus();
+  player.seek(seconds);
+  timeline.keep(seconds);
+  onFrame();
+});
+
 const prepare = guarded(async (id) => {
   for (;;) {
     const answer = await ask(`/api/films/${id}/playable`);
@@ -100,11 +116,16 @@ const prepare = guarded(async (id) => {
       player.ready();
       return;
     }
+    if (answer.state === "pictures") {
+      player.isPictures = true;
+      return;
+    }
     if (answer.state === "failed") {
       player.say(`It cannot be played: ${answer.error} Frames can be stepped through.`);
       return;
     }
-    player.say("A copy that browsers can play is being made; frames can be stepped through meanwhile.");
+    if (answer.grows) player.grows();
+    else player.say("A copy that browsers can play is being made; frames can be stepped through meanwhile.");
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 });
@@ -117,6 +138,7 @@ function chooseRun() {
   for (const label of state.run ? state.run.labels : []) palette.index(label);
   byId("heat").hidden = !state.run || state.run.kind !== "windows";
   showThreshold();
+  compare.offer();
 }
 
 // Scores
@@ -138,6 +160,7 @@ function sliced() {
 
 const look = guarded(async () => {
   const turn = (looking += 1);
+  compare.look();
   if (!state.film) return;
   if (!state.run) {
     state.look = null;
@@ -200,6 +223,7 @@ function refresh() {
     isLooking: Boolean(state.look && state.look.state !== "done"),
   });
   byId("progress").textContent = progressText();
+  takeaway.show();
   list(byId("suggestions"), open().slice(0, 200), "suggestion", state.run ? "Nothing is left to review." : "No model.");
   list(byId("marks"), labels.marks.filter((mark) => mark.kind === "label"), "mark", "No labels yet: drag over the timeline.");
   byId("open-count").textContent = suggestions().length ? `${open().length} of ${suggestions().length} open` : "";
@@ -499,7 +523,8 @@ const showHeat = guarded(async () => {
   const note = byId("heat-note");
   const picture = byId("heat-picture");
   note.textContent = `${chosen ? chosen.label : "The best class"}, ${time(start)} – ${time(stop)}: this takes some seconds.`;
-  picture.hidden = true;
+  picture.hidden = byId("heat-film").hidden = true;
+  byId("heat-film").href = `/api/films/${state.film.id}/explain/${state.run.id}?${query}&as_film=true`;
   byId("heat-dialog").showModal();
   const answer = await fetch(`/api/films/${state.film.id}/explain/${state.run.id}?${query}`);
   if (!answer.ok) {
@@ -507,7 +532,7 @@ const showHeat = guarded(async () => {
     return;
   }
   picture.src = URL.createObjectURL(await answer.blob());
-  picture.hidden = false;
+  picture.hidden = byId("heat-film").hidden = false;
   note.textContent = "Red speaks for the class, blue against it.";
 });
 
@@ -597,6 +622,8 @@ const KEYS = {
   a: accept,
   r: reject,
   c: () => byId("label").select(),
+  d: () => compare.next(1),
+  D: () => compare.next(-1),
   u: undo,
   U: redo,
   "[": () => moveEdge("start"),
@@ -618,7 +645,7 @@ document.addEventListener("keydown", (event) => {
     if (event.key === "Escape") byId("timeline").focus();
     return;
   }
-  if (where.matches("button, a") && (event.key === " " || event.key === "Enter")) return;
+  if (where.matches("button, a, summary") && (event.key === " " || event.key === "Enter")) return;
   let work = KEYS[event.key];
   if (/^[1-9]$/.test(event.key)) {
     const label = known()[Number(event.key) - 1];
