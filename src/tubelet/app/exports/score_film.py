@@ -5,27 +5,24 @@ N  frames of the film
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw, ImageFont
 
 from tubelet.app.scores import Curves, Suggestion
 from tubelet.data.prepare.config import Encoding
+from tubelet.data.prepare.film_writer import write_film
 from tubelet.data.sources.open_source import Reader
 from tubelet.errors import printable
-from tubelet.files import written_atomically
 from tubelet.report.contact_sheet import text_font
 from tubelet.report.film_strip import as_rgb
 from tubelet.report.timeline import clock_text
 
 ENCODING = Encoding(short_side=540, crf=23, preset="veryfast")
-_TICKS = 90_000  # per second; broadcast's clock, in which the usual frame rates are whole
 _LEAST_WIDTH = 320  # pixels, so that a label and its bar fit
 _ROWS, _ROW, _TEXT = 4, 24, 14  # labels below the picture; height of a row and of its letters, pixels
 _RIBBON = 14  # pixels, height of the whole film's findings
@@ -73,22 +70,15 @@ def write_score_film(
         VideoError: a frame does not decode.
     """
     times = np.asarray(reader.timestamps, dtype=np.float64)
-    ticks = np.maximum.accumulate(np.rint((times - times[0]) * _TICKS).astype(np.int64))
-    ticks += np.arange(len(ticks)) * (len(np.unique(ticks)) < len(ticks))  # two frames at one time stay two
-    with written_atomically(path) as new, av.open(str(new), "w", format="mp4") as container:
-        rate = Fraction(reader.fps).limit_denominator(1001)
-        stream = container.add_stream("libx264", rate=rate, options=ENCODING.options)
-        stream.pix_fmt, canvas = "yuv420p", None
-        stream.codec_context.time_base = Fraction(1, _TICKS)
+
+    def drawn() -> Iterator[UInt8[np.ndarray, "h w 3"]]:
+        canvas = None
         for number, picture in reader.frames_in_order(range(len(times))):
-            if canvas is None:
-                canvas = Canvas(picture.shape[1:3], findings)
-                stream.width, stream.height = canvas.size
-            frame = av.VideoFrame.from_ndarray(canvas.drawn(picture, float(times[number])), format="rgb24")
-            frame.pts, frame.time_base = int(ticks[number]), Fraction(1, _TICKS)
-            container.mux(stream.encode(frame))
+            canvas = canvas or Canvas(picture.shape[1:3], findings)
+            yield canvas.drawn(picture, float(times[number]))
             on_frame(number + 1, len(times))
-        container.mux(stream.encode(None))
+
+    write_film(path, drawn(), times, reader.fps, ENCODING)
 
 
 class Canvas:
