@@ -38,6 +38,11 @@ class Desk:
             runs=offered_runs(config.runs),
         )
 
+    def close(self) -> None:
+        """End all processes, and remove uploads that are not whole."""
+        self.room.close()
+        self.uploads.close()
+
     def run(self, run_id: str) -> OfferedRun:
         """The run of an id. Raises NotThere."""
         found = next((run for run in self.runs if run.id == run_id), None)

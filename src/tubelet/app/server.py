@@ -33,7 +33,7 @@ def make_app(desk: Desk, access: Access) -> Guard:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         desk.room.warm_up(desk.runs)
         yield
-        desk.room.close()
+        desk.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     for routes in (film_routes(desk), label_routes(desk), upload_routes(desk)):

@@ -360,7 +360,8 @@ const apply = guarded(async (label) => {
 });
 
 function mark(label) {
-  return { label, start: state.chosen.start, stop: state.chosen.stop, kind: "label" };
+  const cells = state.chosen.kind === "mark" ? state.chosen.original.cells || [] : [];
+  return { label, start: state.chosen.start, stop: state.chosen.stop, kind: "label", cells };
 }
 
 function rejected(one) {
@@ -403,7 +404,7 @@ const moveEdge = guarded(async (edge) => {
       else chosen.start = start;
     }
     if (chosen.kind === "mark") {
-      const moved = { label: chosen.label, start: chosen.start, stop: chosen.stop, kind: "label" };
+      const moved = { label: chosen.label, start: chosen.start, stop: chosen.stop, kind: "label", cells: chosen.original.cells || [] };
       if (await labels.edit(`move ${chosen.label}`, [moved], [chosen.original])) {
         const found = labels.marks.find((one) => one.label === chosen.label && one.start <= chosen.start + 1e-3 && one.stop >= chosen.stop - 1e-3);
         if (found) choose(found, "mark", false);
@@ -427,8 +428,9 @@ const redo = guarded(async () => {
 
 function onLabels() {
   const film = state.film && state.home.films.find((one) => one.id === state.film.id);
-  if (film && labels.version && !film.labeled) {
-    film.labeled = true;
+  const isLabeled = labels.marks.some((one) => one.kind === "label");
+  if (film && film.labeled !== isLabeled) {
+    film.labeled = isLabeled;
     listFilms();
   }
   refresh();
@@ -487,6 +489,20 @@ const importLabels = guarded(async (file) => {
   if (state.film) await labels.open(state.film.id);
   await loadHome();
   say(`Labels of ${number} film${number === 1 ? "" : "s"} were read in.`);
+});
+
+// A film whose labels cannot be read is named; the others are saved.
+const exported = guarded(async (link) => {
+  const answer = await fetch(link.href);
+  if (!answer.ok) throw new Error((await answer.json()).error);
+  const leftOut = answer.headers.get("x-tubelet-left-out");
+  const saved = document.createElement("a");
+  saved.href = URL.createObjectURL(await answer.blob());
+  saved.download = /filename="([^"]*)"/.exec(answer.headers.get("content-disposition") || "")?.[1] || "labels";
+  saved.click();
+  setTimeout(() => URL.revokeObjectURL(saved.href), 60000);
+  if (leftOut) complain(`Left out: ${decodeURIComponent(leftOut)}`);
+  else say("All labels were saved.");
 });
 
 const showHeat = guarded(async () => {
@@ -553,6 +569,12 @@ click("theme-button", () => {
   localStorage.setItem("theme", document.documentElement.dataset.theme);
   refresh();
 });
+for (const layout of ["csv", "boris", "json"]) {
+  byId(`export-${layout}`).addEventListener("click", (event) => {
+    event.preventDefault();
+    exported(event.currentTarget);
+  });
+}
 byId("change").addEventListener("submit", (event) => {
   event.preventDefault();
   apply(byId("label").value);

@@ -61,7 +61,7 @@ def run(options: Options) -> int:
         try:
             server.run(sockets=[listening])
         finally:
-            desk.room.close()
+            desk.close()
     return 0
 
 
