@@ -122,7 +122,7 @@ def _add_exchange(routes: APIRouter, desk: Desk) -> None:
     def export(layout: Layout, film_id: Annotated[str | None, Query(max_length=64)] = None) -> Response:
         films = [desk.library.get(film_id)] if film_id is not None else desk.library.all()
         labeled = [film for film in films if film_id is not None or desk.labels.is_labeled(film)]
-        written, left_out = _written(desk, labeled, has_empty=film_id is not None)
+        written, left_out = desk.written(labeled, has_empty=film_id is not None)
         if left_out and not written:
             raise DataError("; ".join(left_out))
         name = "labels" if film_id is None else Path(films[0].name).stem
@@ -139,20 +139,6 @@ def _add_exchange(routes: APIRouter, desk: Desk) -> None:
         if suffix.lower() not in _LABEL_SUFFIXES:
             raise DataError(f"expected a file of labels ({', '.join(sorted(_LABEL_SUFFIXES))}), got {name!r}")
         return await run_in_threadpool(_import, desk, content, suffix)
-
-
-def _written(desk: Desk, films: list[FilmFile], *, has_empty: bool) -> tuple[dict[str, WrittenFilm], list[str]]:
-    """Films that have labels, by name, and a line for each whose labels or frames cannot be read."""
-    written, left_out = dict[str, WrittenFilm](), list[str]()
-    for film in films:
-        try:
-            found = desk.labels.written(film, desk.room.about(film))
-        except DataError as error:
-            left_out.append(f"{film.name}: {desk.shown(error)}")
-            continue
-        if found.bouts or has_empty:
-            written[film.name] = found
-    return written, left_out
 
 
 def _exported(written: dict[str, WrittenFilm], layout: Layout) -> str:

@@ -152,6 +152,13 @@ class LabelStore:
             self.table(film).unlink(missing_ok=True)
 
 
+def check_label(label: str) -> str:
+    """The name of a class without spaces around it. Raises DataError for what is none."""
+    if not label.strip() or len(label) > _LONGEST_LABEL or not label.isprintable():
+        raise DataError(f"a label has 1 to {_LONGEST_LABEL} printable letters")
+    return label.strip()
+
+
 def _edit(history: History, asked: Asked, about: About) -> Edit:
     clock, removed, added = clock_of(about), list[Mark](), list[Mark]()
     for mark in asked.remove:
@@ -159,11 +166,9 @@ def _edit(history: History, asked: Asked, about: About) -> Edit:
             removed.append(mark)
     left = set(history.marks) - set(removed)
     for mark in asked.add:
-        if not mark.label.strip() or len(mark.label) > _LONGEST_LABEL or not mark.label.isprintable():
-            raise DataError(f"a label has 1 to {_LONGEST_LABEL} printable letters")
         if not 0 <= mark.start < mark.stop:
             raise DataError(f"a stretch ends behind its start, got {mark.start:g} to {mark.stop:g} s")
-        bout = Bout(label=mark.label.strip(), start=float(mark.start), stop=float(mark.stop), where="the page")
+        bout = Bout(label=check_label(mark.label), start=float(mark.start), stop=float(mark.stop), where="the page")
         start, stop = clock.span(bout)
         new = Mark(start=round(start, 6), stop=round(stop, 6), label=bout.label, kind=mark.kind, cells=mark.cells)
         grown, met = without_overlaps(sorted(left), new)

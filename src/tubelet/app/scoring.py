@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 
 from tubelet.app.config import STORED_LABELS
+from tubelet.app.teaching.film_steps import FilmSteps
 from tubelet.data.sources.open_source import naming_file
 from tubelet.errors import DataError
 from tubelet.files import appended_lines, write_atomically, written_atomically
@@ -49,6 +50,7 @@ class ScoreRequest:
     path: Path
     run: str
     folder: Path
+    features: Path | None = None  # folder of stored features of steps, which trainings share
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ def _score_steps(model: MomentsModel, row: ScoreRequest, alive: _Alive) -> None:
             _check_aside(row.folder)
             alive()
 
-        found = model.moments(row.path, progress=alive, on_part=on_part)
+        store = None if row.features is None else FilmSteps.of(row.features, model, row.path)
+        found = model.moments(row.path, progress=alive, on_part=on_part, store=store)
     write_atomically(row.folder / DONE, json.dumps({"notes": found.notes}))
 
 

@@ -19,6 +19,7 @@ from tubelet.app.film_routes import film_routes
 from tubelet.app.guard import Access, Guard
 from tubelet.app.label_routes import label_routes
 from tubelet.app.library import NotThere
+from tubelet.app.teaching.routes import teach_routes
 from tubelet.app.upload_routes import upload_routes
 from tubelet.errors import TubeletError, error_line
 
@@ -36,7 +37,7 @@ def make_app(desk: Desk, access: Access) -> Guard:
         desk.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    for routes in (film_routes(desk), label_routes(desk), upload_routes(desk)):
+    for routes in (film_routes(desk), label_routes(desk), upload_routes(desk), teach_routes(desk)):
         app.include_router(routes)
     _add_page(app)
     _add_login(app, access)

@@ -4,6 +4,7 @@ import { ask, upload } from "/static/api.js";
 import { Labels } from "/static/labels.js";
 import { Palette, duration, percent, time } from "/static/look.js";
 import { Player } from "/static/player.js";
+import { Teach } from "/static/teach.js";
 import { Timeline } from "/static/timeline.js";
 
 const byId = (id) => document.getElementById(id);
@@ -13,6 +14,28 @@ const palette = new Palette();
 const player = new Player(onFrame);
 const timeline = new Timeline(byId("timeline"), palette, { seek: onSeek, stretch: onStretch });
 const labels = new Labels({ changed: onLabels, told: say, failed: complain, conflict: onConflict });
+
+const teach = new Teach({
+  player,
+  labels,
+  palette,
+  say,
+  complain,
+  film: () => state.film,
+  films: () => state.home.films,
+  open: (id) => openFilm(id),
+  changed: () => {
+    listFilms();
+    refresh();
+  },
+  trained: async (id) => {
+    await loadHome().then(guarded(() => teach.load()));
+    byId("run").value = id;
+    chooseRun();
+    state.chosen = null;
+    look();
+  },
+});
 
 function say(text) {
   byId("status").textContent = text;
@@ -39,17 +62,21 @@ function guarded(work) {
 
 const loadHome = guarded(async (open = null) => {
   state.home = await ask("/api/home");
-  const select = byId("run");
-  if (!select.options.length) {
-    for (const run of state.home.runs) select.add(new Option(run.name, run.id));
-    if (!state.home.runs.length) select.add(new Option("none: labels alone", ""));
-    chooseRun();
-  }
+  listRuns();
   listFilms();
   const wanted = open || (state.film ? null : (state.home.films[0] || {}).id);
   if (wanted) await openFilm(wanted);
   if (!state.home.films.length) say("Add a film to begin.");
 });
+
+function listRuns() {
+  const select = byId("run");
+  const [isFirst, before] = [!select.options.length, select.value];
+  select.replaceChildren(...state.home.runs.map((run) => new Option(run.name, run.id)));
+  if (!state.home.runs.length) select.add(new Option("none: labels alone", ""));
+  if ([...select.options].some((option) => option.value === before)) select.value = before;
+  if (isFirst || select.value !== before) chooseRun();
+}
 
 function listFilms() {
   const list = byId("films");
@@ -61,6 +88,7 @@ function listFilms() {
     button.setAttribute("aria-current", String(state.film !== null && state.film.id === film.id));
     button.append(text("span", film.name, "name"));
     if (film.labeled) button.append(text("span", "labeled", "times"));
+    if (teach.sorted[film.id]) button.append(text("span", teach.sorted[film.id], "times"));
     button.addEventListener("click", () => openFilm(film.id));
     const item = document.createElement("li");
     item.append(button);
@@ -80,6 +108,7 @@ const openFilm = guarded(async (id) => {
   state.chosen = null;
   state.look = null;
   state.film = film;
+  teach.opened(film.id);
   byId("film-title").textContent = film.name;
   byId("result-vtt").href = `/api/labels/export?layout=vtt&film_id=${film.id}`;
   timeline.reset(film.seconds);
@@ -175,7 +204,7 @@ function open() {
 }
 
 function known() {
-  const names = new Set(state.run ? state.run.labels : []);
+  const names = new Set([...teach.classes, ...(state.run ? state.run.labels : [])]);
   for (const mark of labels.marks) names.add(mark.label);
   return [...names];
 }
@@ -487,7 +516,7 @@ const importLabels = guarded(async (file) => {
   const answer = await ask(`/api/labels/import?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
   const number = Object.keys(answer.films).length;
   if (state.film) await labels.open(state.film.id);
-  await loadHome();
+  await loadHome().then(guarded(() => teach.load()));
   say(`Labels of ${number} film${number === 1 ? "" : "s"} were read in.`);
 });
 
@@ -636,12 +665,17 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   const where = event.target;
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (where.matches("input:not([type='checkbox']), select, textarea")) {
+  if (where.matches("input:not([type='checkbox']):not([type='radio']), select, textarea")) {
     if (event.key === "Escape") byId("timeline").focus();
     return;
   }
+  if (where.matches("input[type='radio']") && event.key.startsWith("Arrow")) return;
   if (where.matches("button, a") && (event.key === " " || event.key === "Enter")) return;
   let work = KEYS[event.key];
+  if (/^[1-9]$/.test(event.key) && teach.key(Number(event.key))) {
+    event.preventDefault();
+    return;
+  }
   if (/^[1-9]$/.test(event.key)) {
     const label = known()[Number(event.key) - 1];
     if (label && state.chosen) work = () => apply(label);
@@ -654,4 +688,4 @@ document.addEventListener("keydown", (event) => {
 const theme = localStorage.getItem("theme");
 if (theme) document.documentElement.dataset.theme = theme;
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
-loadHome();
+loadHome().then(guarded(() => teach.load()));
