@@ -214,7 +214,7 @@ export class Teach {
     const number = Object.keys(this.sorted).length;
     byId("train-data").textContent = isClips
       ? `${number} of ${this.page.films().length} clips are sorted.`
-      : `Stretches are marked in ${this.page.films().filter((one) => one.labeled).length} films.`;
+      : `Films with labels: ${this.page.films().filter((one) => one.labeled).length}.`;
   }
 
   train = () => this.guarded(async () => {
@@ -238,7 +238,7 @@ export class Teach {
     const left = isWorking && job.seconds_left !== null ? `, about ${duration(job.seconds_left)} left of this part` : "";
     const text = {
       working: `${job.text || "Starting"}${left}`,
-      done: `Trained in ${duration(job.seconds)}. ${job.result}`,
+      done: `Trained in ${duration(job.seconds)}. ${job.result}${job.result.startsWith("train:") ? ". No film was held out: this says nothing about other films." : ""}`,
       failed: `Not trained: ${job.error}`,
       stopped: `Stopped${job.text ? ` at: ${job.text}` : ""}. Nothing is lost.`,
     };
