@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import av
 import numpy as np
@@ -18,6 +19,8 @@ from tubelet.app.history import History
 from tubelet.app.scores import Slicing
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.video.reader import VideoReader
+
+TABLES = ("path,start,stop,label\n", "path,start,stop,label\n../films/test-01.mp4,1,2,rest\n", "nonsense")
 
 
 def test_windows_are_those_of_predict(
@@ -162,3 +165,23 @@ def test_labels_leave_and_come_back_in_layouts_of_other_programs(served: Served,
     assert (
         served.ask("POST", "/api/labels/import?name=labels.csv", b"path,start,stop,label\nno.mp4,1,2,a\n").status == 400
     )
+
+
+def test_a_table_that_cannot_be_read_is_named_and_the_others_are_exported(served: Served) -> None:
+    tables = {f"{name}.mp4.csv": text for name, text in zip(("test-00", "test-01", "val-00"), TABLES, strict=True)}
+    before = {name: (served.labels / name).read_bytes() for name in tables if (served.labels / name).exists()}
+    try:
+        for name, text in tables.items():
+            (served.labels / name).write_text(text)
+        answer = served.ask("GET", "/api/labels/export?layout=csv")
+        assert answer.status == 200, answer.body
+        assert b"test-01.mp4" in answer.body
+        assert b"test-00.mp4" not in answer.body  # a header alone is no label
+        left_out = unquote(answer.headers["x-tubelet-left-out"])
+        assert left_out.startswith("val-00.mp4: the labels cannot be read: val-00.mp4.csv")
+        assert str(served.labels) not in left_out
+    finally:
+        for name in tables:
+            (served.labels / name).unlink()
+            if name in before:
+                (served.labels / name).write_bytes(before[name])

@@ -49,7 +49,7 @@ def _add_lists(routes: APIRouter, desk: Desk) -> None:
                 "labels": list(run.labels),
                 "threshold": None if run.head is None else round(run.head.bout_rules[-1].on, 3),
             }
-            for run in desk.runs
+            for run in desk.all_runs()
         ]
         films = [
             {

@@ -30,10 +30,11 @@ class OfferedRun:
 
 def offered_runs(sources: tuple[str, ...]) -> list[OfferedRun]:
     """The runs by what they say. Raises CheckpointError for one that cannot be used."""
-    return [_offered(number, source) for number, source in enumerate(sources)]
+    return [offered_run(f"r{number}", source) for number, source in enumerate(sources)]
 
 
-def _offered(number: int, source: str) -> OfferedRun:
+def offered_run(run_id: str, source: str) -> OfferedRun:
+    """A run by what it says. Raises CheckpointError."""
     folder = Path(source)
     if (folder / "best").is_dir():
         folder = folder / "best"
@@ -48,7 +49,7 @@ def _offered(number: int, source: str) -> OfferedRun:
     used = str(folder) if folder.exists() else source
     name = folder.parent.name if folder.name == "best" else folder.name
     return OfferedRun(
-        id=f"r{number}",
+        id=run_id,
         name=name or source,
         source=used,
         labels=labels,

@@ -22,6 +22,7 @@ import torch
 from jaxtyping import Float
 
 from tubelet.app.config import STORED_LABELS
+from tubelet.app.teaching.film_steps import FilmSteps
 from tubelet.data.sources.open_source import naming_file, open_source
 from tubelet.data.sources.volume import is_volume
 from tubelet.errors import DataError
@@ -50,6 +51,7 @@ class ScoreRequest:
     path: Path
     run: str
     folder: Path
+    features: Path | None = None  # folder of stored features of steps, which trainings share
 
 
 @dataclass(frozen=True)
@@ -190,7 +192,9 @@ def _score_steps(model: MomentsModel, row: ScoreRequest, frame_fps: float | None
             _check_aside(row.folder)
             alive()
 
-        found = model.moments(row.path, frame_fps=fps, progress=alive, on_part=on_part)
+        # Frame folders do not say their rate: what is stored at one would be taken for another's.
+        store = None if row.features is None or row.path.is_dir() else FilmSteps.of(row.features, model, row.path)
+        found = model.moments(row.path, frame_fps=fps, progress=alive, on_part=on_part, store=store)
     write_atomically(row.folder / DONE, json.dumps({"notes": found.notes}))
 
 

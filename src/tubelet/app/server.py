@@ -21,6 +21,7 @@ from tubelet.app.film_routes import film_routes
 from tubelet.app.guard import Access, Guard
 from tubelet.app.label_routes import label_routes
 from tubelet.app.library import NotThere
+from tubelet.app.teaching.routes import teach_routes
 from tubelet.app.upload_routes import upload_routes
 from tubelet.errors import TubeletError, error_line
 
@@ -38,7 +39,7 @@ def make_app(desk: Desk, access: Access) -> Guard:
         desk.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    parts = (film_routes, label_routes, upload_routes, compare_routes, export_routes)
+    parts = (film_routes, label_routes, upload_routes, teach_routes, compare_routes, export_routes)
     for routes in (part(desk) for part in parts):
         app.include_router(routes)
     _add_page(app)

@@ -148,7 +148,7 @@ class Workroom:
                 job = None
             if job is None and not (folder / DONE).is_file():
                 self._set_others_aside()
-                request = ScoreRequest(film.path, run.source, folder)
+                request = ScoreRequest(film.path, run.source, folder, self._cache / "features")
                 job = self._jobs[folder] = Job(cast("Future[Any]", self._scoring.submit(request)))
         if job is not None:
             job.watched = time.monotonic()

@@ -22,6 +22,7 @@ from tubelet.commands.moments import Options
 from tubelet.commands.work.predict import exit_code, find_files
 from tubelet.commands.work.predict_windows import check_frame_fps
 from tubelet.data.layouts.bouts.bout import BACKGROUND, Bout, FilmLabels, LabeledFilm
+from tubelet.data.layouts.bouts.cells import written_cell
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, boris_project, bouts_csv, bouts_json, bouts_vtt
 from tubelet.errors import ConfigError, DataError, OutOfMemory, explaining_memory, printable
@@ -173,7 +174,7 @@ def _write_film(
     )
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["frame", "seconds", *found.labels])
+    writer.writerow(["frame", "seconds", *map(written_cell, found.labels)])
     for number, row in zip(numbers.tolist(), probs, strict=True):
         writer.writerow([number, f"{times[number]:.6f}", *(f"{value:.5g}" for value in row)])
     write_atomically(part / "frames.csv", text.getvalue())
@@ -212,7 +213,8 @@ def _write_together(
         for row in film["summary"]:
             median = "" if row["median_seconds"] is None else f"{row['median_seconds']:.4f}"
             seconds, share = f"{row['seconds']:.4f}", f"{row['share']:.6f}"
-            writer.writerow([film["source"], row["label"], row["num_bouts"], seconds, share, median])
+            label = written_cell(row["label"])
+            writer.writerow([film["source"], label, row["num_bouts"], seconds, share, median])
     write_atomically(options.out / SUMMARY, text.getvalue())
     written = {
         film["part"]: WrittenFilm(
