@@ -31,7 +31,9 @@ from tubelet.inference.films import Film, Span, Windows, predict_film
 from tubelet.inference.moments.film import MomentsModel, load_moments, moments_folder
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier, load
-from tubelet.report.relevance_pictures import explanation_sheet, overlay_film
+from tubelet.report.relevance.film import overlay_film
+from tubelet.report.relevance.pictures import explanation_sheet
+from tubelet.report.relevance.scale import scale_over
 from tubelet.session.fast_fp32 import use_fast_fp32
 from tubelet.session.progress import NoProgress
 from tubelet.tasks.per_frame.targets import FilmClock
@@ -134,14 +136,14 @@ class FilmScorer:
     def _explain(self, row: ExplainRequest) -> bytes:
         model = self._model(row.run)
         classifier = load(moments_folder(Path(row.run)), self._device) if isinstance(model, MomentsModel) else model
-        found = classifier.explain(
-            str(row.path),
-            class_name=row.label,
-            reading={"start_seconds": row.start_seconds, "end_seconds": row.end_seconds},
-        )
-        if row.as_film:
-            return overlay_film(found)
-        return explanation_sheet(dataclasses.replace(found, source=row.path.name))
+        fps = self._windows.frame_fps if row.path.is_dir() else None
+        reading = {"start_seconds": row.start_seconds, "end_seconds": row.end_seconds, "fps": fps}
+        found = classifier.explain(str(row.path), class_name=row.label, reading=reading)
+        scale = scale_over([found])  # of training clips too it would take several times as long
+        if not row.as_film:
+            return explanation_sheet(dataclasses.replace(found, source=row.path.name), scale)
+        with open_source(row.path, None, classifier.protocol, fps) as reader:
+            return overlay_film([found], reader, scale)
 
 
 def windows_of(model: Classifier, asked: Windows) -> Windows:
