@@ -28,6 +28,7 @@ from tubelet.app.teaching.job import DATA, Job, read_progress, write_job
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, bouts_csv
 from tubelet.data.synthetic_films import write_films
+from tubelet.inference.films import Windows
 
 NUM_FILMS, SECONDS = 10, 60.0
 
@@ -84,7 +85,7 @@ def train(work: Path, name: str, labels: Path, *, leave_out: int) -> dict[str, A
 
 def look(work: Path, labels: Path, run: Path) -> dict[str, Any]:
     """All films with the new head."""
-    scorer = FilmScorer(None, None, "cpu", torch.get_num_threads())
+    scorer = FilmScorer(Windows(), "cpu", torch.get_num_threads())
     scorer.run(LoadRequest(Path("warm"), str(work / "first/run")), lambda seconds: None)
     began, before = time.perf_counter(), cpu_seconds(resource.RUSAGE_SELF)
     for film in read_bouts(labels).films:

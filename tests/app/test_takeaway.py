@@ -72,11 +72,11 @@ def test_where_a_model_looked_is_a_film_too(served: Served, tmp_path: Path) -> N
     assert answer.headers["content-disposition"] == 'attachment; filename="test-00-looked-at.mp4"'
     (tmp_path / "looked.mp4").write_bytes(answer.body)
     with VideoReader(tmp_path / "looked.mp4") as reader:
-        assert (len(reader.timestamps), reader.width, reader.height) == (4, 16, 16)
+        assert (len(reader.timestamps), reader.width, reader.height) == (7, 32, 32)  # the film's own frames
 
 
 def test_what_is_not_scored_is_not_taken_away(served: Served) -> None:
-    film = served.film("train-01.mp4")
+    film = served.film("train-00.mp4")
     for place in (f"/api/films/{film}/make/r2/overlay", f"/api/films/{film}/make/r2/page"):
         answer = served.post(place, {})
         assert (answer.status, "not scored to its end" in answer.content["error"]) == (400, True)

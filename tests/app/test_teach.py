@@ -17,6 +17,7 @@ from tubelet.app.teaching.work import work
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, bouts_csv
 from tubelet.errors import DataError
+from tubelet.inference.films import Windows
 from tubelet.inference.moments.features import StepFeatures
 
 
@@ -37,7 +38,7 @@ def job_of(folder: Path, labels: Path, encoder: Path) -> Job:
 def test_a_head_is_trained_anew_on_what_the_first_look_stored(
     film_labels: Path, film_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scorer, features = FilmScorer(None, None, "cpu", 1), tmp_path / "features"
+    scorer, features = FilmScorer(Windows(), "cpu", 1), tmp_path / "features"
     films = sorted(film_labels.parent.glob("*.mp4"))
     for film in films:
         scorer.run(ScoreRequest(film, str(film_run), tmp_path / film.stem, features), lambda seconds: None)

@@ -67,6 +67,13 @@ def test_a_model_is_taught_by_keyboard(browser: Any, film_labels: Path, film_run
         page.locator("#progress", has_text="Scored. ").wait_for()
         assert page.locator("#run").evaluate("node => node.selectedOptions[0].text") == "1-stretches-probe"
         assert {"dig", "rest"} == set(served.get("/api/home")["runs"][1]["labels"])
+        page.select_option("#other", "r0")
+        page.locator("#agreement", has_text="no label in common").wait_for()
+        page.select_option("#run", "r0")
+        page.locator("#other option", has_text="1-stretches-probe").wait_for(state="attached")
+        page.select_option("#other", "t1")
+        page.locator("#second-title", has_text="1-stretches-probe").wait_for()
+        page.locator("#agreement", has_text="no label in common").wait_for()
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
         page.locator("input[value='sort']").check()

@@ -16,6 +16,7 @@ from tubelet.data.layouts.bouts.write import bouts_csv
 from tubelet.errors import DataError
 
 Name = Annotated[str, Field(max_length=200)]
+_NO_VIDEO = "a table of stretches does not say the times of slices and pictures; only video files are learned from"
 
 
 class ClassesBody(BaseModel):
@@ -86,8 +87,10 @@ def teach_routes(desk: Desk) -> APIRouter:
 
 
 def _stretches(desk: Desk) -> tuple[bytes, list[str]]:
-    """The labels of all films in one table, and a line for each film whose labels cannot be read."""
-    written, left_out = desk.written([film for film in desk.library.all() if desk.labels.is_labeled(film)])
+    """The labels of all films in one table, and a line for each film that is left out."""
+    labeled = [film for film in desk.library.all() if desk.labels.is_labeled(film)]
+    written, left_out = desk.written([film for film in labeled if film.is_video])
+    left_out += [f"{film.name}: {_NO_VIDEO}" for film in labeled if not film.is_video]
     names = {bout.label for film in written.values() for bout in film.bouts} - {BACKGROUND, IGNORED}
     if not names:
         raise DataError("no stretches are marked yet; mark some of each class in one film or more")

@@ -22,6 +22,7 @@ from tubelet.commands.moments import Options
 from tubelet.commands.work.predict import exit_code
 from tubelet.commands.work.predict_windows import check_frame_fps
 from tubelet.data.layouts.bouts.bout import BACKGROUND, Bout, FilmLabels, LabeledFilm
+from tubelet.data.layouts.bouts.cells import written_cell
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, boris_project, bouts_csv, bouts_json, bouts_vtt
 from tubelet.data.layouts.find_files import find_files
