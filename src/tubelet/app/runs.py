@@ -39,6 +39,8 @@ def offered_run(run_id: str, source: str) -> OfferedRun:
     if (folder / "best").is_dir():
         folder = folder / "best"
     record = open_record(str(folder) if folder.exists() else source)
+    if record.protocol.number_scales:
+        raise CheckpointError(f"{source}: gives numbers ({', '.join(record.labels)}), and the app shows classes")
     if has_head(folder):
         head = read_head(moments_folder(folder))[1]
         labels = head.labels[1:] if head.one else head.labels

@@ -28,7 +28,7 @@ def films_as_csv(films: Sequence[Film]) -> str:
 
 
 def predictions_as_csv(predictions: Sequence[Prediction]) -> str:
-    """Write one row per video and label: path, rank, label, probability, seconds covered, views, notes.
+    """Write one row per video and label: path, rank, label, probability or value, seconds covered, views, notes.
 
     With several heads, a column names the head, or "action".
     """
@@ -36,7 +36,8 @@ def predictions_as_csv(predictions: Sequence[Prediction]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     several = any(p.heads for p in predictions)
     head_column = ["head"] if several else []
-    writer.writerow(["path", *head_column, "rank", "label", "probability", "seconds_covered", "num_views", "notes"])
+    kind = predictions[0].kind if predictions else "probability"
+    writer.writerow(["path", *head_column, "rank", "label", kind, "seconds_covered", "num_views", "notes"])
     for p in predictions:
         rest = [f"{p.seconds_covered:.3f}", p.num_views, "; ".join(p.notes)]
         for head, scores in rankings(p).items():

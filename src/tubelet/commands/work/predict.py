@@ -55,6 +55,8 @@ def run(options: Options) -> int:
     loaded = load(options.checkpoint, options.device, precision=options.precision, reject=options.reject)
     classifier = as_asked(options, loaded)
     classifier.check_classes()
+    if options.label_studio is not None:
+        classifier.check_probabilities("suggestions to Label Studio are")
     if options.out is not None:
         return _predict_shared(options, classifier, files, options.out, shard)
     total = len(files) if store is None else len(read_manifest(store, is_checked=False))
@@ -240,7 +242,7 @@ def print_table(predictions: Sequence[Prediction]) -> None:
     table.add_column("covered", justify="right")
     table.add_column("note", overflow="fold")
     for p in predictions:
-        best = [escape(scores_text(scores)) for scores in rankings(p).values()]
+        best = [escape(scores_text(scores, p.kind)) for scores in rankings(p).values()]
         source, covered = escape(printable(p.source)), f"{p.seconds_covered:.1f} s, {p.num_views} views"
         table.add_row(source, *best, covered, "; ".join(p.notes))
     output_console().print(table)
