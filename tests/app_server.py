@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import http.client
 import json
 import os
@@ -17,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tubelet.inference.moments.film import moments_folder
+from tubelet.inference.moments.head_file import read_head, write_record
+from tubelet.tasks.per_frame.rules import BoutRule
 
 _START_SECONDS, _SCORE_SECONDS = 120.0, 120.0  # far more than either takes
 
@@ -119,6 +124,18 @@ class Served:
         found: str = next(film["id"] for film in self.get("/api/home")["films"] if film["name"] == name)
         return found
 
+    def made(self, place: str) -> Answer:
+        """A file to take away, when it is made."""
+        state = self.post(place, {}).content
+        until = time.monotonic() + _SCORE_SECONDS
+        while state.get("state") != "done" and time.monotonic() < until:
+            assert state.get("state") in ("waiting", "working"), state
+            time.sleep(0.05)
+            state = self.get(f"/api/made/{state['id']}")
+        answer = self.ask("GET", f"/api/made/{state['id']}/file")
+        assert answer.status == 200, (state, answer.body, self.errors)
+        return answer
+
     def scored(self, film: str, run: str, query: str = "") -> Any:
         """What is known of a film when it is scored to its end."""
         until = time.monotonic() + _SCORE_SECONDS
@@ -146,7 +163,15 @@ def make_served(root: Path, labels: Path, *runs: Path) -> Served:
 def served(
     tmp_path_factory: pytest.TempPathFactory, film_labels: Path, film_run: Path, checkpoint: Path
 ) -> Iterator[Served]:
-    """A server with a run of each kind: r0 labels frames, r1 classifies clips."""
-    server = make_served(tmp_path_factory.mktemp("served"), film_labels, film_run, checkpoint).start()
+    """A server with a run of each kind, r0 labels frames, r1 classifies clips, and r2, which is r0 but finds more."""
+    folder = tmp_path_factory.mktemp("served")
+    more = shutil.copytree(film_run, folder / "finds_more")
+    head = moments_folder(more)
+    record = read_head(head)[1]
+    rules = tuple(BoutRule(on=0.1, off=0.1, least_seconds=0.0, gap_seconds=0.0) for _ in record.labels)
+    write_record(head, dataclasses.replace(record, rules=rules))
+    server = make_served(folder, film_labels, film_run, checkpoint, more)
+    server.words += ("--frame-fps", "10")
+    server.start()
     yield server
     server.kill()

@@ -62,8 +62,8 @@ ORDER = [
     ["runs"],
     ["studies", "probing"],
     ["report"],
-    ["app"],
     ["api"],
+    ["app"],
     ["commands"],
     ["cli"],
     ["__main__"],
@@ -215,7 +215,7 @@ def test_few_files_know_the_decoder() -> None:
         "reader",
     }
     others = {"video/full_decode", "video/live", "video/live_clock", "sources/deep_picture", "synthetic"}
-    others |= {"prepare/transcode", "synthetic_films"}
+    others |= {"prepare/transcode", "prepare/film_writer", "prepare/growing_file", "synthetic_films"}
     assert files_importing("av") == {f"data/video/{name}.py" for name in reader} | {
         f"data/{name}.py" for name in others
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -72,7 +74,7 @@ def test_undo_and_redo_reach_over_sessions(store: LabelStore, film: FilmFile, tm
     for version in range(3, 6):
         history = later.undo(film, ABOUT, version)
     assert not history.marks
-    assert "b0" not in later.table(film).read_text()
+    assert not later.table(film).exists()
     with pytest.raises(DataError, match="nothing to undo"):
         later.undo(film, ABOUT, 6)
     for version in range(6, 9):
@@ -137,6 +139,101 @@ def test_changes_of_another_program_count_as_an_edit(store: LabelStore, film: Fi
     assert table.read_text() == "nonsense"
 
 
+def test_an_older_table_that_comes_back_is_the_change_of_another_program(store: LabelStore, film: FilmFile) -> None:
+    store.edit(film, ABOUT, 0, added("run", 1, 2))
+    older = store.table(film).read_bytes()
+    store.edit(film, ABOUT, 1, added("spin", 3, 4))
+    store.table(film).write_bytes(older)
+    with pytest.raises(Changed):
+        store.edit(film, ABOUT, 2, added("rest", 5, 6))
+    assert store.table(film).read_bytes() == older
+    history = store.read(film, ABOUT)
+    assert stretches(history) == [("run", 1.0, 2.0)]
+    assert stretches(store.undo(film, ABOUT, history.version)) == [("run", 1.0, 2.0), ("spin", 3.0, 4.0)]
+    store.table(film).unlink()
+    history = store.read(film, ABOUT)
+    assert not history.marks
+    assert not store.table(film).exists()
+
+
+def test_columns_that_came_with_a_table_stay_through_edits(store: LabelStore, film: FilmFile) -> None:
+    store.folder.mkdir()
+    rows = ["path,start,stop,label,subject,observer,score,split,weather"]
+    rows += ["../films/day.mp4,1,2,run,m1,ann,0.91,train,sun", "../films/day.mp4,1.5,2.5,run,m2,bob,0.5,train,=rain"]
+    store.table(film).write_text("\n".join(rows) + "\n")
+    history = store.read(film, ABOUT)
+    (first, second) = sorted(history.marks)
+    history = store.edit(film, ABOUT, history.version, added("spin", 3, 4))
+    moved = Mark(start=1.0, stop=3.0, label="run", cells=first.cells)
+    store.edit(film, ABOUT, history.version, Asked(what="move run", add=(moved,), remove=(first,)))
+    with store.table(film).open(newline="") as stream:
+        one, two, new = csv.DictReader(stream)
+    assert (one["subject"], one["observer"], one["split"], one["weather"]) == ("m1", "ann", "train", "sun")
+    assert (two["subject"], two["score"], two["weather"]) == ("m2", "0.5", "'=rain")
+    assert (new["label"], new["subject"], new["split"]) == ("spin", "", "train")
+    assert read_bouts(store.table(film)).films[0].split == "train"
+    assert sorted(store.read(film, ABOUT).marks)[1] == second
+
+
+def test_a_film_without_labels_has_no_table(store: LabelStore, film: FilmFile) -> None:
+    history = store.edit(film, ABOUT, 0, added("run", 1, 2))
+    store.edit(film, ABOUT, 1, Asked(what="remove run", remove=tuple(history.marks)))
+    assert not store.table(film).exists()
+    assert not store.is_labeled(film)
+    assert stretches(store.undo(film, ABOUT, 2)) == [("run", 1.0, 2.0)]
+    assert store.table(film).exists()
+
+
+def test_a_header_alone_labels_nothing(store: LabelStore, film: FilmFile) -> None:
+    store.folder.mkdir()
+    store.table(film).write_text("path,start,stop,label\n")
+    assert not store.read(film, ABOUT).marks
+    assert stretches(store.edit(film, ABOUT, 1, added("run", 1, 2))) == [("run", 1.0, 2.0)]
+
+
+def test_rows_of_other_films_are_not_lost_in_a_table(store: LabelStore, film: FilmFile) -> None:
+    (film.path.parent / "night.mp4").write_bytes(b"film")
+    store.folder.mkdir()
+    text = "path,start,stop,label\n../films/day.mp4,1,2,run\n../films/night.mp4,1,2,run\n"
+    store.table(film).write_text(text)
+    with pytest.raises(DataError, match=r"names other films than day\.mp4"):
+        store.edit(film, ABOUT, 0, added("spin", 3, 4))
+    assert store.table(film).read_text() == text
+
+
+def test_texts_that_spreadsheets_would_run_are_quoted_and_read_back(store: LabelStore, film: FilmFile) -> None:
+    cells = {"=1+1": "'=1+1", "+a": "'+a", "-b": "'-b", "@c": "'@c", "'=d": "''=d", "'f": "'f", "-1": "-1"}
+    for number, name in enumerate(cells):
+        store.edit(film, ABOUT, number, added(name, number, number + 0.5))
+    with store.table(film).open(newline="") as stream:
+        assert [row["label"] for row in csv.DictReader(stream)] == list(cells.values())
+    (read,) = read_bouts(store.table(film)).films
+    assert [bout.label for bout in read.bouts] == list(cells)
+
+
+def test_of_two_servers_one_at_a_time_edits(store: LabelStore, film: FilmFile) -> None:
+    stores = [store, LabelStore(store.folder, store.folder / ".tubelet/history")]
+
+    def edit(one: LabelStore, label: str, version: int, start: threading.Barrier, told: list[str]) -> None:
+        start.wait()
+        try:
+            one.edit(film, ABOUT, version, added(label, 1, 2))
+        except Changed:
+            told.append(label)
+
+    for version in range(20):
+        start, told = threading.Barrier(2), list[str]()
+        work = [(one, f"{version}-{i}", version, start, told) for i, one in enumerate(stores)]
+        threads = [threading.Thread(target=edit, args=words) for words in work]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(told) == 1
+        assert store.read(film, ABOUT).version == version + 1
+    assert not list(store.folder.rglob("run.lock"))
+
+
 def test_what_is_no_stretch_is_refused(store: LabelStore, film: FilmFile) -> None:
     for asked in (added("run", 2, 1), added("run", 50, 60), added("  ", 1, 2), added("a\nb", 1, 2)):
         with pytest.raises(DataError):
@@ -169,5 +266,6 @@ def test_links_out_of_the_folder_are_no_films(tmp_path: Path) -> None:
 
 def test_the_history_is_plain_lines(store: LabelStore, film: FilmFile) -> None:
     store.edit(film, ABOUT, 0, added("run", 1, 2))
-    (line,) = next((store.folder / ".tubelet/history").iterdir()).read_text().splitlines()
+    line, saved = next((store.folder / ".tubelet/history").iterdir()).read_text().splitlines()
+    assert json.loads(saved) == {"step": "saved"}
     assert json.loads(line)["added"] == [{"start": 1.0, "stop": 2.0, "label": "run", "kind": "label"}]

@@ -20,7 +20,7 @@ from tubelet.app.guard import Access, Guard
 from tubelet.app.server import make_app
 from tubelet.commands.work.app import announce
 
-NUM_MALFORMED = 200
+NUM_MALFORMED = 300
 
 
 def without_right(served: Served, method: str, path: str, **headers: str) -> Answer:
@@ -92,6 +92,11 @@ def malformed(number: int, film: str) -> tuple[str, str, bytes, dict[str, str]]:
         f"/api/films/{film}/labels/undo", "/api/uploads", f"/api/uploads/{odd}?offset={odd}",
         f"/api/uploads/{odd}/end", f"/api/labels/export?layout={odd}", f"/api/labels/import?name={odd}.csv",
         f"/api/labels/export?layout=csv&film_id={odd}", f"/static/{odd}", "/login", f"/?token={odd}",
+        f"/api/films/{film}/compare/r0/{odd}", f"/api/films/{odd}/compare/r0/r1?threshold={odd}",
+        f"/api/confusion/{odd}", f"/api/confusion/r0?gap_seconds={odd}",
+        f"/api/films/{film}/at/{odd}", f"/api/films/{film}/result/r1/{odd}",
+        f"/api/films/{film}/make/r0/{odd}", f"/api/films/{film}/make/{odd}/overlay?top_k={odd}", f"/api/made/{odd}",
+        f"/api/models/{odd}/make/checkpoint", f"/api/models/r1/make/{odd}", f"/api/made/{odd}/file",
     ]  # fmt: skip
     bodies = [
         b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"version": -1}', b'{"version": 0, "what": "x", "add": 3}',
@@ -160,7 +165,7 @@ def test_another_host_asks_for_the_password_and_says_that_there_is_no_tls(
         assert status == 303
         assert asked(app, "GET", "/api/home", cookie=cookie.partition(";")[0])[0] == 200
     finally:
-        desk.room.close()
+        desk.close()
 
 
 def asked(app: Guard, method: str, path: str, body: bytes = b"", cookie: str = "") -> tuple[int, str, str]:

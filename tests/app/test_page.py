@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 from app_server import Served
 
 DESKTOP, PHONE = (1280, 800), (390, 844)
-PATIENCE_MS = 60_000.0  # for what takes milliseconds
+PATIENCE_MS = 180_000.0  # for what takes milliseconds on a machine that has nothing else to do
 Opener = Callable[..., Any]
 
 
@@ -54,6 +55,14 @@ def table_of(served: Served, film: str) -> list[tuple[str, float, float]]:
 
 def said(page: Any, text: str) -> None:
     page.locator("#status", has_text=text).wait_for()
+
+
+def until(page: Any, expression: str) -> None:
+    """Wait for an expression, looked at from outside: the page forbids scripts that evaluate text."""
+    end = time.monotonic() + PATIENCE_MS / 1000
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(50)
 
 
 def lower_threshold(page: Any) -> None:

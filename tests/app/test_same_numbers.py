@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from urllib.parse import unquote
 
 import av
 import numpy as np
@@ -19,18 +20,25 @@ from tubelet.app.scores import Slicing
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.video.reader import VideoReader
 
+TABLES = ("path,start,stop,label\n", "path,start,stop,label\n../films/test-01.mp4,1,2,rest\n", "nonsense")
 
-def test_windows_are_those_of_predict(served: Served, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
+
+def test_windows_are_those_of_predict(
+    served: Served, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     film = served.film("test-00.mp4")
     served.scored(film, "r1")
     path = str(served.films / "test-00.mp4")
+    table = tmp_path / "table.csv"
+    own = ["predict", str(checkpoint), path, "--window", "clip", "--json", "--csv", str(table), "--device", "cpu"]
     for query, words in (("merge=false&top_k=5", ()), ("merge=true&top_k=2", ("--merge", "--top-k", "2"))):
-        assert (
-            cli.main(["predict", str(checkpoint), path, "--window", "clip", "--json", "--device", "cpu", *words]) == 0
-        )
+        assert cli.main([*own, *words]) == 0
         (printed,) = json.loads(capsys.readouterr().out)["films"]
         assert served.get(f"/api/films/{film}/result/r1?{query}") == printed
         assert len(printed["segments"]) > 0
+        taken = served.ask("GET", f"/api/films/{film}/result/r1/csv?{query}")
+        assert taken.body.decode() == table.read_text()
+        assert taken.headers["content-disposition"] == 'attachment; filename="test-00.csv"'
 
 
 def test_bouts_are_those_of_moments(
@@ -43,6 +51,9 @@ def test_bouts_are_those_of_moments(
     assert cli.main(words) == 0
     (printed,) = json.loads(capsys.readouterr().out)["films"]
     assert served.get(f"/api/films/{film}/result/r0") == printed
+    for table in ("csv", "vtt"):
+        (written,) = (tmp_path / "out").rglob(f"bouts.{table}")
+        assert served.ask("GET", f"/api/films/{film}/result/r0/{table}").body.decode() == written.read_text()
 
 
 def test_slicing_computes_nothing_anew(served: Served) -> None:
@@ -98,6 +109,8 @@ def test_a_film_that_browsers_cannot_play_gets_a_copy_with_the_same_frames_at_th
     while (state := served.get(f"/api/films/{film}/playable")["state"]) != "done" and time.monotonic() < until:
         assert state in ("waiting", "working")
         time.sleep(0.05)
+    assert served.ask("GET", f"/api/films/{film}/growing").status == 404  # it is whole
+    assert not list((served.labels / ".tubelet/proxies").glob("*.growing"))
     copy = tmp_path / "copy.mp4"
     copy.write_bytes(served.ask("GET", f"/api/films/{film}/video").body)
     path.unlink()
@@ -114,7 +127,7 @@ def test_scores_on_the_disk_are_found_again_by_the_next_server(served: Served, f
     try:
         job, scores = desk.room.look(desk.library.get(film), desk.runs[0])
     finally:
-        desk.room.close()
+        desk.close()
     assert job is None
     assert scores is not None
     assert scores.result(Slicing()) == result
@@ -139,6 +152,8 @@ def test_labels_leave_and_come_back_in_layouts_of_other_programs(served: Served,
     content = film_labels.read_bytes()
     read = served.ask("POST", "/api/labels/import?name=labels.csv", content)
     assert read.status == 200, read.body
+    own = served.ask("GET", "/api/labels/export?layout=csv").body  # where rows of before have the film's split
+    assert served.ask("POST", "/api/labels/import?name=labels.csv", own).status == 200
     film = served.film("train-00.mp4")
     before = served.get(f"/api/films/{film}/labels")
     assert sum(mark["kind"] == "label" for mark in before["marks"]) > 0
@@ -152,3 +167,23 @@ def test_labels_leave_and_come_back_in_layouts_of_other_programs(served: Served,
     assert (
         served.ask("POST", "/api/labels/import?name=labels.csv", b"path,start,stop,label\nno.mp4,1,2,a\n").status == 400
     )
+
+
+def test_a_table_that_cannot_be_read_is_named_and_the_others_are_exported(served: Served) -> None:
+    tables = {f"{name}.mp4.csv": text for name, text in zip(("test-00", "test-01", "val-00"), TABLES, strict=True)}
+    before = {name: (served.labels / name).read_bytes() for name in tables if (served.labels / name).exists()}
+    try:
+        for name, text in tables.items():
+            (served.labels / name).write_text(text)
+        answer = served.ask("GET", "/api/labels/export?layout=csv")
+        assert answer.status == 200, answer.body
+        assert b"test-01.mp4" in answer.body
+        assert b"test-00.mp4" not in answer.body  # a header alone is no label
+        left_out = unquote(answer.headers["x-tubelet-left-out"])
+        assert left_out.startswith("val-00.mp4: the labels cannot be read: val-00.mp4.csv")
+        assert str(served.labels) not in left_out
+    finally:
+        for name in tables:
+            (served.labels / name).unlink()
+            if name in before:
+                (served.labels / name).write_bytes(before[name])

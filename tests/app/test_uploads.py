@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import zipfile
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pytest
 
 from app_server import Answer, Served
 from fuzzing import mutate
-from tubelet.app.uploads import clean_name
+from tubelet.app.uploads import Uploads, clean_name
 from tubelet.errors import DataError
 
 NUM_DAMAGED = 100
@@ -72,7 +71,7 @@ def test_what_is_no_film_is_refused_and_not_kept(served: Served, name: str) -> N
     assert name in answer.content["error"]
     assert str(served.labels) not in answer.content["error"]
     assert not (served.labels / "uploads" / name).exists()
-    assert not list((served.labels / ".tubelet/uploading").glob("*.mp4"))
+    assert not list((served.labels / ".tubelet/uploading").rglob("*.mp4"))
 
 
 def test_names_keep_to_one_folder() -> None:
@@ -95,6 +94,24 @@ def test_damaged_films_end_nothing(served: Served, film_labels: Path) -> None:
     films = served.get("/api/home")["films"]
     for film in films[before : before + 3]:
         assert served.ask("GET", f"/api/films/{film['id']}/frames/0").status in (200, 400)
-    assert os.listdir(served.labels / ".tubelet/uploading") == [] or all(
-        "." not in name for name in os.listdir(served.labels / ".tubelet/uploading")
-    )
+    assert not list((served.labels / ".tubelet/uploading").rglob("*.*4"))
+
+
+def test_uploads_of_a_server_that_runs_stay_and_those_of_one_that_ended_go(tmp_path: Path) -> None:
+    one = Uploads(tmp_path / "uploads", tmp_path / "uploading")
+    first = one.begin("a.mp4", 4)
+    one.write(first.id, 0, b"ab")
+    left = tmp_path / "uploading/1-0"
+    left.mkdir()
+    (left / "half").write_bytes(b"x")
+    other = Uploads(tmp_path / "uploads", tmp_path / "uploading")
+    second = other.begin("a.mp4", 4)
+    assert not left.exists()
+    one.write(first.id, 2, b"cd")
+    other.write(second.id, 0, b"wxyz")
+    kept = [uploads.keep(upload.id).name for uploads, upload in ((one, first), (other, second))]
+    assert kept == ["a.mp4", "a (2).mp4"]
+    assert [(tmp_path / "uploads" / name).read_bytes() for name in kept] == [b"abcd", b"wxyz"]
+    for uploads in (one, other):
+        uploads.close()
+    assert not list((tmp_path / "uploading").iterdir())

@@ -15,6 +15,8 @@ MAX_BODY_BYTES = 256 * 2**10  # of any other request
 MAX_LABEL_FILE_BYTES = 16 * 2**20  # of a file of labels that is read in
 MIN_FREE_BYTES = 2**30  # that stay free on the disk
 MAX_PROXY_BYTES = 20 * 2**30  # of all copies that browsers can play; the oldest go first
+MAX_EXPORT_BYTES = 20 * 2**30  # of all files that were made to be taken away; the oldest go first
+MAX_OPEN_EXPORTS = 8  # that wait or are made
 MAX_FILMS = 10_000  # that are listed
 MAX_MARKS = 20_000  # of one film
 STORED_LABELS = 50  # best labels of a window that are kept
@@ -29,6 +31,7 @@ class AppConfig:
     labels: Path = Path("tubelet_labels")  # folder for corrections, uploads and stored scores
     window_seconds: float | None = None  # length of a window; None means what one clip of the model spans
     hop_seconds: float | None = None  # from one window to the next; None means a window
+    frame_fps: float | None = None  # frames per second of frame folders, which do not say it
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     host: str = "127.0.0.1"  # address to listen at
     port: int = 8747  # 0 means any free one

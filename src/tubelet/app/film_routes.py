@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path as FilePath
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse, JSONResponse, Response
+import numpy as np
+from fastapi import APIRouter, Depends, Path, Query
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from tubelet.app.desk import Desk
+from tubelet.app.exports.kept_files import attachment
+from tubelet.app.library import NotThere
 from tubelet.app.scores import Slicing
+from tubelet.app.scoring import ExplainRequest
+from tubelet.app.slicing_query import Group, TopK, slicing_asked
 from tubelet.app.workroom import Job
 from tubelet.errors import DataError
 
-TopK = Annotated[int, Query(ge=1, le=50)]
-Share = Annotated[float | None, Query(ge=0.01, le=0.99, allow_inf_nan=False)]
-Seconds = Annotated[float | None, Query(ge=0, le=3600, allow_inf_nan=False)]
 Moment = Annotated[float, Query(ge=0, le=1e6, allow_inf_nan=False)]
+_GROWN_BYTES, _GROWS_SECONDS = 2**18, 0.2  # of a copy in progress: most at once, and between two looks
 _TYPES = {".mp4": "video/mp4", ".m4v": "video/mp4", ".mov": "video/mp4", ".webm": "video/webm", ".mkv": "video/webm"}
 
 
@@ -27,6 +34,7 @@ def film_routes(desk: Desk) -> APIRouter:
     _add_lists(routes, desk)
     _add_looks(routes, desk)
     _add_pictures(routes, desk)
+    _add_films(routes, desk)
     return routes
 
 
@@ -41,7 +49,7 @@ def _add_lists(routes: APIRouter, desk: Desk) -> None:
                 "labels": list(run.labels),
                 "threshold": None if run.head is None else round(run.head.bout_rules[-1].on, 3),
             }
-            for run in desk.runs
+            for run in desk.all_runs()
         ]
         films = [
             {
@@ -78,22 +86,9 @@ def _add_looks(routes: APIRouter, desk: Desk) -> None:
     def look(
         film_id: str,
         run_id: str,
-        top_k: TopK = 5,
-        merge: bool = True,
-        group: Annotated[int, Query(ge=1, le=1000)] = 1,
-        threshold: Share = None,
-        least_seconds: Seconds = None,
-        gap_seconds: Seconds = None,
+        slicing: Annotated[Slicing, Depends(slicing_asked)],
     ) -> dict[str, Any]:
         found, run = desk.library.get(film_id), desk.run(run_id)
-        slicing = Slicing(
-            top_k=top_k,
-            merge=merge,
-            group=group,
-            threshold=threshold,
-            least_seconds=least_seconds,
-            gap_seconds=gap_seconds,
-        )
         job, scores = desk.room.look(found, run)
         shown = _progress(job, desk)
         shown["known_seconds"] = 0.0 if scores is None else scores.known_seconds
@@ -115,7 +110,7 @@ def _add_looks(routes: APIRouter, desk: Desk) -> None:
         run_id: str,
         top_k: TopK = 5,
         merge: bool = False,
-        group: Annotated[int, Query(ge=1, le=1000)] = 1,
+        group: Group = 1,
     ) -> dict[str, Any]:
         _, scores = desk.room.look(desk.library.get(film_id), desk.run(run_id))
         if scores is None or not scores.is_done:
@@ -131,17 +126,13 @@ def _add_pictures(routes: APIRouter, desk: Desk) -> None:
         content = desk.room.still(desk.library.get(film_id), frame)
         return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
 
-    @routes.get("/films/{film_id}/playable")
-    def playable(film_id: str) -> dict[str, Any]:
-        state, _, error = desk.room.playable(desk.library.get(film_id))
-        return {"state": state, "error": error}
-
-    @routes.api_route("/films/{film_id}/video", methods=["GET", "HEAD"])
-    def video(film_id: str) -> Response:
-        state, path, error = desk.room.playable(desk.library.get(film_id))
-        if path is None:
-            return JSONResponse({"error": error or "a copy that browsers can play is being made", "state": state}, 409)
-        return FileResponse(path, media_type=_TYPES.get(path.suffix.lower(), "video/mp4"))
+    @routes.get("/films/{film_id}/at/{seconds}")
+    def still_at(film_id: str, seconds: Annotated[float, Path(ge=0, le=1e7, allow_inf_nan=False)]) -> Response:
+        film = desk.library.get(film_id)
+        times = desk.room.about(film).timestamps
+        frame = max(0, int(np.searchsorted(times, seconds + 1e-4, side="right")) - 1)
+        content = desk.room.still(film, frame)
+        return Response(content, media_type="image/jpeg", headers={"cache-control": "private, max-age=600"})
 
     @routes.get("/films/{film_id}/explain/{run_id}")
     def explain(
@@ -150,15 +141,57 @@ def _add_pictures(routes: APIRouter, desk: Desk) -> None:
         start: Moment,
         stop: Moment,
         label: Annotated[str | None, Query(max_length=200)] = None,
+        as_film: bool = False,
     ) -> Response:
-        run = desk.run(run_id)
+        film, run = desk.library.get(film_id), desk.run(run_id)
         if run.head is not None:
             raise DataError("heat maps are of models that classify clips; this one labels frames")
         if label is not None and label not in run.labels:
             raise DataError("the model has no such class")
-        return Response(
-            desk.room.explanation(desk.library.get(film_id), run, label, start, stop), media_type="image/png"
-        )
+        content = desk.room.explanation(ExplainRequest(film.path, run.source, label, start, stop, as_film))
+        if not as_film:
+            return Response(content, media_type="image/png")
+        headers = attachment(f"{FilePath(film.name).stem}-looked-at", ".mp4")
+        return Response(content, media_type="video/mp4", headers=headers)
+
+
+def _add_films(routes: APIRouter, desk: Desk) -> None:
+    @routes.get("/films/{film_id}/playable")
+    def playable(film_id: str) -> dict[str, Any]:
+        film = desk.library.get(film_id)
+        if not film.is_video:
+            return {"state": "pictures", "error": None}
+        state, _, error = desk.room.playable(film)
+        return {"state": state, "error": error, "grows": desk.room.growing(film) is not None}
+
+    @routes.get("/films/{film_id}/growing")
+    def growing(film_id: str) -> Response:
+        found = desk.room.growing(desk.library.get(film_id))
+        if found is None:
+            raise NotThere("no copy is being made; ask for the film itself")
+        return StreamingResponse(_grown(*found), media_type="video/mp4")
+
+    @routes.api_route("/films/{film_id}/video", methods=["GET", "HEAD"])
+    def video(film_id: str) -> Response:
+        state, path, error = desk.room.playable(desk.library.get(film_id))
+        if path is None:
+            return JSONResponse({"error": error or "a copy that browsers can play is being made", "state": state}, 409)
+        return FileResponse(path, media_type=_TYPES.get(path.suffix.lower(), "video/mp4"))
+
+
+async def _grown(job: Job, path: FilePath) -> AsyncIterator[bytes]:
+    """The file as far as it is there, then what comes, until it is whole or its work ends."""
+    with path.open("rb") as stream:  # goes on to be readable when the file is removed
+        is_over = False
+        while True:
+            content = await run_in_threadpool(stream.read, _GROWN_BYTES)
+            if content:
+                yield content
+            elif is_over:
+                return
+            else:
+                is_over = job.future.done()
+                await asyncio.sleep(_GROWS_SECONDS)
 
 
 def _progress(job: Job | None, desk: Desk) -> dict[str, Any]:

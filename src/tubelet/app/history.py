@@ -1,13 +1,13 @@
 """The edits of one film's labels: what is marked now, and how it came to be, so that every edit can be undone.
 
-A line of JSON per edit in a file that only grows; a kill leaves whole lines. The version of the labels is the number of
-lines.
+A line of JSON per edit in a file that only grows, and one behind it once the table of labels holds the edit; a kill
+leaves whole lines. The version of the labels is the number of edits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,8 @@ from tubelet.files import appended_lines, json_lines
 
 Kind = Literal["label", "rejected"]
 Step = Literal["edit", "undo", "redo"]
+SAVED = "saved"  # the step of a line that says that the table holds the edit before it
+SCORE = "score"  # the cell that is of one stretch alone
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -26,6 +28,23 @@ class Mark:
     stop: float
     label: str
     kind: Kind = "label"
+    cells: tuple[tuple[str, str], ...] = ()  # of further columns: subject, observer, and what a table came with
+
+    @property
+    def track(self) -> tuple[str, ...]:
+        """What must be alike of stretches that become one."""
+        cells = dict(self.cells)
+        return self.label, self.kind, cells.get("subject", ""), cells.get("observer", "")
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        content: dict[str, Any] = {"start": self.start, "stop": self.stop, "label": self.label, "kind": self.kind}
+        return content | ({"cells": [list(cell) for cell in self.cells]} if self.cells else {})
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> Mark:
+        """The mark of ``to_dict``."""
+        return cls(**content | {"cells": tuple((name, text) for name, text in content.get("cells", ()))})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +68,9 @@ class History:
     file: Path
     marks: set[Mark] = field(default_factory=set)
     version: int = 0
-    digest: str = ""  # of the table of labels after the last edit
+    digest: str = ""  # of the table of labels after the last edit; "" means that there is none
+    before: str = ""  # the same, before the last edit
+    is_saved: bool = True  # whether the table is known to hold the last edit
     done: list[Edit] = field(default_factory=list)  # what can be undone, the last one first to go
     undone: list[Edit] = field(default_factory=list)  # what can be done again
 
@@ -58,6 +79,9 @@ class History:
         """The history in a file; an empty one of no file."""
         history = cls(file)
         for line in json_lines(file):
+            if line["step"] == SAVED:
+                history.is_saved = True
+                continue
             edit = Edit(what=line["what"], added=_marks(line["added"]), removed=_marks(line["removed"]))
             history._apply(line["step"], edit, line["digest"])
         return history
@@ -74,16 +98,25 @@ class History:
             "time": datetime.now(UTC).isoformat(),
             "digest": digest,
         }
-        line |= {"added": [asdict(mark) for mark in edit.added], "removed": [asdict(mark) for mark in edit.removed]}
+        line |= {"added": [mark.to_dict() for mark in edit.added], "removed": [mark.to_dict() for mark in edit.removed]}
+        self._write(line)
+        self._apply(step, edit, digest)
+
+    def mark_saved(self) -> None:
+        """Write down that the table holds the last edit: another table is then of another program."""
+        if not self.is_saved:
+            self._write({"step": SAVED})
+            self.is_saved = True
+
+    def _write(self, line: dict[str, Any]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with appended_lines(self.file) as write:
             write(line)
-        self._apply(step, edit, digest)
 
     def _apply(self, step: Step, edit: Edit, digest: str) -> None:
         self.marks = self.after(edit)
         self.version += 1
-        self.digest = digest
+        self.before, self.digest, self.is_saved = self.digest, digest, False
         if step == "edit":
             self.done.append(edit)
             self.undone.clear()
@@ -94,12 +127,18 @@ class History:
 
 
 def _marks(rows: Iterable[dict[str, Any]]) -> tuple[Mark, ...]:
-    return tuple(Mark(**row) for row in rows)
+    return tuple(map(Mark.from_dict, rows))
 
 
 def without_overlaps(marks: Sequence[Mark], new: Mark) -> tuple[Mark, tuple[Mark, ...]]:
-    """``new`` grown by the marks of its label and kind that it meets, and those, which it replaces."""
-    same = (m for m in marks if (m.label, m.kind) == (new.label, new.kind))
+    """``new`` grown by the marks of its label, kind, subject and observer that it meets, and those, which it replaces.
+
+    It keeps their further cells, but for the score, which is of another stretch.
+    """
+    same = (m for m in marks if m.track == new.track)
     met = tuple(m for m in same if m.start <= new.stop and m.stop >= new.start)
     start, stop = min([new.start, *(m.start for m in met)]), max([new.stop, *(m.stop for m in met)])
-    return Mark(start=start, stop=stop, label=new.label, kind=new.kind), met
+    cells = {name: text for m in met for name, text in m.cells} | dict(new.cells)
+    if any((m.start, m.stop) != (start, stop) for m in (*met, new)):
+        cells.pop(SCORE, None)
+    return Mark(start=start, stop=stop, label=new.label, kind=new.kind, cells=tuple(sorted(cells.items()))), met

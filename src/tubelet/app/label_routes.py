@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import tempfile
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Query, Request
 from fastapi.concurrency import run_in_threadpool
@@ -14,16 +14,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tubelet.app.config import MAX_MARKS
 from tubelet.app.desk import Desk
+from tubelet.app.exports.kept_files import attachment
 from tubelet.app.history import Edit, History, Mark
-from tubelet.app.labels import Asked, Changed, marks_of_bouts
+from tubelet.app.label_table import marks_of_bouts
+from tubelet.app.labels import Asked, Changed
 from tubelet.app.library import FilmFile
 from tubelet.app.reading import About
 from tubelet.data.layouts.bouts.read import read_bouts
-from tubelet.data.layouts.bouts.write import boris_project, bouts_csv, bouts_json, bouts_vtt
+from tubelet.data.layouts.bouts.write import WrittenFilm, boris_project, bouts_csv, bouts_json, bouts_vtt
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.errors import DataError
 
+Cell = Annotated[str, Field(max_length=1000)]
 Layout = Literal["csv", "json", "boris", "vtt"]
+LEFT_OUT = "x-tubelet-left-out"  # header of an export: why films are not in it
 _LABEL_SUFFIXES = {".csv", ".tsv", ".boris", ".eaf", ".textgrid", ".json"}
 _MEDIA_TYPES = {"csv": "text/csv", "json": "application/json", "boris": "application/json", "vtt": "text/vtt"}
 
@@ -37,10 +41,12 @@ class MarkBody(BaseModel):
     stop: float = Field(ge=0, le=1e7)
     label: str = Field(max_length=200)
     kind: Literal["label", "rejected"] = "label"
+    cells: list[tuple[Cell, Cell]] = Field(default=[], max_length=64)
 
     def mark(self) -> Mark:
         """The same, for the store."""
-        return Mark(start=self.start, stop=self.stop, label=self.label, kind=self.kind)
+        cells = tuple(sorted(self.cells))
+        return Mark(start=self.start, stop=self.stop, label=self.label, kind=self.kind, cells=cells)
 
 
 class EditBody(BaseModel):
@@ -117,11 +123,15 @@ def _add_exchange(routes: APIRouter, desk: Desk) -> None:
     def export(layout: Layout, film_id: Annotated[str | None, Query(max_length=64)] = None) -> Response:
         films = [desk.library.get(film_id)] if film_id is not None else desk.library.all()
         labeled = [film for film in films if film_id is not None or desk.labels.is_labeled(film)]
-        text = _exported(desk, labeled, layout)
+        written, left_out = desk.written(labeled, has_empty=film_id is not None)
+        if left_out and not written:
+            raise DataError("; ".join(left_out))
         name = "labels" if film_id is None else Path(films[0].name).stem
-        ascii_name = "".join(c if c.isascii() and (c.isalnum() or c in "-_. ()") else "_" for c in name)
-        headers = {"content-disposition": f'attachment; filename="{ascii_name}.{layout}"'}
-        return Response(text.encode(errors="replace"), media_type=_MEDIA_TYPES[layout], headers=headers)
+        headers = attachment(name, f".{layout}")
+        if left_out:
+            headers[LEFT_OUT] = quote("; ".join(left_out)[:2000])
+        content = _exported(written, layout).encode(errors="replace")
+        return Response(content, media_type=_MEDIA_TYPES[layout], headers=headers)
 
     @routes.post("/labels/import")
     async def read_in(request: Request, name: Annotated[str, Query(max_length=200)]) -> dict[str, Any]:
@@ -131,8 +141,7 @@ def _add_exchange(routes: APIRouter, desk: Desk) -> None:
         return await run_in_threadpool(_import, desk, content, suffix)
 
 
-def _exported(desk: Desk, films: list[FilmFile], layout: Layout) -> str:
-    written = {film.name: desk.labels.written(film, desk.room.about(film)) for film in films}
+def _exported(written: dict[str, WrittenFilm], layout: Layout) -> str:
     match layout:
         case "csv":
             return bouts_csv(list(written.values()))
@@ -178,7 +187,7 @@ def _shown(history: History) -> dict[str, Any]:
 
     return {
         "version": history.version,
-        "marks": [dataclasses.asdict(mark) for mark in sorted(history.marks)],
+        "marks": [mark.to_dict() for mark in sorted(history.marks)],
         "undo": last(history.done),
         "redo": last(history.undone),
     }

@@ -1,4 +1,4 @@
-"""The films that the app shows. Clients name a film by its id, never by a path.
+"""The films that the app shows: videos, volumes and frame folders. Clients name a film by its id, never by a path.
 
 An id is a hash of the film's path below its folder. Links that lead out of the folder are left out, when films are
 listed and again whenever one is opened.
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.app.config import MAX_FILMS
+from tubelet.data.layouts.find_files import is_frame_folder, is_sample_file
 from tubelet.data.video.formats import is_video_path
 from tubelet.errors import TubeletError, printable
 
@@ -30,6 +31,11 @@ class FilmFile:
     path: Path
     size_bytes: int
     is_uploaded: bool
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video file, and no frame folder or volume."""
+        return is_video_path(self.path) and not self.path.is_dir()
 
     @property
     def key(self) -> str:
@@ -76,10 +82,13 @@ class Library:
                     for name in folders
                     if not name.startswith(".") and (is_uploaded or not _same(Path(folder, name), self.uploads))
                 )
-                for name in sorted(files):
-                    path = Path(folder, name)
-                    if not name.startswith(".") and is_video_path(name) and _is_inside(path, inside):
-                        yield _film(path, root, is_uploaded)
+                shown = [Path(folder, name) for name in sorted(files) if not name.startswith(".")]
+                found = [path for path in shown if is_sample_file(path.name) and _is_inside(path, inside)]
+                for path in found:
+                    yield _film(path, root, is_uploaded)
+                # As data folders have it: pictures beside or above other films are no film of their own.
+                if shown and not found and not folders and Path(folder) != root and is_frame_folder(Path(folder)):
+                    yield _film(Path(folder), root, is_uploaded)
 
 
 def _same(one: Path, other: Path) -> bool:

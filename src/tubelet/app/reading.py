@@ -5,20 +5,23 @@ N frames of the film
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections import OrderedDict
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
-from tubelet.data.sources.open_source import naming_file
+from tubelet.data.sources.open_source import Reader, naming_file, open_source
+from tubelet.data.sources.volume import is_volume
 from tubelet.data.video.container import VideoContainer
 from tubelet.data.video.info import VideoInfo
 from tubelet.data.video.reader import VideoReader
+from tubelet.protocol import Protocol
 
 STILL_PIXELS = 960  # of the longer side
 _OPEN_READERS = 4  # that a process keeps
@@ -33,6 +36,27 @@ _CODECS = {
     "libdav1d": {"yuv420p"},
     "av1": {"yuv420p"},
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening:
+    """How films are opened to be looked at by people."""
+
+    frame_fps: float | None = None  # frames per second of frame folders; None means one
+    volumes: Protocol = field(default_factory=Protocol)  # whose window and axis show volumes
+
+    @classmethod
+    def of(cls, frame_fps: float | None, protocols: Sequence[Protocol]) -> Opening:
+        """As the first model sees volumes that says which of their values it sees."""
+        said = next((p for p in protocols if p.volume_window is not None), Protocol())
+        keys = ("volume_window", "slicing_axis", "slicing_backward")
+        volumes = dataclasses.replace(Protocol(), **{key: getattr(said, key) for key in keys})
+        return cls(frame_fps=frame_fps, volumes=volumes)
+
+    def open(self, path: Path) -> Reader:
+        """Open a film. Raises DataError."""
+        fps = self.frame_fps if path.is_dir() else None
+        return open_source(path, None, self.volumes if is_volume(path) else Protocol(), fps)
 
 
 @dataclass(frozen=True)
@@ -60,8 +84,9 @@ class About:
 class FilmReader:
     """Reads films for the page; a ``RowProcessor``."""
 
-    def __init__(self) -> None:
-        self._readers: OrderedDict[tuple[Path, int, int], VideoReader] = OrderedDict()
+    def __init__(self, opening: Opening) -> None:
+        self._opening = opening
+        self._readers: OrderedDict[tuple[Path, int, int], Reader] = OrderedDict()
 
     def name(self, row: StillRequest) -> str:
         """The film in messages."""
@@ -78,18 +103,23 @@ class FilmReader:
                 return _about(reader)
             return _still(reader, row.frame)
 
-    def _reader(self, path: Path) -> VideoReader:
+    def _reader(self, path: Path) -> Reader:
         status = path.stat()
         key = (path, status.st_size, status.st_mtime_ns)
         if key not in self._readers:
-            self._readers[key] = VideoReader(path)
+            self._readers[key] = self._opening.open(path)
         self._readers.move_to_end(key)
         while len(self._readers) > _OPEN_READERS:
-            self._readers.popitem(last=False)[1].close()
+            _close(self._readers.popitem(last=False)[1])
         return self._readers[key]
 
 
-def _about(reader: VideoReader) -> About:
+def _close(reader: Reader) -> None:
+    if isinstance(reader, VideoReader):
+        reader.close()
+
+
+def _about(reader: Reader) -> About:
     info = reader.info
     return About(
         timestamps=reader.timestamps,
@@ -98,7 +128,7 @@ def _about(reader: VideoReader) -> About:
         width=info.width,
         height=info.height,
         codec=info.codec,
-        plays=_plays(reader, info),
+        plays=isinstance(reader, VideoReader) and _plays(reader, info),
         notes=tuple(reader.notes),
     )
 
@@ -120,7 +150,7 @@ def _plays(reader: VideoReader, info: VideoInfo) -> bool:
     )
 
 
-def _still(reader: VideoReader, frame: int) -> bytes:
+def _still(reader: Reader, frame: int) -> bytes:
     pixels = reader.frames_at([min(frame, len(reader.timestamps) - 1)]).pixels[0]  # C H W
     picture = Image.fromarray(pixels.permute(1, 2, 0).contiguous().numpy())
     picture.thumbnail((STILL_PIXELS, STILL_PIXELS))

@@ -9,6 +9,7 @@ from pathlib import Path
 from tubelet.errors import CheckpointError
 from tubelet.inference.moments.film import moments_folder
 from tubelet.inference.moments.head_file import HeadRecord, has_head, read_head
+from tubelet.protocol import Protocol
 from tubelet.weights.open_checkpoint import open_record
 
 _MAX_FILES = 64  # of a checkpoint, that its key is made of
@@ -24,27 +25,40 @@ class OfferedRun:
     labels: tuple[str, ...]
     head: HeadRecord | None  # of a model that gives every frame a label
     key: str  # changes with its files
+    protocol: Protocol  # of its checkpoint
 
 
 def offered_runs(sources: tuple[str, ...]) -> list[OfferedRun]:
     """The runs by what they say. Raises CheckpointError for one that cannot be used."""
-    return [_offered(number, source) for number, source in enumerate(sources)]
+    return [offered_run(f"r{number}", source) for number, source in enumerate(sources)]
 
 
-def _offered(number: int, source: str) -> OfferedRun:
+def offered_run(run_id: str, source: str) -> OfferedRun:
+    """A run by what it says. Raises CheckpointError."""
     folder = Path(source)
     if (folder / "best").is_dir():
         folder = folder / "best"
+    record = open_record(str(folder) if folder.exists() else source)
+    if record.protocol.number_scales:
+        raise CheckpointError(f"{source}: gives numbers ({', '.join(record.labels)}), and the app shows classes")
     if has_head(folder):
         head = read_head(moments_folder(folder))[1]
         labels = head.labels[1:] if head.one else head.labels
     else:
-        head, labels = None, open_record(str(folder) if folder.exists() else source).labels
+        head, labels = None, record.labels
         if not labels:
             raise CheckpointError(f"{source}: an encoder without classes, which cannot classify; train one from it")
     used = str(folder) if folder.exists() else source
     name = folder.parent.name if folder.name == "best" else folder.name
-    return OfferedRun(id=f"r{number}", name=name or source, source=used, labels=labels, head=head, key=_key(used))
+    return OfferedRun(
+        id=run_id,
+        name=name or source,
+        source=used,
+        labels=labels,
+        head=head,
+        key=_key(used),
+        protocol=record.protocol,
+    )
 
 
 def _key(source: str) -> str:

@@ -5,10 +5,11 @@ S  steps   K  classes
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -21,13 +22,16 @@ from tubelet.inference.moments.film import FilmMoments, moments_of
 from tubelet.inference.moments.head_file import HeadRecord
 from tubelet.inference.windows import WindowPlan
 from tubelet.report.ethogram import columns_of
-from tubelet.report.timeline import cells, labels_by_time, shown_spans
+from tubelet.report.timeline import MAX_LABELS, cells, labels_by_time, shown_spans
 from tubelet.tasks.per_frame.rules import BoutRule
 from tubelet.tasks.per_frame.targets import FilmClock
-from tubelet.types import HeadScores, Segment
+from tubelet.types import HeadScores, Prediction, Segment
 
 _MOST_COLUMNS = 4000  # that the page gets of a film
 _RULES: dict[str, FrameRule] = {"on_screen": "on_screen", "nearest": "nearest"}
+
+
+Ranked = TypeVar("Ranked", Prediction, HeadScores)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +84,11 @@ class WindowScores:
 
     film: Film
     is_done: bool
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know."""
+        return self.film.notes
 
     @property
     def known_seconds(self) -> float:
@@ -150,7 +159,43 @@ class StepScores:
         return _curves(list(found.labels), edges, probs.T)
 
 
-Scores = WindowScores | StepScores
+@dataclass(frozen=True, kw_only=True)
+class VolumeScores:
+    """The prediction of a volume, which has no windows."""
+
+    prediction: Prediction  # with more labels than are shown
+    known_seconds: float  # slices
+    is_done: bool = True
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know."""
+        return self.prediction.notes
+
+    def shown(self, slicing: Slicing) -> Prediction:
+        """With as many labels as are asked for."""
+        best = _best(self.prediction, slicing.top_k)
+        heads = {name: _best(scores, slicing.top_k) for name, scores in self.prediction.heads.items()}
+        return dataclasses.replace(best, heads=heads)
+
+    def result(self, slicing: Slicing) -> dict[str, Any]:
+        """What ``tubelet predict --json`` prints of the volume."""
+        return dataclasses.asdict(self.shown(slicing))
+
+    def suggestions(self, slicing: Slicing) -> list[Suggestion]:
+        """The best label, of the whole volume."""
+        label, score = self.prediction.labels[0], self.prediction.probs[0]
+        whole = Suggestion(label=label, start=0.0, stop=self.known_seconds, score=score)
+        return [whole] if score >= (slicing.threshold or 0.0) else []
+
+    def curves(self, slicing: Slicing) -> Curves:
+        """The best labels, of the whole volume."""
+        best = _best(self.prediction, MAX_LABELS)
+        probs: list[list[float | None]] = [[round(prob, 4)] for prob in best.probs]
+        return Curves(labels=list(best.labels), edges=[0.0, self.known_seconds], probs=probs)
+
+
+Scores = WindowScores | StepScores | VolumeScores
 
 
 def read_scores(folder: Path, source: Path, record: HeadRecord | None) -> Scores | None:
@@ -159,6 +204,8 @@ def read_scores(folder: Path, source: Path, record: HeadRecord | None) -> Scores
     if (folder / DONE).is_file():
         done = json.loads((folder / DONE).read_text(encoding="utf-8"))
     notes = tuple(done["notes"]) if done else ()
+    if done is not None and "prediction" in done:
+        return VolumeScores(prediction=_prediction(done["prediction"]), known_seconds=done["seconds"])
     if record is None:
         if not (folder / FILM).is_file():
             return None
@@ -185,17 +232,36 @@ def read_scores(folder: Path, source: Path, record: HeadRecord | None) -> Scores
     )
 
 
-def _segment(line: dict[str, Any]) -> Segment:
-    heads = {
+def _best(scores: Ranked, top_k: int) -> Ranked:
+    return dataclasses.replace(scores, labels=scores.labels[:top_k], probs=scores.probs[:top_k])
+
+
+def _prediction(line: dict[str, Any]) -> Prediction:
+    return Prediction(
+        source=line["source"],
+        labels=tuple(line["labels"]),
+        probs=tuple(line["probs"]),
+        num_views=line["num_views"],
+        seconds_covered=line["seconds_covered"],
+        notes=tuple(line["notes"]),
+        heads=_heads(line),
+    )
+
+
+def _heads(line: dict[str, Any]) -> dict[str, HeadScores]:
+    return {
         name: HeadScores(labels=tuple(scores["labels"]), probs=tuple(scores["probs"]))
         for name, scores in line["heads"].items()
     }
+
+
+def _segment(line: dict[str, Any]) -> Segment:
     return Segment(
         start_seconds=line["start_seconds"],
         end_seconds=line["end_seconds"],
         labels=tuple(line["labels"]),
         probs=tuple(line["probs"]),
-        heads=heads,
+        heads=_heads(line),
     )
 
 

@@ -2,7 +2,7 @@
 
     windows  film.json once, then a line of parts.jsonl per window
     steps    clock.npz once, then rows of float32 behind each other in probs.f32
-    both     done.json when the film is over
+    both     done.json when the film is over; of a volume it alone, with the prediction
 
 A folder without done.json is of a film in progress, or of one that was interrupted.
 """
@@ -22,14 +22,18 @@ import torch
 from jaxtyping import Float
 
 from tubelet.app.config import STORED_LABELS
-from tubelet.data.sources.open_source import naming_file
+from tubelet.app.teaching.film_steps import FilmSteps
+from tubelet.data.sources.open_source import naming_file, open_source
+from tubelet.data.sources.volume import is_volume
 from tubelet.errors import DataError
 from tubelet.files import appended_lines, write_atomically, written_atomically
 from tubelet.inference.films import Film, Span, Windows, predict_film
 from tubelet.inference.moments.film import MomentsModel, load_moments, moments_folder
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier, load
-from tubelet.report.relevance_pictures import explanation_sheet
+from tubelet.report.relevance.film import overlay_film
+from tubelet.report.relevance.pictures import explanation_sheet
+from tubelet.report.relevance.scale import scale_over
 from tubelet.session.fast_fp32 import use_fast_fp32
 from tubelet.session.progress import NoProgress
 from tubelet.tasks.per_frame.targets import FilmClock
@@ -49,6 +53,7 @@ class ScoreRequest:
     path: Path
     run: str
     folder: Path
+    features: Path | None = None  # folder of stored features of steps, which trainings share
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,7 @@ class ExplainRequest:
     label: str | None
     start_seconds: float
     end_seconds: float
+    as_film: bool = False  # MP4 in place of a picture
 
 
 @dataclass(frozen=True)
@@ -92,8 +98,8 @@ class _Alive(NoProgress):
 class FilmScorer:
     """Scores films, and explains; a ``RowProcessor``. Models stay loaded in its process."""
 
-    def __init__(self, window_seconds: float | None, hop_seconds: float | None, device: Device, threads: int) -> None:
-        self._window, self._hop, self._device, self._threads = window_seconds, hop_seconds, device, threads
+    def __init__(self, windows: Windows, device: Device, threads: int) -> None:
+        self._windows, self._device, self._threads = windows, device, threads
         self._models: dict[str, Classifier | MomentsModel] = {}
 
     def name(self, row: Request) -> str:
@@ -114,9 +120,11 @@ class FilmScorer:
             shutil.rmtree(row.folder, ignore_errors=True)
             row.folder.mkdir(parents=True)
             if isinstance(model, MomentsModel):
-                _score_steps(model, row, alive)
+                _score_steps(model, row, self._windows.frame_fps, alive)
+            elif is_volume(row.path):
+                _score_volume(model, row)
             else:
-                _score_windows(model, row, windows_of(model, self._window, self._hop), alive)
+                _score_windows(model, row, windows_of(model, self._windows), alive)
         return None
 
     def _model(self, run: str) -> Classifier | MomentsModel:
@@ -128,21 +136,32 @@ class FilmScorer:
     def _explain(self, row: ExplainRequest) -> bytes:
         model = self._model(row.run)
         classifier = load(moments_folder(Path(row.run)), self._device) if isinstance(model, MomentsModel) else model
-        found = classifier.explain(
-            str(row.path),
-            class_name=row.label,
-            reading={"start_seconds": row.start_seconds, "end_seconds": row.end_seconds},
-        )
-        return explanation_sheet(dataclasses.replace(found, source=row.path.name))
+        fps = self._windows.frame_fps if row.path.is_dir() else None
+        reading = {"start_seconds": row.start_seconds, "end_seconds": row.end_seconds, "fps": fps}
+        found = classifier.explain(str(row.path), class_name=row.label, reading=reading)
+        scale = scale_over([found])  # of training clips too it would take several times as long
+        if not row.as_film:
+            return explanation_sheet(dataclasses.replace(found, source=row.path.name), scale)
+        with open_source(row.path, None, classifier.protocol, fps) as reader:
+            return overlay_film([found], reader, scale)
 
 
-def windows_of(model: Classifier, window_seconds: float | None, hop_seconds: float | None) -> Windows:
+def windows_of(model: Classifier, asked: Windows) -> Windows:
     """How windows lie on films for a model."""
     model.check_classes()
-    if window_seconds is None and model.protocol.sampling != "dense":
-        window_seconds = FALLBACK_WINDOW_SECONDS
-    window: Span = "clip" if window_seconds is None else window_seconds
-    return Windows(window=window, hop_seconds=hop_seconds, top_k=min(STORED_LABELS, len(model.labels)))
+    window: Span = asked.window
+    if window == "clip" and model.protocol.sampling != "dense":
+        window = FALLBACK_WINDOW_SECONDS
+    return dataclasses.replace(asked, window=window, top_k=min(STORED_LABELS, len(model.labels)))
+
+
+def _score_volume(model: Classifier, row: ScoreRequest) -> None:
+    """A volume has no times to lay windows on: it is predicted whole."""
+    prediction = model.predict(str(row.path), top_k=min(STORED_LABELS, len(model.labels)))
+    with open_source(row.path, None, model.protocol) as reader:
+        seconds = reader.duration_seconds
+    content = {"notes": prediction.notes, "prediction": dataclasses.asdict(prediction), "seconds": seconds}
+    write_atomically(row.folder / DONE, json.dumps(content))
 
 
 def _score_windows(model: Classifier, row: ScoreRequest, windows: Windows, alive: _Alive) -> None:
@@ -164,7 +183,8 @@ def _score_windows(model: Classifier, row: ScoreRequest, windows: Windows, alive
     write_atomically(row.folder / DONE, json.dumps({"notes": film.notes}))
 
 
-def _score_steps(model: MomentsModel, row: ScoreRequest, alive: _Alive) -> None:
+def _score_steps(model: MomentsModel, row: ScoreRequest, frame_fps: float | None, alive: _Alive) -> None:
+    fps = frame_fps if row.path.is_dir() else None
     with (row.folder / PROBS).open("ab", buffering=0) as stream:
 
         def on_part(clock: FilmClock, probs: Float[np.ndarray, "m K"]) -> None:
@@ -174,7 +194,9 @@ def _score_steps(model: MomentsModel, row: ScoreRequest, alive: _Alive) -> None:
             _check_aside(row.folder)
             alive()
 
-        found = model.moments(row.path, progress=alive, on_part=on_part)
+        # Frame folders do not say their rate: what is stored at one would be taken for another's.
+        store = None if row.features is None or row.path.is_dir() else FilmSteps.of(row.features, model, row.path)
+        found = model.moments(row.path, frame_fps=fps, progress=alive, on_part=on_part, store=store)
     write_atomically(row.folder / DONE, json.dumps({"notes": found.notes}))
 
 

@@ -14,11 +14,14 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
+from tubelet.app.compare.routes import compare_routes
 from tubelet.app.desk import Desk
+from tubelet.app.exports.routes import export_routes
 from tubelet.app.film_routes import film_routes
 from tubelet.app.guard import Access, Guard
 from tubelet.app.label_routes import label_routes
 from tubelet.app.library import NotThere
+from tubelet.app.teaching.routes import teach_routes
 from tubelet.app.upload_routes import upload_routes
 from tubelet.errors import TubeletError, error_line
 
@@ -33,10 +36,11 @@ def make_app(desk: Desk, access: Access) -> Guard:
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         desk.room.warm_up(desk.runs)
         yield
-        desk.room.close()
+        desk.close()
 
     app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
-    for routes in (film_routes(desk), label_routes(desk), upload_routes(desk)):
+    parts = (film_routes, label_routes, upload_routes, teach_routes, compare_routes, export_routes)
+    for routes in (part(desk) for part in parts):
         app.include_router(routes)
     _add_page(app)
     _add_login(app, access)

@@ -1,7 +1,11 @@
-"""Films that the browser sends in chunks: kept beside until they are whole and known to be films."""
+"""Films that the browser sends in chunks: kept beside until they are whole and known to be films.
+
+Each server has a folder of its own for what is on its way, which it holds. What a server left that ended is removed.
+"""
 
 from __future__ import annotations
 
+import os
 import re
 import secrets
 import shutil
@@ -11,9 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tubelet.app.config import MAX_OPEN_UPLOADS, MAX_UPLOAD_BYTES, MIN_FREE_BYTES, UPLOAD_IDLE_SECONDS
+from tubelet.app.hold import held
 from tubelet.app.library import NotThere
 from tubelet.data.video.formats import is_video_path
 from tubelet.errors import DataError
+from tubelet.session.folder_lock import FolderLock, refusal
 
 _LONGEST_NAME = 150  # letters
 _ODD = re.compile(r"[^\w .,()+=@&'\-\[\]]")
@@ -35,25 +41,36 @@ class Uploads:
     """The uploads that are open, and the folder of those that are whole."""
 
     def __init__(self, folder: Path, unfinished: Path) -> None:
-        self.folder, self._unfinished = folder, unfinished
+        self.folder, self._all = folder, unfinished
+        self._own = unfinished / f"{os.getpid()}-{secrets.token_hex(4)}"
+        self._hold: FolderLock | None = None  # of the own folder, once there is one
         self._open: dict[str, Upload] = {}
         self._lock = threading.Lock()
-        shutil.rmtree(unfinished, ignore_errors=True)  # of an earlier session, whose browsers know nothing of them
+
+    def close(self) -> None:
+        """Remove what is not whole."""
+        with self._lock:
+            self._open.clear()
+            if self._hold is not None:
+                self._hold.release()
+                self._hold = None
+                shutil.rmtree(self._own, ignore_errors=True)
 
     def begin(self, name: str, size_bytes: int) -> Upload:
         """A new upload. Raises DataError for a name, size or number that is not taken."""
         clean = clean_name(name)
         if not 0 < size_bytes <= MAX_UPLOAD_BYTES:
             raise DataError(f"a film has 1 to {MAX_UPLOAD_BYTES:,} bytes, this one {size_bytes:,}")
-        self._unfinished.mkdir(parents=True, exist_ok=True)
-        if shutil.disk_usage(self._unfinished).free - size_bytes < MIN_FREE_BYTES:
+        self._all.mkdir(parents=True, exist_ok=True)
+        if shutil.disk_usage(self._all).free - size_bytes < MIN_FREE_BYTES:
             raise DataError("the disk has too little space left for this film")
         with self._lock:
+            self._hold_own()
             self._forget_idle()
             if len(self._open) >= MAX_OPEN_UPLOADS:
                 raise DataError(f"{MAX_OPEN_UPLOADS} uploads are open; wait for one of them")
             upload_id = secrets.token_hex(16)
-            upload = Upload(upload_id, clean, size_bytes, self._unfinished / upload_id, touched=time.monotonic())
+            upload = Upload(upload_id, clean, size_bytes, self._own / upload_id, touched=time.monotonic())
             upload.path.touch()
             self._open[upload_id] = upload
             return upload
@@ -95,10 +112,11 @@ class Uploads:
             upload = self._open.pop(upload_id)
             self.folder.mkdir(parents=True, exist_ok=True)
             target, number = self.folder / upload.name, 2
-            while target.exists() or target.is_symlink():
-                name = Path(upload.name)
-                target, number = self.folder / f"{name.stem} ({number}){name.suffix}", number + 1
-            return upload.path.rename(target)
+            with held(self._all):  # another server may look for a free name too
+                while target.exists() or target.is_symlink():
+                    name = Path(upload.name)
+                    target, number = self.folder / f"{name.stem} ({number}){name.suffix}", number + 1
+                return upload.path.rename(target)
 
     def drop(self, upload_id: str) -> None:
         """Remove an upload."""
@@ -106,6 +124,20 @@ class Uploads:
             upload = self._open.pop(upload_id, None)
             if upload is not None:
                 upload.path.unlink(missing_ok=True)
+
+    def _hold_own(self) -> None:
+        """Make and hold the folder, and remove those of servers that have ended: no browser knows of them any more."""
+        if self._hold is not None:
+            return
+        with held(self._all):  # so that no other server takes a folder for left that is only not held yet
+            for left in self._all.iterdir():
+                if left.is_dir() and refusal(left) is None:
+                    shutil.rmtree(left, ignore_errors=True)
+                elif left.is_file() and re.fullmatch(r"[0-9a-f]{32}(\.\w+)?", left.name):  # of an earlier version
+                    left.unlink()
+            self._own.mkdir()
+            self._hold = FolderLock(self._own)
+            self._hold.acquire()
 
     def _forget_idle(self) -> None:
         now = time.monotonic()

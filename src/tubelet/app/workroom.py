@@ -5,7 +5,6 @@ A film that makes a decoder crash or hang costs its process, and gives a line; t
 
 from __future__ import annotations
 
-import os
 import sys
 import threading
 import time
@@ -17,9 +16,10 @@ from typing import Any, Literal, cast
 
 import torch
 
-from tubelet.app.config import MAX_PROXY_BYTES, MIN_FREE_BYTES, AppConfig
+from tubelet.app.config import MAX_PROXY_BYTES, AppConfig
+from tubelet.app.exports.kept_files import make_room, touch
 from tubelet.app.library import FilmFile
-from tubelet.app.reading import About, FilmReader, StillRequest
+from tubelet.app.reading import About, FilmReader, Opening, StillRequest
 from tubelet.app.runs import OfferedRun
 from tubelet.app.scores import Scores, read_scores
 from tubelet.app.scoring import ASIDE, DONE, ExplainRequest, FilmScorer, LoadRequest, Request, ScoreRequest
@@ -28,8 +28,11 @@ from tubelet.data.loading.worker_process import Failure
 from tubelet.data.prepare.config import Encoding
 from tubelet.data.prepare.transcode_pool import SourceFile, VideoTranscoder
 from tubelet.errors import DataError, TubeletError, error_line
+from tubelet.inference.films import Windows
 
-PROXY = Encoding(short_side=540, crf=23, preset="veryfast")  # what browsers get of films that they cannot play
+PROXY = Encoding(
+    short_side=540, crf=23, preset="veryfast", b_frames=0
+)  # what browsers get of films that they cannot play
 _READERS = 2  # processes
 _READ_SECONDS, _SCORE_SECONDS, _PROXY_SECONDS = 60.0, 600.0, 120.0  # time limits, which progress moves
 _KEPT_ABOUTS = 256
@@ -72,11 +75,17 @@ class Job:
 class Workroom:
     """Gives films to processes and finds what they have written."""
 
-    def __init__(self, config: AppConfig) -> None:
+    def __init__(self, config: AppConfig, opening: Opening) -> None:
         threads = torch.get_num_threads()  # as many as the command line has: another number rounds differently
-        scorer = FilmScorer(config.window_seconds, config.hop_seconds, config.device, threads)
+        windows = Windows(
+            window=config.window_seconds or "clip", hop_seconds=config.hop_seconds, frame_fps=config.frame_fps
+        )
+        scorer = FilmScorer(windows, config.device, threads)
+        self._frame_fps = config.frame_fps
         self._cache, self._windows = config.cache, f"{config.window_seconds}-{config.hop_seconds}"
-        self._reading: WorkerPool[StillRequest, About | bytes] = WorkerPool(FilmReader(), _READERS, _READ_SECONDS)
+        self._reading: WorkerPool[StillRequest, About | bytes] = WorkerPool(
+            FilmReader(opening), _READERS, _READ_SECONDS
+        )
         self._scoring: WorkerPool[Request, bytes | None] = WorkerPool(scorer, 1, _SCORE_SECONDS)
         self._explaining: WorkerPool[Request, bytes | None] = WorkerPool(scorer, 1, _SCORE_SECONDS)
         self._proxies: WorkerPool[SourceFile, dict[str, Any]] = WorkerPool(
@@ -119,9 +128,8 @@ class Workroom:
         """A frame as JPEG. Raises DataError."""
         return cast(bytes, _result(self._reading.submit(StillRequest(film.path, frame))))
 
-    def explanation(self, film: FilmFile, run: OfferedRun, label: str | None, start: float, stop: float) -> bytes:
-        """Where the model looked, as PNG. Raises DataError."""
-        request = ExplainRequest(film.path, run.source, label, start, stop)
+    def explanation(self, request: ExplainRequest) -> bytes:
+        """Where a model looked, as PNG or MP4. Raises DataError."""
         return cast(bytes, _result(self._explaining.submit(request)))
 
     def look(self, film: FilmFile, run: OfferedRun) -> tuple[Job | None, Scores | None]:
@@ -130,7 +138,7 @@ class Workroom:
         A film is scored once: what lies on the disk is never computed again. None in place of a job means that it was
         done before.
         """
-        folder = self._folder(film, run)
+        folder = self.scores_folder(film, run)
         with self._lock:
             if folder in self._finished:
                 self._finished.move_to_end(folder)
@@ -140,7 +148,7 @@ class Workroom:
                 job = None
             if job is None and not (folder / DONE).is_file():
                 self._set_others_aside()
-                request = ScoreRequest(film.path, run.source, folder)
+                request = ScoreRequest(film.path, run.source, folder, self._cache / "features")
                 job = self._jobs[folder] = Job(cast("Future[Any]", self._scoring.submit(request)))
         if job is not None:
             job.watched = time.monotonic()
@@ -157,9 +165,17 @@ class Workroom:
                     self._finished.popitem(last=False)
         return job, scores
 
+    def known(self, film: FilmFile, run: OfferedRun) -> Scores | None:
+        """What is stored of a film with a model; begins no work."""
+        folder = self.scores_folder(film, run)
+        with self._lock:
+            if folder in self._finished:
+                return self._finished[folder]
+        return read_scores(folder, film.path, run.head)
+
     def try_again(self, film: FilmFile, run: OfferedRun) -> None:
         """Forget that a film failed."""
-        folder = self._folder(film, run)
+        folder = self.scores_folder(film, run)
         with self._lock:
             if folder in self._jobs and self._jobs[folder].state == "failed":
                 del self._jobs[folder]
@@ -168,17 +184,30 @@ class Workroom:
         """The file that a browser can play: the film itself, or a copy that is made now. And why there is none."""
         if self.about(film).plays:
             return "done", film.path, None
+        if not film.is_video:
+            return "failed", None, "this is no video file; its pictures can be stepped through"
         target = self._cache / "proxies" / f"{film.key}.mp4"
         if target.is_file():
-            os.utime(target)
+            touch(target)
+            growing_copy(target).unlink(missing_ok=True)
             return "done", target, None
         with self._lock:
             job = self._jobs.get(target)
-            if job is None:
-                self._make_room(target.parent, film.size_bytes)
-                file = SourceFile(source=film.path, target=target, mark="")
+            if job is not None and job.state == "failed":
+                growing_copy(target).unlink(missing_ok=True)
+            if job is None or (job.state == "done" and not target.is_file()):  # removed to make room
+                make_room(target.parent, film.size_bytes, MAX_PROXY_BYTES, "a copy that browsers can play")
+                file = SourceFile(source=film.path, target=target, mark="", growing=growing_copy(target))
                 job = self._jobs[target] = Job(cast("Future[Any]", self._proxies.submit(file)))
         return job.state, target if job.state == "done" else None, job.error
+
+    def growing(self, film: FilmFile) -> tuple[Job, Path] | None:
+        """The copy that is made now, and the file that grows meanwhile; None where none is made or nothing is there."""
+        target = self._cache / "proxies" / f"{film.key}.mp4"
+        with self._lock:
+            job = self._jobs.get(target)
+        path = growing_copy(target)
+        return (job, path) if job is not None and job.state == "working" and path.is_file() else None
 
     def _set_others_aside(self) -> None:
         """Films that nobody looks at any more make room: they begin again when somebody does."""
@@ -190,21 +219,15 @@ class Workroom:
             elif job.state == "working" and folder.is_dir():
                 (folder / ASIDE).touch()
 
-    def _folder(self, film: FilmFile, run: OfferedRun) -> Path:
-        return self._cache / "scores" / f"{film.key}-{run.key}-{self._windows}"
+    def scores_folder(self, film: FilmFile, run: OfferedRun) -> Path:
+        """Where the scores of a film with a model are stored."""
+        fps = f"-{self._frame_fps}" if film.path.is_dir() else ""
+        return self._cache / "scores" / f"{film.key}-{run.key}-{self._windows}{fps}"
 
-    def _make_room(self, folder: Path, size_bytes: int) -> None:
-        """Remove the copies that were not watched for the longest time."""
-        folder.mkdir(parents=True, exist_ok=True)
-        copies = sorted(folder.glob("*.mp4"), key=lambda copy: copy.stat().st_mtime)
-        total = sum(copy.stat().st_size for copy in copies)
-        while copies and total + size_bytes > MAX_PROXY_BYTES:
-            oldest = copies.pop(0)
-            total -= oldest.stat().st_size
-            oldest.unlink(missing_ok=True)
-        status = os.statvfs(folder) if hasattr(os, "statvfs") else None
-        if status is not None and status.f_bavail * status.f_frsize < MIN_FREE_BYTES:
-            raise DataError("the disk has too little space left for a copy that browsers can play")
+
+def growing_copy(target: Path) -> Path:
+    """What grows while a copy is made."""
+    return target.with_name(f"{target.name}.growing")
 
 
 def _result(future: Future[Any]) -> object:

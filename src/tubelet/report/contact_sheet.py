@@ -73,11 +73,11 @@ def _row(clip: ShownClip) -> Image.Image:
 def _write_title(draw: ImageDraw.ImageDraw, clip: ShownClip) -> None:
     label = clip.label or "no label"
     _write(draw, (_MARGIN, 10), label, SHEET_WIDTH // 3, bold=True)
-    left = _MARGIN + min(SHEET_WIDTH // 3, round(draw.textlength(label, _font(bold=True)))) + 12
+    left = _MARGIN + min(SHEET_WIDTH // 3, round(draw.textlength(label, text_font(bold=True)))) + 12
     view = f"view {clip.view + 1} of {clip.num_views}" if clip.num_views > 1 else ""
     span = f"{min(clip.seconds):.2f} to {max(clip.seconds):.2f} s" if clip.seconds else ""
     rest = "   ".join(part for part in (span, view) if part)
-    right = SHEET_WIDTH - _MARGIN - round(draw.textlength(rest, _font()))
+    right = SHEET_WIDTH - _MARGIN - round(draw.textlength(rest, text_font()))
     _write(draw, (right, 10), rest, SHEET_WIDTH)
     _write(draw, (left, 10), clip.name, right - left - 12, _GRAY)
 
@@ -126,7 +126,7 @@ def _rgb(color: Color) -> tuple[int, int, int]:
 
 def _folded(text: str) -> list[str]:
     """The text in a few lines of the sheet's width."""
-    columns = int((SHEET_WIDTH - 2 * _MARGIN) / _font().getlength("n"))
+    columns = int((SHEET_WIDTH - 2 * _MARGIN) / text_font().getlength("n"))
     return textwrap.wrap(text, columns, max_lines=_MAX_LINES, placeholder=" …") or [""]
 
 
@@ -141,7 +141,7 @@ def _write(
 ) -> None:
     """One line; what is wider than ``width`` loses its middle."""
     text = printable(text)
-    font, shown, cut = _font(bold=bold), text, 0
+    font, shown, cut = text_font(bold=bold), text, 0
     while font.getlength(shown) > width and cut < len(text):
         cut += 1
         kept = len(text) - cut
@@ -150,7 +150,7 @@ def _write(
 
 
 @lru_cache
-def _font(*, bold: bool = False) -> ImageFont.FreeTypeFont:
+def text_font(*, bold: bool = False, pixels: int = _TEXT) -> ImageFont.FreeTypeFont:
     """The font that comes with matplotlib, which has more letters than Pillow's own."""
     folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
-    return ImageFont.truetype(str(folder / f"DejaVuSans{'-Bold' if bold else ''}.ttf"), _TEXT)
+    return ImageFont.truetype(str(folder / f"DejaVuSans{'-Bold' if bold else ''}.ttf"), pixels)

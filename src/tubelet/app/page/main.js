@@ -1,9 +1,14 @@
 // Puts the page together: films, the player, the timeline, and what is reviewed.
 
 import { ask, upload } from "/static/api.js";
+import { Beside } from "/static/beside.js";
+import { Compare } from "/static/compare.js";
+import { Confusion } from "/static/confusion.js";
 import { Labels } from "/static/labels.js";
 import { Palette, duration, percent, time } from "/static/look.js";
 import { Player } from "/static/player.js";
+import { Takeaway } from "/static/takeaway.js";
+import { Teach } from "/static/teach.js";
 import { Timeline } from "/static/timeline.js";
 
 const byId = (id) => document.getElementById(id);
@@ -11,8 +16,34 @@ const POLL_MS = 400;
 const state = { home: { runs: [], films: [] }, film: null, run: null, look: null, chosen: null, threshold: null };
 const palette = new Palette();
 const player = new Player(onFrame);
-const timeline = new Timeline(byId("timeline"), palette, { seek: onSeek, stretch: onStretch });
+const timeline = new Timeline(byId("timeline"), palette, { seek: onSeek, stretch: onStretch, drawn: (first) => compare.follow(first) });
 const labels = new Labels({ changed: onLabels, told: say, failed: complain, conflict: onConflict });
+const compare = new Compare({ state, palette, player, timeline, sliced, guarded });
+const takeaway = new Takeaway({ state, sliced, guarded, say });
+new Confusion({ state, sliced, guarded, say, openAt: (film, seconds) => openAt(film, seconds) });
+new Beside({ state, palette, sliced, guarded, say });
+
+const teach = new Teach({
+  player,
+  labels,
+  palette,
+  say,
+  complain,
+  film: () => state.film,
+  films: () => state.home.films,
+  open: (id) => openFilm(id),
+  changed: () => {
+    listFilms();
+    refresh();
+  },
+  trained: async (id) => {
+    await loadHome().then(guarded(() => teach.load()));
+    byId("run").value = id;
+    chooseRun();
+    state.chosen = null;
+    look();
+  },
+});
 
 function say(text) {
   byId("status").textContent = text;
@@ -39,17 +70,22 @@ function guarded(work) {
 
 const loadHome = guarded(async (open = null) => {
   state.home = await ask("/api/home");
-  const select = byId("run");
-  if (!select.options.length) {
-    for (const run of state.home.runs) select.add(new Option(run.name, run.id));
-    if (!state.home.runs.length) select.add(new Option("none: labels alone", ""));
-    chooseRun();
-  }
+  listRuns();
   listFilms();
   const wanted = open || (state.film ? null : (state.home.films[0] || {}).id);
   if (wanted) await openFilm(wanted);
   if (!state.home.films.length) say("Add a film to begin.");
 });
+
+function listRuns() {
+  const select = byId("run");
+  const [isFirst, before] = [!select.options.length, select.value];
+  select.replaceChildren(...state.home.runs.map((run) => new Option(run.name, run.id)));
+  if (!state.home.runs.length) select.add(new Option("none: labels alone", ""));
+  if ([...select.options].some((option) => option.value === before)) select.value = before;
+  if (isFirst || select.value !== before) chooseRun();
+  else compare.offer();
+}
 
 function listFilms() {
   const list = byId("films");
@@ -61,6 +97,7 @@ function listFilms() {
     button.setAttribute("aria-current", String(state.film !== null && state.film.id === film.id));
     button.append(text("span", film.name, "name"));
     if (film.labeled) button.append(text("span", "labeled", "times"));
+    if (teach.sorted[film.id]) button.append(text("span", teach.sorted[film.id], "times"));
     button.addEventListener("click", () => openFilm(film.id));
     const item = document.createElement("li");
     item.append(button);
@@ -80,6 +117,7 @@ const openFilm = guarded(async (id) => {
   state.chosen = null;
   state.look = null;
   state.film = film;
+  teach.opened(film.id);
   byId("film-title").textContent = film.name;
   byId("result-vtt").href = `/api/labels/export?layout=vtt&film_id=${film.id}`;
   timeline.reset(film.seconds);
@@ -92,6 +130,14 @@ const openFilm = guarded(async (id) => {
   prepare(film.id);
 });
 
+const openAt = guarded(async (id, seconds) => {
+  if (!state.film || state.film.id !== id) await openFilm(id);
+  byId("timeline").focus();
+  player.seek(seconds);
+  timeline.keep(seconds);
+  onFrame();
+});
+
 const prepare = guarded(async (id) => {
   for (;;) {
     const answer = await ask(`/api/films/${id}/playable`);
@@ -100,11 +146,16 @@ const prepare = guarded(async (id) => {
       player.ready();
       return;
     }
+    if (answer.state === "pictures") {
+      player.isPictures = true;
+      return;
+    }
     if (answer.state === "failed") {
       player.say(`It cannot be played: ${answer.error} Frames can be stepped through.`);
       return;
     }
-    player.say("A copy that browsers can play is being made; frames can be stepped through meanwhile.");
+    if (answer.grows) player.grows();
+    else player.say("A copy that browsers can play is being made; frames can be stepped through meanwhile.");
     await new Promise((resolve) => setTimeout(resolve, 1000));
   }
 });
@@ -117,6 +168,7 @@ function chooseRun() {
   for (const label of state.run ? state.run.labels : []) palette.index(label);
   byId("heat").hidden = !state.run || state.run.kind !== "windows";
   showThreshold();
+  compare.offer();
 }
 
 // Scores
@@ -138,6 +190,7 @@ function sliced() {
 
 const look = guarded(async () => {
   const turn = (looking += 1);
+  compare.look();
   if (!state.film) return;
   if (!state.run) {
     state.look = null;
@@ -175,7 +228,7 @@ function open() {
 }
 
 function known() {
-  const names = new Set(state.run ? state.run.labels : []);
+  const names = new Set([...teach.classes, ...(state.run ? state.run.labels : [])]);
   for (const mark of labels.marks) names.add(mark.label);
   return [...names];
 }
@@ -200,6 +253,7 @@ function refresh() {
     isLooking: Boolean(state.look && state.look.state !== "done"),
   });
   byId("progress").textContent = progressText();
+  takeaway.show();
   list(byId("suggestions"), open().slice(0, 200), "suggestion", state.run ? "Nothing is left to review." : "No model.");
   list(byId("marks"), labels.marks.filter((mark) => mark.kind === "label"), "mark", "No labels yet: drag over the timeline.");
   byId("open-count").textContent = suggestions().length ? `${open().length} of ${suggestions().length} open` : "";
@@ -360,7 +414,8 @@ const apply = guarded(async (label) => {
 });
 
 function mark(label) {
-  return { label, start: state.chosen.start, stop: state.chosen.stop, kind: "label" };
+  const cells = state.chosen.kind === "mark" ? state.chosen.original.cells || [] : [];
+  return { label, start: state.chosen.start, stop: state.chosen.stop, kind: "label", cells };
 }
 
 function rejected(one) {
@@ -403,7 +458,7 @@ const moveEdge = guarded(async (edge) => {
       else chosen.start = start;
     }
     if (chosen.kind === "mark") {
-      const moved = { label: chosen.label, start: chosen.start, stop: chosen.stop, kind: "label" };
+      const moved = { label: chosen.label, start: chosen.start, stop: chosen.stop, kind: "label", cells: chosen.original.cells || [] };
       if (await labels.edit(`move ${chosen.label}`, [moved], [chosen.original])) {
         const found = labels.marks.find((one) => one.label === chosen.label && one.start <= chosen.start + 1e-3 && one.stop >= chosen.stop - 1e-3);
         if (found) choose(found, "mark", false);
@@ -427,8 +482,9 @@ const redo = guarded(async () => {
 
 function onLabels() {
   const film = state.film && state.home.films.find((one) => one.id === state.film.id);
-  if (film && labels.version && !film.labeled) {
-    film.labeled = true;
+  const isLabeled = labels.marks.some((one) => one.kind === "label");
+  if (film && film.labeled !== isLabeled) {
+    film.labeled = isLabeled;
     listFilms();
   }
   refresh();
@@ -485,8 +541,22 @@ const importLabels = guarded(async (file) => {
   const answer = await ask(`/api/labels/import?name=${encodeURIComponent(file.name)}`, { method: "POST", body: file });
   const number = Object.keys(answer.films).length;
   if (state.film) await labels.open(state.film.id);
-  await loadHome();
+  await loadHome().then(guarded(() => teach.load()));
   say(`Labels of ${number} film${number === 1 ? "" : "s"} were read in.`);
+});
+
+// A film whose labels cannot be read is named; the others are saved.
+const exported = guarded(async (link) => {
+  const answer = await fetch(link.href);
+  if (!answer.ok) throw new Error((await answer.json()).error);
+  const leftOut = answer.headers.get("x-tubelet-left-out");
+  const saved = document.createElement("a");
+  saved.href = URL.createObjectURL(await answer.blob());
+  saved.download = /filename="([^"]*)"/.exec(answer.headers.get("content-disposition") || "")?.[1] || "labels";
+  saved.click();
+  setTimeout(() => URL.revokeObjectURL(saved.href), 60000);
+  if (leftOut) complain(`Left out: ${decodeURIComponent(leftOut)}`);
+  else say("All labels were saved.");
 });
 
 const showHeat = guarded(async () => {
@@ -499,7 +569,8 @@ const showHeat = guarded(async () => {
   const note = byId("heat-note");
   const picture = byId("heat-picture");
   note.textContent = `${chosen ? chosen.label : "The best class"}, ${time(start)} – ${time(stop)}: this takes some seconds.`;
-  picture.hidden = true;
+  picture.hidden = byId("heat-film").hidden = true;
+  byId("heat-film").href = `/api/films/${state.film.id}/explain/${state.run.id}?${query}&as_film=true`;
   byId("heat-dialog").showModal();
   const answer = await fetch(`/api/films/${state.film.id}/explain/${state.run.id}?${query}`);
   if (!answer.ok) {
@@ -507,7 +578,7 @@ const showHeat = guarded(async () => {
     return;
   }
   picture.src = URL.createObjectURL(await answer.blob());
-  picture.hidden = false;
+  picture.hidden = byId("heat-film").hidden = false;
   note.textContent = "Red speaks for the class, blue against it.";
 });
 
@@ -553,6 +624,12 @@ click("theme-button", () => {
   localStorage.setItem("theme", document.documentElement.dataset.theme);
   refresh();
 });
+for (const layout of ["csv", "boris", "json"]) {
+  byId(`export-${layout}`).addEventListener("click", (event) => {
+    event.preventDefault();
+    exported(event.currentTarget);
+  });
+}
 byId("change").addEventListener("submit", (event) => {
   event.preventDefault();
   apply(byId("label").value);
@@ -597,6 +674,8 @@ const KEYS = {
   a: accept,
   r: reject,
   c: () => byId("label").select(),
+  d: () => compare.next(1),
+  D: () => compare.next(-1),
   u: undo,
   U: redo,
   "[": () => moveEdge("start"),
@@ -614,12 +693,17 @@ const KEYS = {
 document.addEventListener("keydown", (event) => {
   const where = event.target;
   if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector("dialog[open]")) return;
-  if (where.matches("input:not([type='checkbox']), select, textarea")) {
+  if (where.matches("input:not([type='checkbox']):not([type='radio']), select, textarea")) {
     if (event.key === "Escape") byId("timeline").focus();
     return;
   }
-  if (where.matches("button, a") && (event.key === " " || event.key === "Enter")) return;
+  if (where.matches("input[type='radio']") && event.key.startsWith("Arrow")) return;
+  if (where.matches("button, a, summary") && (event.key === " " || event.key === "Enter")) return;
   let work = KEYS[event.key];
+  if (/^[1-9]$/.test(event.key) && teach.key(Number(event.key))) {
+    event.preventDefault();
+    return;
+  }
   if (/^[1-9]$/.test(event.key)) {
     const label = known()[Number(event.key) - 1];
     if (label && state.chosen) work = () => apply(label);
@@ -632,4 +716,4 @@ document.addEventListener("keydown", (event) => {
 const theme = localStorage.getItem("theme");
 if (theme) document.documentElement.dataset.theme = theme;
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", refresh);
-loadHome();
+loadHome().then(guarded(() => teach.load()));

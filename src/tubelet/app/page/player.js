@@ -2,6 +2,7 @@
 // the film plays the time that the browser presents is looked up among them.
 
 const byId = (id) => document.getElementById(id);
+const SLICES_PER_SECOND = 10; // of a volume
 
 export class Player {
   constructor(onFrame) {
@@ -30,14 +31,29 @@ export class Player {
     this.film = film;
     this.still.hidden = true;
     this.say("");
-    this.canPlay = false;
+    this.canPlay = this.isPictures = this.isGrowing = false;
     this.show(0);
   }
 
+  // The film, or the whole copy. Who watched the copy grow goes on where they are.
   ready() {
+    const seconds = this.video.currentTime;
+    const isPlaying = this.isGrowing && !this.video.paused;
     this.canPlay = true;
+    this.isGrowing = false;
     this.say("");
     this.video.src = `/api/films/${this.film.id}/video`;
+    if (!isPlaying) return;
+    this.video.currentTime = seconds;
+    this.video.play().catch(() => {});
+  }
+
+  // The copy as far as it is made: it plays from where it is known.
+  grows() {
+    if (this.isGrowing) return;
+    this.canPlay = this.isGrowing = true;
+    this.say("A copy that browsers can play is being made; what is there of it plays already.");
+    this.video.src = `/api/films/${this.film.id}/growing`;
   }
 
   say(text) {
@@ -70,6 +86,7 @@ export class Player {
   show(frame) {
     if (!this.film) return;
     this.video.pause();
+    this.leaf(false);
     this.frame = Math.min(Math.max(0, frame), this.film.times.length - 1);
     this.picture();
     this.onFrame();
@@ -111,15 +128,51 @@ export class Player {
       this.video.pause();
       return;
     }
+    if (this.isPictures) {
+      this.leaf(!this.leafing);
+      return;
+    }
     if (!this.canPlay) return;
     if (this.frame >= this.film.times.length - 1) this.frame = 0;
-    this.video.currentTime = (this.seconds + this.end(this.frame)) / 2;
+    const wanted = (this.seconds + this.end(this.frame)) / 2;
+    const there = this.video.buffered;
+    if (this.isGrowing && !(there.length && wanted < there.end(there.length - 1))) {
+      this.say("The copy is not made so far yet; frames can be stepped through meanwhile.");
+      return;
+    }
+    this.video.currentTime = wanted;
     this.video.play().catch(() => this.say("The browser cannot play this file; frames can be stepped through."));
   }
 
-  playing(is) {
+  // Plays what browsers have no player for, volumes and frame folders: picture by picture, as fast as they come.
+  leaf(is) {
+    if (Boolean(this.leafing) === is) return;
+    clearInterval(this.leafing);
+    this.leafing = null;
+    this.button(is);
+    if (!is) return;
+    const film = this.film;
+    const rate = film.fps > 1 ? film.fps : SLICES_PER_SECOND;
+    if (this.frame >= film.times.length - 1) this.frame = 0;
+    const first = this.frame;
+    const began = performance.now();
+    this.leafing = setInterval(() => {
+      const frame = Math.min(film.times.length - 1, first + Math.floor(((performance.now() - began) / 1000) * rate));
+      if (film !== this.film || frame >= film.times.length - 1) this.leaf(false);
+      if (film !== this.film || frame === this.frame) return;
+      this.frame = frame;
+      this.picture();
+      this.onFrame();
+    }, 40);
+  }
+
+  button(is) {
     byId("play-icon").setAttribute("href", is ? "#i-pause" : "#i-play");
     byId("play-text").textContent = is ? "Pause" : "Play";
+  }
+
+  playing(is) {
+    this.button(is);
     if (is) {
       this.follow();
     } else if (this.film) {
@@ -128,8 +181,9 @@ export class Player {
   }
 
   follow() {
+    const turn = (this.following = (this.following || 0) + 1);
     const take = (now, presented) => {
-      if (this.video.paused || !this.film) return;
+      if (turn !== this.following || this.video.paused || !this.film) return;
       this.frame = this.frameAt(presented ? presented.mediaTime : this.video.currentTime);
       this.still.hidden = true;
       this.onFrame();

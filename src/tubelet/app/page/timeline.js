@@ -132,6 +132,7 @@ export class Timeline {
     content.lanes.forEach((label, row) => this.row(context, label, AXIS + row * this.height, width));
     this.names(context, height);
     this.playhead(context, height);
+    if (this.on.drawn) this.on.drawn(this);
   }
 
   axis(context, width, height) {

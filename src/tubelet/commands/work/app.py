@@ -37,6 +37,7 @@ def run(options: Options) -> int:
         labels=_labels(options),
         window_seconds=None if options.window is None else seconds_of(options.window, "--window"),
         hop_seconds=None if options.hop is None else seconds_of(options.hop, "--hop"),
+        frame_fps=_frame_fps(options.frame_fps),
         device=options.device,
         host=options.host,
         port=options.port,
@@ -61,7 +62,7 @@ def run(options: Options) -> int:
         try:
             server.run(sockets=[listening])
         finally:
-            desk.room.close()
+            desk.close()
     return 0
 
 
@@ -79,6 +80,12 @@ def _films(folder: Path | None) -> Path | None:
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"--films {folder}: no such folder; give the folder that the films are in")
     return folder
+
+
+def _frame_fps(rate: float | None) -> float | None:
+    if rate is not None and not 0 < rate < float("inf"):
+        raise ConfigError(f"--frame-fps must be positive, got {rate:g}")
+    return rate
 
 
 def _labels(options: Options) -> Path:

@@ -22,6 +22,7 @@ from tubelet.commands.moments import Options
 from tubelet.commands.work.predict import exit_code
 from tubelet.commands.work.predict_windows import check_frame_fps
 from tubelet.data.layouts.bouts.bout import BACKGROUND, Bout, FilmLabels, LabeledFilm
+from tubelet.data.layouts.bouts.cells import written_cell
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, boris_project, bouts_csv, bouts_json, bouts_vtt
 from tubelet.data.layouts.find_files import find_files
@@ -207,7 +208,8 @@ def _write_together(
         for row in film["summary"]:
             median = "" if row["median_seconds"] is None else f"{row['median_seconds']:.4f}"
             seconds, share = f"{row['seconds']:.4f}", f"{row['share']:.6f}"
-            writer.writerow([film["source"], row["label"], row["num_bouts"], seconds, share, median])
+            label = written_cell(row["label"])
+            writer.writerow([film["source"], label, row["num_bouts"], seconds, share, median])
     write_atomically(options.out / SUMMARY, text.getvalue())
     written = {
         film["part"]: WrittenFilm(

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -19,7 +17,6 @@ from tubelet.commands.prediction_files import STDOUT, check_outputs, write_csv
 from tubelet.commands.protocol_options import SamplingOptions
 from tubelet.commands.work.predict_windows import (
     check_frame_fps,
-    films_as_csv,
     predict_films,
     scores_text,
     seconds_of,
@@ -37,6 +34,7 @@ from tubelet.files import check_path
 from tubelet.inference.films import Film, Windows
 from tubelet.inference.predictor import Classifier, load
 from tubelet.inference.shared_about import about_classifier
+from tubelet.inference.tables_of_scores import films_as_csv, predictions_as_csv
 from tubelet.protocol import Protocol, with_views
 from tubelet.report.labeling_tools import write_fiftyone, write_label_studio
 from tubelet.session.console_progress import ConsoleProgress
@@ -109,7 +107,7 @@ def write_results(options: Options, protocol: Protocol, found: Sequence[Found]) 
             write_plots(films, options.plot)
         return
     if options.csv is not None:
-        write_csv(options.csv, as_csv(predictions))
+        write_csv(options.csv, predictions_as_csv(predictions))
     if options.json:
         rows = [dataclasses.asdict(p) for p in predictions]
         print(json.dumps({"predictions": rows, "errors": failures}, indent=2, ensure_ascii=False))
@@ -142,7 +140,7 @@ def _predict_shared(options: Options, classifier: Classifier, files: Sequence[Pa
         found = results_of(work, work.blocks)
         films = [result for result in found if isinstance(result, Film)]
         predictions = [result for result in found if isinstance(result, Prediction)]
-        write_csv(out / PREDICTIONS, as_csv(predictions) if options.window is None else films_as_csv(films))
+        write_csv(out / PREDICTIONS, predictions_as_csv(predictions) if options.window is None else films_as_csv(films))
         write_results(options, classifier.protocol, found)
         print(f"predictions: {out / PREDICTIONS}", file=sys.stderr)
         return exit_code(sum(isinstance(result, str) for result in found), len(files))  # as one call, of all files
@@ -232,25 +230,6 @@ def exit_code(num_failed: int, num_files: int) -> int:
     if num_failed:
         print(f"tubelet: error: {num_failed} of {num_files} files could not be read", file=sys.stderr)
     return 1 if num_failed else 0
-
-
-def as_csv(predictions: Sequence[Prediction]) -> str:
-    """Write one row per video and label: path, rank, label, probability or value, seconds covered, views, notes.
-
-    With several heads, a column names the head, or "action".
-    """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    several = any(p.heads for p in predictions)
-    head_column = ["head"] if several else []
-    kind = predictions[0].kind if predictions else "probability"
-    writer.writerow(["path", *head_column, "rank", "label", kind, "seconds_covered", "num_views", "notes"])
-    for p in predictions:
-        rest = [f"{p.seconds_covered:.3f}", p.num_views, "; ".join(p.notes)]
-        for head, scores in rankings(p).items():
-            for rank, (label, prob) in enumerate(zip(scores.labels, scores.probs, strict=True), 1):
-                writer.writerow([p.source, *([head] if several else []), rank, label, f"{prob:.6g}", *rest])
-    return text.getvalue()
 
 
 def print_table(predictions: Sequence[Prediction]) -> None:

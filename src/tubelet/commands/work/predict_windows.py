@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 import re
@@ -20,6 +18,7 @@ from tubelet.errors import ConfigError, DataError, OutOfMemory, explaining_memor
 from tubelet.files import written_atomically
 from tubelet.inference.films import Film, Span, Windows, predict_film
 from tubelet.inference.predictor import Classifier
+from tubelet.inference.tables_of_scores import films_as_csv
 from tubelet.report.timeline import write_timeline
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.tasks.classification import rankings
@@ -116,22 +115,6 @@ def _title(film: Film) -> str:
     """The name of a film, cut to what fits above its timeline."""
     name = printable(Path(film.source).name)
     return name if len(name) <= _TITLE_LETTERS else f"{name[: _TITLE_LETTERS - 3]}..."
-
-
-def films_as_csv(films: Sequence[Film]) -> str:
-    """Write one row per segment and label: path, start, end, rank, label, probability, and the head of several."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    several = any(segment.heads for film in films for segment in film.segments)
-    head_column = ["head"] if several else []
-    writer.writerow(["path", "start_seconds", "end_seconds", *head_column, "rank", "label", "probability"])
-    for film in films:
-        for s in film.segments:
-            place = [film.source, f"{s.start_seconds:.3f}", f"{s.end_seconds:.3f}"]
-            for head, scores in rankings(s).items():
-                for rank, (label, prob) in enumerate(zip(scores.labels, scores.probs, strict=True), 1):
-                    writer.writerow([*place, *([head] if several else []), rank, label, f"{prob:.6g}"])
-    return text.getvalue()
 
 
 def clock(seconds: float) -> str:

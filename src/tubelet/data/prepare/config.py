@@ -18,6 +18,7 @@ class Encoding:
     crf: int  # x264's constant rate factor: 0 is lossless, 51 the coarsest
     preset: str = "medium"  # of x264
     keyframe_interval: int = 16  # frames
+    b_frames: int = 1  # between two others; with none, frames are stored in the order of their times
 
     @property
     def options(self) -> dict[str, str]:
@@ -27,7 +28,7 @@ class Encoding:
             "tune": "fastdecode",
             "crf": str(self.crf),
             "g": str(self.keyframe_interval),
-            "bf": "1",
+            "bf": str(self.b_frames),
             "x264-params": "b-adapt=0:b-pyramid=none:scenecut=0",
             "threads": "1",
         }

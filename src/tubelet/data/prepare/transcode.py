@@ -6,15 +6,19 @@ Settings of x264: ``-preset medium -tune fastdecode -g 16 -bf 1 -x264-params b-a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.container import OutputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
 
 from tubelet.data.prepare.config import Encoding
+from tubelet.data.prepare.growing_file import GrowingFile, copied
 from tubelet.data.video.container import VideoContainer, file_error, reporting
 from tubelet.data.video.packet_index import PacketIndex
 from tubelet.data.video.rendering import BY_DEFAULT
@@ -27,7 +31,12 @@ _FINEST_TICKS = 1_000_000  # per second; a finer or odd clock is replaced by the
 
 
 def transcode(
-    source: Path, target: Path, encoding: Encoding, on_index: Callable[[PacketIndex], None] = lambda index: None
+    source: Path,
+    target: Path,
+    encoding: Encoding,
+    on_index: Callable[[PacketIndex], None] = lambda index: None,
+    *,
+    growing: Path | None = None,
 ) -> int:
     """Write ``target`` (MP4) atomically. Returns its number of frames.
 
@@ -36,6 +45,8 @@ def transcode(
         target: the copy.
         encoding: settings.
         on_index: called with the index of the source before its frames are decoded.
+        growing: a file that grows meanwhile, in fragments which players read before it is whole. None means no such
+            file. An encoding with B-frames would shift its times.
 
     Raises:
         VideoError: the source cannot be read, or a frame of it is damaged.
@@ -43,8 +54,12 @@ def transcode(
     index = PacketIndex.of(source)
     on_index(index)
     ticks, time_base = _ticks(index)
-    with written_atomically(target) as new, av.open(str(new), "w", format="mp4") as container:
+    with ExitStack() as stack:
+        container = stack.enter_context(
+            av.open(str(stack.enter_context(written_atomically(target))), "w", format="mp4")
+        )
         stream, pictures = None, _Pictures(index, encoding.short_side)
+        copy = None if growing is None else stack.enter_context(GrowingFile(growing))
         for (frame, whole), tick in zip(_frames(source, index), ticks.tolist(), strict=True):
             picture = pictures.of(whole, Orientation.of(frame))
             if stream is None:
@@ -54,10 +69,21 @@ def transcode(
                 stream.codec_context.time_base = time_base
                 _tag_colors(stream.codec_context, frame)
             picture.pts, picture.time_base = tick, time_base
-            container.mux(stream.encode(picture))
+            _mux(stream, picture, container, copy)
         assert stream is not None  # an index has at least one frame
-        container.mux(stream.encode(None))
+        _mux(stream, None, container, copy)
     return index.num_frames
+
+
+def _mux(
+    stream: VideoStream, picture: av.VideoFrame | None, container: OutputContainer, copy: GrowingFile | None
+) -> None:
+    """Encode a picture, or with None what the encoder still holds."""
+    packets = stream.encode(picture)
+    copies = [] if copy is None else list(map(copied, packets))
+    container.mux(packets)  # first, for it fills in what the other file begins with
+    if copy is not None:
+        copy.write(copies, stream)
 
 
 def _ticks(index: PacketIndex) -> tuple[np.ndarray, Fraction]:

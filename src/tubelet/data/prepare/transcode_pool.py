@@ -25,6 +25,7 @@ class SourceFile:
     source: Path
     target: Path  # below the output folder
     mark: str  # of the source's content, and of the settings
+    growing: Path | None = None  # that can be watched meanwhile
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class VideoTranscoder:
             allow(seconds + found.num_frames * (_SECONDS_PER_FRAME + _SECONDS_PER_MEGAPIXEL * megapixels))
 
         file.target.parent.mkdir(parents=True, exist_ok=True)
-        num_frames = transcode(file.source, file.target, self.encoding, allow_frames)
+        num_frames = transcode(file.source, file.target, self.encoding, allow_frames, growing=file.growing)
         made = {"num_frames": num_frames, "bytes": file.target.stat().st_size}
         return made | ({"notes": notes} if notes else {})
 

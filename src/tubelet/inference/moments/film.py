@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -102,6 +102,17 @@ class FilmMoments:
         return self.table.to_html()
 
 
+@runtime_checkable
+class StepStore(Protocol):
+    """Where the features of the steps of one film are kept."""
+
+    def read(self, clock: FilmClock) -> Float[Tensor, "S D"] | None:
+        """The features of all steps. None means that they are not there."""
+
+    def add(self, vectors: Float[Tensor, "n D"], clock: FilmClock) -> None:
+        """Take the features of the steps that come next; they are kept once those of the whole film are there."""
+
+
 class MomentsModel:
     """A backbone with a per-frame head, ready for films.
 
@@ -133,6 +144,7 @@ class MomentsModel:
         frame_fps: float | None = None,
         progress: Progress = NoProgress(),  # noqa: B008
         on_part: Callable[[FilmClock, Float[np.ndarray, "m K"]], None] = lambda clock, probs: None,
+        store: StepStore | None = None,
     ) -> FilmMoments:
         """The moments of a film in bounded memory. Of a stretch they are those that the whole film has there.
 
@@ -141,6 +153,7 @@ class MomentsModel:
             end_seconds: of the stretch. None means the film's end.
             frame_fps: frames per second of a frame folder.
             on_part: called with the probabilities of the steps that come next as soon as they are known.
+            store: has the features of the film's steps, so that nothing is decoded, or takes those of a whole film.
 
         Raises:
             DataError: the film cannot be read, or the stretch lies behind its end.
@@ -152,10 +165,15 @@ class MomentsModel:
             low, high = steps_needed(count, self.head_record, first, stop)
 
             def features() -> Iterator[Float[Tensor, "n D"]]:
+                if store is not None and (stored := store.read(grid.clock)) is not None:
+                    yield stored[low:high]
+                    return
                 done = 0
                 for part in self.features.vectors(reader, grid, low, high):
                     done += len(part)
                     progress.advance(done, high - low, f"steps of {film.name}")
+                    if store is not None:
+                        store.add(part, grid.clock)
                     yield part
 
             parts = []

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from tubelet.data.layouts.bouts.cells import written_cell
 from tubelet.files import write_atomically
 from tubelet.inference.moments.film import FilmMoments
 
@@ -26,7 +27,7 @@ def write_frames(part: Path, found: FilmMoments) -> None:
     seconds = found.clock.timestamps[numbers]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["frame", "seconds", *found.labels])
+    writer.writerow(["frame", "seconds", *map(written_cell, found.labels)])
     for number, time, row in zip(numbers.tolist(), seconds.tolist(), probs, strict=True):
         writer.writerow([number, f"{time:.6f}", *(f"{value:.5g}" for value in row)])
     write_atomically(part / CSV, text.getvalue())

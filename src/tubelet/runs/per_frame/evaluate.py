@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from tubelet.data.layouts.bouts.cells import written_cell
 from tubelet.errors import DataError
 from tubelet.evaluation.evaluate import METRICS
 from tubelet.evaluation.measured_split import MeasuredSplit
@@ -81,7 +82,8 @@ def write_split(out: Path, measured: MeasuredSplit, scores: SplitScores) -> None
     for number, film in enumerate(scores.films):
         for who, spans in (("labels", scores.true[number]), ("model", scores.found[number])):
             for name, of_class in zip(scores.judged, spans, strict=True):
-                writer.writerows([film.name, f"{a:.6f}", f"{b:.6f}", name, who] for a, b in of_class)
+                label = written_cell(name)
+                writer.writerows([film.name, f"{a:.6f}", f"{b:.6f}", label, who] for a, b in of_class)
     write_atomically(out / BOUTS, text.getvalue())
     content: dict[str, Any] = measured.to_dict()
     write_atomically(out / METRICS, json.dumps(content, indent=2, ensure_ascii=False) + "\n")

@@ -35,6 +35,11 @@ _WIDE |= {"conv_pwl": "_project_conv", "bn3": "_bn2"}
 _NARROW = {"conv_dw": "_depthwise_conv", "bn1": "_bn1", "conv_pw": "_project_conv", "bn2": "_bn2"}
 
 
+def has_lite0() -> bool:
+    """Whether the package is installed."""
+    return find_spec(_PACKAGE) is not None
+
+
 def read_lite0(which: WhichWeights | None = None) -> ImageModel:
     """EfficientNet-Lite0 with the package's weights, under timm's names.
 

@@ -36,6 +36,9 @@ class Bout:
     where: str = ""  # "line 3" of its file, for messages
     # Seconds by which written times may be off: half a unit of the last digit that their file has.
     rounding: float = field(default=0.0005, compare=False)
+    others: tuple[tuple[str, str], ...] = field(
+        default=(), compare=False
+    )  # further columns of a table, and their cells
 
     @property
     def is_point(self) -> bool:

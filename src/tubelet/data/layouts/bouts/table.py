@@ -3,7 +3,7 @@
 Other names are taken too: ``start_seconds``, ``stop_seconds``, ``end``, ``end_seconds``; frames as ``start_frame`` and
 ``stop_frame`` (or ``end_frame``), counted from 0, where the second is the first frame behind the bout. Optional columns
 are ``subject``, ``observer``, ``split`` and ``group``. Times are seconds, with a point or a comma, or by the clock. A
-row without label and times names a film in which nothing is seen.
+row without label and times names a film in which nothing is seen. ``cells`` beside this file says how formulas look.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 
 from tubelet.data.layouts.bouts.bout import Bout, FilmLabels, LabeledFilm, Unit, media_path, merged_films
+from tubelet.data.layouts.bouts.cells import read_cell
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.layouts.rows import Record, parse_each, records, seconds_of, split_of, whole_number
 from tubelet.data.layouts.tables import separator_of
@@ -48,6 +49,8 @@ class _Parser:
     def __init__(self, root: Path, config: ManifestConfig) -> None:
         self.root, self.config = root, config
         self._paths: dict[str, str] = {}
+        times = (*STARTS, *STOPS, *FIRST_FRAMES, *LAST_FRAMES)
+        self._used = {config.path_column, config.label_columns[0], *times, "subject", "observer"}
 
     def film(self, item: tuple[int, Record]) -> LabeledFilm:
         """The film of one row, with its bout. Raises ValueError with the reason."""
@@ -63,7 +66,7 @@ class _Parser:
         return LabeledFilm(path=self._paths[named], bouts=() if bout is None else (bout,), split=split, group=group)
 
     def _bout(self, where: str, record: Record) -> Bout | None:
-        label = record[self.config.label_columns[0]]
+        label = read_cell(record[self.config.label_columns[0]])
         times, frames = (_cells(record, *names) for names in ((STARTS, STOPS), (FIRST_FRAMES, LAST_FRAMES)))
         if not label and not any((*times, *frames)):
             return None
@@ -75,8 +78,17 @@ class _Parser:
         else:
             start = time_of(times[0])
             stop = time_of(times[1]) if times[1] else start
-        subject, observer = record.get("subject", ""), record.get("observer", "")
-        return Bout(label=label, start=start, stop=stop, unit=unit, subject=subject, observer=observer, where=where)
+        subject, observer = (read_cell(record.get(name, "")) for name in ("subject", "observer"))
+        return Bout(
+            label=label,
+            start=start,
+            stop=stop,
+            unit=unit,
+            subject=subject,
+            observer=observer,
+            where=where,
+            others=tuple((name, read_cell(cell)) for name, cell in record.items() if cell and name not in self._used),
+        )
 
 
 def _cells(record: Record, starts: tuple[str, ...], stops: tuple[str, ...]) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Bouts of films for other programs: CSV, JSON, WebVTT and a project that BORIS opens.
 
-The CSV and the project are read back by ``tubelet.data.layouts.bouts.read`` to the same bouts.
+The CSV and the project are read back by ``tubelet.data.layouts.bouts.read`` to the same bouts. Texts that spreadsheets
+would run as formulas are written so that they do not (``cells`` beside this file).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tubelet.data.layouts.bouts.bout import Bout
+from tubelet.data.layouts.bouts.cells import written_cell
 
 HEADER = ("path", "start", "stop", "label", "subject", "observer", "score")
 
@@ -36,17 +38,21 @@ class WrittenFilm:
 
 
 def bouts_csv(films: Sequence[WrittenFilm]) -> str:
-    """A row per bout; a film without any has one row without times."""
+    """A row per bout; a film without any has one row without times. Further columns of the bouts come behind."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(HEADER)
+    further = dict.fromkeys(name for film in films for bout in film.bouts for name, _ in bout.others)
+    columns = (*HEADER, *(name for name in further if name not in HEADER))
+    writer.writerow(columns)
     for film in films:
+        path = f"./{film.path}" if written_cell(film.path) != film.path else film.path
         for bout, score in film.scored:
+            cells = {"subject": bout.subject, "observer": bout.observer, **dict(bout.others)}
+            cells |= {"label": bout.label} | ({} if score is None else {"score": f"{score:.4f}"})
             times = [f"{bout.start:.6f}", f"{bout.stop:.6f}"]
-            cell = "" if score is None else f"{score:.4f}"
-            writer.writerow([film.path, *times, bout.label, bout.subject, bout.observer, cell])
+            writer.writerow([path, *times, *(written_cell(cells.get(name, "")) for name in columns[3:])])
         if not film.bouts:
-            writer.writerow([film.path, *[""] * (len(HEADER) - 1)])
+            writer.writerow([path, *[""] * (len(columns) - 1)])
     return text.getvalue()
 
 

@@ -1,0 +1,117 @@
+"""Teaching: what people said is kept as plain files, features of a look serve a training, and a training goes on."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tubelet.app.config import AppConfig
+from tubelet.app.library import Library
+from tubelet.app.scoring import FilmScorer, ScoreRequest
+from tubelet.app.teaching.job import DATA, STOP, Job, is_alive, read_progress, write_job, write_progress
+from tubelet.app.teaching.lessons import Lessons
+from tubelet.app.teaching.teacher import Teacher
+from tubelet.app.teaching.work import work
+from tubelet.data.layouts.bouts.read import read_bouts
+from tubelet.data.layouts.bouts.write import WrittenFilm, bouts_csv
+from tubelet.errors import DataError
+from tubelet.inference.films import Windows
+from tubelet.inference.moments.features import StepFeatures
+
+
+def job_of(folder: Path, labels: Path, encoder: Path) -> Job:
+    """A training on the stretches of a table, written down."""
+    films = [
+        WrittenFilm(path=str((labels.parent / film.path).resolve()), duration_seconds=0, fps=0, bouts=film.bouts)
+        for film in read_bouts(labels).films
+    ]
+    out, features = str(folder / "run"), str(folder.parent / "features")
+    name = folder.name
+    job = Job(name=name, kind="stretches", how="probe", encoder=str(encoder), out=out, features=features, device="cpu")
+    write_job(folder, job)
+    (folder / DATA).write_text(bouts_csv(films))
+    return job
+
+
+def test_a_head_is_trained_anew_on_what_the_first_look_stored(
+    film_labels: Path, film_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scorer, features = FilmScorer(Windows(), "cpu", 1), tmp_path / "features"
+    films = sorted(film_labels.parent.glob("*.mp4"))
+    for film in films:
+        scorer.run(ScoreRequest(film, str(film_run), tmp_path / film.stem, features), lambda seconds: None)
+    scorer.run(ScoreRequest(films[0], str(film_run), tmp_path / "plain"), lambda seconds: None)
+    with monkeypatch.context() as patch:
+        patch.setattr(StepFeatures, "vectors", lambda *words: pytest.fail("a film was decoded again"))
+        scorer.run(ScoreRequest(films[0], str(film_run), tmp_path / "again", features), lambda seconds: None)
+        folder = tmp_path / "1-stretches-probe"
+        job = job_of(folder, film_labels, film_run / "best")
+        work(folder)
+        progress = read_progress(folder)
+        assert progress.state == "done", progress
+        assert progress.losses
+        assert progress.validations
+        scorer.run(ScoreRequest(films[0], job.out, tmp_path / "taught", features), lambda seconds: None)
+    scores = [(tmp_path / name / "probs.f32").read_bytes() for name in (films[0].stem, "plain", "again", "taught")]
+    assert scores[0] == scores[1] == scores[2] != scores[3]
+
+
+def test_a_training_that_is_stopped_goes_on_to_its_end(film_labels: Path, film_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "1-stretches-probe"
+    job = job_of(folder, film_labels, film_run / "best")
+    (folder / STOP).touch()
+    work(folder)
+    progress = read_progress(folder)
+    assert progress.state == "stopped", progress
+    assert not (folder / STOP).exists()
+    assert not (Path(job.out) / "evaluation").exists()
+    work(folder)
+    assert read_progress(folder).state == "done"
+    assert (Path(job.out) / "best/per_frame.json").is_file()
+
+
+def test_a_training_that_was_killed_is_one_that_stopped(tmp_path: Path) -> None:
+    config = AppConfig(labels=tmp_path)
+    folder = config.cache / "teaching/1-clips-probe"
+    name, out = folder.name, str(tmp_path / "runs/1-clips-probe")
+    write_job(folder, Job(name=name, kind="clips", how="probe", encoder="x", out=out, features=str(tmp_path)))
+    progress = read_progress(folder)
+    progress.state, progress.losses = "working", [[1, 0.5]]
+    write_progress(folder, progress)
+    assert not is_alive(folder)
+    found = Teacher(config).state()
+    assert found is not None
+    assert (found[0].name, found[1].state, found[1].losses) == (name, "stopped", [[1, 0.5]])
+    assert Teacher(config).taught() == []
+
+
+def test_stretches_without_labels_or_with_every_weight_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="frozen encoder"):
+        Teacher(AppConfig(labels=tmp_path)).begin("stretches", "full", "lite0", b"")
+    with pytest.raises(DataError, match="no training"):
+        Teacher(AppConfig(labels=tmp_path)).go_on()
+
+
+def test_classes_and_sorted_clips_are_plain_files(tmp_path: Path) -> None:
+    (tmp_path / "films").mkdir()
+    for name in ("=a.mp4", "b.mp4"):
+        (tmp_path / "films" / name).write_bytes(b"film")
+    library = Library(tmp_path / "films", tmp_path / "uploads")
+    lessons = Lessons(tmp_path / "labels", tmp_path / "labels/.tubelet", library)
+    assert lessons.set_classes([" walk ", "=rest"]) == ["walk", "=rest"]
+    for names in (["a", "a "], [" "], ["a\nb"]):
+        with pytest.raises(DataError):
+            lessons.set_classes(names)
+    assert lessons.classes() == ["walk", "=rest"]
+    one, two = library.all()
+    lessons.sort(one, "walk")
+    lessons.sort(two, "=rest")
+    lessons.sort(one, "=rest")
+    assert lessons.sorted_clips() == {one.id: "=rest", two.id: "=rest"}
+    assert lessons.table.read_text() == "path,label\n../../films/b.mp4,'=rest\n../../films/=a.mp4,'=rest\n"
+    lessons.sort(one, None)
+    lessons.sort(two, None)
+    assert not lessons.table.exists()
+    assert json.loads((tmp_path / "labels/.tubelet/classes.json").read_text()) == ["walk", "=rest"]
