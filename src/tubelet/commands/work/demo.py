@@ -34,7 +34,7 @@ def run(options: Options, argv: list[str]) -> int:
     out = options.out or Path("demo")
     data = out / "videos"
     with ConsoleProgress("writing videos") as progress:
-        counts = {"train": options.train_clips, "val": options.val_clips, "test": options.test_clips}
+        counts = {"train": options.num_train_clips, "val": options.val_clips, "test": options.test_clips}
         write_motion_set(data, counts, progress=progress.advance)
     results = {name: train(name, data, out, options) for name in MODELS}
     classifier = load(results["motion/vivit_fe"].folder / "best", options.device)

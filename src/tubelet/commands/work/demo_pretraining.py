@@ -29,7 +29,7 @@ def run(options: Options, argv: list[str]) -> int:
     out = options.out or Path("demo_pretraining")
     data = out / "videos"
     with ConsoleProgress("writing videos") as progress:
-        counts = {"train": options.train_clips, "val": options.val_clips, "test": options.test_clips}
+        counts = {"train": options.num_train_clips, "val": options.val_clips, "test": options.test_clips}
         write_motion_set(data, counts, progress=progress.advance)
     labels = write_labels(data, out / "labels.csv")
     command = " ".join(["tubelet", "demo", *argv])
