@@ -34,6 +34,13 @@ def test_demo_writes_videos_runs_and_report_and_ends_with_table_and_path(
     assert (tmp_path / "demo/vivit_fe/best/model.safetensors").read_bytes() == weights
 
 
+def test_demo_probe_refuses_parts_that_it_would_not_make(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["demo", "probe", "--out", str(tmp_path / "demo"), "--val-clips", "8", "--test-clips", "8"]
+    assert main(argv) == 1
+    assert "demo probe takes no --val-clips and no --test-clips: it tests on folds" in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()
+
+
 def test_demo_probe_shows_a_head_without_and_one_with_the_order_of_frames(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from tubelet.models import create_model
 from tubelet.models.stages import model_inputs
 from tubelet.nn.video_model import VideoModel
 from tubelet.probing.config import ProbeConfig
+from tubelet.probing.features import Encoder, values_of_view
 from tubelet.probing.folds import grouped_folds
 from tubelet.probing.heads import LinearSetting, ReadingSetting, settings_of
 from tubelet.probing.measure import Clips, all_logits, choose, measure, num_passes, score
 from tubelet.probing.reading import Reader, Sequences, by_model, reading_logits, train_reading
+from tubelet.protocol import Protocol
 
 CPU = torch.device("cpu")
 
@@ -40,10 +43,10 @@ TINY_IMAGE = {
 TEMPORAL = ReadingSetting(kind="temporal", depth=1, rate=3e-3, weight_decay=0.01)
 
 
-def vtn(kind: str, num_classes: int = 2) -> Any:
+def vtn(kind: str, num_classes: int = 2, embed_dim: int = 32) -> Any:
     torch.manual_seed(0)
     encoder = create_model("vtn_vit_b16", **TINY_IMAGE, encoder="mean", head_dim=None, num_classes=num_classes)
-    fields = encoder.reading_fields(kind, 1) | {"embed_dim": 32, "num_heads": 2}
+    fields = encoder.reading_fields(kind, 1) | {"embed_dim": embed_dim, "num_heads": 2}
     return create_model("vtn_vit_b16", **TINY_IMAGE, **fields, num_classes=num_classes)
 
 
@@ -86,6 +89,32 @@ def test_a_reader_writes_its_standardization_into_the_model() -> None:
         logits = model.eval()(*model_inputs(model, frames, position))
     torch.testing.assert_close(logits, expected, atol=1e-3, rtol=1e-3)
     assert all(torch.equal(p, before[name]) for name, p in model.backbone.named_parameters())
+
+
+def test_a_reader_as_wide_as_its_frames_takes_them_as_they_are() -> None:
+    model = vtn("attentive", embed_dim=WIDTH)
+    reader = Reader(model)
+    clips = ordered_clips(24, reader)
+    assert clips.sequences is not None
+    sequences = dataclasses.replace(clips.sequences, readers={("attentive", 1): reader})
+    setting = dataclasses.replace(TEMPORAL, kind="attentive")
+    (head,), scale = train_reading(sequences, clips.index, clips.targets, [setting], "softmax")
+    assert torch.equal(scale.mean, torch.zeros(WIDTH))
+    expected = reading_logits(sequences, clips.index, setting, head, scale)
+    reader.put(head, scale)
+    frames, position = sequences.views(clips.index)
+    with torch.inference_mode():
+        torch.testing.assert_close(model.eval()(*model_inputs(model, frames, position)), expected)
+
+
+def test_the_size_is_told_without_moving_the_statistics_of_a_network() -> None:
+    fields: dict[str, Any] = {"backbone": "resnet18", "encoder": "mean", "head_dim": None, "image_size": (32, 32)}
+    model: Any = create_model("vtn_vit_b16", **fields, num_frames=4, num_classes=2).train()
+    protocol = Protocol(num_frames=4, crop_size=(32, 32), labels={"": ("a", "b")})
+    before = {name: value.clone() for name, value in model.named_buffers()}
+    assert values_of_view(Encoder(model=model, protocol=protocol)) == 4 * 512
+    assert any("running_mean" in name for name in before)
+    assert all(torch.equal(value, before[name]) for name, value in model.named_buffers())
 
 
 def test_settings_of_one_pass_are_what_each_is_alone() -> None:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from tubelet.commands import compute, parse
+from tubelet.errors import ConfigError
 from tubelet.types import Device
 
 DESCRIPTION = """Make a small set of videos, train three models on it, test them, predict one file and write a report.
@@ -29,6 +30,7 @@ examples:
   tubelet demo pretraining --out demo_pretraining
   tubelet demo probe --out demo_probe"""
 
+COUNTS = {"train": 2400, "val": 160, "test": 320}  # clips of each part where none are asked for
 CLIPS_OF_PROBE = 160
 
 
@@ -37,29 +39,41 @@ class Options:
     what: Annotated[Literal["motions", "pretraining", "probe"], tyro.conf.Positional] = "motions"  # which demo
     out: Path | None = None  # folder of videos, runs and report; by default demo, demo_pretraining or demo_probe
     train_clips: int | None = None  # videos to train on; a multiple of 8; by default 2400, of probe 160
-    val_clips: int = 160  # held-out videos to choose the best weights by; a multiple of 8; probe parts its own
-    test_clips: int = 320  # held-out videos to test on; a multiple of 8; probe parts its own
+    val_clips: int | None = None  # held-out videos to choose weights by; a multiple of 8; by default 160; not of probe
+    test_clips: int | None = None  # held-out videos to test on; a multiple of 8; by default 320; not of probe
     epochs: int | None = None  # passes over the training videos; by default those of the recipes, or of a probe
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     json: bool = False  # print the test metrics as JSON on stdout
 
     @property
-    def num_train_clips(self) -> int:
-        if self.train_clips is not None:
-            return self.train_clips
-        return CLIPS_OF_PROBE if self.what == "probe" else 2400
+    def counts(self) -> dict[str, int]:
+        """Videos of each part.
+
+        Raises:
+            ConfigError: held-out videos are asked of a probe, which has none: it parts its videos into folds.
+        """
+        asked = {"train": self.train_clips, "val": self.val_clips, "test": self.test_clips}
+        given = {part: count for part, count in asked.items() if count is not None}
+        if self.what != "probe":
+            return {**COUNTS, **given}
+        if held_out := [f"--{part}-clips" for part in given if part != "train"]:
+            raise ConfigError(
+                f"demo probe takes no {' and no '.join(held_out)}: it tests on folds of --train-clips; leave them out"
+            )
+        return {"train": CLIPS_OF_PROBE, **given}
 
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "demo", DESCRIPTION)
+    counts = options.counts
     if options.what == "pretraining":
         from tubelet.commands.work.demo_pretraining import run as run_pretraining
 
-        return run_pretraining(options, argv)
+        return run_pretraining(options, counts, argv)
     if options.what == "probe":
         from tubelet.commands.work.demo_probe import run as run_probe
 
-        return compute(run_probe, options)
+        return compute(run_probe, options, counts)
     from tubelet.commands.work.demo import run
 
-    return compute(run, options, argv)
+    return compute(run, options, counts, argv)

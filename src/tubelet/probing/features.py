@@ -112,7 +112,7 @@ def features_of(
     """
     stores = [folder / encoder.key for encoder in encoders]
     for encoder, store in zip(encoders, stores, strict=True):
-        size = len(manifest) * encoder.protocol.num_views * _values_of_view(encoder) * _BYTES
+        size = len(manifest) * encoder.protocol.num_views * values_of_view(encoder) * _BYTES
         session.progress.note(f"features: {len(manifest)} clips, {size / 1e6:.1f} MB ({encoder.kind}) in {store}")
         if size > max_gb * 1e9:
             limit = f"larger than --max-gb {max_gb:g}; give a higher limit"
@@ -163,7 +163,7 @@ def at_rows(features: Features, rows: list[int]) -> Features:
     )
 
 
-def _values_of_view(encoder: Encoder) -> int:
+def values_of_view(encoder: Encoder) -> int:
     """How many values are stored of one view; a black one tells."""
     if encoder.kind == "embedding":
         return encoder.model.num_features

@@ -38,13 +38,16 @@ Parameters = dict[str, Tensor]
 class Reader(nn.Module):
     """The parts of a model behind its encoder, with their first values.
 
-    Where the features first enter a linear layer (``VideoModel.reading_layer``), it takes standardized ones, and
-    ``put`` writes the standardization into that layer.
+    Where the features first enter a linear layer (``VideoModel.reading_layer``, unless their width needs none), it
+    takes standardized ones, and ``put`` writes the standardization into that layer.
     """
 
     def __init__(self, model: VideoModel) -> None:
         super().__init__()
         self.model = model
+        name = model.reading_layer
+        is_linear = name is not None and isinstance(model.get_submodule(name), nn.Linear)
+        self.linear_layer = name if is_linear else None
         parts = (*(f"{part}." for part in model.reading_parts), *head_prefixes(model))
         self.first = {
             f"model.{name}": p.detach().clone() for name, p in model.named_parameters() if name.startswith(parts)
@@ -65,7 +68,7 @@ class Reader(nn.Module):
     def put(self, parameters: Parameters, scale: Scale) -> None:
         """Give the model trained values, for features as they are."""
         state = {name.removeprefix("model."): value for name, value in parameters.items()}
-        if (layer := self.model.reading_layer) is not None:
+        if (layer := self.linear_layer) is not None:
             weight = state[f"{layer}.weight"] / scale.std
             state |= {f"{layer}.weight": weight, f"{layer}.bias": state[f"{layer}.bias"] - weight @ scale.mean}
         with torch.no_grad():
@@ -82,7 +85,7 @@ class Scale:
 
     @classmethod
     def of(cls, tokens: Float[Tensor, "N L D"], reader: Reader) -> Scale:
-        if reader.model.reading_layer is None:
+        if reader.linear_layer is None:
             return cls(torch.zeros(tokens.shape[-1]), torch.ones(tokens.shape[-1]))
         flat = tokens.flatten(0, 1)
         return cls(flat.mean(0), flat.std(0, correction=0).clamp_min(1e-6))

@@ -25,11 +25,10 @@ PRETRAINING, CLASSIFIER = "motion/masked_pretraining", "motion/videomae"
 LAYER_DECAY = "0.75"  # of fine-tuning, as VideoMAE's
 
 
-def run(options: Options, argv: list[str]) -> int:
+def run(options: Options, counts: dict[str, int], argv: list[str]) -> int:
     out = options.out or Path("demo_pretraining")
     data = out / "videos"
     with ConsoleProgress("writing videos") as progress:
-        counts = {"train": options.num_train_clips, "val": options.val_clips, "test": options.test_clips}
         write_motion_set(data, counts, progress=progress.advance)
     labels = write_labels(data, out / "labels.csv")
     command = " ".join(["tubelet", "demo", *argv])

@@ -32,7 +32,10 @@ from tubelet.nn.video_model import ReadingKind, VideoModel
 from tubelet.types import FrameFeatures, Grid
 
 log = logging.getLogger(__name__)
-_READING_WIDTH = 128  # of the layers that a probe trains on stored vectors of frames
+# Deviation: the layers that a probe trains on stored vectors of frames are 128 wide, with heads of 32 channels and,
+# over time, feed-forward layers of twice the width. VTN's are 768 wide, with heads of 64 channels and feed-forward
+# layers of four times the width; V-JEPA 2's probe is as wide as its encoder. Both have far more clips to train on.
+_READING_WIDTH = 128
 
 
 class VTN(VideoModel):
@@ -139,7 +142,7 @@ class VTN(VideoModel):
         usual = VTNConfig()  # in place of what another encoder had
         fields |= {"hidden_dim": usual.hidden_dim, "attention_window": list(usual.attention_window)}
         fields |= {"positions": usual.positions, "num_positions": usual.num_positions, "head_dim": None}
-        if kind == "temporal":  # narrower than the paper's, which a thousand times the clips of a probe train
+        if kind == "temporal":
             fields |= {"encoder": "longformer", "hidden_dim": 2 * width}
         return fields
 
