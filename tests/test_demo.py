@@ -46,11 +46,13 @@ def test_demo_probe_shows_a_head_without_and_one_with_the_order_of_frames(
 ) -> None:
     small = {"protocol.resize_short_side": 32, "protocol.crop_size": [32, 32], "protocol.num_frames": 4}
     monkeypatch.setattr("tubelet.commands.work.demo_probe.FIELDS", {**small, "data.num_workers": 0})
+    grid = {"rates": (1e-3,), "weight_decays": (0.01,), "penalties": (100.0,), "folds": 3}
+    monkeypatch.setattr("tubelet.commands.work.demo_probe.GRID", grid)
     monkeypatch.setattr("tubelet.probing.reading.MIN_STEPS", 2)
-    argv = ["demo", "probe", "--out", str(tmp_path / "demo"), "--train-clips", "40", "--epochs", "1", "--device", "cpu"]
+    argv = ["demo", "probe", "--out", str(tmp_path / "demo"), "--train-clips", "24", "--epochs", "1", "--device", "cpu"]
     assert main(argv) == 0
     shown = capsys.readouterr().out
     assert "VTN's encoder over time on the same frames" in shown
     assert "at most half can be right" in shown
     for heads in ("linear", "temporal"):
-        assert json.loads((tmp_path / "demo" / heads / "probe.json").read_text(encoding="utf-8"))["num_clips"] == 40
+        assert json.loads((tmp_path / "demo" / heads / "probe.json").read_text(encoding="utf-8"))["num_clips"] == 24
