@@ -37,7 +37,7 @@ def test_demo_writes_videos_runs_and_report_and_ends_with_table_and_path(
 def test_demo_probe_refuses_parts_that_it_would_not_make(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     argv = ["demo", "probe", "--out", str(tmp_path / "demo"), "--val-clips", "8", "--test-clips", "8"]
     assert main(argv) == 1
-    assert "demo probe takes no --val-clips and no --test-clips: it tests on folds" in capsys.readouterr().err
+    assert "--val-clips, --test-clips: is of held-out clips, and `tubelet demo probe`" in capsys.readouterr().err
     assert not (tmp_path / "demo").exists()
 
 

@@ -18,6 +18,7 @@ from tubelet.data.loading.content_hash import contents_of
 from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.sample import Sample
+from tubelet.errors import ConfigError
 from tubelet.evaluation.trained_on import TrainedOn
 from tubelet.files import write_atomically
 from tubelet.nn.video_model import VideoModel
@@ -55,6 +56,10 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
     """
     with session.signals:
         manifest, decided = read_clips(recipe.data, config.folds, session)
+        if manifest.is_numeric:
+            raise ConfigError(
+                "a probe is of classes, and data.manifest.numbers says that labels are numbers; train instead"
+            )
         first = first_model(recipe, manifest, session)
         check_encoder(first, config)
         models = reading_models(first, config)
@@ -129,6 +134,7 @@ def _measured(
 ) -> tuple[ProbeResult, Measured, Clips]:
     """Cross-validate the heads on both encoders."""
     task, samples = task_of(first.protocol), [manifest.samples[row] for row in rows]
+    assert isinstance(task, Classification)  # numbers were refused
     units = units_of(samples)
     targets = _one_hot(task, [sample.labels for sample in samples])
     folds = grouped_folds(units, targets.numpy(), config.folds, config.seed)

@@ -30,11 +30,11 @@ MODELS = {
 SHOWN = "left"  # the class whose first clip is predicted at the end
 
 
-def run(options: Options, counts: dict[str, int], argv: list[str]) -> int:
+def run(options: Options, argv: list[str]) -> int:
     out = options.out or Path("demo")
     data = out / "videos"
     with ConsoleProgress("writing videos") as progress:
-        write_motion_set(data, counts, progress=progress.advance)
+        write_motion_set(data, options.counts, progress=progress.advance)
     results = {name: train(name, data, out, options) for name in MODELS}
     classifier = load(results["motion/vivit_fe"].folder / "best", options.device)
     examples = [example_of(classifier, file) for file in sorted((data / "test").glob("*/0000.mp4"))]

@@ -25,11 +25,11 @@ PRETRAINING, CLASSIFIER = "motion/masked_pretraining", "motion/videomae"
 LAYER_DECAY = "0.75"  # of fine-tuning, as VideoMAE's
 
 
-def run(options: Options, counts: dict[str, int], argv: list[str]) -> int:
+def run(options: Options, argv: list[str]) -> int:
     out = options.out or Path("demo_pretraining")
     data = out / "videos"
     with ConsoleProgress("writing videos") as progress:
-        write_motion_set(data, counts, progress=progress.advance)
+        write_motion_set(data, options.counts, progress=progress.advance)
     labels = write_labels(data, out / "labels.csv")
     command = " ".join(["tubelet", "demo", *argv])
     encoder = carry_out(PRETRAINING, data, out / "encoder", options, [], command)

@@ -23,10 +23,10 @@ FIELDS: dict[str, Any] = {"protocol.resize_short_side": 64, "protocol.crop_size"
 GRID: dict[str, Any] = {"rates": (1e-3,), "weight_decays": (0.01,)}  # of the encoder over time
 
 
-def run(options: Options, counts: dict[str, int]) -> int:
+def run(options: Options) -> int:
     out = options.out or Path("demo_probe")
     with ConsoleProgress("writing videos") as progress:
-        write_motion_set(out / "videos", counts, progress=progress.advance)
+        write_motion_set(out / "videos", options.counts, progress=progress.advance)
     results = {title: _probe(out, heads, options) for title, heads in HEADS.items()}
     if options.json:
         print(json.dumps({result.winner: result.to_dict() for result in results.values()}, indent=2))
