@@ -29,7 +29,7 @@ from tubelet.inference.films import Film, Span, Windows, predict_film
 from tubelet.inference.moments.film import MomentsModel, load_moments, moments_folder
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier, load
-from tubelet.report.relevance_pictures import explanation_sheet
+from tubelet.report.relevance.pictures import explanation_sheet
 from tubelet.session.fast_fp32 import use_fast_fp32
 from tubelet.session.progress import NoProgress
 from tubelet.tasks.per_frame.targets import FilmClock

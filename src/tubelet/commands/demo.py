@@ -37,13 +37,12 @@ examples:
 FILMS, SECONDS = "12,4,4", (120.0, 300.0)
 CLIPS = {"train_clips": 2400, "val_clips": 160, "test_clips": 320}
 CLIPS_OF_PROBE = 160
+Demo = Literal["motions", "pretraining", "moments", "probe"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    what: Annotated[Literal["motions", "pretraining", "moments", "probe"], tyro.conf.Positional] = (
-        "motions"  # which demo
-    )
+    what: Annotated[Demo, tyro.conf.Positional] = "motions"  # which demo
     out: Path | None = None  # folder for the videos, the runs and the report; by default demo, or demo_WHAT
     train_clips: int | None = None  # videos to train on; a multiple of 8; by default 2400, of probe 160
     val_clips: int | None = None  # held-out videos to choose the best weights by; a multiple of 8; by default 160
