@@ -30,6 +30,7 @@ from tubelet.inference.moments.film import MomentsModel, load_moments, moments_f
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier, load
 from tubelet.report.relevance.pictures import explanation_sheet
+from tubelet.report.relevance.scale import scale_over
 from tubelet.session.fast_fp32 import use_fast_fp32
 from tubelet.session.progress import NoProgress
 from tubelet.tasks.per_frame.targets import FilmClock
@@ -133,7 +134,7 @@ class FilmScorer:
             class_name=row.label,
             reading={"start_seconds": row.start_seconds, "end_seconds": row.end_seconds},
         )
-        return explanation_sheet(dataclasses.replace(found, source=row.path.name))
+        return explanation_sheet(dataclasses.replace(found, source=row.path.name), scale_over([found]))
 
 
 def windows_of(model: Classifier, window_seconds: float | None, hop_seconds: float | None) -> Windows:

@@ -54,8 +54,8 @@ def _note_estimate(sequences: Sequences, clips: Clips, config: ProbeConfig, sess
     total = 2 * steps * sum(seconds[setting.kind, setting.depth] for setting in heads)
     curve = f", without the learning curve of {len(config.few_shot)} points" if config.few_shot else ""
     session.progress.note(
-        f"{len(heads)} head{'s train' if len(heads) != 1 else ' trains'} {num_passes(folds)} times on the encoder's and on the control's features, about "
-        f"{max(1, round(total / 60))} min{curve}"
+        f"{len(heads)} head{'s train' if len(heads) != 1 else ' trains'} {num_passes(folds)} times on the encoder's "
+        f"and on the control's features, about {max(1, round(total / 60))} min{curve}"
     )
     return steps * len(heads)
 
