@@ -40,7 +40,7 @@ NOT_OURS = {"torchvision"}
 # Attention that is factorized over time and space has no place for a class token.
 _NO_TOKEN = {("global_pool", "token"), ("global_pool", "first")}
 # Without an encoder over time the fields of its layers, which the tiny VTN has, mean nothing.
-_NO_ENCODER = {("encoder", "mean"), ("encoder", "mean_std")}
+_NO_ENCODER = {("encoder", "attentive"), ("encoder", "mean"), ("encoder", "mean_std")}
 REFUSED = {
     "VTNConfig": _NO_ENCODER,
     "FactorizedSelfAttentionConfig": _NO_TOKEN,

@@ -12,6 +12,7 @@ from tubelet.evaluation.cost import count_macs
 from tubelet.models import create_model
 from tubelet.models.vtn.config import VTNConfig
 from tubelet.models.vtn.model import VTN
+from tubelet.nn.attention_recorder import record_attention
 from tubelet.types import FrameFeatures
 
 TINY_VIT: dict[str, Any] = {"patch_size": 8, "embed_dim": 24, "depth": 1, "num_heads": 2}
@@ -231,3 +232,20 @@ def test_without_an_encoder_frames_are_averaged_with_how_much_channels_vary(enco
     assert model(torch.randn(1, 3, 2, 32, 32)).shape == (1, 3)
     with pytest.raises(ConfigError, match="has no layers: leave out depth"):
         create_model("vtn_vit_b16", **fields, depth=2)
+
+
+def test_an_attentive_encoder_pools_the_frames_that_are_valid_and_says_what_it_looks_at() -> None:
+    torch.manual_seed(0)
+    fields = {"backbone": "resnet18", "encoder": "attentive", "depth": 2, "num_heads": 8, "head_dim": None}
+    model: Any = create_model("vtn_vit_b16", **fields, num_classes=3, image_size=(32, 32)).eval()
+    vectors = torch.randn(1, 5, 512)
+    valid = torch.tensor([[True] * 3 + [False] * 2])
+    with torch.no_grad():
+        masked = model(FrameFeatures(vectors=vectors, valid=valid))
+        torch.testing.assert_close(masked, model(FrameFeatures(vectors=vectors[:, :3])))
+        with record_attention(model) as steps:
+            assert model(torch.randn(1, 3, 4, 32, 32)).shape == (1, 3)
+    assert [step.kind for step in steps] == ["time", "pool"]
+    assert [tuple(step.probs.shape[-2:]) for step in steps] == [(4, 4), (1, 4)]
+    with pytest.raises(ConfigError, match="has neither windows nor positions: leave out hidden_dim"):
+        create_model("vtn_vit_b16", **fields, hidden_dim=64)

@@ -88,6 +88,11 @@ def test_folds_keep_units_together_and_spread_classes() -> None:
     few, one = (np.eye(2)[[int(i < number) for i in range(60)]] for number in (6, 3))
     (line,) = folds_without_a_class(folds, units, few, ("a", "b"))
     assert line.startswith("class 'b' has 0 clips in a fold (")
+    scarce = np.eye(2)[[int(i in (0, 3, 6, 9, 12, 15, 18, 21)) for i in range(8 * 3)]]
+    apart = np.repeat(np.arange(4), 6)
+    scarce[(apart == 3) & (np.arange(24) == 21)] = [1, 0]  # of its two clips one is left
+    (line,) = folds_without_a_class(apart, [str(i) for i in range(24)], scarce, ("a", "b"))
+    assert line == "class 'b' has 1 clip in a fold (2, 2, 2, 1)"
     (line,) = folds_without_a_class(folds, units, one, ("a", "b"))
     assert line == "class 'b': one group, never in both training and test: its 3 clips count as wrong"
     with pytest.raises(DataError, match="4 groups cannot be parted into 5 folds"):

@@ -26,14 +26,8 @@ ARGUMENTS = [word for name, value in FIELDS.items() for word in (f"--{name}", js
 
 
 @pytest.fixture(scope="module")
-def clips(videos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of the motion videos, 10 clips."""
-    root = tmp_path_factory.mktemp("clips")
-    for name in ("left", "growing"):
-        for i, file in enumerate(sorted(videos.glob(f"*/{name}/*.mp4"))):
-            (root / name).mkdir(exist_ok=True)
-            shutil.copy(file, root / name / f"{file.parent.parent.name}{i}.mp4")
-    return root
+def clips(two_classes: Path) -> Path:
+    return two_classes
 
 
 @pytest.fixture(scope="module")

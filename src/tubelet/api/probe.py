@@ -40,7 +40,7 @@ def probe(
     """Train heads on the features of a frozen encoder, and measure them by cross-validation over groups.
 
     Features are stored beside ``out`` in ``features/``, so that another probe, or ten more clips, cost what is new. The
-    best linear head becomes an ordinary checkpoint in ``out/best``.
+    best head becomes an ordinary checkpoint in ``out/best``.
 
     Args:
         data: a folder with a folder of videos per class, or a .csv or .npz file.

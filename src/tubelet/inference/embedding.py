@@ -17,6 +17,8 @@ from tubelet.protocol import Protocol
 from tubelet.session.device import autocast
 from tubelet.types import Precision
 
+EmbeddingKind = Literal["embedding", "tokens", "features", "frames"]
+
 
 @torch.inference_mode()
 def embed_views(
@@ -27,9 +29,13 @@ def embed_views(
     *,
     device: torch.device,
     precision: Precision = "fp32",
-    what: Literal["embedding", "tokens"] = "embedding",
+    what: EmbeddingKind = "embedding",
 ) -> Float[Tensor, "V *n D"]:
-    """The vector ``[D]`` that the head of ``model`` takes of each view, or the tokens ``[n_t, n_h, n_w, D]``.
+    """What ``model`` computes of each view.
+
+    Args:
+        what: "embedding": the vector ``[D]`` that the head takes; "tokens": ``[n_t, n_h, n_w, D]``; "features": what
+            the head pools ``[N, D]``; "frames": the vectors ``[T, D]`` of a per-frame stage.
 
     The model must be in eval mode on ``device``. Views go through it one by one, and the result is on the CPU in fp32.
     """
@@ -41,6 +47,10 @@ def embed_views(
         with autocast(device, precision):
             if what == "tokens":
                 values = video_model.tokens(*inputs)
+            elif what == "features":
+                values = video_model.forward_features(*inputs)
+            elif what == "frames":
+                values = video_model.encode_frames(*inputs).vectors
             else:
                 values = video_model.forward_head(video_model.forward_features(*inputs), pre_logits=True)
         found.append(values.float().cpu())

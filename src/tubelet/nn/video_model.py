@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from math import prod
-from typing import Any
+from typing import Any, Literal
 
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -22,6 +22,11 @@ from tubelet.types import Grid
 EMBEDDINGS = ("pos_embed.table", "time_embed.table", "cls_token")
 
 
+# Layers that are trained on stored features, between a frozen encoder and its classifier: an attentive pooling, or an
+# encoder over time.
+ReadingKind = Literal["attentive", "temporal"]
+
+
 class VideoModel(nn.Module):
     """A model of video: ``forward(clip)`` is ``forward_head(forward_features(clip))``.
 
@@ -31,6 +36,16 @@ class VideoModel(nn.Module):
 
     config: Any  # the frozen dataclass that it was made from
     num_features: int
+    reading_parts: tuple[str, ...] = ()  # modules before the classifier that ``reading_fields`` makes
+    reading_layer: str | None = None  # of them a linear layer that the features enter first, alone
+
+    def reading_fields(self, kind: ReadingKind, depth: int) -> dict[str, Any]:
+        """Config fields of the model that has this encoder, and ``depth`` layers of this kind to read its features.
+
+        Raises:
+            ConfigError: models of this kind, or with such fields, have none.
+        """
+        raise ConfigError(f"{type(self).__name__} has no {kind} head: take linear or knn, or another encoder")
 
     def forward_features(self, clip: Any) -> Float[Tensor, "B *N D"]:
         """What the head pools: tokens after the last block and its norm, or one vector where a model pools before.

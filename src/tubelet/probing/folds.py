@@ -79,5 +79,6 @@ def folds_without_a_class(
             clips = "1 clip counts" if counts.sum() == 1 else f"{counts.sum()} clips count"
             lines.append(f"class '{name}': one group, never in both training and test: its {clips} as wrong")
         elif counts.min() < 2:
-            lines.append(f"class '{name}' has {counts.min()} clips in a fold ({', '.join(map(str, counts))})")
+            fewest = "1 clip" if counts.min() == 1 else "0 clips"
+            lines.append(f"class '{name}' has {fewest} in a fold ({', '.join(map(str, counts))})")
     return lines

@@ -7,14 +7,16 @@ Features are standardized by the training clips; a linear head takes that into i
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
+from tubelet.nn.video_model import ReadingKind
 from tubelet.probing.config import ProbeConfig
 
 Loss = Literal["softmax", "sigmoid"]
@@ -41,7 +43,21 @@ class NeighborSetting:
         return f"{self.neighbors}-NN"
 
 
-Setting = LinearSetting | NeighborSetting
+@dataclass(frozen=True, kw_only=True)
+class ReadingSetting:
+    """Layers that read tokens or vectors of frames, and how they are trained."""
+
+    kind: ReadingKind
+    depth: int
+    rate: float
+    weight_decay: float
+
+    def __str__(self) -> str:
+        layers = f"{self.depth} layer{'s' * (self.depth != 1)}"
+        return f"{self.kind}, {layers}, rate {self.rate:g}, weight decay {self.weight_decay:g}"
+
+
+Setting = LinearSetting | NeighborSetting | ReadingSetting
 
 
 def settings_of(config: ProbeConfig) -> list[Setting]:
@@ -51,6 +67,10 @@ def settings_of(config: ProbeConfig) -> list[Setting]:
         found += [LinearSetting(penalty=penalty) for penalty in config.penalties]
     if "knn" in config.heads:
         found += [NeighborSetting(neighbors=number) for number in config.neighbors]
+    for kind in get_args(ReadingKind):
+        if kind in config.heads:
+            grid = itertools.product(config.depths, config.rates, config.weight_decays)
+            found += [ReadingSetting(kind=kind, depth=d, rate=rate, weight_decay=decay) for d, rate, decay in grid]
     return found
 
 

@@ -5,6 +5,7 @@ N  clips   K  classes
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from tubelet.probing.heads import (
     LinearSetting,
     Loss,
     NeighborSetting,
+    ReadingSetting,
     Setting,
     Standardization,
     linear_logits,
@@ -26,6 +28,7 @@ from tubelet.probing.heads import (
     settings_of,
     train_linear,
 )
+from tubelet.probing.reading import Sequences, by_model, reading_logits, train_reading
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +39,8 @@ class Clips:
     targets: Float[Tensor, "N K"]  # 1 where a clip has the class
     folds: Int[np.ndarray, " N"]
     loss: Loss
+    sequences: Sequences | None = None  # of all clips, also in a part
+    rows: Int[Tensor, " N"] | None = None  # of the clips of a part in ``sequences``
 
     def part(self, rows: Sequence[int] | np.ndarray) -> Clips:
         """Some of the clips."""
@@ -45,7 +50,14 @@ class Clips:
             targets=self.targets[index],
             folds=self.folds[np.asarray(rows)],
             loss=self.loss,
+            sequences=self.sequences,
+            rows=self.index[index],
         )
+
+    @property
+    def index(self) -> Int[Tensor, " N"]:
+        """The row of each clip in ``sequences``."""
+        return torch.arange(len(self.targets)) if self.rows is None else self.rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +66,8 @@ class Measured:
 
     logits: Float[Tensor, "N K"]  # of each clip, by a head that has not seen its fold
     chosen: tuple[Setting, ...]  # the head of each fold, in their order
-    winner: Setting  # the head that is best over all folds, for the checkpoint
+    winner: Setting  # the head that is best over all folds
+    losses: dict[Setting, float]  # of every head over all folds
 
 
 def all_logits(train: Clips, test: Clips, settings: Sequence[Setting]) -> Float[Tensor, "S M K"]:
@@ -62,47 +75,76 @@ def all_logits(train: Clips, test: Clips, settings: Sequence[Setting]) -> Float[
     standardize = Standardization.of(train.features)
     known, asked = standardize(train.features), standardize(test.features)
     linear = [setting for setting in settings if isinstance(setting, LinearSetting)]
-    of_linear = iter(())
+    found: dict[Setting, Float[Tensor, "M K"]] = {}
     if linear:
-        of_linear = iter(linear_logits(asked, *train_linear(known, train.targets, linear, train.loss)))
-    found = [
-        neighbor_logits(known, train.targets, asked, setting.neighbors, train.loss)
-        if isinstance(setting, NeighborSetting)
-        else next(of_linear)
-        for setting in settings
-    ]
-    return torch.stack(found)
+        logits = linear_logits(asked, *train_linear(known, train.targets, linear, train.loss))
+        found |= dict(zip(linear, logits, strict=True))
+    for setting in settings:
+        if isinstance(setting, NeighborSetting):
+            found[setting] = neighbor_logits(known, train.targets, asked, setting.neighbors, train.loss)
+    for group in by_model([setting for setting in settings if isinstance(setting, ReadingSetting)]):
+        assert train.sequences is not None
+        heads, scale = train_reading(train.sequences, train.index, train.targets, group, train.loss)
+        for setting, head in zip(group, heads, strict=True):
+            found[setting] = reading_logits(train.sequences, test.index, setting, head, scale)
+    return torch.stack([found[setting] for setting in settings])
 
 
 def measure(clips: Clips, config: ProbeConfig) -> Measured:
     """Choose and test a head for every fold.
 
     The head of a fold is the one with the least loss over the other folds, each of which is held out in turn from the
-    rest. The winner is chosen in the same way over all folds.
+    rest. The winner is chosen in the same way over all folds. A head that was trained without two folds serves the
+    choice for both.
     """
     settings, folds = settings_of(config), sorted(set(clips.folds.tolist()))
-    logits = torch.zeros_like(clips.targets)
-    chosen = list[Setting]()
+    rows = {fold: torch.as_tensor(np.flatnonzero(clips.folds == fold)) for fold in folds}
+    tested = torch.zeros(len(settings), *clips.targets.shape)  # of each clip, by heads without its fold
     for fold in folds:
-        train, test = np.flatnonzero(clips.folds != fold), np.flatnonzero(clips.folds == fold)
-        setting = choose(clips.part(train), settings)
-        logits[torch.as_tensor(test)] = all_logits(clips.part(train), clips.part(test), [setting])[0]
-        chosen.append(setting)
-    winner = choose(clips, settings)
-    return Measured(logits=logits, chosen=tuple(chosen), winner=winner)
+        tested[:, rows[fold]] = _held_out(clips, settings, (fold,))
+    inner = {fold: torch.zeros_like(tested) for fold in folds}  # the same, by heads without this fold either
+    for one, other in itertools.combinations(folds, 2):
+        held = np.isin(clips.folds, (one, other))
+        found = torch.zeros_like(tested)
+        found[:, torch.as_tensor(held)] = _held_out(clips, settings, (one, other))
+        inner[one][:, rows[other]] = found[:, rows[other]]
+        inner[other][:, rows[one]] = found[:, rows[one]]
+    logits, chosen = torch.zeros_like(clips.targets), list[Setting]()
+    for fold in folds:
+        others = np.flatnonzero(clips.folds != fold)
+        losses = _losses(settings, inner[fold][:, torch.as_tensor(others)], clips.part(others))
+        chosen.append(min(losses, key=losses.__getitem__))
+        logits[rows[fold]] = tested[settings.index(chosen[-1])][rows[fold]]
+    losses = _losses(settings, tested, clips)
+    return Measured(logits=logits, chosen=tuple(chosen), winner=min(losses, key=losses.__getitem__), losses=losses)
 
 
-def choose(clips: Clips, settings: Sequence[Setting]) -> Setting:
-    """The setting with the least cross entropy over the folds of ``clips``, each held out in turn.
+def _held_out(clips: Clips, settings: Sequence[Setting], held: tuple[int, ...]) -> Float[Tensor, "S M K"]:
+    """The logits of the clips of these folds, by heads that were trained on the others."""
+    is_held = np.isin(clips.folds, held)
+    return all_logits(clips.part(np.flatnonzero(~is_held)), clips.part(np.flatnonzero(is_held)), settings)
+
+
+def num_passes(num_folds: int) -> int:
+    """How often :func:`measure` trains every head."""
+    return num_folds + num_folds * (num_folds - 1) // 2
+
+
+def _losses(settings: Sequence[Setting], logits: Float[Tensor, "S N K"], clips: Clips) -> dict[Setting, float]:
+    """The cross entropy of each head.
 
     On few clips cross entropy tells heads apart that answer alike, and varies less than accuracy.
     """
+    return {setting: loss_of(of, clips) for setting, of in zip(settings, logits, strict=True)}
+
+
+def choose(clips: Clips, settings: Sequence[Setting]) -> Setting:
+    """The setting with the least cross entropy over the folds of ``clips``, each held out in turn."""
     found = torch.zeros(len(settings), *clips.targets.shape)
     for fold in sorted(set(clips.folds.tolist())):
-        train, held = np.flatnonzero(clips.folds != fold), np.flatnonzero(clips.folds == fold)
-        found[:, torch.as_tensor(held)] = all_logits(clips.part(train), clips.part(held), settings)
-    losses = [loss_of(logits, clips) for logits in found]
-    return settings[losses.index(min(losses))]
+        found[:, torch.as_tensor(np.flatnonzero(clips.folds == fold))] = _held_out(clips, settings, (fold,))
+    losses = _losses(settings, found, clips)
+    return min(losses, key=losses.__getitem__)
 
 
 def score(logits: Float[Tensor, "N K"], clips: Clips) -> float:

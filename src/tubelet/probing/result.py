@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from tubelet.config import to_dict
 from tubelet.evaluation.intervals import LEVEL, group_weights
 from tubelet.tables import Table
 from tubelet.tasks.metric import Values
@@ -23,6 +24,17 @@ class Arm:
     shown: dict[str, float]  # the metrics that tables show, by key
     intervals: dict[str, list[float]]  # by metric, 95 % over groups
     chosen: tuple[str, ...]  # the head of each fold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What the heads that have not seen a clip say of it."""
+
+    path: str
+    group: str  # that it belongs to
+    label: str
+    encoder: str  # the class that the head of the encoder names
+    random_weights: str  # and that of the control
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +54,7 @@ class ProbeResult:
     few_shot: dict[int, dict[str, float]] = field(default_factory=dict)  # by clips per class; of the encoder
     few_shot_random: dict[int, dict[str, float]] = field(default_factory=dict)  # of random weights
     notes: tuple[str, ...] = ()
+    answers: tuple[Answer, ...] = ()  # of every clip; none where clips may have several labels
 
     @property
     def table(self) -> Table:
@@ -87,6 +100,7 @@ class ProbeResult:
             "few_shot": {str(number): values for number, values in self.few_shot.items()},
             "few_shot_random_weights": {str(number): values for number, values in self.few_shot_random.items()},
             "notes": list(self.notes),
+            "answers": [to_dict(answer) for answer in self.answers],
         }
 
     def to_dataframe(self) -> Any:

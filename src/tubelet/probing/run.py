@@ -12,31 +12,31 @@ from typing import cast
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from tubelet.config import to_dict
 from tubelet.data.loading.content_hash import contents_of
 from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Manifest
+from tubelet.data.manifest.sample import Sample
 from tubelet.errors import ConfigError
-from tubelet.evaluation.trained_on import KEY, TrainedOn
+from tubelet.evaluation.trained_on import TrainedOn
 from tubelet.files import write_atomically
-from tubelet.nn.head import head_prefixes
 from tubelet.nn.video_model import VideoModel
 from tubelet.probing.clips import read_clips
 from tubelet.probing.config import ProbeConfig
-from tubelet.probing.features import Encoder, Features, features_of
+from tubelet.probing.features import Encoder, Features, at_rows, features_of
 from tubelet.probing.figures import fold_intervals, fold_metrics
 from tubelet.probing.folds import folds_without_a_class, grouped_folds
-from tubelet.probing.heads import LinearSetting, Loss, Setting, Standardization, folded, settings_of, train_linear
-from tubelet.probing.measure import Clips, Measured, choose, few_shot, measure, most_chosen
-from tubelet.probing.result import Arm, ProbeResult, paired_interval
+from tubelet.probing.heads import Loss, settings_of
+from tubelet.probing.measure import Clips, Measured, few_shot, measure, most_chosen
+from tubelet.probing.readers import with_readers
+from tubelet.probing.result import Answer, Arm, ProbeResult, paired_interval
+from tubelet.probing.winner import ReadingModels, check_encoder, reading_models, save_winner
 from tubelet.recipe import Recipe
 from tubelet.runs.initialization import InitializedModel, first_model
 from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of
 from tubelet.tasks.classification import Classification
-from tubelet.weights.checkpoint.checkpoint import save_checkpoint
 
 RESULT = "probe.json"
 CONTROL = "random weights"
@@ -61,18 +61,21 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
                 "a probe is of classes, and data.manifest.numbers says that labels are numbers; train instead"
             )
         first = first_model(recipe, manifest, session)
-        _check_encoder(first)
+        check_encoder(first, config)
+        models = reading_models(first, config)
         control = first_model(
             dataclasses.replace(first.recipe, init=None, seed=control_seed(config.seed)), manifest, session
         )
-        found = [_features(model, recipe, manifest, features, config, session) for model in (first, control)]
+        encoders = [_encoder(made, recipe, config) for made in (first, control)]
+        found = features_of(encoders, manifest, recipe.data, features, session, max_gb=config.max_gb)
         rows = _labeled(manifest, sorted(set(found[0].rows) & set(found[1].rows)), session)
         used = manifest.with_samples([manifest.samples[row] for row in rows])
         contents = contents_of(used, lambda done, total: session.advance(done, total, "files hashed"))
         decided += _seen_by_encoder(first, used, contents, session)
-        result, clips = _measured(first, manifest, found, rows, config, session)
+        result, measured, clips = _measured(first, models, manifest, found, rows, config, session)
         result = dataclasses.replace(result, notes=(*decided, *result.notes))
-        _save(out / "best", first, TrainedOn.of(used, contents), clips, config, result)
+        trained_on = TrainedOn.of(used, contents)
+        save_winner(out / "best", first, models, trained_on, clips, measured, config, result)
     write_atomically(out / RESULT, json.dumps(result.to_dict(), indent=2) + "\n")
     return result
 
@@ -95,19 +98,6 @@ def _labeled(manifest: Manifest, rows: list[int], session: Session) -> list[int]
     return known
 
 
-def _check_encoder(first: InitializedModel) -> None:
-    """Refuse an encoder without weights, or with layers that they do not fill."""
-    if first.provenance is None:
-        raise ConfigError("a probe needs an encoder with weights: random ones are what it is compared with")
-    head = head_prefixes(first.model)
-    fresh = [name for name in first.provenance["fresh"] if not name.startswith(head)]
-    if fresh:
-        raise ConfigError(
-            f"{len(fresh)} tensors of the encoder are fresh ({fresh[0]}, ...), and a frozen encoder never learns them; "
-            "choose a model that the weights fill, or train"
-        )
-
-
 def _seen_by_encoder(
     first: InitializedModel, clips: Manifest, contents: dict[str, str], session: Session
 ) -> tuple[str, ...]:
@@ -124,21 +114,24 @@ def _seen_by_encoder(
     return (line,)
 
 
-def _features(
-    made: InitializedModel, recipe: Recipe, manifest: Manifest, folder: Path, config: ProbeConfig, session: Session
-) -> Features:
-    encoder = Encoder(model=cast(VideoModel, made.model), protocol=made.protocol, precision=recipe.training.precision)
-    return features_of(encoder, manifest, recipe.data, folder, session, max_gb=config.max_gb)
+def _encoder(made: InitializedModel, recipe: Recipe, config: ProbeConfig) -> Encoder:
+    return Encoder(
+        model=cast(VideoModel, made.model),
+        protocol=made.protocol,
+        precision=recipe.training.precision,
+        has_tokens=config.reads_tokens,
+    )
 
 
 def _measured(
     first: InitializedModel,
+    models: ReadingModels,
     manifest: Manifest,
     found: list[Features],
     rows: list[int],
     config: ProbeConfig,
     session: Session,
-) -> tuple[ProbeResult, Clips]:
+) -> tuple[ProbeResult, Measured, Clips]:
     """Cross-validate the heads on both encoders."""
     task, samples = task_of(first.protocol), [manifest.samples[row] for row in rows]
     assert isinstance(task, Classification)  # numbers were refused
@@ -151,7 +144,9 @@ def _measured(
         session.progress.note(line)
     loss: Loss = "sigmoid" if manifest.multi_label else "softmax"
     session.progress.note(f"{len(settings_of(config))} heads on {config.folds} folds, for the encoder and the control")
-    all_clips = [Clips(features=_values(features, rows), targets=targets, folds=folds, loss=loss) for features in found]
+    used = [at_rows(features, rows) for features in found]
+    all_clips = [Clips(features=of.values, targets=targets, folds=folds, loss=loss) for of in used]
+    all_clips = with_readers(all_clips, used, models, config, session)
     measured = [measure(clips, config) for clips in all_clips]
     names_of_arms = (_name(first), CONTROL)
     labels = [sample.labels for sample in samples]
@@ -173,14 +168,9 @@ def _measured(
         few_shot=few_shot(all_clips[0], measured[0].chosen, config),
         few_shot_random=few_shot(all_clips[1], measured[1].chosen, config),
         notes=(*notes, f"most folds chose {most_chosen(arms[0].chosen)}"),
+        answers=() if manifest.multi_label else _answers(samples, units, names, measured),
     )
-    return result, all_clips[0]
-
-
-def _values(features: Features, rows: list[int]) -> Float[Tensor, "N V D"]:
-    """The features of some rows of the manifest."""
-    place = {row: i for i, row in enumerate(features.rows)}
-    return features.values[[place[row] for row in rows]]
+    return result, measured[0], all_clips[0]
 
 
 def _arm(
@@ -204,6 +194,16 @@ def _arm(
     )
 
 
+def _answers(
+    samples: Sequence[Sample], units: Sequence[str], names: Sequence[str], measured: Sequence[Measured]
+) -> tuple[Answer, ...]:
+    encoder, random = ([names[i] for i in of.logits.argmax(-1).tolist()] for of in measured)
+    return tuple(
+        Answer(path=sample.entry or sample.path, group=unit, label=names[sample.labels[0]], encoder=a, random_weights=b)
+        for sample, unit, a, b in zip(samples, units, encoder, random, strict=True)
+    )
+
+
 def _right(measured: Measured, targets: Float[Tensor, "N K"]) -> Float[Tensor, " N"]:
     """Of each clip, whether the answer is right."""
     return (measured.logits.argmax(-1) == targets.argmax(-1)).double()
@@ -218,30 +218,3 @@ def _one_hot(task: Classification, labels: list[tuple[int, ...]]) -> Float[Tenso
 
 def _name(first: InitializedModel) -> str:
     return CONTROL if first.recipe.init is None else first.recipe.init.source
-
-
-def _save(
-    path: Path, first: InitializedModel, trained_on: TrainedOn, clips: Clips, config: ProbeConfig, result: ProbeResult
-) -> None:
-    """Train the best linear head on all clips, and write it with its encoder as an ordinary checkpoint."""
-    linear: list[Setting] = [s for s in settings_of(config) if isinstance(s, LinearSetting)]
-    if not linear:
-        linear = [LinearSetting(penalty=penalty) for penalty in config.penalties]
-    setting = choose(clips, linear)
-    assert isinstance(setting, LinearSetting)
-    by = Standardization.of(clips.features)
-    weight, bias = train_linear(by(clips.features), clips.targets, [setting], clips.loss)
-    head = cast(VideoModel, first.model).get_classifier()
-    if not isinstance(head, nn.Linear):
-        raise ConfigError(f"the head of {first.recipe.model['name']} is no linear layer (set model.head_dim none)")
-    own_weight, own_bias = folded(weight[0], bias[0], by)
-    with torch.no_grad():
-        head.weight.copy_(own_weight)
-        head.bias.copy_(own_bias)
-    facts = {
-        "recipe": to_dict(first.recipe),
-        "init": first.provenance,
-        "probe": {"head": str(setting), **result.to_dict()},
-        KEY: trained_on.to_dict(),
-    }
-    save_checkpoint(path, first.model, first.record(facts))

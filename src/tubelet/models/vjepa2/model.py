@@ -12,18 +12,20 @@ and gives a clip of another size wrong positions.
 
 from __future__ import annotations
 
+from typing import Any
+
 from einops import rearrange, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tubelet.errors import TubeletError
 from tubelet.models.vjepa2.config import VJEPA2Config
-from tubelet.models.vjepa2.pooler import AttentivePooler
 from tubelet.nn.attention_steps import AttentionStep, clip_positions, clip_tokens, joint_step
 from tubelet.nn.block import drop_path_schedule
+from tubelet.nn.pooling.attentive import AttentivePooler, initialize_linear_layers
 from tubelet.nn.rotary import RotaryBlock, Rotation, all_tokens, rotation_of
 from tubelet.nn.tokenizer import TubeletTokenizer
-from tubelet.nn.video_model import VideoModel, make_linear_head, on_grid
+from tubelet.nn.video_model import ReadingKind, VideoModel, make_linear_head, on_grid
 from tubelet.types import Grid
 
 
@@ -91,6 +93,7 @@ class VJEPA2(VideoModel):
     """The encoder with an attentive probe and a linear classifier, where ``num_classes`` is not 0."""
 
     encoder_class: type[VJEPA2Encoder] = VJEPA2Encoder
+    reading_parts = ("pooler",)
 
     def __init__(self, config: VJEPA2Config) -> None:
         super().__init__()
@@ -136,6 +139,11 @@ class VJEPA2(VideoModel):
         """The encoder's tokens of the whole clip, which is one segment here."""
         return on_grid(*self.encoder(clip))
 
+    def reading_fields(self, kind: ReadingKind, depth: int) -> dict[str, Any]:
+        if kind != "attentive":
+            return super().reading_fields(kind, depth)
+        return {"pooler_depth": depth}
+
     def token_grid(self, clip_size: Grid) -> Grid:
         t, h, w = (size // part for size, part in zip(clip_size, self.config.tubelet_size, strict=True))
         return max(t, 1), h, w  # an image is one time index
@@ -154,20 +162,9 @@ class VJEPA2(VideoModel):
 def make_pooler(config: VJEPA2Config) -> nn.Module:
     """The attentive probe."""
     heads, depth, eps = config.pooler_num_heads, config.pooler_depth, config.pooler_norm_eps
-    pooler = AttentivePooler(config.embed_dim, heads, depth, eps)
-    initialize_linear_layers(pooler)
-    return pooler
+    return AttentivePooler(config.embed_dim, heads, depth, eps)
 
 
 def take(x: Float[Tensor, "B N D"], index: Int[Tensor, "B M"]) -> Float[Tensor, "B M D"]:
     """The tokens with these numbers."""
     return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))
-
-
-def initialize_linear_layers(module: nn.Module) -> None:
-    """Linear layers start truncated normal 0.02, their biases at zero."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

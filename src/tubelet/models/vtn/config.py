@@ -13,7 +13,8 @@ from typing import Any, Literal
 from tubelet.errors import ConfigError
 
 DEFAULT_HEADS = 12  # of the released models, where their width allows it
-_OF_ENCODER = ("depth", "num_heads", "attention_window", "hidden_dim", "positions", "num_positions", "norm_eps")
+_OF_LONGFORMER = ("attention_window", "hidden_dim", "positions", "num_positions")
+_OF_ENCODER = ("depth", "num_heads", *_OF_LONGFORMER, "norm_eps")
 _HEAD_DIM = 64  # channels of a head, about, where it does not
 
 
@@ -30,8 +31,9 @@ class VTNConfig:
     freeze_backbone: bool = False  # eval mode, no gradient, no activation kept
     embed_dim: int | None = None  # width of the encoder; None means the backbone's, without a projection
     # Attention to neighbors and class token, to every frame, or the mean of all frames (nothing to learn in weighing).
+    # attentive is V-JEPA 2's probe over the frames: depth - 1 blocks without positions, then one query that pools.
     # mean and mean_std are no encoder: the frames' vectors are averaged, with the deviation of each channel behind.
-    encoder: Literal["longformer", "full", "uniform", "mean", "mean_std"] = "longformer"
+    encoder: Literal["longformer", "full", "uniform", "attentive", "mean", "mean_std"] = "longformer"
     depth: int = 3  # layers of the encoder
     num_heads: int = DEFAULT_HEADS  # attention heads per layer; 12 gives way to a divisor of the encoder's width
     attention_window: tuple[int, ...] = (18,)  # neighbors a frame sees, both sides together; one for all, or per layer
@@ -61,15 +63,17 @@ class VTNConfig:
         if self.encoder == "uniform" and self.attn_drop_rate:
             raise ConfigError("encoder 'uniform' has no attention weights to drop: set attn_drop_rate to 0")
         if self.encoder in ("mean", "mean_std"):
-            self._check_no_encoder()
+            self._refuse(_OF_ENCODER, "has no layers")
+        if self.encoder == "attentive":
+            self._refuse(_OF_LONGFORMER, "has neither windows nor positions")
         if self.num_positions < 3:
             raise ConfigError(f"num_positions must be 3 or more (frame, class, padding), got {self.num_positions}")
 
-    def _check_no_encoder(self) -> None:
-        """Refuse fields of layers that there are none of."""
-        given = [name for name in _OF_ENCODER if getattr(self, name) != getattr(type(self), name)]
+    def _refuse(self, fields: tuple[str, ...], why: str) -> None:
+        """Refuse those of the fields that are given and would say nothing."""
+        given = [name for name in fields if getattr(self, name) != getattr(type(self), name)]
         if given:
-            raise ConfigError(f"encoder '{self.encoder}' has no layers: leave out {', '.join(given)}")
+            raise ConfigError(f"encoder '{self.encoder}' {why}: leave out {', '.join(given)}")
 
     def heads_for(self, width: int) -> int:
         """Attention heads of an encoder of this width: ``num_heads``, or a divisor where the default is none.

@@ -21,16 +21,21 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from tubelet.errors import ConfigError
+from tubelet.models.vtn.attentive_frames import AttentiveFrames
 from tubelet.models.vtn.config import VTNConfig
 from tubelet.models.vtn.frame_pool import FramePool
 from tubelet.models.vtn.image_backbone import backbone_step, make_backbone, patch_grid
 from tubelet.models.vtn.longformer import FullAttention, LongformerAttention, PostNormLayer, UniformAttention
 from tubelet.nn.attention_steps import AttentionStep
 from tubelet.nn.position import FixedFramePositions, FramePositionTable, NoFramePositions
-from tubelet.nn.video_model import VideoModel
+from tubelet.nn.video_model import ReadingKind, VideoModel
 from tubelet.types import FrameFeatures, Grid
 
 log = logging.getLogger(__name__)
+# Deviation: the layers that a probe trains on stored vectors of frames are 128 wide, with heads of 32 channels and,
+# over time, feed-forward layers of twice the width. VTN's are 768 wide, with heads of 64 channels and feed-forward
+# layers of four times the width; V-JEPA 2's probe is as wide as its encoder. Both have far more clips to train on.
+_READING_WIDTH = 128
 
 
 class VTN(VideoModel):
@@ -39,6 +44,8 @@ class VTN(VideoModel):
     frames_per_feature = 1  # the backbone sees one frame at a time
     frame_stage = ("backbone",)  # modules of the per-frame stage
     takes_frame_numbers = True  # ``position``, beside the clip
+    reading_parts = ("proj", "temporal_encoder")
+    reading_layer = "proj"
 
     def __init__(self, config: VTNConfig) -> None:
         super().__init__()
@@ -50,12 +57,13 @@ class VTN(VideoModel):
         width = config.embed_dim or given
         self.proj: nn.Module = nn.Identity() if width == given else nn.Linear(given, width)
         self.num_features = width
-        self.temporal_encoder: FramePool | TemporalEncoder
+        self.temporal_encoder: FramePool | AttentiveFrames | TemporalEncoder
         if config.encoder in ("mean", "mean_std"):
             self.temporal_encoder = FramePool(deviation=config.encoder == "mean_std")
             self.num_features = 2 * width if self.temporal_encoder.deviation else width
         else:
-            self.temporal_encoder = TemporalEncoder(config, width)
+            attentive = config.encoder == "attentive"
+            self.temporal_encoder = AttentiveFrames(config, width) if attentive else TemporalEncoder(config, width)
             self.config = dataclasses.replace(config, num_heads=config.heads_for(width))  # a record keeps the number
         self.head = make_head(config, self.num_features)
         if config.freeze_backbone:
@@ -128,6 +136,16 @@ class VTN(VideoModel):
         """Tokens of the backbone, of which each frame has 1 where they lie on no grid."""
         return clip_size[0], *(patch_grid(self.backbone, clip_size[1:]) or (1, 1))
 
+    def reading_fields(self, kind: ReadingKind, depth: int) -> dict[str, Any]:
+        width = self.config.embed_dim or _READING_WIDTH
+        fields = {"encoder": "attentive", "depth": depth, "embed_dim": width, "num_heads": max(1, width // 32)}
+        usual = VTNConfig()  # in place of what another encoder had
+        fields |= {"hidden_dim": usual.hidden_dim, "attention_window": list(usual.attention_window)}
+        fields |= {"positions": usual.positions, "num_positions": usual.num_positions, "head_dim": None}
+        if kind == "temporal":
+            fields |= {"encoder": "longformer", "hidden_dim": 2 * width}
+        return fields
+
     @property
     def frame_pool(self) -> str:
         """How the backbone makes the vector of a frame of its tokens, in timm's words; "token" also without tokens."""
@@ -138,6 +156,8 @@ class VTN(VideoModel):
         of_backbone = module.removeprefix("backbone.")
         if of_backbone != module:
             return backbone_step(self.backbone, of_backbone, grid)
+        if isinstance(self.temporal_encoder, AttentiveFrames):
+            return self.temporal_encoder.attention_step(module.removeprefix("temporal_encoder."), grid[0])
         attention: Any = self.get_submodule(module)
         step: AttentionStep = attention.attention_step(call, grid[0])
         assert isinstance(self.temporal_encoder, TemporalEncoder)  # a frame pool has no attention
@@ -230,8 +250,8 @@ def make_attention(
             return FullAttention(width, num_heads, config.attn_drop_rate)
         case "uniform":
             return UniformAttention(width)
-        case "mean" | "mean_std":
-            raise AssertionError("a frame pool has no attention")
+        case "attentive" | "mean" | "mean_std":
+            raise AssertionError("these are no encoder of VTN's own")
 
 
 def make_head(config: VTNConfig, width: int) -> nn.Module:

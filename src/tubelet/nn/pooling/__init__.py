@@ -1,0 +1,1 @@
+"""How tokens become one vector, where more than one family does it the same way."""
