@@ -1,7 +1,8 @@
 """Sphinx: makes pages of this folder. ``make docs`` runs it; nothing is fetched.
 
 References are written by this file before pages are read: commands from their ``--help``, recipes and comparisons from
-their YAML, and one entry for each public name of the package. They go to ``docs/reference`` and are not tracked.
+their YAML, published files from their table, and one entry for each public name of the package. They go to
+``docs/reference`` and are not tracked.
 """
 
 from __future__ import annotations
@@ -14,8 +15,12 @@ from pathlib import Path
 
 import tubelet
 from tubelet.cli import COMMANDS
+from tubelet.commands.work.published_weights import facts_of
+from tubelet.published_weights import published_weights
 from tubelet.recipe import list_recipes
 
+ZOO = ("model", "published as", "frames", "parameters, GMACs", "top-1 (views), source", "command")
+ZOO += ("code", "weights", "training data")
 HERE = Path(__file__).parent
 REFERENCE = HERE / "reference"
 
@@ -41,6 +46,7 @@ def write_reference() -> None:
     """Write the generated pages; what has not changed keeps its date."""
     os.environ["COLUMNS"] = "110"
     pages = {"commands.md": commands_page(), "recipes.md": recipes_page(), "python.md": python_page()}
+    pages["zoo.md"] = zoo_page()
     REFERENCE.mkdir(exist_ok=True)
     for name, text in pages.items():
         if not (REFERENCE / name).exists() or (REFERENCE / name).read_text(encoding="utf-8") != text:
@@ -75,6 +81,31 @@ def python_page() -> str:
         kind = "autoclass" if isinstance(getattr(tubelet, name), type) else "autofunction"
         members = "\n   :members:" if kind == "autoclass" else ""
         parts.append(f"## {name}\n\n```{{eval-rst}}\n.. {kind}:: tubelet.{name}{members}\n```\n")
+    return "\n".join(parts)
+
+
+def zoo_page() -> str:
+    """Published files that a converter reads, with three licenses."""
+    parts = [
+        "# Zoo\n\nPublished files that `tubelet convert` reads, as `tubelet models --weights --json` prints them. "
+        "**None of them could be fetched where tubelet was made**: the converters are proven on files that the "
+        "originals' code wrote with random weights. `FILE` is what the README or model zoo of the code links to. "
+        "Accuracies are the source's, with its views (temporal clips x spatial crops). "
+        "A license that nobody read is `unverified`; `tubelet models --license commercial` leaves out every file one "
+        "of whose three licenses forbids commercial use or was not read. GMACs are of one view, and stand where the "
+        "file's frames are those of the model's default.\n"
+    ]
+    rows = [facts_of(row) for row in published_weights()]
+    for family in dict.fromkeys(row["model"].split("_")[0] for row in rows):
+        parts.append(f"## {family}\n\n| {' | '.join(ZOO)} |\n|{'---|' * len(ZOO)}")
+        for row in (row for row in rows if row["model"].split("_")[0] == family):
+            what = ", ".join(filter(None, (row["title"], row["dataset"], row["start"] and f"from {row['start']}")))
+            size = f"{row['parameters_m']} M" + ("" if row["gmacs_per_view"] is None else f", {row['gmacs_per_view']}")
+            top1 = "" if row["top1"] is None else f"{row['top1']} ({row['views'] or 'not stated'}), {row['source']}"
+            licenses = row["code_license"], row["weights_license"], f"{', '.join(row['data'])}: {row['data_license']}"
+            cells = f"`{row['model']}`", what, str(row["frames"]), size, top1, f"`{row['command']}`", *licenses
+            parts.append(f"| {' | '.join(cells)} |")
+        parts[-1] += "\n"
     return "\n".join(parts)
 
 

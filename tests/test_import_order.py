@@ -25,6 +25,7 @@ ORDER = [
     ["types"],
     ["config"],
     ["protocol", "published"],
+    ["published_weights"],
     ["session"],
     ["nn", "data.download", "data.medmnist", "data.synthetic"],
     ["data.video"],

@@ -15,7 +15,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -171,21 +171,21 @@ def parse_value(text: str) -> Any:
     return value
 
 
-def describe(cls: type, where: str = "") -> Iterator[tuple[str, str, str, str]]:
+def describe(cls: type, where: str = "") -> list[tuple[str, str, str, str]]:
     """Rows (dotted key, type, default, comment) of a dataclass and the dataclasses in it, for ``--help``.
 
     The comment is the one that stands behind the field in the source. A dataclass that may be left out has a row of its
     own before those of its fields, whose defaults hold once one of them is set.
     """
     hints = typing.get_type_hints(cls)
-    comments = _comments(cls)
+    comments, rows = _comments(cls), list[tuple[str, str, str, str]]()
     for field in dataclasses.fields(cls):
         hint, key = hints[field.name], f"{where}{field.name}"
         inner = next((h for h in (hint, *typing.get_args(hint)) if dataclasses.is_dataclass(h)), None)
         if inner is not None:
             if inner is not hint:
-                yield key, GROUP, "none", comments.get(field.name, "")
-            yield from describe(typing.cast(type, inner), f"{key}.")
+                rows.append((key, GROUP, "none", comments.get(field.name, "")))
+            rows += describe(typing.cast(type, inner), f"{key}.")
             continue
         if field.default is not dataclasses.MISSING:
             default = "none" if field.default is None else str(to_dict(field.default))
@@ -193,7 +193,8 @@ def describe(cls: type, where: str = "") -> Iterator[tuple[str, str, str, str]]:
             default = str(to_dict(field.default_factory()))
         else:
             default = "required"
-        yield key, type_name(hint), default, comments.get(field.name, "")
+        rows.append((key, type_name(hint), default, comments.get(field.name, "")))
+    return rows
 
 
 def type_name(hint: Any) -> str:

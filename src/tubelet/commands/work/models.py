@@ -1,4 +1,4 @@
-"""``tubelet models``: lists every model with its parameters and GMACs."""
+"""``tubelet models``: lists every model with its parameters and GMACs, or the published files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tubelet.commands.console import output_console
 from tubelet.commands.models import Options
+from tubelet.commands.work.published_weights import list_weights
 from tubelet.errors import ConfigError, nearest
 from tubelet.evaluation.cost import ClipShape, count_macs, count_parameters
 from tubelet.models import create_model, list_models, model_config
@@ -29,6 +30,8 @@ def run(options: Options) -> int:
         raise ConfigError(
             f"no model's name contains or matches '{options.filter}'{nearest(options.filter, list_models())}"
         )
+    if options.weights or options.license:
+        return list_weights(frozenset(names), options)
     rows = [describe(name) for name in names]
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
