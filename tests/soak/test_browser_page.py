@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import av
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -50,7 +51,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, built = tmp_path_factory.mktemp("site"), ROOT / "build" / "web"
     subprocess.run([sys.executable, str(ROOT / "examples/web/fetch_runtime.py"), str(built)], check=True)
     shutil.copytree(built, folder, dirs_exist_ok=True)
+    jaxtyping.config.update("jaxtyping_disable", True)  # torch traces with symbols, which are no int to beartype
     export_model(*moving_model(), folder / "model.onnx", ExportConfig())
+    jaxtyping.config.update("jaxtyping_disable", False)
     for i in range(NUM_CLIPS):
         write_moving_colors(folder / f"{i}.mp4", seed=i)
     return folder
