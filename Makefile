@@ -11,10 +11,10 @@ TEST_JOBS ?= 2
 # Results of `bench` and `soak` go to runs/results; with WRITE=--write to docs/results, which is tracked.
 WRITE ?=
 
-.PHONY: help demo test lint bench soak docs web lock
+.PHONY: help demo test lint bench soak docs web dist test-wheel lock
 
 help: ## show this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1	/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
 
 demo: $(INSTALLED) ## make a small video data set, train three models, print the table and the report's path
 	$(BIN)/tubelet demo
@@ -39,6 +39,13 @@ docs: $(INSTALLED) ## the documentation as pages, into build/docs; no network
 
 web: $(INSTALLED) ## the page that classifies in the browser, into build/web; onnxruntime-web by npm, with its hash
 	$(BIN)/python examples/web/fetch_runtime.py build/web
+
+dist: $(INSTALLED) ## sdist and wheel into dist/, the same bytes from the same files; no network
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation
+
+test-wheel: dist ## the wheel beside the oldest and the newest torch, in clean environments (7 GB each, one at a time)
+	$(BIN)/python .ci/test_wheel.py
 
 lock: $(INSTALLED) ## resolve pyproject.toml again into requirements.lock (newest versions, hashes, no addresses)
 	$(BIN)/uv pip compile --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

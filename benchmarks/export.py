@@ -33,7 +33,7 @@ from relative import Runs, measure_interleaved, speedup
 from results import read_result, write_result
 from torch import Tensor, nn
 
-from tubelet.commands.work.predict import find_files
+from tubelet.data.layouts.find_files import find_files
 from tubelet.export.calibration import calibration_inputs
 from tubelet.export.config import SUFFIXES, ExportConfig
 from tubelet.export.taken_clips import example_inputs, taken_clips

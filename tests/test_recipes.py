@@ -11,13 +11,16 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+import torch
 
 from recipe_data import shrunk, write_data
 from support import rows_of
+from tubelet.models import create_model
 from tubelet.published import find_published
 from tubelet.recipe import list_recipes, load_recipe
 from tubelet.runs.run import run_recipe
 from tubelet.session.session import Session
+from tubelet.training.optim.groups import freeze
 
 OWN_DATA = (
     "adrenalmnist3d",
@@ -92,7 +95,24 @@ def test_the_head_of_a_recipe_says_what_it_follows_and_what_is_published(name: s
     first = re.split(r"; the paper", published)[0]
     assert ("unverified" in first) == (not any(row.verified for row in fitting)), published
     if views is not None and not re.search("tests|views", head.get("Note", "")):  # a note says how they differ
-        assert (recipe.protocol.num_frames, recipe.protocol.views_text) == (fitting[0].frames, fitting[0].views)
+        p, segments = recipe.protocol, recipe.protocol.num_segments  # published as views, where they are pooled at once
+        shown = (p.num_frames // segments, f"{p.num_temporal_views * segments}x{p.num_spatial_crops}")
+        assert shown == (fitting[0].frames, fitting[0].views)
+
+
+@pytest.mark.parametrize("name", [n for n in list_recipes() if load_recipe(n).freeze])
+def test_what_is_frozen_is_all_but_what_the_recipe_says_starts_fresh(name: str) -> None:
+    """Of probes on an encoder: nothing of the encoder trains, and all of pooling and classifier does."""
+    recipe = load_recipe(name)
+    if "probe" not in head_of(name)[""] and "frozen encoder" not in head_of(name)[""]:
+        return
+    with torch.device("meta"):
+        model = create_model(recipe.model["name"], **recipe.model_options(num_classes=2))
+    freeze(model, recipe.freeze)
+    training = {n.partition(".")[0] for n, p in model.named_parameters() if p.requires_grad}
+    assert training <= {"pooler", "pool", "head"}
+    assert len(training) == 2
+    assert not any(not p.requires_grad for n, p in model.named_parameters() if n.startswith(("pool", "head")))
 
 
 @pytest.mark.parametrize("name", list_recipes())

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tubelet.api.pretrain import pretrain
     from tubelet.api.probe import probe
     from tubelet.api.run import Run
+    from tubelet.api.suggest import suggest
     from tubelet.api.train import train
     from tubelet.data.loading.loader import Loader
     from tubelet.data.sources.open_video import open_video
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from tubelet.recipe import Recipe
     from tubelet.session.fast_fp32 import use_fast_fp32
 
-__version__ = "0.1.0"
+__version__ = "1.0.0"
 
 __all__ = [
     "Classifier",
@@ -46,6 +47,7 @@ __all__ = [
     "predict",
     "pretrain",
     "probe",
+    "suggest",
     "train",
     "use_fast_fp32",
 ]
@@ -67,6 +69,7 @@ _HOME = {
     "predict": "tubelet.api.predict",
     "pretrain": "tubelet.api.pretrain",
     "probe": "tubelet.api.probe",
+    "suggest": "tubelet.api.suggest",
     "train": "tubelet.api.train",
     "use_fast_fp32": "tubelet.session.fast_fp32",
 }

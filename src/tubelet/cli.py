@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("tubelet.commands.predict", "classify video files, folders or globs; films in windows"),
     "explain": ("tubelet.commands.explain", "where and when a model looked in a clip"),
     "moments": ("tubelet.commands.moments", "find behaviors in films: a label for every frame, and bouts"),
+    "suggest": ("tubelet.commands.suggest", "name the stretches of films that are most worth labeling next"),
     "stream": ("tubelet.commands.stream", "classify a pipe, a network address or a camera while it runs"),
     "app": ("tubelet.commands.app", "see and correct what a model finds, in the browser"),
     "data": ("tubelet.commands.data", "scan, prepare and measure footage; read dataset layouts"),

@@ -24,9 +24,11 @@ class Protocol:
     ``sampling="dense"`` takes ``num_frames`` frames one ``frame_stride`` (source frames) or 1/``target_fps``
     seconds apart; ``sampling="uniform"`` cuts the video into ``num_frames`` equal segments and takes one frame
     of each, ``sampling="sparse"`` does so by UniFormerV2's rule, and ``sampling="segment_start"`` takes the first
-    frame of each segment, as VideoPrism does. A time in seconds stands for the frame that is on screen then
-    (``frame_at_time``). Checkpoints of version 0.1.0 go on with the rule they were made with: the frame nearest in
-    time. The pixel range is ``(x / 255 - mean) / std``; 0.5 and 0.5 give [-1, 1].
+    frame of each segment, as VideoPrism does. ``sampling="windows"`` cuts the video into ``num_segments`` equal
+    segments, each of which gives a window of ``num_frames / num_segments`` frames: they enter the model as one clip,
+    one after the other, and it pools them at once, as V-JEPA 2's probes do. A time in seconds stands for the frame
+    that is on screen then (``frame_at_time``). Checkpoints of version 0.1.0 go on with the rule they were made with:
+    the frame nearest in time. The pixel range is ``(x / 255 - mean) / std``; 0.5 and 0.5 give [-1, 1].
 
     HDR video (PQ, HLG) is mapped to SDR by BT.2390 (``hdr``), interlaced frames become pictures of one field
     (``interlaced``), and values of pictures with 16 bits are scaled from ``picture_window`` to 0 to 255. In version
@@ -35,7 +37,9 @@ class Protocol:
     """
 
     num_frames: int = 32  # frames of one clip
-    sampling: Literal["dense", "uniform", "sparse", "segment_start"] = "dense"  # neighboring frames, or one per segment
+    # Neighboring frames; one frame of each of num_frames segments; or a window of each of num_segments.
+    sampling: Literal["dense", "uniform", "sparse", "segment_start", "windows"] = "dense"
+    num_segments: int = added(1)  # windows only: equal parts of the video, and windows of a clip
     frame_stride: int | None = 2  # source frames between samples; exclusive with target_fps
     target_fps: float | None = None  # samples per second of video, whatever its own rate
     frame_at_time: Literal["on_screen", "nearest"] = added("on_screen", earlier="nearest")  # nearest: up to 0.1.0
@@ -64,6 +68,7 @@ class Protocol:
                 "dense sampling takes either frame_stride (source frames) or target_fps (frames per second), "
                 f"got frame_stride={self.frame_stride} and target_fps={self.target_fps}"
             )
+        self._check_segments()
         for name in ("num_frames", "frame_stride", "target_fps", "resize_short_side", "num_temporal_views"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -86,6 +91,18 @@ class Protocol:
             raise ConfigError(f"std must be positive, got {self.std}")
         if self.multi_label and len(self.labels) > 1:
             raise ConfigError(f"multi_label is for one head, got {', '.join(self.labels)}")
+
+    def _check_segments(self) -> None:
+        if self.sampling == "windows":
+            if self.frame_stride is None or self.target_fps is not None:
+                raise ConfigError("sampling=windows takes a frame_stride (source frames), and no target_fps")
+            if self.num_segments < 1 or self.num_frames % self.num_segments:
+                raise ConfigError(
+                    f"num_frames {self.num_frames} does not part into num_segments {self.num_segments} windows of as "
+                    "many frames"
+                )
+        elif self.num_segments != 1:
+            raise ConfigError(f"num_segments has no effect on {self.sampling} sampling; set sampling=windows")
 
     @property
     def num_views(self) -> int:

@@ -120,6 +120,11 @@ class Recipe:
                 "lora trains adapters beside the weights of init and freezes the rest itself: give init.source "
                 "(--init) and leave freeze out"
             )
+        if (segments := self.protocol.num_segments) != 1 and self.model.get("num_segments", segments) != segments:
+            raise ConfigError(
+                f"protocol.num_segments is {segments}, model.num_segments {self.model['num_segments']}; leave the "
+                "model's out"
+            )
         if self.seed < 0:
             raise ConfigError(f"seed must not be negative, got {self.seed}")
         self.augment.check_protocol(self.protocol)
@@ -176,11 +181,14 @@ class Recipe:
     def model_options(self, num_classes: int) -> dict[str, Any]:
         """Return the full config of the model as plain data.
 
-        Position tables fit the protocol's clip unless the recipe names another ``num_frames`` or ``image_size``.
+        Position tables fit the protocol's clip unless the recipe names another ``num_frames`` or ``image_size``. Where
+        the protocol cuts a video into segments, the model must pool as many at once.
         """
+        segments = self.protocol.num_segments
         options = {
             "num_frames": self.protocol.num_frames,
             "image_size": self.protocol.crop_size,
+            **({"num_segments": segments} if segments > 1 else {}),
             **{key: value for key, value in self.model.items() if key != "name"},
             "in_channels": self.protocol.num_channels,
             "num_classes": num_classes,

@@ -52,8 +52,13 @@ def test_numbers_and_pictures_are_written_on_the_pixels_of_the_source(
         :, round((best["top"] + best["bottom"]) / 2), round((best["left"] + best["right"]) / 2)
     ]
     assert middle.max() == arrays["relevance_clip"].max()
+    first, end = float(arrays["seconds"][0]), max(said["seconds"]) + 1e-6
     with VideoReader(out / "overlay.mp4") as film:
-        assert (len(film.timestamps), film.height, film.width) == (4, 16, 16)
+        assert (film.height, film.width) == size
+        shown = [time for time in times if first - 1e-6 <= time]
+        assert len([time for time in shown if time <= end]) <= len(film.timestamps) <= len(shown)
+    assert said["display"]["video_encoder_license"] == "GPL-2.0-or-later"
+    assert "this clip alone" in said["display"]["quantile_over"]  # the checkpoint is of no run
     assert Image.open(out / "sheet.png").width > 1000
 
 
@@ -90,7 +95,12 @@ def test_every_method_is_offered_in_python_and_gives_a_map_of_the_clip(
         (["--class", "lefft"], ["no class 'lefft'", "did you mean 'left'"]),
         (["--head", "verb"], ["no head 'verb'"]),
         (["--tubelet", "9", "4", "4"], ["tubelet of 9 x 4 x 4", "4 x 16 x 16"]),
-        (["--num-steps", "4"], ["num_steps belongs to integrated_gradients"]),
+        (["--num-steps", "4", "--method", "occlusion"], ["num_steps belongs to integrated_gradients"]),
+        (["--num-steps", "4", "--tubelet", "2", "8", "8"], ["tubelet belongs to occlusion", "leave one out"]),
+        (["--window", "clip"], ["--window compares the windows", "--class"]),
+        (["--hop", "1s"], ["--hop is the distance of windows", "--window"]),
+        (["--window", "1s", "--class", "left", "--end-seconds", "1"], ["--window explains a whole film"]),
+        (["--scale-clips", "-1"], ["--scale-clips must be 0 or more"]),
     ],
 )
 def test_what_cannot_be_explained_is_one_line_and_nothing_is_written(

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as parquet
 import pytest
 
 from support import content_of, error_of, rows_of
@@ -41,6 +42,10 @@ def test_each_film_has_its_scores_bouts_and_picture(done: Path, films: list[str]
         assert len(frames) == len(times)
         assert list(frames[0]) == ["frame", "seconds", *labels]
         assert [float(row["seconds"]) for row in frames] == pytest.approx(times.tolist(), abs=1e-6)
+        table = parquet.read_table(part / "frames.parquet").to_pydict()
+        assert list(table) == ["frame", "seconds", *labels]
+        for name, column in table.items():
+            assert column == pytest.approx([float(row[name]) for row in frames], rel=1e-4, abs=1e-6)
         assert (part / "ethogram.png").read_bytes().startswith(b"\x89PNG")
         assert (part / "bouts.vtt").read_text().startswith("WEBVTT\n")
         bouts = json.loads((part / "bouts.json").read_text())["films"][0]["bouts"]
@@ -205,4 +210,22 @@ def test_task_per_frame_trains_and_names_the_command_that_uses_it(
     err = capsys.readouterr().err
     assert f"tubelet moments FILM --model {out / 'best'}" in err
     assert (out / "report.html").is_file()
-    assert "know no per_frame recipes yet" in error_of([*words, "--dry-run"], capsys)
+    assert cli.main([*words, "--out", str(tmp_path / "other"), "--dry-run"]) == 0
+    planned = capsys.readouterr().out
+    assert "a small head learns from windows of its features" in planned
+    assert "train 2, val 1, test 2" in planned
+    assert not (tmp_path / "other").exists()
+
+
+def test_a_sweep_over_heads_reads_each_film_once_and_chooses_on_validation_films(
+    film_labels: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "sweep"
+    words = ["train", "--task", "per_frame", "--data", str(film_labels), "--init", str(checkpoint), "--device", "cpu"]
+    words += ["--out", str(out), "--epochs", "1", "--per_frame.window_steps", "16", "--json"]
+    assert cli.main([*words, "--sweep", "per_frame.head=linear,conv"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["metric"] == "frame_mean_average_precision"
+    assert len(found["best_on_test"]) == 1
+    assert len(list(out.glob("features/*/*"))) == 5
+    assert not list(out.glob("*/seed*/features"))

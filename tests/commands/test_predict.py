@@ -15,7 +15,7 @@ from PIL import Image
 
 from support import content_of, error_of, rows_of
 from tubelet import cli, load
-from tubelet.commands.work.predict import find_files
+from tubelet.data.layouts.find_files import find_files
 from tubelet.data.video.reader import VideoReader
 
 

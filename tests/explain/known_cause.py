@@ -77,6 +77,7 @@ def view_of(clip: Tensor) -> ClipView:
     _, t, h, w = clip.shape
     return ClipView(
         pixels=clip,
+        indices=tuple(range(t)),
         seconds=tuple(i / 10 for i in range(t)),
         until=tuple((i + 1) / 10 for i in range(t)),
         frame_numbers=torch.arange(t),

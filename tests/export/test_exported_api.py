@@ -283,3 +283,13 @@ def test_a_place_that_takes_no_files_is_refused_by_the_name_that_was_asked_for(
 def test_folders_that_are_missing_are_made(tmp_path: Path) -> None:
     check_target(tmp_path / "new" / "deep" / "model.onnx", "onnx")
     assert (tmp_path / "new" / "deep").is_dir()
+
+
+def test_a_file_is_occluded_as_its_model_is_and_shows_nothing_else(onnx_file: Path, checkpoint: Path) -> None:
+    clip = np.random.default_rng(0).integers(0, 255, (8, 16, 16, 3)).astype(np.uint8)
+    how: dict[str, Any] = {"class_name": LABELS[0], "tubelet": (2, 8, 8)}
+    found, expected = (tubelet.load(place, "cpu").explain(clip, **how) for place in (onnx_file, checkpoint))
+    assert found.method == "occlusion"
+    np.testing.assert_allclose(found.relevance, expected.relevance, atol=1e-5)
+    with pytest.raises(ConfigError, match=r"integrated_gradients looks inside the model, .* use occlusion"):
+        tubelet.load(onnx_file).explain(clip, method="integrated_gradients")

@@ -52,21 +52,6 @@ def largest_distance(num_frames: int, clips: Iterable[Iterable[int]], protocol: 
     return max(int(np.abs(np.array(p.indices) - clip).max()) for p, clip in zip(plans, theirs, strict=True))
 
 
-def overlapping_windows(num_frames: int, num_clips: int, length: int, step: int) -> list[list[int]]:
-    """A window at the beginning of each equal part of the video; windows longer than a part overlap (V-JEPA 2)."""
-    part, span = num_frames // num_clips, length * step
-    if part > span:
-        within = np.linspace(0, span, num=length)
-        return [
-            np.clip(part * i + within, part * i, part * i + span - 1).astype(int).tolist() for i in range(num_clips)
-        ]
-    last = min(span, num_frames) - 1
-    within = np.linspace(0, last, num=last // step)
-    within = np.concatenate([within, np.full(length - len(within), last)]).clip(0, last - 1).astype(int)
-    shift = (num_frames - span) // (num_clips - 1) if num_frames > span else 0
-    return [(within + shift * i).tolist() for i in range(num_clips)]
-
-
 def check_processor(case: Path, config: Mapping[str, Any], read: Reader, own: Mapping[str, dict[str, Any]]) -> None:
     """The folder's own numbers, read into a protocol, give the processor's pixels.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from parity.compare import assert_equal, compare, pair, random_source, read_arrays, read_input
-from parity.data_path import check_processor, overlapping_windows
+from parity.data_path import check_processor
+from tubelet.data.clips.frame_sampling import random_clip, view_clips
 from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.models.vjepa2.config import VJEPA2Config, VJEPA2PredictorConfig
 from tubelet.models.vjepa2.huggingface import from_huggingface, vjepa2_fields
@@ -22,6 +24,7 @@ from tubelet.models.vjepa2.model import VJEPA2, take
 from tubelet.models.vjepa2.predictor import VJEPA2Pretraining
 from tubelet.models.vjepa2.preprocessor import read_protocol
 from tubelet.models.vjepa2.weights import from_official, to_official
+from tubelet.protocol import Protocol
 
 
 def encoder_config(arguments: Mapping[str, Any], **probe: Any) -> VJEPA2Config:
@@ -226,16 +229,29 @@ def check_preprocess(case: Path, config: dict[str, Any]) -> None:
 
 
 def check_frame_sampling(case: Path, config: dict[str, Any]) -> None:
-    """The original's windows without a draw, by its rule, exactly.
-
-    Deviation: it spreads the frames of a window over one stride more than their distance and begins a window with its
-    part of the video; ours lie exactly a stride apart and are spread from the first frame to the last.
-    """
-    rows = [row for row in config["evaluation"]["rows"] if row["draw"] is None]
-    assert rows
+    """The original's windows, exactly: in evaluation without a draw or with one, and in pre-training."""
+    rows = [row for row in config["evaluation"]["rows"] if "clips" in row]
+    pretraining = [row for row in config["pretraining_fps"]["rows"] if "clips" in row]
+    assert len({row["draw"] for row in rows}) > 1
+    assert pretraining
     for row in rows:
-        found = overlapping_windows(row["num_frames"], row["num_clips"], row["fpc"], row["frame_step"])
-        assert found == row["clips"], row
+        assert _windows(row, row["num_clips"], row["frame_step"]) == row["clips"], row
+    for row in pretraining:
+        assert _windows(row, 1, int(np.ceil(row["video_fps"])) // 4) == row["clips"], row
+
+
+def _windows(row: Mapping[str, Any], num_segments: int, stride: int) -> list[list[int]]:
+    count, frames, draw = row["num_frames"], row["fpc"], row.get("draw")
+    protocol = Protocol(
+        num_frames=num_segments * frames, sampling="windows", num_segments=num_segments, frame_stride=stride
+    )
+    times = np.arange(count) / 30.0
+    if draw is None:
+        (plan,) = view_clips(times, protocol, 1)
+    else:
+        rng: Any = SimpleNamespace(integers=lambda places: int((places - 1) * draw))
+        plan = random_clip(times, protocol, rng)
+    return np.array(plan.indices).reshape(num_segments, frames).tolist()
 
 
 def _masks(case: Path) -> tuple[Tensor, Tensor]:

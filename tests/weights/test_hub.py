@@ -117,6 +117,27 @@ def test_first_weights_that_cannot_be_had_are_told_before_data_are_read(
     assert not run.exists()
 
 
+BEFORE_TORCH = """
+import sys
+from tubelet import cli
+
+for argv in (["predict", "owner/name", "clip.mp4"], ["evaluate", "owner/name", "--data", "x"],
+             ["train", "--data", "x", "--init", "owner/name"]):
+    assert cli.main(argv) == 1, argv
+print("torch" in sys.modules)
+"""
+
+
+def test_commands_are_told_before_torch_is_imported_which_takes_longer_than_the_hub_may(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        address = f"http://127.0.0.1:{closed.getsockname()[1]}"  # where nobody listens any more
+    environment = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(tmp_path)}
+    command = [sys.executable, "-c", BEFORE_TORCH]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert done.stdout == "False\n", done.stderr
+    assert done.stderr.count("does not answer; where there is a network") == 3
+
+
 def test_an_upload_without_a_network_is_asked_once_and_the_local_way_is_named(silent: Silent, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as refused:
         upload_folder(tmp_path, "owner/name", private=False)

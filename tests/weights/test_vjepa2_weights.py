@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 from transformers import VJEPA2Config as HuggingFaceConfig
 from transformers import VJEPA2ForVideoClassification, VJEPA2Model
 
+from tubelet.config import to_dict
 from tubelet.errors import CheckpointError, ConfigError
+from tubelet.inference.predictor import load
 from tubelet.models import create_model, model_config
 from tubelet.models.vjepa2.config import VJEPA2PredictorConfig
 from tubelet.models.vjepa2.predictor import VJEPA2Pretraining
 from tubelet.models.vjepa2.recognize import levels_of, model_of, protocol_of
 from tubelet.models.vjepa2.weights import convert, to_official
 from tubelet.protocol import Protocol
-from tubelet.weights.checkpoint.checkpoint import load_checkpoint, save_checkpoint
+from tubelet.weights.checkpoint.checkpoint import Record, load_checkpoint, save_checkpoint
 from tubelet.weights.config import InitConfig
 from tubelet.weights.convert.parity import measure_parity
 from tubelet.weights.convert.sources import SOURCES, record_of
@@ -166,23 +170,67 @@ def giant_shapes(width: int, num_classes: int = 0) -> dict[str, Tensor]:
 @pytest.mark.parametrize(
     ("width", "num_classes", "levels", "clips"),
     [
-        (1024, 174, (), (16, 4, "2x3", 256)),
-        (1408, 174, (), (64, 2, "2x3", 384)),
-        (1024, 400, (), (16, 4, "8x3", 256)),
-        (1024, 48, (17, 19, 21, 23), (32, 2, "4x3", 256)),
-        (1408, 48, (24, 29, 34, 39), (32, 2, "4x3", 384)),
+        (1024, 174, (), (2, 16, 4, 256)),
+        (1408, 174, (), (2, 64, 2, 384)),
+        (1024, 400, (), (8, 16, 4, 256)),
+        (1024, 48, (17, 19, 21, 23), (4, 32, 2, 256)),
+        (1408, 48, (24, 29, 34, 39), (4, 32, 2, 384)),
     ],
 )
-def test_probes_are_read_as_they_were_evaluated(
+def test_probes_are_read_as_they_were_trained_and_tested(
     width: int, num_classes: int, levels: tuple[int, ...], clips: tuple[Any, ...]
 ) -> None:
-    name, fields, _ = model_of(giant_shapes(width, num_classes), {})
+    name, fields, notes = model_of(giant_shapes(width, num_classes), {})
+    assert any("segments of" in note for note in notes)
     config = model_config(name, fields)
     assert (config.out_layers, config.pooler_num_heads, config.pooler_depth) == (levels, 16, 4)
     p, notes = protocol_of(config)
-    assert (p.num_frames, p.frame_stride, p.views_text, p.crop_size[0]) == clips
-    assert (p.resize_short_side, p.averaging) == (p.crop_size[0], "probs")
-    assert any("segments at once" in note for note in notes)
+    assert (p.num_segments, p.num_frames // p.num_segments, p.frame_stride, p.crop_size[0]) == clips
+    assert (p.sampling, p.views_text, p.averaging) == ("windows", "1x3", "probs")
+    assert (p.resize_short_side, p.mean, p.std) == (p.crop_size[0], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert (config.num_segments, config.num_frames) == (p.num_segments, p.num_frames)
+    assert any("pooled at once" in note for note in notes)
+
+
+def test_segments_may_be_views_where_that_is_asked_for() -> None:
+    name, fields, _ = model_of(giant_shapes(1024, 174), {"num_segments": 1})
+    p, notes = protocol_of(model_config(name, fields))
+    assert (p.sampling, p.num_frames, p.views_text, p.num_segments) == ("dense", 16, "2x3", 1)
+    assert any("segments at once; here each is a view" in note for note in notes)
+
+
+def test_a_checkpoint_predicts_with_the_segments_and_pixels_of_its_probe(tmp_path: Path) -> None:
+    model = ours(num_frames=8, num_segments=2)
+    protocol = Protocol(
+        num_frames=8,
+        sampling="windows",
+        num_segments=2,
+        frame_stride=2,
+        resize_short_side=16,
+        crop_size=(16, 16),
+        mean=(0.485, 0.456, 0.406),
+        std=(0.229, 0.224, 0.225),
+        num_temporal_views=1,
+        num_spatial_crops=3,
+        averaging="probs",
+        labels={"label": ("wave", "clap", "jump")},
+    )
+    fields = to_dict(model.config)
+    save_checkpoint(tmp_path, model, Record(model_name="vjepa2_l16_256", model_config=fields, protocol=protocol))
+    frames = np.random.default_rng(0).integers(0, 255, (60, 16, 20, 3), np.uint8)
+    found = load(tmp_path).predict(frames)
+    windows = [(0, 2, 5, 7), (30, 32, 35, 37)]  # 4 frames spread over 8, from the start of each half
+    probs = torch.zeros(3)
+    for left in (0, 2, 4):
+        crop = torch.from_numpy(frames[:, :, left : left + 16]).permute(3, 0, 1, 2) / 255
+        x = (crop - torch.tensor(protocol.mean)[:, None, None, None]) / torch.tensor(protocol.std)[:, None, None, None]
+        tokens = torch.cat([model.encoder(x[None, :, list(window)])[0] for window in windows], dim=1)
+        probs += model.head(model.pooler(tokens))[0].softmax(-1).detach() / 3
+    expected = dict(zip(("wave", "clap", "jump"), probs.tolist(), strict=True))
+    assert dict(zip(found.labels, found.probs, strict=True)) == pytest.approx(expected, abs=1e-5)
+    four = dataclasses.replace(protocol, num_segments=4)
+    with pytest.raises(ConfigError, match="takes 4 segments of a video, the model pools 2"):
+        load(tmp_path).with_protocol(four).predict(frames)
 
 
 def test_a_probe_starts_fresh_on_an_encoder_and_comes_along_from_a_probe(tmp_path: Path) -> None:
@@ -286,6 +334,23 @@ def test_a_probe_of_diving48_reads_the_levels_that_it_was_trained_on(
         write_huggingface(converted.model, record_of(converted), tmp_path / "out")
     last = huggingface.convert(tmp_path, ConvertOptions(model={"out_layers": []}))
     assert last.model.config.out_layers == ()
+
+
+def test_a_released_probe_pools_the_segments_that_it_was_trained_with_where_transformers_pools_one(
+    tmp_path: Path,
+) -> None:
+    labels = {i: str(i) for i in range(174)}
+    saved(tmp_path, hidden_size=96, num_attention_heads=16, id2label=labels, label2id={v: k for k, v in labels.items()})
+    converted = huggingface.convert(tmp_path, ConvertOptions())
+    assert (converted.model.config.num_segments, converted.protocol.num_segments) == (2, 2)
+    found = measure_parity(converted, huggingface, tmp_path, None, 1e-4)
+    assert found["max_abs_difference"] < 1e-5 * max(1.0, found["max_abs_logit"])
+    assert "its probe on 2 segments" in found["against"]
+    with pytest.raises(CheckpointError, match="pools 2 segments at once"):
+        write_huggingface(converted.model, record_of(converted), tmp_path / "out")
+    alone = huggingface.convert(tmp_path, ConvertOptions(model={"num_segments": 1}))
+    assert (alone.model.config.num_frames, alone.protocol.views_text, alone.protocol.num_frames) == (4, "2x3", 4)
+    write_huggingface(alone.model, record_of(alone), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,8 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         self._clips = Clips(rows, labeled, "train" if split == "train" else "views", augment, seed)
         self._targets = task_of(labeled).targets
         # In shared memory, so that workers which are running see what this process sets.
-        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+        self._epoch = torch.zeros((), dtype=torch.int64)
+        self._epoch.share_memory_()  # type: ignore[no-untyped-call]
 
     @property
     def class_names(self) -> dict[str, tuple[str, ...]]:

@@ -16,6 +16,7 @@ from tubelet.errors import ConfigError, Stopped
 from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from tubelet.report.hard_clips import hard_clips
 from tubelet.report.painted_clips import painted_examples
+from tubelet.report.relevance.report_clips import ClipExplainer
 from tubelet.report.run_report import write_run_report
 from tubelet.runs.completed import CompletedRun
 from tubelet.runs.folder import kept_rules, rules_note
@@ -87,12 +88,13 @@ def carry_out(recipe: Recipe, folder: Path, session: Session, command: str) -> R
 def report_runs(folder: Path, recipe: Recipe, runs: Sequence[CompletedRun], command: str, progress: Progress) -> Path:
     """Write the report of runs side by side, with the hard clips of the first, and return its path."""
     first = runs[0]
+    explainer = ClipExplainer(first.folder / "best", first.protocol, progress)
     return write_run_report(
         folder / "report.html",
         [run.folder for run in runs],
         title=f"{recipe.model['name']} on {recipe.data.source}",
         examples=[
-            *hard_clips(first.evaluation, first.manifest, first.protocol, progress),
+            *hard_clips(first.evaluation, first.manifest, first.protocol, progress, explainer),
             *painted_examples(first.evaluation),
         ],
         command=command,

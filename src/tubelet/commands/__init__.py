@@ -45,6 +45,18 @@ def compute(run: Callable[..., int], *arguments: Any) -> int:
         return run(*arguments)
 
 
+def check_hub(source: str | None) -> None:
+    """End at once where a model is asked for by name and the hub does not answer: torch alone takes as long to import.
+
+    Raises:
+        CheckpointError: it can be had neither from the hub nor from the local cache.
+    """
+    if source is not None and "/" in source:
+        from tubelet.weights.hub import check_reachable  # imports no torch
+
+        check_reachable(source)
+
+
 class _AsInRecipes:
     """A stream that writes an option of a group as the field of a recipe that it is: ``--protocol.num_frames``.
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tubelet.commands import compute, parse
+from tubelet.commands import check_hub, compute, parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.protocol_options import SamplingOptions
 from tubelet.data.layouts.config import ManifestConfig
@@ -67,6 +67,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "evaluate", DESCRIPTION)
+    check_hub(options.checkpoint)
     from tubelet.commands.work.evaluate import run
 
     return compute(run, options)

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import check_hub, parse
 from tubelet.types import ExportFormat, ExportPrecision
 
 DESCRIPTION = """Export a checkpoint to a file for another runtime, with its protocol, its labels and a proof.
@@ -45,6 +45,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "export", DESCRIPTION)
+    check_hub(options.checkpoint)
     from tubelet.commands.work.export import run
 
     return run(options)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import check_hub, parse
 
 DESCRIPTION = """Show what a checkpoint holds: model, protocol, labels and where it comes from.
 
@@ -27,6 +27,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "inspect", DESCRIPTION)
+    check_hub(options.checkpoint)
     from tubelet.commands.work.inspect import run
 
     return run(options)

@@ -16,6 +16,7 @@ DESCRIPTION = """Find what films show, and when: the probability of every behavi
 The model is a run of `tubelet train --task per_frame`. Each film gets a folder in OUT:
   bouts.csv, bouts.json, bouts.vtt   when each behavior begins and ends, at the times of frames
   scores.npz, frames.csv             probabilities of every step, and of every frame of the film
+  frames.parquet                     the same as frames.csv, where pyarrow is installed
   ethogram.png                       behaviors over time; with --labels, labels above what was found
 
 Beside them lie summary.csv (a row per film and behavior), bouts.boris (a project that BORIS opens) and report.html;

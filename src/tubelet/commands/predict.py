@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import compute, parse
+from tubelet.commands import check_hub, compute, parse
 from tubelet.commands.protocol_options import SamplingOptions
 from tubelet.types import Device, Mode, Precision
 
@@ -71,6 +71,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "predict", DESCRIPTION)
+    check_hub(options.checkpoint)
     from tubelet.commands.work.predict import run
 
     return compute(run, options)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import compute, parse, train
+from tubelet.commands import check_hub, compute, parse, train
 from tubelet.commands.train_overrides import check_fields, in_full, print_fields, split_overrides
 from tubelet.recipe import load_recipe
 from tubelet.training.config import Schedule, Strategy
@@ -69,6 +69,7 @@ def main(argv: list[str]) -> int:
         return 0
     if options.resume is None:
         check_fields(overrides, options.recipe or DEFAULT_RECIPE)
+    check_hub(options.init)
     from tubelet.commands.work.train import run
 
     chosen = vars(options) if options.resume else {**vars(options), "task": "masked_pretraining"}

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from tubelet.commands import compute, parse
+from tubelet.commands import check_hub, compute, parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.train_overrides import split_overrides
 from tubelet.probing.config import ProbeConfig
@@ -51,6 +51,7 @@ class Options:
 def main(argv: list[str]) -> int:
     overrides, rest = split_overrides(argv, Options)
     options = parse(Options, rest, "probe", DESCRIPTION)
+    check_hub(options.encoder)
     from tubelet.commands.work.probe import run
 
     return compute(run, options, overrides)

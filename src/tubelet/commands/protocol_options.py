@@ -24,12 +24,13 @@ class SamplingOptions:
         """Return the protocol with the given options.
 
         Raises:
-            ConfigError: both a stride and a rate, or one of them where frames are spread over the whole video.
+            ConfigError: both a stride and a rate, or one of them where frames are spread over the whole video, or a
+                rate of windows.
         """
         if self.frame_stride is None and self.target_fps is None:
             num_frames = protocol.num_frames if self.num_frames is None else self.num_frames
             return dataclasses.replace(protocol, num_frames=num_frames)
-        if protocol.sampling != "dense":
+        if protocol.sampling not in ("dense", "windows"):
             raise ConfigError(f"protocol.sampling is {protocol.sampling}: frame_stride and target_fps have no meaning")
         return dataclasses.replace(
             protocol,

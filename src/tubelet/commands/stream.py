@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tubelet.commands import compute, parse
+from tubelet.commands import check_hub, compute, parse
 from tubelet.types import Device, Precision
 
 DESCRIPTION = """Classify a source while it runs: standard input, an http or rtsp address, a camera, a frame folder.
@@ -52,6 +52,7 @@ class Options:
 
 def main(argv: list[str]) -> int:
     options = parse(Options, argv, "stream", DESCRIPTION)
+    check_hub(options.checkpoint)
     from tubelet.commands.work.stream import run
 
     return compute(run, options)

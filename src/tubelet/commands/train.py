@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tubelet.commands import compute, parse
+from tubelet.commands import check_hub, compute, parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.train_overrides import check_fields, in_full, print_fields, split_overrides
 from tubelet.recipe import DEFAULT_RECIPE
@@ -125,6 +125,7 @@ def main(argv: list[str]) -> int:
     if options.fields:
         print_fields(options.model or SHOWN_MODEL)
         return 0
+    check_hub(options.init)
     if options.resume is None:
         check_fields(overrides, options.recipe or DEFAULT_RECIPES[options.task])
     from tubelet.commands.work.train import run

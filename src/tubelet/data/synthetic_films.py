@@ -13,13 +13,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
+from av.video.stream import VideoStream
 from jaxtyping import Bool, Float, UInt8
 
 from tubelet.data.synthetic import shape_coverage, still_texture
@@ -50,6 +51,9 @@ _WANDER, _RUN, _SPIN, _PULSE_HZ = 0.06, 0.8, math.radians(260), 2.2  # per secon
 _RADIUS, _GROWN, _PULSE = 0.13, 1.35, 0.3
 _SHAKE_PIXELS = 1.5
 _TIME_BASE = Fraction(1, 1000)
+_FINE_TIME_BASE = Fraction(1, 90_000)  # seconds; of MPEG, which has the common rates exactly
+
+TimedPicture = tuple[float, UInt8[np.ndarray, "H W 3"]]  # seconds, picture
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,10 +75,10 @@ class GeneratedFilm:
         return sorted(found)
 
 
-def make_film(rng: np.random.Generator, seconds: float, size_pixels: int = 64) -> GeneratedFilm:
-    """One film of about this length."""
+def make_film(rng: np.random.Generator, seconds: float, size_pixels: int = 64, gaps: float = 1.0) -> GeneratedFilm:
+    """One film of about this length. Gaps between bouts are ``gaps`` times those of ``BEHAVIORS``."""
     times = _frame_times(rng, seconds)
-    active = {name: _active(rng, behavior, times) for name, behavior in BEHAVIORS.items()}
+    active = {name: _active(rng, behavior, times, gaps) for name, behavior in BEHAVIORS.items()}
     poses = _poses(rng, times, active)
     shake = _shake(rng, len(times))
     poses[:, :2] += shake / size_pixels
@@ -98,6 +102,7 @@ def write_films(
     seconds: tuple[float, float] = (120.0, 300.0),
     size_pixels: int = 64,
     seed: int = 0,
+    gaps: float = 1.0,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write ``root/<split>-NN.mp4`` and ``root/labels.csv`` (path, start, stop, label, split), and return the latter.
@@ -107,6 +112,7 @@ def write_films(
     Args:
         counts: films per split.
         seconds: shortest and longest film.
+        gaps: how many times longer the gaps between bouts are than those of ``BEHAVIORS``.
         progress: called with (films done, films in all).
 
     Raises:
@@ -121,7 +127,7 @@ def write_films(
     names = [(split, n) for split, count in counts.items() for n in range(count)]
     for done, (split, number) in enumerate(names):
         rng = np.random.default_rng([seed, sum(split.encode()), number])
-        film = make_film(rng, float(rng.uniform(*seconds)), size_pixels)
+        film = make_film(rng, float(rng.uniform(*seconds)), size_pixels, gaps)
         path = root / f"{split}-{number:02d}.mp4"
         if not path.exists():
             write_atomically(path, encode_at_times(film.frames, film.milliseconds))
@@ -151,6 +157,32 @@ def encode_at_times(frames: UInt8[np.ndarray, "T H W 3"], milliseconds: tuple[in
     return file.getvalue()
 
 
+def encode_timed(frames: Iterable[TimedPicture]) -> bytes:
+    """An MP4 file of H.264 whose frames have the distances of these seconds; it begins at zero. One is held at a time.
+
+    Times ascend, and a frame whose time does not is left out. Sides that are odd get a line more, which 4:2:0 needs.
+    """
+    file, first, last = io.BytesIO(), 0.0, -1
+    stream: VideoStream | None = None
+    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        for seconds, picture in frames:
+            even = np.pad(picture, ((0, picture.shape[0] % 2), (0, picture.shape[1] % 2), (0, 0)), mode="edge")
+            if stream is None:
+                stream = container.add_stream("libx264", rate=25, options={"preset": "veryfast", "crf": "20"})
+                stream.height, stream.width, stream.pix_fmt = even.shape[0], even.shape[1], "yuv420p"
+                stream.codec_context.time_base, first = _FINE_TIME_BASE, seconds
+                stream.codec_context.thread_count = 1
+            ticks = round((seconds - first) / _FINE_TIME_BASE)
+            if ticks <= last:
+                continue
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(even), format="rgb24")
+            frame.pts, frame.time_base, last = ticks, _FINE_TIME_BASE, ticks
+            container.mux(stream.encode(frame))
+        if stream is not None:
+            container.mux(stream.encode())
+    return file.getvalue()
+
+
 def _frame_times(rng: np.random.Generator, seconds: float) -> Float[np.ndarray, " T"]:
     count = int(seconds * FPS * (1 + _DRIFT)) + 1
     drift = 1 + _DRIFT * np.sin(np.arange(count) / count * 4 * math.pi + rng.uniform(0, 6))
@@ -161,14 +193,16 @@ def _frame_times(rng: np.random.Generator, seconds: float) -> Float[np.ndarray, 
     return times[times < seconds]
 
 
-def _active(rng: np.random.Generator, behavior: Behavior, times: Float[np.ndarray, " T"]) -> Bool[np.ndarray, " T"]:
+def _active(
+    rng: np.random.Generator, behavior: Behavior, times: Float[np.ndarray, " T"], gaps: float
+) -> Bool[np.ndarray, " T"]:
     sigma = math.log(behavior.median_seconds / behavior.short_seconds) / _Z
-    shown, now = np.zeros(len(times), dtype=bool), float(rng.exponential(behavior.gap_seconds))
+    shown, now = np.zeros(len(times), dtype=bool), float(rng.exponential(gaps * behavior.gap_seconds))
     while now < times[-1]:
         length = float(behavior.median_seconds * math.exp(sigma * rng.standard_normal()))
         length = min(max(length, _SHORTEST_SECONDS), _LONGEST_SECONDS)
         shown[(times >= now) & (times < now + length)] = True
-        now += length + 0.3 + float(behavior.gap_seconds * math.exp(0.7 * rng.standard_normal()))
+        now += length + 0.3 + float(gaps * behavior.gap_seconds * math.exp(0.7 * rng.standard_normal()))
     return shown
 
 

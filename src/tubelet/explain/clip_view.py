@@ -10,9 +10,10 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from tubelet.data.clips.frame_sampling import row_views
+from tubelet.data.clips.frame_sampling import ClipPlan, row_views
 from tubelet.data.clips.resize_crop import Geometry, view_geometry
 from tubelet.data.loading.read_views import open_clip_source, read_crops
+from tubelet.data.sources.open_source import Reader
 from tubelet.protocol import Protocol
 
 
@@ -21,6 +22,7 @@ class ClipView:
     """The middle view of a source: the middle temporal clip, the central crop."""
 
     pixels: UInt8[Tensor, "C T H W"]
+    indices: tuple[int, ...]  # which frames of the source they are
     seconds: tuple[float, ...]  # when each frame appears in its source; of a volume the number of the slice
     until: tuple[float, ...]  # when the clip's next frame is shown; of the last one before the end, the source's next
     frame_numbers: Int[Tensor, " T"]  # for models that take them
@@ -67,20 +69,32 @@ def read_clip_view(
 ) -> ClipView:
     """Read the middle view; arguments as of ``read_views``. Raises DataError."""
     with open_clip_source(source, protocol, fps, value_range) as reader:
-        plans = row_views(reader.timestamps, start_seconds, end_seconds, protocol)
-        plan = plans[len(plans) // 2]
-        geometry = view_geometry(reader.height, reader.width, protocol)
-        crop = len(geometry.crops) // 2
-        crops, (rows,) = read_crops(reader, [plan], geometry, may_round=False)
-        return ClipView(
-            pixels=crops[crop][rows].transpose(0, 1).contiguous(),
-            seconds=tuple(float(reader.timestamps[i]) for i in plan.indices),
-            until=_until(plan.indices, np.asarray(reader.timestamps, dtype=np.float64)),
-            frame_numbers=torch.tensor(plan.frame_numbers),
-            geometry=geometry,
-            crop=crop,
-            notes=tuple(dict.fromkeys((*reader.notes, *plan.notes))),
-        )
+        return clip_view_of(reader, protocol, start_seconds, end_seconds)
+
+
+def clip_view_of(
+    reader: Reader, protocol: Protocol, start_seconds: float | None = None, end_seconds: float | None = None
+) -> ClipView:
+    """The middle view of an opened source, or of a stretch of it. Raises DataError."""
+    plans = row_views(reader.timestamps, start_seconds, end_seconds, protocol)
+    return view_of_plan(reader, protocol, plans[len(plans) // 2])
+
+
+def view_of_plan(reader: Reader, protocol: Protocol, plan: ClipPlan) -> ClipView:
+    """The central crop of the frames of a plan. Raises DataError."""
+    geometry = view_geometry(reader.height, reader.width, protocol)
+    crop = len(geometry.crops) // 2
+    crops, (rows,) = read_crops(reader, [plan], geometry, may_round=False)
+    return ClipView(
+        pixels=crops[crop][rows].transpose(0, 1).contiguous(),
+        indices=tuple(plan.indices),
+        seconds=tuple(float(reader.timestamps[i]) for i in plan.indices),
+        until=_until(plan.indices, np.asarray(reader.timestamps, dtype=np.float64)),
+        frame_numbers=torch.tensor(plan.frame_numbers),
+        geometry=geometry,
+        crop=crop,
+        notes=tuple(dict.fromkeys((*reader.notes, *plan.notes))),
+    )
 
 
 def _until(indices: Sequence[int], times: Float[np.ndarray, " N"]) -> tuple[float, ...]:

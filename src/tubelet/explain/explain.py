@@ -13,12 +13,13 @@ from tubelet.data.clips.normalize import to_input
 from tubelet.errors import ConfigError
 from tubelet.explain.attention_maps import gradient_attention, on_pixels, roll_out
 from tubelet.explain.clip_view import ClipView
-from tubelet.explain.config import ExplainConfig
+from tubelet.explain.config import ExplainConfig, Method
 from tubelet.explain.explanation import Explanation
 from tubelet.explain.fill import filled
 from tubelet.explain.integrated_gradients import NUM_STEPS, integrate_gradients, without_parameter_gradients
 from tubelet.explain.occlusion import Logits, check_tubelet, default_tubelet, occlude
 from tubelet.explain.target import Target, check_finite, choose_target
+from tubelet.explain.tested import choose_method, known_text
 from tubelet.models.stages import model_inputs
 from tubelet.nn.video_model import VideoModel
 from tubelet.protocol import Protocol
@@ -56,10 +57,10 @@ def explain_view(
         TubeletError: a method of attention, and no attention was recorded.
     """
     size: Grid = (view.pixels.shape[1], view.pixels.shape[2], view.pixels.shape[3])
-    config = _with_defaults(config, size)
+    config, method = _with_defaults(config, model, size)
     tubelet = config.tubelet or default_tubelet(size)
     check_tubelet(tubelet, size)
-    _check_model(model, config)
+    _check_model(model, method)
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     clip = to_input(view.pixels, protocol, device)  # C T H W
     logits_of = _logits_of(model, view)
@@ -74,6 +75,8 @@ def explain_view(
         label=target.name,
         prob=float(target.log_prob(logits).exp()),
         config=config,
+        method=method,
+        tested=known_text(model, method),
         relevance=found.relevance.detach().float().cpu().numpy(),
         tubelet=tubelet,
         view=view,
@@ -108,19 +111,28 @@ def _compute(
     return _Map(relevance=result.relevance, gap=result.gap, difference=result.difference)
 
 
-def _with_defaults(config: ExplainConfig, size: Grid) -> ExplainConfig:
-    """The fields of the method, filled in."""
-    if config.method == "occlusion":
-        return dataclasses.replace(config, fill=config.fill or "mean", tubelet=config.tubelet or default_tubelet(size))
-    if config.method == "integrated_gradients":
-        return dataclasses.replace(config, fill=config.fill or "mean", num_steps=config.num_steps or NUM_STEPS)
-    return config
+def offered(model: nn.Module, config: ExplainConfig) -> ExplainConfig:
+    """The method that is asked for, or the default of the model. Raises ConfigError for one that failed on its like."""
+    return dataclasses.replace(config, method=choose_method(model, config.possible_methods))
 
 
-def _check_model(model: nn.Module, config: ExplainConfig) -> None:
-    if config.method != "occlusion" and not isinstance(model, VideoModel):
+def _with_defaults(config: ExplainConfig, model: nn.Module, size: Grid) -> tuple[ExplainConfig, Method]:
+    """The fields of the method, filled in. A method that is asked for is taken, whatever is known of it."""
+    method = config.method or choose_method(model, config.possible_methods)
+    config = dataclasses.replace(config, method=method)
+    if method in ("occlusion", "integrated_gradients"):
+        config = dataclasses.replace(config, fill=config.fill or "mean")
+    if method == "occlusion":
+        return dataclasses.replace(config, tubelet=config.tubelet or default_tubelet(size)), method
+    if method == "integrated_gradients":
+        return dataclasses.replace(config, num_steps=config.num_steps or NUM_STEPS), method
+    return config, method
+
+
+def _check_model(model: nn.Module, method: Method) -> None:
+    if method != "occlusion" and not isinstance(model, VideoModel):
         raise ConfigError(
-            f"{config.method} looks inside the model, and {type(model).__name__} (an exported file, or a network that "
+            f"{method} looks inside the model, and {type(model).__name__} (an exported file, or a network that "
             "is no VideoModel) shows logits alone; use occlusion"
         )
 

@@ -10,13 +10,13 @@ import numpy as np
 from jaxtyping import Float
 
 from tubelet.explain.clip_view import ClipView
-from tubelet.explain.config import ExplainConfig
+from tubelet.explain.config import ExplainConfig, Method
 from tubelet.types import Grid
 
 NUM_TUBES = 5
 
 # What a value of the map is, by method.
-MEANING = {
+MEANING: dict[Method, str] = {
     "occlusion": "drop of the class's log-probability where the tubelet of the pixel is hidden",
     "integrated_gradients": "share of the pixel in the difference of the class's logit between clip and fill",
     "attention_rollout": "attention that reaches what the classifier reads, per token; the same for every class",
@@ -50,6 +50,8 @@ class Explanation:
     label: str  # the class that is explained
     prob: float  # of the class, of this view alone
     config: ExplainConfig  # with the defaults filled in
+    method: Method
+    tested: str  # how the method did where the cause is known, on models of this class
     relevance: Float[np.ndarray, "T H W"]  # raw, on the pixels of the clip
     tubelet: Grid  # frames, rows and columns in which tubes are cut
     view: ClipView
@@ -64,6 +66,18 @@ class Explanation:
     def in_source(self) -> Float[np.ndarray, "T H0 W0"]:
         """The map on the decoded frames of the source; NaN where the model was shown nothing."""
         return self.view.to_source(self.relevance)
+
+    def in_volume(self, num_slices: int) -> Float[np.ndarray, "N H0 W0"]:
+        """The map on every slice of a volume: that of the nearest slice which the model was shown.
+
+        NaN where it was shown nothing, and before the first and behind the last of those slices.
+        """
+        shown = np.array(self.view.indices)
+        slices = np.arange(num_slices)
+        nearest = np.abs(slices[:, None] - shown).argmin(1)
+        values = self.in_source()[nearest]
+        values[(slices < shown.min()) | (slices > shown.max())] = np.nan
+        return values
 
     def top_tubes(self, num: int = NUM_TUBES) -> list[Tube]:
         """The tubelets with the largest mean relevance, best first."""
@@ -94,8 +108,9 @@ class Explanation:
             "head": self.head,
             "label": self.label,
             "prob": self.prob,
-            "method": self.config.method,
-            "meaning": MEANING[self.config.method],
+            "method": self.method,
+            "meaning": MEANING[self.method],
+            "tested": self.tested,
             "fill": self.config.fill,
             "num_steps": self.config.num_steps,
             "tubelet": list(self.tubelet),

@@ -23,8 +23,9 @@ from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.dataset import Dataset
 from tubelet.data.loading.loader import Loader
 from tubelet.data.loading.read_views import read_views
-from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.read import read_manifest
+from tubelet.data.manifest.sample import Sample
 from tubelet.data.sources.python_input import is_list_of_paths, path_of
 from tubelet.errors import CheckpointError, ConfigError, OutOfMemory, explaining_memory
 from tubelet.inference.embedding import embed_views
@@ -155,7 +156,7 @@ class Classifier:
         _check_top_k(top_k)
         if views is not None:
             other = self.with_protocol(with_views(self.protocol, views))
-            return other.predict(
+            found: Prediction | list[Prediction] = other.predict(
                 source,
                 start_seconds=start_seconds,
                 end_seconds=end_seconds,
@@ -163,6 +164,7 @@ class Classifier:
                 value_range=value_range,
                 top_k=top_k,
             )
+            return found
         if is_list_of_paths(source):
             options: Any = {"start_seconds": start_seconds, "end_seconds": end_seconds, "fps": fps, "top_k": top_k}
             return [self.predict(path, value_range=value_range, **options) for path in source]
@@ -280,6 +282,8 @@ class Classifier:
     ) -> Explanation:
         """Where and when the model looked in the middle view of a video, for one class.
 
+        Of a model with a per-frame head a bout is explained, from ``start_seconds`` to ``end_seconds``.
+
         Args:
             source: one video, as ``predict`` takes it.
             class_name: None means the best class.
@@ -287,32 +291,19 @@ class Classifier:
             progress: gets the tubelets or steps that are done. The default shows nothing.
             reading: ``start_seconds``, ``end_seconds``, ``fps`` and ``value_range``, as of ``predict``:
                 ``reading={"start_seconds": 2.0}``.
-            how: fields of :class:`tubelet.explain.config.ExplainConfig`: ``method``, ``fill``, ``tubelet``,
-                ``num_steps``.
+            how: fields of :class:`tubelet.explain.config.ExplainConfig`: ``method`` (None means the default of the
+                model), ``fill``, ``tubelet``, ``num_steps``.
 
         Raises:
             DataError: the source cannot be read as the protocol asks.
-            ConfigError: an unknown field, class or head, or a method that the model does not have.
+            ConfigError: an unknown field, class or head, or a method that the model does not have, or that failed
+                where the cause is known.
         """
-        from tubelet.explain.clip_view import read_clip_view
-        from tubelet.explain.config import ExplainConfig, check_names
-        from tubelet.explain.explain import explain_view
+        from tubelet.inference.explaining import explain_source
 
-        self.check_classes()
-        check_names(how)
-        config = config_io.from_dict(ExplainConfig, how, where="explain")
-        view = read_clip_view(source, self.protocol, **(reading or {}))
         name = str(path) if (path := path_of(source)) is not None else type(source).__name__
-        return explain_view(
-            self.model,
-            view,
-            self.protocol,
-            config,
-            source=name,
-            class_name=class_name,
-            head=head,
-            progress=progress,
-        )
+        asked = {"class_name": class_name, "head": head, "progress": progress}
+        return explain_source(self, source, name, reading or {}, how, **asked)
 
     def embed(self, source: ClipSource, **reading: Any) -> Float[Tensor, " D"]:
         """The vector that the model's head takes, averaged over the views of one video; on the CPU in fp32.

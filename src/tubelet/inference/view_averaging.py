@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from tubelet.data.clips.normalize import to_input
 from tubelet.inference.feature_slices import features_in_chunks
-from tubelet.models.stages import encode_time, model_inputs
+from tubelet.models.stages import check_segments, encode_time, model_inputs
 from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.session.device import autocast
 from tubelet.tasks.choose import task_of
@@ -67,8 +67,10 @@ def predict_views(
     ``frame_numbers``, a model that takes them assumes its own. Clips may be the vectors of a feature store.
 
     Raises:
-        ConfigError: chunked mode, and the model has no per-frame stage.
+        ConfigError: chunked mode, and the model has no per-frame stage; or it pools another number of segments than
+            the protocol takes.
     """
+    check_segments(model, protocol)
     logits = _logits_of_views(
         model, clips, protocol, device=device, precision=precision, frame_numbers=frame_numbers, mode=mode
     )

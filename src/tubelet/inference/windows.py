@@ -70,11 +70,12 @@ def plan_windows(
     if sample_fps is None:
         num_frames, step = protocol.num_frames, window_seconds / protocol.num_frames
     else:
-        num_frames, step = round(window_seconds * sample_fps / tubelet) * tubelet, 1 / sample_fps
-        if num_frames < tubelet:
+        whole = tubelet * protocol.num_segments  # which the model pools at once
+        num_frames, step = round(window_seconds * sample_fps / whole) * whole, 1 / sample_fps
+        if num_frames < whole:
             raise ConfigError(
                 f"a window of {window_seconds:g} s at {sample_fps:g} frames per second holds less than one tubelet of "
-                f"{tubelet} frames; give a longer window or a higher rate"
+                f"{whole} frames; give a longer window or a higher rate"
             )
     asked = window_seconds if hop_seconds is None else hop_seconds
     hop = max(1, round(asked / step / tubelet)) * tubelet

@@ -17,6 +17,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tubelet.errors import ConfigError
+from tubelet.protocol import Protocol
 from tubelet.types import FrameFeatures
 
 
@@ -70,6 +72,20 @@ def takes_frame_numbers(model: nn.Module) -> bool:
     while isinstance(model, DistributedDataParallel):
         model = model.module
     return bool(getattr(model, "takes_frame_numbers", False))
+
+
+def check_segments(model: nn.Module, protocol: Protocol) -> None:
+    """Raise ConfigError where the protocol puts segments of a video into one clip that the model would not tell apart.
+
+    A model without a config, such as an exported one, is not looked at.
+    """
+    config = getattr(model, "config", None)
+    taken, pooled = protocol.num_segments, getattr(config, "num_segments", 1)
+    if taken > 1 and config is not None and taken != pooled:
+        raise ConfigError(
+            f"the protocol takes {taken} segments of a video, the model pools {pooled} at once; set "
+            f"protocol.num_segments to {pooled}"
+        )
 
 
 def _alone(values: Tensor) -> Tensor:

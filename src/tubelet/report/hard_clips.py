@@ -18,6 +18,7 @@ from tubelet.evaluation.evaluate import Evaluation
 from tubelet.evaluation.measured_split import MeasuredSplit
 from tubelet.protocol import Protocol
 from tubelet.report.film_strip import frames_of
+from tubelet.report.relevance.report_clips import ClipExplainer
 from tubelet.report.run_report import Example, ExampleKind
 from tubelet.session.progress import Progress
 from tubelet.tasks.judgment import Judgment
@@ -29,7 +30,13 @@ NUM_SCORES = 3  # best answers shown beside a clip
 Judged = tuple[int, Judgment]  # row of the evaluation
 
 
-def hard_clips(evaluation: MeasuredSplit, manifest: Manifest, protocol: Protocol, progress: Progress) -> list[Example]:
+def hard_clips(
+    evaluation: MeasuredSplit,
+    manifest: Manifest,
+    protocol: Protocol,
+    progress: Progress,
+    explainer: ClipExplainer | None = None,
+) -> list[Example]:
     """The film strips, class by class, the class with most mistakes first.
 
     A clip that cannot be read any more is left out, and so are all of a feature store, which has no frames, and films,
@@ -38,6 +45,7 @@ def hard_clips(evaluation: MeasuredSplit, manifest: Manifest, protocol: Protocol
     Args:
         manifest: the data that were evaluated; other splits may be in it.
         protocol: how the model gets a clip.
+        explainer: shows where the model looked in some of them. None means that this is not shown.
     """
     if manifest.layout == LAYOUT or not isinstance(evaluation, Evaluation):
         return []
@@ -53,6 +61,7 @@ def hard_clips(evaluation: MeasuredSplit, manifest: Manifest, protocol: Protocol
         except DataError as error:
             progress.note(f"no film strip: {error}")
             continue
+        why = None if explainer is None else explainer.explain(dataset, number, judgment.label, judgment.predicted)
         best = evaluation.task.rank(evaluation.probs[row], NUM_SCORES)
         found.append(
             Example(
@@ -65,6 +74,7 @@ def hard_clips(evaluation: MeasuredSplit, manifest: Manifest, protocol: Protocol
                 frames=frames,
                 file=_file_of(manifest, rows[number]),
                 seconds=(rows[number].start_seconds, rows[number].end_seconds),
+                explanation=why,
             )
         )
     return found

@@ -89,7 +89,9 @@ def _metrics(metrics: Mapping[str, Any] | None) -> str:
 
 
 def _protocol(p: Protocol) -> str:
-    if p.sampling != "dense":
+    if p.sampling == "windows":
+        sampling = f"in a window of each of {p.num_segments} equal segments, about every {p.frame_stride}."
+    elif p.sampling != "dense":
         sampling = "one from each of as many equal segments"
     else:
         sampling = f"every {p.frame_stride}." if p.frame_stride else f"{p.target_fps:g} per second"

@@ -19,10 +19,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tubelet.errors import TubeletError
+from tubelet.explain.explanation import Explanation
 from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
 from tubelet.report.film_strip import film_strip, link_to
 from tubelet.report.read import RunFolder, read_run
+from tubelet.report.relevance.report_clips import relevance_strip, scale_of_page
+from tubelet.report.relevance.scale import Scale
 from tubelet.runs.folder import package_versions
 from tubelet.tasks.choose import TASKS
 from tubelet.tasks.metric import Column
@@ -50,6 +53,7 @@ class Example:
     group: str = ""  # heading above it and its neighbors
     file: Path | None = None  # to link to
     seconds: tuple[float | None, float | None] = (None, None)  # start and end of a segment of the file
+    explanation: Explanation | None = None  # where the model looked, shown below the frames
 
 
 def write_run_report(
@@ -206,6 +210,8 @@ class _Filmstrip:
     example: Example
     images: Sequence[tuple[str, str]]  # (alternative text, data address)
     link: str
+    relevance: Sequence[tuple[str, str]] = ()  # as images, painted
+    relevance_text: str = ""
 
     @property
     def answer(self) -> str:
@@ -223,19 +229,24 @@ def _film_strips(
 ) -> Iterator[tuple[str, str, list[tuple[str, list[_Filmstrip]]]]]:
     """Title and description of each section, and its groups in the order of the examples."""
     of = f" All are of {runs[0].name}." if len(runs) > 1 else ""
+    explained = [example.explanation for example in examples if example.explanation is not None]
+    scale = scale_of_page(explained) if explained else None
     for title, description, kinds in (
         ("Clips to look at", HARD_CLIPS + of, ("wrong", "close")),
         ("Examples", "", ("",)),
     ):
-        shown = [_filmstrip(example, page) for example in examples if example.kind in kinds]
+        shown = [_filmstrip(example, page, scale) for example in examples if example.kind in kinds]
         groups = [(name, list(strips)) for name, strips in groupby(shown, key=lambda strip: strip.example.group)]
         if groups:
             yield title, description, groups
 
 
-def _filmstrip(example: Example, page: Path) -> _Filmstrip:
+def _filmstrip(example: Example, page: Path, scale: Scale | None) -> _Filmstrip:
     link = "" if example.file is None else link_to(example.file, page, *example.seconds)
-    return _Filmstrip(example, film_strip(example.frames), link)
+    why = example.explanation
+    if scale is None or why is None:
+        return _Filmstrip(example, film_strip(example.frames), link)
+    return _Filmstrip(example, film_strip(example.frames), link, *relevance_strip(why, scale))
 
 
 def versions() -> dict[str, str]:

@@ -27,7 +27,7 @@ from huggingface_hub.errors import (
 
 from tubelet.errors import CheckpointError
 
-ANSWER_SECONDS = 3.0  # how long the hub may take to answer the first request
+ANSWER_SECONDS = 2.5  # how long the hub may take to answer the first request; with Python's start 5 s are left
 SILENT_SECONDS = 30.0  # how long a hub that did not answer is not asked again
 
 _TEXTS = ("tubelet.json", "config.json", "preprocessor_config.json", "video_preprocessor_config.json", "README.md")
@@ -76,6 +76,28 @@ def local_folder(source: str | Path) -> Path:
             raise CheckpointError(f"{source}: expected hf://owner/name or hf://owner/name@revision")
         return Path(source)
     online = not constants.HF_HUB_OFFLINE and hub_answers()
+    folder = _folder_of(source, name, online)
+    if not online:
+        _log.info("%s: the hub was not asked; using the copy in %s", name, folder)
+    return folder
+
+
+def check_reachable(source: str | Path) -> None:
+    """Refuse a name on the hub that can be had neither there nor from the local cache, within ``ANSWER_SECONDS``.
+
+    For commands to call before they import torch, which takes longer than the hub may take to answer. Nothing is
+    downloaded; a path is not looked at.
+
+    Raises:
+        CheckpointError: the hub does not answer, and there is no copy.
+    """
+    name = parse_hub_name(source)
+    if name is not None and (constants.HF_HUB_OFFLINE or not hub_answers()):
+        _folder_of(source, name, online=False)
+
+
+def _folder_of(source: str | Path, name: HubName, online: bool) -> Path:
+    """The folder with the files of a name, fetched or cached. Raises CheckpointError as ``local_folder``."""
     try:
         folder = _fetch(name, _SAFE, online)
         if not any(folder.glob("*.safetensors")):
@@ -96,8 +118,6 @@ def local_folder(source: str | Path) -> Path:
         ) from None
     except (HfHubHTTPError, OSError, ValueError) as error:
         raise CheckpointError(f"{name}: the download failed ({_one_line(error)}); try again") from None
-    if not online:
-        _log.info("%s: the hub was not asked; using the copy in %s", name, folder)
     return folder
 
 

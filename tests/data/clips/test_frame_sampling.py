@@ -55,11 +55,16 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
                 {"sampling": "uniform"},
                 {"sampling": "sparse"},
                 {"sampling": "segment_start"},
+                {
+                    "sampling": "windows",
+                    "num_segments": draw(st.integers(1, 4)),
+                    "frame_stride": draw(st.integers(1, 8)),
+                },
             ]
         )
     )
     return sampling | {
-        "num_frames": draw(st.integers(1, 40)),
+        "num_frames": draw(st.integers(1, 40 // sampling.get("num_segments", 1))) * sampling.get("num_segments", 1),
         "short_video": draw(st.sampled_from(["loop", "hold"])),
         "num_temporal_views": draw(st.integers(1, 6)),
     }
@@ -75,8 +80,10 @@ def test_every_plan_has_exactly_num_frames_valid_indices(times: np.ndarray, choi
         assert len(plan.indices) == protocol.num_frames
         assert all(type(index) is int and 0 <= index < len(times) for index in plan.indices)
         assert 0 <= plan.seconds_covered <= whole + 1e-9
-        if not plan.notes:
-            assert list(plan.indices) == sorted(plan.indices)
+        if not plan.notes:  # windows may overlap
+            windows = np.split(np.array(plan.indices), protocol.num_segments)
+            assert all((np.diff(window) >= 0).all() for window in windows)
+            assert [window[0] for window in windows] == sorted(window[0] for window in windows)
 
 
 @given(times=variable_times(), choice=choices(), shift=st.integers(0, 1000), seed=st.integers(0, 99))
@@ -111,6 +118,9 @@ def test_views_differ_when_the_video_is_long_enough(choice: dict[str, Any], extr
         count = protocol.num_frames * views + extra
     elif protocol.sampling == "sparse":
         count = protocol.num_frames * (views + 1) + 1 + extra
+    elif protocol.sampling == "windows":
+        assert protocol.frame_stride is not None
+        count = protocol.num_frames * protocol.frame_stride + protocol.num_segments * views + extra
     elif protocol.frame_stride is not None:
         count = protocol.num_frames * protocol.frame_stride + views - 1 + extra
     else:
@@ -119,6 +129,23 @@ def test_views_differ_when_the_video_is_long_enough(choice: dict[str, Any], extr
     plans = view_clips(at_rate(fps, count), protocol)
     assert len({plan.indices for plan in plans}) == views
     assert not any(plan.notes for plan in plans)
+
+
+def test_windows_begin_with_their_segments_and_anywhere_in_them_in_training() -> None:
+    protocol = Protocol(num_frames=8, sampling="windows", num_segments=2, frame_stride=3)
+    (plan,) = view_clips(at_rate(25.0, 100), protocol, 1)
+    assert plan.indices == (0, 4, 8, 11, 50, 54, 58, 61)  # 4 frames spread over 12
+    later = view_clips(at_rate(25.0, 100), protocol, 2)[1]
+    assert later.indices == tuple(index + 37 for index in plan.indices)
+    rng = np.random.default_rng(0)
+    drawn = np.array([random_clip(at_rate(25.0, 100), protocol, rng).indices for _ in range(800)])
+    assert set(drawn[:, 0]) == set(range(38))
+    assert set(drawn[:, 4]) == set(range(50, 88))
+    (short,) = view_clips(at_rate(25.0, 5), protocol, 1)
+    assert short.indices[:4] == short.indices[4:]
+    assert short.notes == ("video has 5 frames, the clip takes windows of 12: last frame held",)
+    with pytest.raises(DataError, match="takes windows of 12"):
+        view_clips(at_rate(25.0, 5), dataclasses.replace(protocol, short_video="error"), 1)
 
 
 @given(count=st.integers(1, 300), num_frames=st.integers(1, 40), stride=st.integers(1, 8), seed=st.integers(0, 99))

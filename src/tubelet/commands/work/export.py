@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from tubelet.commands.export import Options
-from tubelet.commands.work.predict import find_files
 from tubelet.config import to_dict
+from tubelet.data.layouts.find_files import find_files
 from tubelet.errors import ConfigError
 from tubelet.export.config import ExportConfig
 from tubelet.export.export import Exported, check_target, export_model

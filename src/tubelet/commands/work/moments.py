@@ -19,14 +19,16 @@ from rich.table import Table
 
 from tubelet.commands.console import output_console
 from tubelet.commands.moments import Options
-from tubelet.commands.work.predict import exit_code, find_files
+from tubelet.commands.work.predict import exit_code
 from tubelet.commands.work.predict_windows import check_frame_fps
 from tubelet.data.layouts.bouts.bout import BACKGROUND, Bout, FilmLabels, LabeledFilm
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, boris_project, bouts_csv, bouts_json, bouts_vtt
+from tubelet.data.layouts.find_files import find_files
 from tubelet.errors import ConfigError, DataError, OutOfMemory, explaining_memory, printable
 from tubelet.files import check_path, write_atomically
 from tubelet.inference.moments.film import FilmMoments, MomentsModel, load_moments, moments_folder
+from tubelet.inference.moments.frame_tables import write_frames
 from tubelet.inference.moments.head_file import RECORD, WEIGHTS
 from tubelet.inference.moments.results import FILM, changes, names_in, parts_in, read_part, what_of
 from tubelet.report.ethogram import write_ethogram
@@ -161,22 +163,15 @@ def _write_film(
     part: Path, file: Path, found: FilmMoments, film: LabeledFilm | None, model: MomentsModel, fps: float | None
 ) -> None:
     written = _written(file, found)
-    numbers, probs = found.frames
-    times = found.clock.timestamps
     np.savez_compressed(
         part / "scores.npz",
         probs=found.probs,
         edges=found.edges,
         first_frames=found.clock.first_frames[found.first_step :][: len(found.probs)],
-        timestamps=times,
+        timestamps=found.clock.timestamps,
         labels=np.array(found.labels),
     )
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["frame", "seconds", *found.labels])
-    for number, row in zip(numbers.tolist(), probs, strict=True):
-        writer.writerow([number, f"{times[number]:.6f}", *(f"{value:.5g}" for value in row)])
-    write_atomically(part / "frames.csv", text.getvalue())
+    write_frames(part, found)
     write_atomically(part / "bouts.csv", bouts_csv([written]))
     write_atomically(part / "bouts.json", bouts_json([written]))
     write_atomically(part / "bouts.vtt", bouts_vtt(written))

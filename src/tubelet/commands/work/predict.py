@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import dataclasses
-import glob
 import io
 import json
 import sys
@@ -31,9 +30,9 @@ from tubelet.commands.work.predict_windows import (
 from tubelet.commands.work.shared.predict import PREDICTIONS, Found, PredictFiles, predict_blocks, results_of
 from tubelet.commands.work.shared.ray_predict import predict_on_ray
 from tubelet.data.layouts.feature_store import is_store
-from tubelet.data.layouts.find_files import FILE_SUFFIXES, is_frame_folder, sources_below
+from tubelet.data.layouts.find_files import find_files
 from tubelet.data.manifest.read import read_manifest
-from tubelet.errors import ConfigError, DataError, printable
+from tubelet.errors import ConfigError, printable
 from tubelet.files import check_path
 from tubelet.inference.films import Film, Windows
 from tubelet.inference.predictor import Classifier, load
@@ -231,29 +230,6 @@ def exit_code(num_failed: int, num_files: int) -> int:
     if num_failed:
         print(f"tubelet: error: {num_failed} of {num_files} files could not be read", file=sys.stderr)
     return 1 if num_failed else 0
-
-
-def find_files(sources: Sequence[str]) -> list[Path]:
-    """Return the files that the sources name, each once, in order.
-
-    Raises:
-        DataError: a source that names nothing.
-    """
-    found: dict[Path, None] = {}
-    for source in sources:
-        path = Path(source)
-        if path.is_dir():
-            matches = sources_below(path)
-        elif path.exists():
-            matches = [path]
-        else:
-            found_by_glob = map(Path, glob.glob(source, recursive=True))
-            matches = sorted(p for p in found_by_glob if p.is_file() or is_frame_folder(p))
-        if not matches:
-            what = "folder without videos or pictures of frames" if path.is_dir() else "no such file, folder or match"
-            raise DataError(f"{source}: {what}; videos and volumes end in {', '.join(sorted(FILE_SUFFIXES))}")
-        found |= dict.fromkeys(matches)
-    return list(found)
 
 
 def as_csv(predictions: Sequence[Prediction]) -> str:

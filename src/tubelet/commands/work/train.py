@@ -81,8 +81,6 @@ def run(options: Options, overrides: list[tuple[str, str]], argv: list[str], com
 
 def check_task(options: Options, recipe: Recipe, command: str) -> None:
     """Raise ConfigError when recipe, options and command are not of one task."""
-    if recipe.per_frame is not None and (options.dry_run or options.sweep):
-        raise ConfigError("--dry-run and --sweep know no per_frame recipes yet; leave them out")
     for task in ("per_frame", "masked_pretraining"):
         if options.task == task and getattr(recipe, task) is None:
             raise ConfigError(f"--task {task}: {options.recipe} has no {task}; leave --task or the recipe out")
@@ -105,6 +103,9 @@ def runs_of(recipe: Recipe, folder: Path, options: Options) -> Iterator[tuple[Pa
 def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
     """Run the sweep of ``--sweep`` in ``folder``."""
     chosen = [*texts_of(kept_rules(folder)), *of_options(options), *overrides]
+
+    if recipe.per_frame is not None and recipe.per_frame.feature_folder is None:
+        chosen.append(("per_frame.feature_folder", str(folder / "features")))  # films go through the model once
 
     def make(values: Values, seed: int) -> Recipe:
         last = ("data.manifest.fold" if options.folds else "seed", str(seed))

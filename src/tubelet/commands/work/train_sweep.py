@@ -28,6 +28,7 @@ from tubelet.session.session import Session
 from tubelet.studies.folds import FoldSummary, summarize_folds
 from tubelet.studies.sweep import Axis, GridPoint, Make, Repeat, Sweep, Values, parse_axes, run_sweep
 from tubelet.tasks.choose import task_of
+from tubelet.tasks.per_frame.task import PerFrame
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +60,7 @@ def sweep(request: Request, recipe: Recipe, make: Make, *, as_json: bool) -> int
 def _sweep(request: Request, axes: Sequence[Axis], recipe: Recipe, make: Make, *, as_json: bool) -> int:
     metric = recipe.training.best_metric
     if metric == "auto":
-        metric = task_of(read_manifest(recipe.data.path, recipe.data.manifest)).best
+        metric = _best_metric(recipe)
     found = _run(request, axes, make, metric)
     best = found.best
     if best is None:
@@ -79,6 +80,13 @@ def _sweep(request: Request, axes: Sequence[Axis], recipe: Recipe, make: Make, *
         print_sweep(found, tested, folds)
     print(f"sweep: {request.folder / 'sweep.csv'}, {request.folder / 'sweep.json'}", file=sys.stderr)
     return 0
+
+
+def _best_metric(recipe: Recipe) -> str:
+    """What decides where the recipe does not say."""
+    if recipe.per_frame is not None:
+        return PerFrame.best
+    return task_of(read_manifest(recipe.data.path, recipe.data.manifest)).best
 
 
 def _run(request: Request, axes: Sequence[Axis], make: Make, metric: str) -> Sweep:

@@ -5,7 +5,9 @@ start at evenly spread offsets ``linspace(0, N - num_frames * stride)`` truncate
 the middle one. Uniform clips take one frame of each of ``num_frames`` equal segments, as TSN does. Sparse clips do so
 by UniFormerV2's rule (OpenGVLab/UniFormerV2, commit 722a4344, ``slowfast/datasets``), whose segments span N - 1 frames
 and have whole frames as bounds. Clips of segment starts take the first frame of each of T equal segments
-(google-deepmind/videoprism, commit d481d91b, ``colabs``); in training a random one, as uniform clips do.
+(google-deepmind/videoprism, commit d481d91b, ``colabs``); in training a random one, as uniform clips do. Clips of
+windows hold one of each segment (``tubelet.data.clips.spread_windows``): at its start for one view, at a random place
+in training.
 
     N  frames of the video (or of its segment)        T  frames of the clip
 
@@ -17,14 +19,16 @@ that the protocol names.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tubelet.data.clips.augment_config import AugmentConfig
 from tubelet.data.clips.segments import Indices, Part, Timestamps, part_of
+from tubelet.data.clips.spread_windows import spread_windows
 from tubelet.data.video.frame_times import frames_at_times
 from tubelet.errors import DataError
 from tubelet.protocol import Protocol
@@ -60,7 +64,7 @@ class ClipPlan:
 def random_clip(
     timestamps: Timestamps, protocol: Protocol, rng: np.random.Generator, *, first: int = 0, snap: bool = False
 ) -> ClipPlan:
-    """Draw a training clip: a random start (dense), or a random frame of each segment (all others).
+    """Draw a training clip: a random start (dense, windows), or a random frame of each segment (all others).
 
     A short video that loops starts at a random frame of the loop.
 
@@ -86,6 +90,8 @@ def _random_clip(part: Part, protocol: Protocol, rng: np.random.Generator, *, fi
     if protocol.sampling == "sparse":
         lowest, highest = _sparse_bounds(count, num_frames)
         return _plan(part, rng.integers(lowest, highest, endpoint=True), _short_note(part, protocol))
+    if protocol.sampling == "windows":
+        return _windows(part, protocol, lambda places: int(rng.integers(places)))
     note = _short_note(part, protocol)
     looped = bool(note) and protocol.short_video == "loop"
     if protocol.frame_stride is not None:
@@ -116,9 +122,9 @@ def jittered_sampling(protocol: Protocol, augment: AugmentConfig, rng: np.random
 def view_clips(timestamps: Timestamps, protocol: Protocol, num_views: int | None = None) -> list[ClipPlan]:
     """The temporal views of one video. ``num_views`` replaces ``protocol.num_temporal_views`` unless it is None.
 
-    Dense views are spread evenly from the first frame to the last; other views take shifted frames of the same
-    segments. One view is the middle clip, or the middle or first frames of the segments. A video no longer than one
-    clip gives the same dense clip for every view.
+    Dense views are spread evenly from the first frame to the last; other views take shifted frames, or windows, of the
+    same segments. One view is the middle clip, or the middle or first frames, or windows, of the segments. A video no
+    longer than one clip gives the same dense clip for every view.
 
     Raises:
         DataError: there is no frame, or the video is short and the protocol says ``short_video="error"``.
@@ -140,6 +146,8 @@ def _view_clips(part: Part, protocol: Protocol, num_views: int | None = None) ->
         shift = length / (views + 1)
         clips = [np.minimum(first + int(shift * (view + 1)), count - 1) for view in range(views)]
         return [_plan(part, indices, _short_note(part, protocol)) for indices in clips]
+    if protocol.sampling == "windows":
+        return [_windows(part, protocol, partial(_nth_place, view, views)) for view in range(views)]
     note = _short_note(part, protocol)
     # Each offset is share / whole of the way to the last one.
     shares, whole = ([1], 2) if views == 1 else (range(views), views - 1)
@@ -209,6 +217,19 @@ def _uniform(part: Part, protocol: Protocol, within: NDArray[np.float64]) -> Cli
     return _plan(part, np.minimum(indices.astype(np.int64), count - 1), _short_note(part, protocol))
 
 
+def _windows(part: Part, protocol: Protocol, start_of: Callable[[int], int]) -> ClipPlan:
+    """A window of each segment, one after the other."""
+    segments, stride = protocol.num_segments, protocol.frame_stride or 1
+    frames = protocol.num_frames // segments
+    indices = spread_windows(len(part.times), segments, frames, stride, start_of)
+    return _plan(part, indices, _short_note(part, protocol))
+
+
+def _nth_place(view: int, views: int, places: int) -> int:
+    """The place of a view, of evenly spread ones from the first on."""
+    return (places - 1) * view // max(views - 1, 1)
+
+
 def _sparse_bounds(count: int, num_frames: int) -> tuple[Indices, Indices]:
     """First and last frame of each of T segments of (N - 1) / T frames, halves rounded to even; neighbors share one."""
     bounds = np.round(np.arange(num_frames + 1) * ((count - 1) / num_frames)).astype(np.int64)
@@ -228,7 +249,11 @@ def _plan(part: Part, indices: Indices, note: str) -> ClipPlan:
 def _short_note(part: Part, protocol: Protocol) -> str:
     """A note about a video that is shorter than the clip, else an empty text. Raises if the protocol refuses it."""
     count, num_frames = len(part.times), protocol.num_frames
-    if protocol.sampling != "dense":
+    if protocol.sampling == "windows":
+        span = num_frames // protocol.num_segments * (protocol.frame_stride or 1)
+        short, have, need = count < span, f"{count} frames", f"takes windows of {span}"
+        done = "last frame held"
+    elif protocol.sampling != "dense":
         short, have, need = count < num_frames, f"{count} frames", f"takes {num_frames}"
         done = "frames repeated"
     elif protocol.frame_stride is not None:

@@ -47,7 +47,7 @@ def read_epic(root: Path, config: ManifestConfig) -> LayoutRows:
         "EPIC_100_*_classes*.csv",
         "EPIC_100_video_info.csv",
     )
-    names = {head: _class_names(head, count, files) for head, count in HEADS.items()}
+    names = {head: class_names(head, count, files) for head, count in HEADS.items()}
     rates = _rates(files)
     lists = [file for file in files if not re.search("classes|video_info|timestamps", file.path.name)]
     if not lists:
@@ -97,7 +97,7 @@ def _row(
     return Row(path=path, labels=tuple(labels), split=split, start_seconds=start, end_seconds=end, fps=rate)
 
 
-def _class_names(head: str, count: int, files: list[AnnotationFile]) -> tuple[str, ...]:
+def class_names(head: str, count: int, files: list[AnnotationFile]) -> tuple[str, ...]:
     """The keys of the classes file in the order of their ids; numbers where that file is not there."""
     path = next((file.path for file in reversed(files) if f"{head}_classes" in file.path.name), None)  # _v2 if there
     if path is None:

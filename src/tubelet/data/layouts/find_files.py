@@ -5,8 +5,10 @@ A *frame folder* is a folder with one picture per frame of a video. One walk ove
 
 from __future__ import annotations
 
+import glob
 import os
 from collections import defaultdict
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
@@ -37,6 +39,29 @@ def is_frame_folder(folder: Path) -> bool:
         return False
     with os.scandir(folder) as entries:
         return any(entry.name.lower().endswith(_PICTURES) for entry in entries if entry.name[0] != ".")
+
+
+def find_files(sources: Sequence[str]) -> list[Path]:
+    """Return the files that files, folders and globs name, each once, in order.
+
+    Raises:
+        DataError: a source that names nothing.
+    """
+    found: dict[Path, None] = {}
+    for source in sources:
+        path = Path(source)
+        if path.is_dir():
+            matches = sources_below(path)
+        elif path.exists():
+            matches = [path]
+        else:
+            found_by_glob = map(Path, glob.glob(source, recursive=True))
+            matches = sorted(p for p in found_by_glob if p.is_file() or is_frame_folder(p))
+        if not matches:
+            what = "folder without videos or pictures of frames" if path.is_dir() else "no such file, folder or match"
+            raise DataError(f"{source}: {what}; videos and volumes end in {', '.join(sorted(FILE_SUFFIXES))}")
+        found |= dict.fromkeys(matches)
+    return list(found)
 
 
 def sources_below(folder: Path) -> list[Path]:

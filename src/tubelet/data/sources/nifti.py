@@ -7,10 +7,12 @@ front is at the top and the patient's right is on the right. The header's scale 
 
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Float
 
 from tubelet.errors import DataError, reason
 
@@ -37,6 +39,28 @@ def read_nifti(path: Path) -> np.ndarray:
     if array.ndim != 3:
         raise DataError(f"{path}: has shape {array.shape}; expected one volume [X, Y, Z], not a series or colors")
     return np.ascontiguousarray(array.transpose(2, 1, 0)[:, ::-1])
+
+
+def nifti_like(path: Path, values: Float[np.ndarray, "T H W"]) -> bytes:
+    """A ``.nii.gz`` file of float values with the axes, the affine and the units of the volume at ``path``.
+
+    Args:
+        values: on the slices and pixels of ``read_nifti``.
+
+    Raises:
+        DataError: nibabel is not installed, or the file is no volume of this size.
+    """
+    nibabel = _nibabel(path)
+    image = nibabel.load(path)
+    stored = nibabel.io_orientation(image.affine)  # of each stored axis: which of x, y and z, and whether backward
+    canonical = np.ascontiguousarray(values[:, ::-1].transpose(2, 1, 0))  # X Y Z
+    back = nibabel.orientations.ornt_transform(np.array([[0, 1], [1, 1], [2, 1]]), stored)
+    array = nibabel.apply_orientation(canonical, back).astype(np.float32)
+    if array.shape != tuple(image.shape[:3]):
+        raise DataError(f"{path}: is a volume of {image.shape[:3]}; the map has {array.shape}")
+    made = nibabel.Nifti1Image(array, image.affine)
+    made.header.set_xyzt_units(*image.header.get_xyzt_units())
+    return gzip.compress(made.to_bytes(), mtime=0)
 
 
 def _nibabel(path: Path) -> Any:

@@ -20,7 +20,7 @@ class VJEPA2Config:
 
     num_classes: int = 174  # width of the logits; 0: no probe, forward gives the mean of the tokens
     in_channels: int = 3  # channels of the clip
-    num_frames: int = 64  # frames that the weights were trained with; any number that fills tubelets may enter
+    num_frames: int = 64  # of a clip that the weights were trained with; any number that fills tubelets may enter
     image_size: tuple[int, int] = (256, 256)  # height and width in pixels that the weights were trained with
     tubelet_size: tuple[int, int, int] = (2, 16, 16)  # frames, height and width in pixels
     embed_dim: int = 1024  # width of a token
@@ -31,7 +31,7 @@ class VJEPA2Config:
     activation: Activation = "gelu"  # exact GELU as in the original, or its tanh approximation
     norm_eps: float = 1e-6  # epsilon of the encoder's LayerNorms
     out_layers: tuple[int, ...] = ()  # blocks whose tokens the probe reads, from 0; empty means the last one's
-    num_segments: int = 1  # equal parts of a clip in time that are encoded apart and pooled together
+    num_segments: int = 1  # equal parts of a clip in time, as protocol.num_segments, encoded apart and pooled at once
     pooler_depth: int = 4  # blocks of the probe, the last of which pools
     pooler_num_heads: int = 16  # attention heads per block of the probe, whatever the encoder has
     pooler_norm_eps: float = 1e-5  # epsilon of the probe's LayerNorms

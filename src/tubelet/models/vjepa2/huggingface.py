@@ -7,12 +7,13 @@ original, and what is done about it:
 - its probe has the encoder's number of heads and epsilon: the released giant's probes were trained with 16 heads where
   it computes with 22, so 16 are taken for a giant;
 - its probes read the last level: those of Diving48 were trained on four, which are taken;
+- its probes pool one clip: the released ones pool the tokens of several segments of a video at once, which is taken;
 - a clip of one frame is repeated to a tubelet, which is kept (``repeat_image``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from tubelet.models.family import config_of, create, nearest_name
 from tubelet.models.vjepa2.config import VJEPA2Config
 from tubelet.models.vjepa2.model import VJEPA2
 from tubelet.models.vjepa2.preprocessor import read_protocol
-from tubelet.models.vjepa2.recognize import PROBE_HEADS, levels_of, license_facts, probe_of
+from tubelet.models.vjepa2.recognize import PROBE_HEADS, levels_of, license_facts, probe_of, segment_fields
 from tubelet.models.vjepa2.variants import MODELS
 from tubelet.models.vjepa2.weights import NO_PREDICTOR, TOKEN, both
 from tubelet.weights.mapping.converter import Converted, ConvertOptions, Mapped, as_converted
@@ -36,7 +37,7 @@ from tubelet.weights.mapping.rules import MappingReport, Operation, Rule, map_we
 
 MODEL_TYPE = "vjepa2"
 ACTIVATIONS = {"gelu": "gelu", "gelu_python": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh"}
-_OPEN = ("name", "pooler_num_heads", "out_layers")  # what a folder does not say, so that --model may
+_OPEN = ("name", "pooler_num_heads", "out_layers", "num_segments")  # what a folder does not say, so that --model may
 _GIANT_HEADS = 22
 _TOKENS = Operation("tokens 1 1 D -> tokens D", lambda x: x.flatten(0, 2), lambda x: (x[:, None, None],))
 
@@ -55,7 +56,7 @@ def convert(path: Path, options: ConvertOptions) -> Converted:
     for field in options.model:
         if field not in _OPEN:
             raise ConfigError(f"--model.{field}: a HuggingFace folder says itself what its model is")
-    fields = vjepa2_fields(content, weights.tensors, path, notes)
+    fields = vjepa2_fields(content, weights.tensors, path, notes, options.model)
     fields |= {key: value for key, value in options.model.items() if key != "name"}
     name = options.model.get("name") or nearest_name(MODELS, VJEPA2, fields)
     if name not in MODELS:
@@ -143,10 +144,17 @@ def _qkv(target: str, attention: str, names: tuple[str, ...]) -> list[Rule]:
 
 
 def vjepa2_fields(
-    content: Mapping[str, Any], source: Mapping[str, Tensor], path: Path, notes: list[str]
+    content: Mapping[str, Any],
+    source: Mapping[str, Tensor],
+    path: Path,
+    notes: list[str],
+    given: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The fields of a ``VJEPA2Config``; what the file leaves out has HuggingFace's defaults. ``notes`` gets what a
     user should know.
+
+    Args:
+        given: fields that a user sets; ``num_segments`` is read.
 
     Raises:
         CheckpointError: the file does not describe a V-JEPA 2.
@@ -177,16 +185,20 @@ def vjepa2_fields(
             "remainder": "drop",  # as the original's convolution does, which has no padding
         }
         if num_classes:
-            fields |= _probe_fields(content, fields, notes)
+            fields |= _probe_fields(content, fields, given or {}, notes)
         config_io.from_dict(VJEPA2Config, fields, where=CONFIG)
     except (TypeError, ValueError, ConfigError) as error:
         raise CheckpointError(f"{path / CONFIG}: does not describe a V-JEPA 2 ({error})") from None
     return fields
 
 
-def _probe_fields(content: Mapping[str, Any], encoder: Mapping[str, Any], notes: list[str]) -> dict[str, Any]:
+def _probe_fields(
+    content: Mapping[str, Any], encoder: Mapping[str, Any], given: Mapping[str, Any], notes: list[str]
+) -> dict[str, Any]:
     heads, width, num_classes = encoder["num_heads"], encoder["embed_dim"], encoder["num_classes"]
-    levels = levels_of(num_classes, width) if heads in (16, _GIANT_HEADS) else ()
+    is_released = heads in (16, _GIANT_HEADS)  # else a model of other sizes, whatever its classes
+    levels = levels_of(num_classes, width) if is_released else ()
+    segments = segment_fields(num_classes if is_released else 0, width, encoder["num_frames"], given, notes)
     if heads == _GIANT_HEADS:
         notes.append(
             f"{PROBE_HEADS} heads in the probe: the released ones were trained so, while transformers computes with "
@@ -202,6 +214,7 @@ def _probe_fields(content: Mapping[str, Any], encoder: Mapping[str, Any], notes:
             "transformers: --model.out_layers [] --no-measure (the comparison takes these levels)"
         )
     return {
+        **segments,
         "pooler_depth": 1 + content.get("num_pooler_layers", 3),
         "pooler_num_heads": PROBE_HEADS if heads == _GIANT_HEADS else heads,
         "pooler_norm_eps": encoder["norm_eps"],
@@ -211,7 +224,8 @@ def _probe_fields(content: Mapping[str, Any], encoder: Mapping[str, Any], notes:
 
 def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
     """What ``transformers`` computes for a clip ``[B, T, C, H, W]``, and its version; None where it is missing. A
-    probe has the heads and levels that the folder's was trained with; without one it is the mean of the tokens."""
+    probe has the heads, levels and segments that the folder's was trained with; without one it is the mean of the
+    tokens."""
     try:
         from transformers import VJEPA2ForVideoClassification, VJEPA2Model, __version__
     except ImportError:
@@ -231,15 +245,23 @@ def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
             if hasattr(module, "num_heads"):
                 module.num_heads, module.head_dim = heads, fields["embed_dim"] // heads
                 module.scale = module.head_dim**-0.5
-    behind: dict[int, Tensor] = {}
-    for i in fields["out_layers"]:
-        model.vjepa2.encoder.layer[i].register_forward_hook(partial(_keep, behind, i))
+    if fields["out_layers"]:
+        said += ", its probe on trained levels"
+    if (segments := fields.get("num_segments", 1)) > 1:
+        said += f", its probe on {segments} segments"
     with torch.inference_mode():
-        logits = model(clip).logits
-        if not behind:
-            return logits, said
-        levels = [model.vjepa2.encoder.layernorm(behind[i]) for i in fields["out_layers"]]
-        return model.classifier(model.pooler(torch.cat(levels, dim=1))), f"{said}, its probe on trained levels"
+        tokens = torch.cat([_read_by_probe(model, part, fields["out_layers"]) for part in clip.chunk(segments, 1)], 1)
+        return model.classifier(model.pooler(tokens)), said
+
+
+def _read_by_probe(model: Any, clip: Tensor, levels: Sequence[int]) -> Tensor:
+    """The tokens of a clip behind each level, one level after the other; without levels those of the last."""
+    behind: dict[int, Tensor] = {}
+    hooks = [model.vjepa2.encoder.layer[i].register_forward_hook(partial(_keep, behind, i)) for i in levels]
+    tokens: Tensor = model.vjepa2(clip, skip_predictor=True).last_hidden_state
+    for hook in hooks:
+        hook.remove()
+    return torch.cat([model.vjepa2.encoder.layernorm(behind[i]) for i in levels], dim=1) if levels else tokens
 
 
 def _keep(behind: dict[int, Tensor], i: int, module: nn.Module, args: Any, output: Any) -> None:

@@ -94,7 +94,10 @@ def _check(config: VJEPA2Config) -> None:
     if config.out_layers:
         refused.append(f"probe that reads the levels {', '.join(map(str, config.out_layers))}: it reads the last")
     if config.num_segments > 1:
-        refused.append(f"probe that pools {config.num_segments} segments at once")
+        refused.append(
+            f"probe that pools {config.num_segments} segments at once (one that pools each alone: --model.num_segments "
+            "1, where it is converted)"
+        )
     for name in ("image_size", "tubelet_size"):
         height, width = getattr(config, name)[-2:]
         if height != width:

@@ -33,7 +33,8 @@ _GIANT, _PIXELS_OF_ITS_PROBES = 1408, 384
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """How a released probe was evaluated: segments of ``num_frames`` frames, and three spatial crops."""
+    """How a released probe was trained and tested: segments of ``num_frames`` frames, pooled at once, and in the test
+    three spatial crops."""
 
     data: str
     num_frames: int
@@ -100,7 +101,7 @@ def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[st
             f"V-JEPA 2.1: unproven, since no output of the original was there to compare with; {size[0]} pixels"
         )
     if num_classes:
-        fields |= _probe_fields(source, num_classes, width, notes)
+        fields |= _probe_fields(source, num_classes, width, given, notes)
     if "num_heads" not in given:
         fields["num_heads"] = _heads_of(width)
         notes.append(f"{fields['num_heads']} heads, as the released encoder of width {width} (--model.num_heads)")
@@ -111,7 +112,9 @@ def model_of(source: Mapping[str, Tensor], given: Mapping[str, Any]) -> tuple[st
     return given.get("name") or nearest_name(MODELS, model_class, fields), fields, notes
 
 
-def _probe_fields(source: Mapping[str, Tensor], num_classes: int, width: int, notes: list[str]) -> dict[str, Any]:
+def _probe_fields(
+    source: Mapping[str, Tensor], num_classes: int, width: int, given: Mapping[str, Any], notes: list[str]
+) -> dict[str, Any]:
     """Fields that say what a probe is; ``notes`` gets a line for each that no tensor shows."""
     size = _PIXELS_OF_ITS_PROBES if width == _GIANT else 256
     levels, probe = levels_of(num_classes, width), probe_of(num_classes, width)
@@ -124,11 +127,30 @@ def _probe_fields(source: Mapping[str, Tensor], num_classes: int, width: int, no
         )
     return {
         "image_size": [size, size],
-        "num_frames": 64 if probe is None else probe.num_frames,
+        **segment_fields(num_classes, width, 64 if probe is None else probe.num_frames, given, notes),
         "pooler_depth": 1 + _count(source, r"classifier\.pooler\.blocks\.(\d+)\."),
         "pooler_num_heads": PROBE_HEADS,
         "out_layers": list(levels),
     }
+
+
+def segment_fields(
+    num_classes: int, width: int, num_frames: int, given: Mapping[str, Any], notes: list[str]
+) -> dict[str, int]:
+    """How many segments a probe of so many classes pools at once, and the frames of all of them.
+
+    Args:
+        num_frames: of one segment.
+        given: fields that a user sets; ``num_segments`` is read.
+    """
+    probe = probe_of(num_classes, width)
+    segments = given.get("num_segments", 1 if probe is None else probe.num_segments)
+    if probe is not None and "num_segments" not in given:
+        notes.append(
+            f"{num_classes} classes: taken for {probe.data}, whose probe pools {segments} segments of {num_frames} "
+            "frames at once (--model.num_segments)"
+        )
+    return {"num_frames": segments * num_frames, "num_segments": segments}
 
 
 def _count(source: Mapping[str, Tensor], pattern: str) -> int:
@@ -168,24 +190,21 @@ def protocol_of(config: VJEPA2Config) -> tuple[Protocol, list[str]]:
             num_temporal_views=1,
             num_spatial_crops=1,
         ), notes
-    views = f"{probe.num_segments}x3"
-    notes = [
-        f"{config.num_classes} classes: taken for {probe.data}, {config.num_frames} frames, every "
-        f"{probe.frame_stride}. one, {views} views",
-        f"the original pools the tokens of {probe.num_segments} segments at once; here each is a view, and the scores "
-        f"of the views are averaged. --model.num_segments {probe.num_segments} with --protocol.num_frames "
-        f"{probe.num_segments * config.num_frames} and one temporal view pools them at once, of one long clip",
-        "the original spreads the frames of a clip over one stride more than their distance, so that some are one "
-        "frame later, and begins each clip with its part of the video",
-    ]
-    return Protocol(
-        **common,
-        num_frames=config.num_frames,
-        frame_stride=probe.frame_stride,
-        resize_short_side=short,
-        num_temporal_views=probe.num_segments,
-        num_spatial_crops=3,
-    ), notes
+    s, frames = config.num_segments, config.num_frames // config.num_segments
+    common |= {"num_frames": config.num_frames, "frame_stride": probe.frame_stride, "resize_short_side": short}
+    notes = [f"{config.num_classes} classes: taken for {probe.data}, {frames} frames, every {probe.frame_stride}. one"]
+    if s == 1:
+        views = probe.num_segments
+        notes.append(
+            f"the original pools the tokens of {views} segments at once; here each is a view, and their scores are "
+            "averaged"
+        )
+        return Protocol(**common, num_temporal_views=views, num_spatial_crops=3), notes
+    notes.append(
+        f"{s} segments, pooled at once, of each of 3 crops; their windows begin with the segments, where the original "
+        "draws them at random in its test too"
+    )
+    return Protocol(**common, sampling="windows", num_segments=s, num_temporal_views=1, num_spatial_crops=3), notes
 
 
 def license_facts(config: VJEPA2Config) -> dict[str, str]:

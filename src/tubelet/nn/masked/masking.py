@@ -1,8 +1,9 @@
 """Masks of tokens: which of them an encoder does not see, and what a decoder should paint in their place.
 
 Sources: "VideoMAE" (arXiv 2203.12602) section 3.3 and MCG-NJU/VideoMAE, commit 14ef8d85, ``masking_generator.py`` and
-``engine_for_pretraining.py`` (tubes, targets); "MAE" (arXiv 2111.06377, random); "V-JEPA" (arXiv 2404.08471) section
-3.2 for blocks that reach through the whole clip.
+``engine_for_pretraining.py`` (tubes, targets); "VideoMAE V2" (arXiv 2303.16727) section 3.2 (running cells of the
+decoder); "MAE" (arXiv 2111.06377, random); "V-JEPA" (arXiv 2404.08471) section 3.2 for blocks that reach through the
+whole clip.
 
     B  videos   C  channels   T, H, W  clip   N = n_t n_h n_w  tokens   M  masked   V = N - M  visible   D  width
     P = t h w C  values of a tubelet
@@ -75,6 +76,37 @@ def _block_order(height: int, width: int, rng: np.random.Generator) -> Int[np.nd
         block = places[top : top + rows, left : left + columns].reshape(-1)
         covered |= dict.fromkeys(rng.permutation(block).tolist())
     return np.fromiter(covered, dtype=np.int64)
+
+
+def draw_decoded(grid: Grid, ratio: float, rng: np.random.Generator) -> Bool[np.ndarray, " N"]:
+    """Which tokens a decoder with running cells paints, true where it does; as many in every clip.
+
+    Of each cell of 2 x 2 patches it leaves out ``4 ratio`` neighbors in the cell's order of reading, which move on by
+    one with every time index. All cells are alike; where they begin is drawn.
+
+    Args:
+        ratio: share of tokens that is left out: 0.25, 0.5 or 0.75.
+
+    Raises:
+        TubeletError: another ratio, or a frame of an odd number of patches.
+    """
+    num_decoded(grid, ratio)
+    times, rows, columns = np.ogrid[: grid[0], : grid[1], : grid[2]]
+    place = (2 * (rows % 2) + columns % 2 + times + rng.integers(4)) % 4
+    decoded: Bool[np.ndarray, " N"] = (place >= round(4 * ratio)).reshape(-1)
+    return decoded
+
+
+def num_decoded(grid: Grid, ratio: float) -> int:
+    """How many tokens a decoder with running cells paints. Raises TubeletError as ``draw_decoded`` does."""
+    if ratio not in (0.25, 0.5, 0.75):
+        raise TubeletError(f"running cells of 2 x 2 patches leave out 0.25, 0.5 or 0.75 of the tokens, got {ratio:g}")
+    if grid[1] % 2 or grid[2] % 2:
+        raise TubeletError(
+            f"running cells of 2 x 2 patches do not fill a frame of {grid[1]} x {grid[2]} patches; choose another "
+            "crop_size, or decoder_mask_ratio 0"
+        )
+    return round((1 - ratio) * math.prod(grid))
 
 
 def mask_indices(masked: Bool[Tensor, "B N"]) -> Int[Tensor, "B M"]:

@@ -1,7 +1,4 @@
-"""Clips with a mask in place of labels: what the loader of a pre-training reads.
-
-M  masked tokens of a clip
-"""
+"""Clips with masks in place of labels: what the loader of a pre-training reads."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ from tubelet.data.clips.keyed_random import keyed_generator
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.loading.dataset import DatasetMode, Item
 from tubelet.data.manifest.manifest import Manifest, Sample
-from tubelet.nn.masked.masking import draw_mask
+from tubelet.nn.masked.masking import draw_decoded, draw_mask
 from tubelet.tasks.masked_pretraining.config import MaskedPretrainingConfig
 from tubelet.types import Grid
 
@@ -21,7 +18,8 @@ _MASK_STREAM = 1 << 20  # tells the draws of masks from those of crops, whose ke
 
 
 class MaskedClips:
-    """A map-style dataset (``tubelet.data.loading.dataset.Dataset``) whose labels are the indices of masked tokens.
+    """A map-style dataset (``tubelet.data.loading.dataset.Dataset``) whose labels are the indices of masked tokens,
+    and behind them those of the tokens that the decoder keeps, where it has a mask.
 
     A mask is keyed by (seed, epoch, index): it does not depend on workers, on the order of reading, or on where a run
     was resumed. Rows have no labels of their own here, so that nothing can learn from them.
@@ -61,11 +59,13 @@ class MaskedClips:
         return self.clips.name(index)
 
     def mask(self, index: int, epoch: int = 0) -> tuple[int, ...]:
-        """The masked tokens of a row in an epoch, ascending."""
+        """The masked tokens of a row in an epoch, ascending, then those that the decoder keeps, ascending."""
         rng = keyed_generator(self.seed, epoch, index, 0, _MASK_STREAM)
         hidden = draw_mask(self.config.mask, self.grid, self.config.mask_ratio, rng)
-        indices: list[int] = hidden.nonzero()[0].tolist()
-        return tuple(indices)
+        masks = [hidden]
+        if self.config.decoder_mask_ratio:
+            masks.append(draw_decoded(self.grid, self.config.decoder_mask_ratio, rng))
+        return tuple(index for mask in masks for index in mask.nonzero()[0].tolist())
 
     def read(self, index: int, epoch: int = 0) -> Item:
         """One row with its mask. Raises DataError."""

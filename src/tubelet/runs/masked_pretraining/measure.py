@@ -15,7 +15,6 @@ from torch import Tensor
 from tubelet.data.clips.normalize import to_input
 from tubelet.data.loading.loader import Loader
 from tubelet.data.manifest.failure_budget import FailureBudget
-from tubelet.nn.masked.masking import pixel_targets
 from tubelet.runs.masked_pretraining.model import PretrainingModel
 from tubelet.session.device import autocast
 from tubelet.session.session import Session
@@ -74,14 +73,12 @@ def look_at_clips(
 
 
 def constant_errors(
-    model: PretrainingModel, clips: Float[Tensor, "B C T H W"], masked: Int[Tensor, "B M"]
+    model: PretrainingModel, clips: Float[Tensor, "B C T H W"], masked: Int[Tensor, "B MQ"]
 ) -> list[float]:
-    """The error of each clip if every masked tubelet were painted in its mean color."""
-    error = model.error
-    targets = pixel_targets(
-        clips, masked, error.autoencoder.tubelet_size, error.normalize, error.mean, error.std
-    ).unflatten(2, (-1, clips.shape[1]))  # B M thw C
-    values: list[float] = (targets - targets.mean(dim=2, keepdim=True)).square().mean(dim=(1, 2, 3)).tolist()
+    """The error of each clip if every painted tubelet had its mean color."""
+    targets = model.error.targets(clips, masked).unflatten(2, (-1, clips.shape[1]))  # B Q thw C
+    difference = (targets - targets.mean(dim=2, keepdim=True)).flatten(2)  # B Q P
+    values: list[float] = model.error.of_videos(difference, clips, masked).tolist()
     return values
 
 

@@ -14,7 +14,7 @@ from tubelet.errors import CheckpointError, ConfigError
 from tubelet.files import write_tensors
 from tubelet.models import create_model
 from tubelet.nn.masked.autoencoder import MaskedAutoencoder, PaintingError
-from tubelet.nn.masked.masking import num_hidden
+from tubelet.nn.masked.masking import num_decoded, num_hidden
 from tubelet.nn.video_model import VideoModel
 from tubelet.recipe import Recipe
 from tubelet.runs.initialization import InitializedModel, initialize_model, read_initialization
@@ -121,6 +121,7 @@ def first_pretraining(
     grid: Grid = (n_t, n_h, n_w)
     hidden = num_hidden(config.mask, grid, config.mask_ratio) * (1 if config.mask == "random" else n_t)
     assert 0 < hidden < prod(grid)
-    error = PaintingError(autoencoder, hidden, config.normalize_targets, protocol.mean, protocol.std)
-    task = MaskedPretraining(labels={}, num_masked=hidden, ratio=config.mask_ratio)
+    decoded = num_decoded(grid, config.decoder_mask_ratio) if config.decoder_mask_ratio else 0
+    error = PaintingError(autoencoder, hidden, config.normalize_targets, protocol.mean, protocol.std, decoded)
+    task = MaskedPretraining(labels={}, num_masked=hidden, ratio=config.mask_ratio, num_decoded=decoded)
     return PretrainingModel(first=first, error=error, grid=grid, task=task)

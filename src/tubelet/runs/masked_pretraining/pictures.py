@@ -19,7 +19,7 @@ _GRAY = 0.5  # of hidden tubelets
 
 @torch.no_grad()
 def painted_clips(
-    error: PaintingError, clips: Float[Tensor, "B C T H W"], masked: Int[Tensor, "B M"]
+    error: PaintingError, clips: Float[Tensor, "B C T H W"], masks: Int[Tensor, "B MQ"]
 ) -> UInt8[np.ndarray, "B T H3 W 3"]:
     """Of each frame the input, what the encoder saw (hidden tubelets gray), and the painted one, one above the other.
 
@@ -29,17 +29,20 @@ def painted_clips(
     Args:
         error: holds the autoencoder, in eval mode.
         clips: as they enter it.
-        masked: indices of hidden tokens.
+        masks: indices of hidden tokens, and of those that the decoder keeps where it has a mask; hidden ones that it
+            leaves out stay gray.
     """
     size = error.autoencoder.tubelet_size
     tubelets = cut_tubelets(clips, size, error.mean, error.std)  # B N thw C
-    painted = error.autoencoder(clips, masked).float().unflatten(2, (-1, clips.shape[1]))  # B M thw C
-    where = masked[..., None, None].expand_as(painted)
+    painted = error.painted(clips, masks).unflatten(2, (-1, clips.shape[1]))  # B Q thw C
+    indices = (error.places(masks), masks[:, : error.num_masked])
+    places, masked = (index[..., None, None].expand(-1, -1, *tubelets.shape[2:]) for index in indices)
     if error.normalize:
-        mean, deviation = tubelet_statistics(tubelets.gather(1, where))
+        mean, deviation = tubelet_statistics(tubelets.gather(1, places))
         painted = painted * deviation + mean
-    hidden = tubelets.scatter(1, where, torch.full_like(painted, _GRAY))
-    rows = [_frames(x, clips, size) for x in (tubelets, hidden, tubelets.scatter(1, where, painted))]
+    hidden = tubelets.scatter(1, masked, _GRAY)
+    shown = torch.where(error.counted(clips, masks)[..., None, None], painted, tubelets.gather(1, places))
+    rows = [_frames(x, clips, size) for x in (tubelets, hidden, hidden.scatter(1, places, shown))]
     return np.concatenate(rows, axis=2)
 
 

@@ -72,8 +72,10 @@ def feature_file(folder: Path, extractor: StepFeatures, record: Record, path: Pa
         what += (str(fast_fp32_in_use()),)
     model = (record.weights_sha256, record.model_name, sorted(record.model_config.items()))
     of_what = _digits((model, sorted(protocol.items()), what))
-    film = (sample.path, sample.entry, sample.fps, content_of(path))
-    return folder / f"steps-{of_what}" / f"{Path(sample.path).stem}-{_digits(film)}.safetensors"
+    film = (sample.entry, sample.fps, content_of(path))
+    place, stem = folder / f"steps-{of_what}", Path(sample.path).stem
+    earlier = place / f"{stem}-{_digits((sample.path, *film))}.safetensors"  # versions before told films by path too
+    return earlier if earlier.is_file() else place / f"{stem}-{_digits(film)}.safetensors"
 
 
 def _digits(what: object) -> str:
@@ -105,7 +107,7 @@ def store_features(
             with naming_file(path, str(path)):
                 file = feature_file(folder, extractor, record, path, sample)
             if not file.is_file():
-                write_features(file, _features_of(path, sample, extractor, indices, session))
+                write_features(file, features_of(path, sample, extractor, indices, session))
         except DataError as error:
             for line in failures.add({row: str(error)}).values():
                 session.progress.note(f"not used: {line}")
@@ -116,9 +118,10 @@ def store_features(
     return found
 
 
-def _features_of(
-    path: Path, sample: Sample, extractor: StepFeatures, indices: IndexStore, session: Session
+def features_of(
+    path: Path, sample: Sample, extractor: StepFeatures, indices: IndexStore | None, session: Session
 ) -> VideoFeatures:
+    """The features of all steps of a film. Raises DataError, or Stopped when a signal came."""
     with (
         naming_file(path, str(path)),
         open_source(path, sample.entry, extractor.protocol, sample.fps, indices) as reader,
@@ -166,7 +169,7 @@ def labeled_films(
             film, file = by_path[sample.path], files[sample.path]
             first = observer if observer in film.observers else next(iter(film.observers), "")
             try:
-                found.append(_labeled_film(sample, file, film, _clock_of(file, protocol), first, names, one=one))
+                found.append(_labeled_film(sample, file, film, clock_of(file, protocol), first, names, one=one))
             except DataError as error:
                 raise DataError(f"{sample.path}: {error}") from None
     return found
@@ -192,7 +195,8 @@ def _labeled_film(
     )
 
 
-def _clock_of(file: Path, protocol: Protocol) -> FilmClock:
+def clock_of(file: Path, protocol: Protocol) -> FilmClock:
+    """The clock of a film whose features are stored."""
     with FeatureFile(file) as features:
         times = features.timestamps
         spacing = float(np.median(np.diff(times))) if len(times) > 1 else 1.0

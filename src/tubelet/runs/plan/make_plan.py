@@ -30,6 +30,7 @@ from tubelet.runs.initialization import Initialization, initialize_model, read_i
 from tubelet.runs.masked_pretraining.model import first_pretraining
 from tubelet.runs.plan.data import look_at_data
 from tubelet.runs.plan.parts import CurvePoint, ModelPlan, Plan, SchedulePlan
+from tubelet.runs.plan.per_frame import look_at_per_frame
 from tubelet.session.folder_lock import refusal
 from tubelet.session.processes import is_launched, num_launched, num_on_machine
 from tubelet.session.progress import NoProgress
@@ -60,14 +61,18 @@ def plan_run(recipe: Recipe, folder: Path, session: Session, *, is_resumed: bool
     plan = Plan(recipe=recipe, folder=folder, device=session.device, num_processes=num_launched())
     session = dataclasses.replace(session, progress=_Notes(plan))
     manifest = look_at_data(plan)
-    for line in [] if manifest is None else look_at_labels(manifest.split("train")):
+    labels = None if manifest is None or recipe.per_frame is not None else manifest.split("train")
+    for line in [] if labels is None else look_at_labels(labels):
         plan.note(line)
     initialization = _look_at_first_weights(plan, session)
     plan.recipe = initialization.recipe
     _check_configuration(plan)
-    with plan.noting_problems():
-        model = _initialized_model(plan, initialization, manifest, session)
-        _look_at_model(plan, model)
+    if recipe.per_frame is not None:
+        look_at_per_frame(plan)
+    else:
+        with plan.noting_problems():
+            model = _initialized_model(plan, initialization, manifest, session)
+            _look_at_model(plan, model)
     _look_at_schedule(plan)
     _look_at_folder(plan, is_resumed=is_resumed)
     plan.notes = list(dict.fromkeys(plan.notes))
@@ -98,7 +103,8 @@ def _check_configuration(plan: Plan) -> None:
 def _clips_per_step(plan: Plan) -> int:
     """Of all processes together, repeated ones counted."""
     batch_size = plan.recipe.training.batch_size
-    rows = (plan.data and plan.data.rows.get("train")) or batch_size
+    has_clips = plan.recipe.per_frame is None  # windows else, which are more than the films
+    rows = (has_clips and plan.data and plan.data.rows.get("train")) or batch_size
     return min(rows, batch_size) * plan.recipe.augment.repeats
 
 
@@ -238,7 +244,7 @@ def _check_memory(plan: Plan, memory: MemoryEstimate) -> None:
 def _look_at_schedule(plan: Plan) -> None:
     """Steps, and the learning rate that the run's own schedule gives at points spread over them."""
     training, optim = plan.recipe.training, plan.recipe.optim
-    rows = None if plan.data is None else plan.data.rows.get("train", 0)
+    rows = None if plan.data is None or plan.recipe.per_frame else plan.data.rows.get("train", 0)
     steps = max(1, rows // training.batch_size) if rows else None
     per_epoch = steps or _STEPS_WITHOUT_DATA
     num_steps = per_epoch * training.num_epochs

@@ -1,6 +1,6 @@
 """Masked pre-training as a task: the target of a clip is its mask, the loss is how badly the hidden pixels are painted.
 
-B  clips   N  clips of a split   M  masked tokens of a clip
+B  clips   N  clips of a split   M  masked tokens of a clip   Q  those that a mask of the decoder keeps
 """
 
 from __future__ import annotations
@@ -108,12 +108,12 @@ METRICS = (
 class MeanError:
     """Mean over the clips of the error that the model gives of each."""
 
-    def shares(self, targets: Int[Tensor, "B M"], weight: Float[Tensor, " B"]) -> Float[Tensor, "B 1"]:
+    def shares(self, targets: Int[Tensor, "B MQ"], weight: Float[Tensor, " B"]) -> Float[Tensor, "B 1"]:
         """How much each clip of a whole batch counts; 0 for one that could not be read."""
         return (weight / weight.sum().clamp(min=1))[:, None]
 
     def __call__(
-        self, logits: Float[Tensor, "B 1"], targets: Int[Tensor, "B M"], shares: Float[Tensor, "B 1"]
+        self, logits: Float[Tensor, "B 1"], targets: Int[Tensor, "B MQ"], shares: Float[Tensor, "B 1"]
     ) -> tuple[Float[Tensor, ""]]:
         """The loss; ``logits`` are the errors."""
         return ((logits * shares).sum(),)
@@ -125,6 +125,7 @@ class MaskedPretraining(Task):
 
     num_masked: int  # tokens of a clip
     ratio: float  # as the recipe states it
+    num_decoded: int = 0  # tokens of a clip that the decoder's mask keeps; 0 means that it has none
 
     steps: ClassVar[tuple[Column, ...]] = (ERROR,)
     metrics: ClassVar[tuple[Metric, ...]] = METRICS
@@ -138,10 +139,11 @@ class MaskedPretraining(Task):
         """Whether a metrics.json is of this task: every task has a loss, this one alone a mask."""
         return MARK in values
 
-    def targets(self, labels: Sequence[tuple[int, ...]]) -> Int[Tensor, "B M"]:
-        """The indices of the masked tokens. A clip that could not be read has the first ones, and counts nothing."""
-        spare = tuple(range(self.num_masked))
-        return torch.tensor([row if len(row) == self.num_masked else spare for row in labels], dtype=torch.int64)
+    def targets(self, labels: Sequence[tuple[int, ...]]) -> Int[Tensor, "B MQ"]:
+        """The indices of the masked tokens, then of those that the decoder's mask keeps. A clip that could not be read
+        has the first ones, and counts nothing."""
+        spare = (*range(self.num_masked), *range(self.num_decoded))
+        return torch.tensor([row if len(row) == len(spare) else spare for row in labels], dtype=torch.int64)
 
     def objective(
         self, train: Manifest, label_smoothing: float = 0.0, class_weights: ClassWeights = "none"
@@ -150,7 +152,7 @@ class MaskedPretraining(Task):
         return MeanError()
 
     def measure(
-        self, probs: Float[Tensor, "N 1"], targets: Int[Tensor, "N M"], train: Manifest | None = None
+        self, probs: Float[Tensor, "N 1"], targets: Int[Tensor, "N MQ"], train: Manifest | None = None
     ) -> dict[str, object]:
         """The figures of clips whose errors these are, without those of features."""
         errors: list[float] = probs[:, 0].tolist()

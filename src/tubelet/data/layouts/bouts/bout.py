@@ -19,6 +19,7 @@ from tubelet.errors import DataError
 
 Unit = Literal["seconds", "frames"]  # frames count from 0, and ``stop`` is the first frame behind the bout
 IGNORED = "ignore"  # this label marks stretches that are not labeled
+TO_LABEL = "to label"  # this label marks what somebody still has to label; it counts as ignored
 BACKGROUND = "background"  # this label, or none, means that no behavior is seen
 
 
@@ -74,7 +75,7 @@ class FilmLabels:
     def names(self) -> tuple[str, ...]:
         """The behaviors that occur, sorted, without background and ignored stretches."""
         found = {bout.label for film in self.films for bout in film.bouts}
-        return tuple(sorted(found - {BACKGROUND, IGNORED}))
+        return tuple(sorted(found - {BACKGROUND, IGNORED, TO_LABEL}))
 
 
 def merged_films(films: Iterable[LabeledFilm]) -> tuple[LabeledFilm, ...]:

@@ -1,8 +1,9 @@
 """Any file of bouts, or a folder of them, by its suffix and its first lines; and the rows of films that splits need.
 
 .boris  project of BORIS         .csv .tsv  table of bouts, export of BORIS, or matrix of frames
-.eaf    ELAN                     .json      CalMS21; ActivityNet and HACS
-.TextGrid  Praat                 a folder   all such files directly in it, but hidden ones
+.eaf    ELAN                     .csv       EPIC-KITCHENS-100 too
+.TextGrid  Praat                 .json      CalMS21; ActivityNet and HACS
+a folder   all such files directly in it, but hidden ones
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from tubelet.data.layouts.bouts.boris_export import is_boris_export, read_boris_
 from tubelet.data.layouts.bouts.boris_project import read_boris_project
 from tubelet.data.layouts.bouts.bout import (
     BACKGROUND,
+    IGNORED,
+    TO_LABEL,
     Bout,
     FilmLabels,
     LabeledFilm,
@@ -27,6 +30,7 @@ from tubelet.data.layouts.bouts.bout import (
 )
 from tubelet.data.layouts.bouts.calms21 import read_calms21
 from tubelet.data.layouts.bouts.elan import read_elan
+from tubelet.data.layouts.bouts.epic import is_beside_epic, is_epic, read_epic_bouts
 from tubelet.data.layouts.bouts.frame_matrix import is_frame_matrix, read_frame_matrix
 from tubelet.data.layouts.bouts.table import read_bout_table
 from tubelet.data.layouts.bouts.textgrid import read_textgrid
@@ -59,7 +63,22 @@ def read_bouts(source: Path, config: ManifestConfig | None = None) -> FilmLabels
         raise DataError(f"{source}: does not exist; expected a file of bouts (.csv, .boris, .eaf, .TextGrid, .json)")
     labels = _reader_of(source)(source, config)
     check_bouts(source, labels.films)
-    return _noted(dataclasses.replace(labels, films=with_rounding(labels.films)))
+    return _noted(_without_marks(dataclasses.replace(labels, films=with_rounding(labels.films))))
+
+
+def _without_marks(labels: FilmLabels) -> FilmLabels:
+    """The labels with what is still to be labeled as ignored, and a note of it: it would be background else."""
+    number = sum(bout.label == TO_LABEL for film in labels.films for bout in film.bouts)
+    if not number:
+        return labels
+    films = (
+        dataclasses.replace(
+            film, bouts=tuple(dataclasses.replace(b, label=IGNORED) if b.label == TO_LABEL else b for b in film.bouts)
+        )
+        for film in labels.films
+    )
+    note = f"{number} stretches are marked '{TO_LABEL}' and count nowhere; delete the marks of those that are labeled"
+    return dataclasses.replace(labels, films=tuple(films), notes=(*labels.notes, note))
 
 
 def _noted(labels: FilmLabels) -> FilmLabels:
@@ -77,6 +96,8 @@ def _reader_of(source: Path) -> Reader:
         raise DataError(f"{source}: no file of bouts; expected .csv, .tsv, .boris, .eaf, .TextGrid or .json")
     if is_boris_export(source):
         return read_boris_export
+    if is_epic(source):
+        return read_epic_bouts
     return read_frame_matrix if is_frame_matrix(source) else read_bout_table
 
 
@@ -85,7 +106,10 @@ def _of_folder(folder: Path, config: ManifestConfig) -> FilmLabels:
     files = sorted(
         path
         for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in suffixes
+        and not path.name.startswith(".")
+        and path.is_file()
+        and not is_beside_epic(path)
     )
     if not files:
         raise DataError(f"{folder}: no file of bouts in it (.csv, .tsv, .boris, .eaf, .TextGrid, .json)")

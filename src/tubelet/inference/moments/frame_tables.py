@@ -1,0 +1,38 @@
+"""Probabilities of every frame as files: ``frames.csv``, and ``frames.parquet`` where pyarrow is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib
+import io
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tubelet.files import write_atomically
+from tubelet.inference.moments.film import FilmMoments
+
+CSV, PARQUET = "frames.csv", "frames.parquet"
+
+
+def write_frames(part: Path, found: FilmMoments) -> None:
+    """Write a row per frame of the stretch: its number, its seconds, and the probability of each behavior.
+
+    The CSV has five digits of a probability, Parquet all bits (float32).
+    """
+    numbers, probs = found.frames
+    seconds = found.clock.timestamps[numbers]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["frame", "seconds", *found.labels])
+    for number, time, row in zip(numbers.tolist(), seconds.tolist(), probs, strict=True):
+        writer.writerow([number, f"{time:.6f}", *(f"{value:.5g}" for value in row)])
+    write_atomically(part / CSV, text.getvalue())
+    if find_spec("pyarrow") is not None:
+        pyarrow: Any = importlib.import_module("pyarrow")
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+        columns = [numbers.astype(np.int64), seconds, *(np.ascontiguousarray(column) for column in probs.T)]
+        names = ["frame", "seconds", *found.labels]
+        parquet.write_table(pyarrow.table(columns, names=names), part / PARQUET)

@@ -1,0 +1,1 @@
+"""Explanations for people: pictures, films and files of relevance maps."""

@@ -1,0 +1,35 @@
+"""How strong a color a value of relevance gets: the scale of the pictures of an explanation.
+
+The scale of the clip alone paints noise as strongly as evidence. That of other clips, which the model was trained on,
+leaves a clip pale in which it finds little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tubelet.explain.explanation import Explanation
+
+QUANTILE = 0.99  # of the absolute relevance: what is shown in full color
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """What is shown in full color, and where it is from."""
+
+    value: float  # absolute relevance; 0 where there is none anywhere
+    over: str  # the clips, as pictures say it
+
+    @property
+    def text(self) -> str:
+        """The line of a picture."""
+        return f"full color: {self.value:.3g}, the {QUANTILE:g} quantile of |relevance| of {self.over}"
+
+
+def scale_over(explanations: Sequence[Explanation], over: str = "this clip alone") -> Scale:
+    """The scale of clips that were explained in the same way."""
+    values = np.abs(np.concatenate([explanation.relevance.ravel() for explanation in explanations]))
+    return Scale(value=float(np.quantile(values, QUANTILE)) or float(values.max()), over=over)
