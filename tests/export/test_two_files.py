@@ -102,7 +102,7 @@ def test_requests_that_two_files_cannot_meet_are_one_line(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("case", ["vivit", "vivit_avgpool", "timesformer_space", "videoprism"])
+@pytest.mark.parametrize("case", ["vivit", "vivit_avgpool", "timesformer_space", "videoprism", "uniformerv2_image"])
 def test_every_model_of_two_stages_is_written_as_two_files(case: str, tmp_path: Path) -> None:
     model, record = tiny(case)
     exported = export(model, record, tmp_path / "model.onnx", two_files=True)

@@ -108,7 +108,8 @@ def _graphs(job: Job, per_feature: int) -> tuple[Any, Any]:
     vectors = torch.export.Dim("vectors", min=1, max=2**20)
     free = vectors if per_feature == 1 else per_feature * vectors
     frames = Traceable(model=FramesStage(own), inputs=(clip,), dynamic_shapes=({0: batch, 2: free},))
-    inputs = (features.vectors, *position, *features.tokens)
+    # Copies: of a view, torch would also trace what it is a view of, which no input of the file has.
+    inputs = tuple(x.clone() for x in (features.vectors, *position, *features.tokens))
     axes: dict[int, Any] = {0: batch}
     if taken.num_frames is None:
         step = max(1, taken.frame_step // per_feature)
