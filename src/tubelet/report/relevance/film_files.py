@@ -90,7 +90,7 @@ def explain_film(
                 film = overlay_film(_with_maps(windows, kept), reader, scale)
     summary = _summary(asked, windows, spans, scale)
     seconds, curve = _broken_curve(windows)
-    files = {
+    files: dict[str, str | bytes] = {
         "overlay.mp4": film,
         "sheet.png": png_of(time_picture(seconds, curve, y_label=f"mean relevance, {asked.class_name}")),
         SUMMARY: json.dumps(summary, indent=2, ensure_ascii=False) + "\n",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -32,6 +33,7 @@ from tubelet.runs.per_frame.films import clock_of, feature_file, features_of
 from tubelet.runs.per_frame.suggestions import SuggestedFilm, Suggestion, Suggestions
 from tubelet.session.session import Session
 from tubelet.tasks.per_frame.targets import UNLABELED, FilmClock, check_frames, spans_by_label, step_targets
+from tubelet.types import Device
 
 BLOCK_SECONDS = 0.5  # of steps that are compared together: a short bout fills one
 FEATURES = "features"  # of a run, unless its recipe names another folder
@@ -116,7 +118,7 @@ class _Reader:
         assert recipe.per_frame is not None  # the caller looked
         labels = read_bouts(recipe.data.path, recipe.data.manifest)
         return cls(
-            model=load_moments(run, session.device.type),
+            model=load_moments(run, cast(Device, session.device.type)),
             recipe=recipe,
             store=recipe.per_frame.feature_folder or run / FEATURES,
             run=run,
