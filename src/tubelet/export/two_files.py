@@ -66,7 +66,9 @@ def write_two_files(job: Job, path: Path, record: ExportRecord) -> Written:
     runtime = imported("onnxruntime", "export")
     per_feature: int | None = getattr(job.model, "frames_per_feature", None)
     if per_feature is None:
-        raise ExportError(f"{job.name}: has no per-frame stage, so that it is not written as two files")
+        raise ExportError(
+            f"{job.name}: has no per-frame stage, so that it is not written as two files; leave two_files out for one"
+        )
     files = stage_paths(path)
     for name, graph in zip(files, _graphs(job, per_feature), strict=True):
         save_onnx(graph, files[name])
