@@ -1,18 +1,19 @@
 """Labels for every frame beside sliding windows: generated films with known bouts, one backbone, one CPU thread.
 
-    python benchmarks/moments.py OUT [--films 12,4,4] [--epochs 5] [--write]
+    tubelet demo moments --out OUT
+    python benchmarks/moments.py OUT [--films 12,4,4] [--write]
 
-Films of 2 to 5 minutes are written and read by our reader. A ViViT learns to say which behaviors a clip of 0.7 s shows
-for at least half of it, on clips of the training films. Then its per-frame stage gives the features of every step, and
-two kinds of heads learn from them: the recipe's (``films/per_frame``), and one that answers once per window of 0.25 to
-4 s, whose answers are averaged over the windows that hold a step. Bout rules of both are chosen on validation films.
+Takes the runs of the demo, or makes them first: a ViViT that was trained end to end with its per-frame head on films of
+2 to 5 minutes, and a head with longer windows on its stored features. On the same features a head learns that answers
+once per window of 0.25 to 4 s; its answers are averaged over the windows that hold a step. Bout rules of all are chosen
+on validation films.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,16 +25,15 @@ import torch.nn.functional as F
 from results import write_result
 from torch import Tensor, nn
 
+from tubelet.commands.demo import FILMS, Options
+from tubelet.commands.work.demo_moments import END_TO_END, STORED, carry_out, films_of
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.synthetic_films import write_films
-from tubelet.data.video.reader import VideoReader
 from tubelet.inference.moments.film import load_moments
 from tubelet.recipe import load_recipe
 from tubelet.runs.per_frame.films import TrainingFilm, feature_file, labeled_films
-from tubelet.runs.run import run_recipe
 from tubelet.session.console_progress import ConsoleProgress
-from tubelet.session.session import Session
 from tubelet.tasks.per_frame.choose_rules import choose_rules
 from tubelet.tasks.per_frame.scores import FilmScores
 from tubelet.tasks.per_frame.targets import seen_classes
@@ -41,83 +41,42 @@ from tubelet.tasks.per_frame.task import PerFrame
 from tubelet.weights.checkpoint.checkpoint import read_record
 
 WINDOWS = (0.25, 0.5, 1.0, 2.0, 4.0)  # seconds
-CLIP_SECONDS, CLIPS_PER_MINUTE = 0.68, 120
-BACKBONE: dict[str, Any] = {
-    "model": {"name": "vivit_ti16x2_fe", "tubelet_size": [2, 16, 16], "embed_dim": 96, "depth": 2, "num_heads": 3,
-              "temporal_depth": 2},
-    "data.num_workers": 1,
-    "data.manifest.label_separator": "|",
-    "protocol.num_frames": 16,
-    "protocol.target_fps": 25.0,
-    "protocol.resize_short_side": 64,
-    "protocol.crop_size": [64, 64],
-    "protocol.mean": [0.2, 0.2, 0.2],
-    "protocol.std": [1.0, 1.0, 1.0],
-    "protocol.num_temporal_views": 1,
-    "augment": {"flip_probability": 0.5, "crop": "center"},
-    "optim": {"lr": 0.0012, "weight_decay": 0.05, "warmup_epochs": 1},
-    "training": {"batch_size": 32},
-}  # fmt: skip
+SHOWN = (
+    *("frame_mean_average_precision", "bout_f1_50", "macro_f1", "boundary_error_seconds", "boundary_error_steps"),
+    *("boundary_error_frames", "kappa", "shift_change"),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("out", type=Path)
-    parser.add_argument("--films", default="12,4,4")
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--films", default=FILMS)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    began, out = time.monotonic(), options.out
-    counts = dict(zip(("train", "val", "test"), map(int, options.films.split(",")), strict=True))
+    out, demo = options.out, Options(what="moments", device="cpu")
+    counts = films_of(options.films)
     labels = write_films(out / "films", counts)
-    clips = write_clips(labels, out / "films/clips.csv")
-    with ConsoleProgress("moments") as progress:
-        session = Session(progress=progress)
-        clip_recipe = recipe("folder/default", clips, {**BACKBONE, "training.num_epochs": options.epochs})
-        run_recipe(clip_recipe, out / "clips", session)
-        init = {"init.source": str((out / "clips/best").resolve())}
-        own = {key: value for key, value in BACKBONE.items() if key.startswith(("model", "protocol"))}
-        per_frame = recipe("films/per_frame", labels, {**own, **init})
-        completed = run_recipe(per_frame, out / "per_frame", session)
-        found = {"per_frame": completed.evaluation.to_dict()}
-        films, task = stored_films(out / "per_frame", labels), completed.evaluation.task
-        assert isinstance(task, PerFrame)
+    init = [("init.source", json.dumps(str((out / "end_to_end" / "best").resolve())))]
+    runs = {
+        "end to end": carry_out(END_TO_END, labels, out / "end_to_end", demo, [], "benchmarks/moments.py"),
+        "per frame": carry_out(STORED, labels, out / "stored_features", demo, init, "benchmarks/moments.py"),
+    }
+    found = {name: run.evaluation.to_dict() for name, run in runs.items()}
+    films, task = stored_films(out / "stored_features", labels), runs["per frame"].evaluation.task
+    assert isinstance(task, PerFrame)
+    began = time.monotonic()
+    with ConsoleProgress("windows") as progress:
         for seconds in WINDOWS:
-            found[f"windows_{seconds:g}s"] = sliding_windows(films, task, seconds)
-            progress.note(f"windows of {seconds:g} s: bout F1@0.5 {found[f'windows_{seconds:g}s']['bout_f1_50']:.3f}")
-    shown = ("frame_mean_average_precision", "bout_f1_50", "macro_f1", "boundary_error_seconds", "kappa")
-    rows = {name: {key: values[key] for key in shown} for name, values in found.items()}
-    rows["per_frame"]["intervals"] = found["per_frame"]["intervals"]
+            found[f"windows of {seconds:g} s"] = sliding_windows(films, task, seconds)
+            progress.note(f"windows of {seconds:g} s: F1@0.5 {found[f'windows of {seconds:g} s']['bout_f1_50']:.3f}")
+    rows = {name: {key: values[key] for key in SHOWN} for name, values in found.items()}
+    for name, run in runs.items():
+        rows[name] |= {"train_seconds": round(run.state.seconds), "intervals": found[name]["intervals"]}
     print(json.dumps(rows, indent=2))
-    content = {"films": counts, "seconds": round(time.monotonic() - began), "models": rows}
+    load = {"load_average": round(os.getloadavg()[1], 1), "cores": os.cpu_count()}
+    content = {"films": counts, "machine": load, "seconds_of_windows": round(time.monotonic() - began), "models": rows}
     write_result("moments", content, write=options.write)
-
-
-def recipe(name: str, source: Path, fields: dict[str, Any]) -> Any:
-    return load_recipe(name, [(k, json.dumps(v)) for k, v in {"data.source": str(source), **fields}.items()])
-
-
-def write_clips(labels: Path, out: Path) -> Path:
-    """Clips of the films with the behaviors that fill half of each."""
-    rng, films = np.random.default_rng(0), read_bouts(labels)
-    with out.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["path", "start_seconds", "end_seconds", "label", "split"])
-        for film in films.films:
-            with VideoReader(labels.parent / film.path) as reader:
-                length = reader.duration_seconds
-            share = {"train": 1.0, "val": 0.3, "test": 0.2}[film.split or "train"]
-            for start in rng.uniform(0, length - CLIP_SECONDS - 0.1, size=int(length * CLIPS_PER_MINUTE * share / 60)):
-                stop = start + CLIP_SECONDS
-                shown = [
-                    name
-                    for name in films.names
-                    if sum(max(0.0, min(stop, b.stop) - max(start, b.start)) for b in film.bouts if b.label == name)
-                    >= CLIP_SECONDS / 2
-                ]
-                writer.writerow([film.path, f"{start:.3f}", f"{stop:.3f}", "|".join(shown), film.split])
-    return out
 
 
 def stored_films(run: Path, labels: Path, store: Path | None = None) -> dict[str, list[TrainingFilm]]:

@@ -61,6 +61,8 @@ class Protocol:
     averaging: Literal["logits", "probs"] = "logits"  # what is averaged over views
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class names of each head, in logit order
     multi_label: bool = False  # a video may have several of the labels, or none: sigmoids in place of a softmax
+    # Of a model of numbers: mean and standard deviation of each over the training videos. Empty means classes.
+    number_scales: tuple[tuple[float, float], ...] = added(())
 
     def __post_init__(self) -> None:
         if self.sampling == "dense" and (self.frame_stride is None) == (self.target_fps is None):
@@ -91,6 +93,8 @@ class Protocol:
             raise ConfigError(f"std must be positive, got {self.std}")
         if self.multi_label and len(self.labels) > 1:
             raise ConfigError(f"multi_label is for one head, got {', '.join(self.labels)}")
+        if any(deviation <= 0 for _, deviation in self.number_scales):
+            raise ConfigError(f"standard deviations of number_scales must be positive, got {self.number_scales}")
 
     def _check_segments(self) -> None:
         if self.sampling == "windows":

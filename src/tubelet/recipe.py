@@ -115,6 +115,10 @@ class Recipe:
             raise ConfigError("protocol.labels comes from the data; name classes in data.manifest.class_names")
         if self.protocol.multi_label:
             raise ConfigError("protocol.multi_label comes from the data; set data.manifest.label_separator")
+        if self.protocol.number_scales:
+            raise ConfigError("protocol.number_scales comes from the data; set data.manifest.numbers")
+        if self.data.manifest.numbers:
+            self._check_numbers()
         if self.lora is not None and (self.init is None or self.freeze):
             raise ConfigError(
                 "lora trains adapters beside the weights of init and freezes the rest itself: give init.source "
@@ -142,23 +146,39 @@ class Recipe:
         self.model_options(num_classes=2)  # a wrong model field shows here, before any data is read
 
     def _check_per_frame(self) -> None:
-        """Refuse what training on stored features of films would ignore."""
+        """Refuse what training on films would ignore."""
         if self.data.manifest.layout != "bouts":
             raise ConfigError(
                 f"per_frame learns from labeled stretches of films: set data.manifest.layout=bouts, got "
                 f"{self.data.manifest.layout}"
             )
-        idle = {
-            "freeze": bool(self.freeze),
-            "lora": self.lora is not None,
-            "augment": self.augment != AugmentConfig(crop="center"),
-            "training.sampling": self.training.sampling != "natural",
-            "training.gradient_checkpointing": self.training.gradient_checkpointing,
-        }
+        idle = {"lora": self.lora is not None, "training.sampling": self.training.sampling != "natural"}
+        why = "which trains windows of whole films"
+        if self.per_frame is not None and self.per_frame.train_backbone:
+            idle |= {f"augment.{name}": True for name in self.augment.not_for_windows}
+        else:
+            idle |= {
+                "freeze": bool(self.freeze),
+                "augment": self.augment != AugmentConfig(crop="center"),
+                "training.gradient_checkpointing": self.training.gradient_checkpointing,
+            }
+            why = "which trains a head on stored features of frames as they are (augment: {crop: center})"
         if found := [name for name, is_set in idle.items() if is_set]:
+            raise ConfigError(f"{', '.join(found)}: has no effect with per_frame, {why}; leave it out")
+
+    def _check_numbers(self) -> None:
+        """Refuse what is of classes."""
+        of_classes = {
+            "per_frame": self.per_frame is not None,
+            "training.label_smoothing": bool(self.training.label_smoothing),
+            "training.class_weights": self.training.class_weights != "none",
+            "training.sampling": self.training.sampling != "natural",
+            "augment.flip_label_map": bool(self.augment.flip_label_map),
+        }
+        if found := [name for name, is_set in of_classes.items() if is_set]:
             raise ConfigError(
-                f"{', '.join(found)}: has no effect with per_frame, which trains a head on stored features of frames "
-                "as they are (augment: {crop: center}); leave it out"
+                f"{', '.join(found)}: is of classes, and data.manifest.numbers says that labels are numbers; leave one "
+                "of them out"
             )
 
     def _check_masked_pretraining(self) -> None:

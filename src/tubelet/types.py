@@ -36,6 +36,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]  # that the user asks for; auto: 
 # End to end: a clip as a whole. Chunked: its frames part by part, then the temporal stage once over all of them.
 Mode = Literal["end_to_end", "chunked"]
 Part = Literal["train", "val", "test", "all"]  # of data: a split, or all rows
+AnswerKind = Literal["probability", "value"]  # what a prediction says of each label: how likely it is, or the number
 ClassWeights = Literal["none", "balanced"]  # in the loss; balanced: a video counts the more the rarer its class is
 
 # What configs of several models say of their layers.
@@ -119,7 +120,8 @@ class Prediction:
 
     Of a model with several heads, ``labels`` are actions such as ``door + open``, one class of each head, with the
     product of their probabilities; ``heads`` has the scores of each head by its name, and is empty where there is one.
-    Where a video may have several labels, each probability stands for itself and they do not sum to 1.
+    Where a video may have several labels, each probability stands for itself and they do not sum to 1. Of a model of
+    numbers, ``labels`` are their names, in place of probabilities stand their values, and ``kind`` is "value".
     """
 
     source: str
@@ -129,6 +131,7 @@ class Prediction:
     seconds_covered: float
     notes: tuple[str, ...] = ()
     heads: dict[str, HeadScores] = field(default_factory=dict)
+    kind: AnswerKind = "probability"
 
     @property
     def top1(self) -> str:
@@ -138,7 +141,7 @@ class Prediction:
     def table(self) -> Table:
         """A row per label, best first."""
         return Table(
-            title=self.source, columns=("label", "probability"), rows=tuple(zip(self.labels, self.probs, strict=True))
+            title=self.source, columns=("label", self.kind), rows=tuple(zip(self.labels, self.probs, strict=True))
         )
 
     def to_dataframe(self) -> Any:

@@ -144,6 +144,16 @@ def test_an_observer_whom_nobody_knows_is_refused(film_labels: Path, tmp_path: P
         run_recipe(film_recipe(film_labels, **{"per_frame.observer": "Ada"}), tmp_path / "run", Session())
 
 
+def test_a_group_in_several_splits_is_refused(film_labels: Path, tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    shutil.copytree(film_labels.parent, films)
+    header, *rows = (films / "labels.csv").read_text().splitlines()
+    (films / "labels.csv").write_text("\n".join([f"{header},group", *(f"{row},one mouse" for row in rows)]) + "\n")
+    with pytest.raises(DataError, match=r"1 of 1 groups lie in several of the splits .* one mouse; give the films"):
+        run_recipe(film_recipe(films / "labels.csv"), tmp_path / "run", Session())
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_shared_feature_folder_tells_films_apart_by_their_content(film_labels: Path, tmp_path: Path) -> None:
     fields: dict[str, Any] = {"per_frame.feature_folder": str(tmp_path / "store"), "training.num_epochs": 1}
     recipe, run = film_recipe(tmp_path / "films/labels.csv", **fields), tmp_path / "run"

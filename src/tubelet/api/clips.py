@@ -23,6 +23,7 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError
 from tubelet.protocol import Protocol
 from tubelet.tasks.choose import task_of
+from tubelet.tasks.regression import Regression
 from tubelet.types import Part
 
 
@@ -62,9 +63,11 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         whole = data if isinstance(data, Manifest) else read_manifest(data, manifest)
         rows = whole if split == "all" else whole.split(split)
         labeled = dataclasses.replace(protocol, labels=dict(rows.class_names), multi_label=rows.multi_label)
+        task = task_of(labeled) if not rows.is_numeric else Regression.of_data(whole)
+        labeled = labeled if not rows.is_numeric else dataclasses.replace(protocol, labels=dict(task.labels))
         self.protocol = labeled
         self._clips = Clips(rows, labeled, "train" if split == "train" else "views", augment, seed)
-        self._targets = task_of(labeled).targets
+        self._targets = task.targets
         # In shared memory, so that workers which are running see what this process sets.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]

@@ -32,7 +32,7 @@ from tubelet.protocol import Protocol, with_views
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.progress import Progress
 from tubelet.session.session import Session
-from tubelet.tasks.choose import task_of
+from tubelet.tasks.choose import task_for
 from tubelet.types import Device, Mode, Part
 
 
@@ -125,7 +125,7 @@ def open_loader(rows: Manifest, protocol: Protocol, options: EvaluationOptions) 
         options.batch_size,
         num_workers=options.num_workers,
         timeout_seconds=options.decode_timeout_seconds,
-        targets=task_of(protocol).targets,
+        targets=task_for(protocol, rows).targets,
     )
 
 

@@ -124,6 +124,9 @@ def _with_classes(source: Path, config: ManifestConfig, classifier: Classifier) 
     heads, columns = classifier.protocol.labels, config.label_columns
     if len(heads) > 1 and columns == ManifestConfig().label_columns:
         columns = tuple(heads)
+    if classifier.protocol.number_scales:
+        names = tuple(heads) if columns == ManifestConfig().label_columns else columns
+        return dataclasses.replace(config, label_columns=names, numbers=True)
     if len(columns) != len(heads):
         raise ConfigError(
             f"name one label column for each head of the checkpoint ({', '.join(heads)}), got {', '.join(columns)}"

@@ -58,6 +58,10 @@ project or export, ELAN, TextGrid, ActivityNet or CalMS21), or a folder of such 
 whole. Each film goes once through the model of --init, and a small head is trained on its stored features:
 --per_frame.labels one where behaviors exclude each other; `tubelet moments` finds them in other films.
 
+--task regression learns numbers in place of classes, such as a weight or a speed: the cells of --label-column hold
+them, empty where one is not known. Each is learned in standard deviations from its mean over the training videos;
+metrics are R2, MAE, and those of that mean as the answer.
+
 Several GPUs or machines: torchrun starts a process for each, and they share out training.batch_size videos a step.
 --strategy fsdp shards a model that does not fit on one. A process that dies ends the run; --resume, or torchrun's
 --max-restarts, goes on from the last state.
@@ -79,6 +83,7 @@ examples:
   tubelet train --data my_clips --init google/vivit-b-16x2-kinetics400 --lora rank=16
   tubelet train --data EPIC-KITCHENS --manifest.layout epic-kitchens-100 --training.label_smoothing 0.2
   tubelet train --task per_frame --data project.boris --init runs/first/best
+  tubelet train --task regression --data weights.csv --label-column grams
   tubelet train my_recipe.yaml --training.num_epochs 50 --protocol.num_frames 16
   tubelet train --data my_clips --sweep optim.lr=1e-4,3e-4,1e-3 --sweep training.batch_size=16,32 --seeds 3
   torchrun --nproc-per-node 8 -m tubelet train kinetics400/vivit_b16x2_fe --data k400
@@ -88,6 +93,7 @@ DEFAULT_RECIPES = {  # by task, where no recipe is named
     "auto": DEFAULT_RECIPE,
     "per_frame": "films/per_frame",
     "masked_pretraining": "pretraining/small",
+    "regression": DEFAULT_RECIPE,
 }
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
 
@@ -95,7 +101,7 @@ SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model i
 @dataclass(frozen=True, kw_only=True)
 class Options:
     recipe: Annotated[str | None, tyro.conf.Positional] = None  # shipped recipe name or YAML file
-    task: Literal["auto", "per_frame", "masked_pretraining"] = "auto"  # auto: a label per video; see also pretrain
+    task: Literal["auto", "per_frame", "masked_pretraining", "regression"] = "auto"  # auto: a label per video
     data: str | None = None  # folder, .csv or .npz file, or feature store; in place of the recipe's data
     columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     model: str | None = None  # model name (`tubelet models`); in place of the recipe's model

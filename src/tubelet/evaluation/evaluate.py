@@ -27,8 +27,8 @@ from tubelet.files import write_atomically
 from tubelet.inference.view_averaging import VideoScores, joined, predict_views
 from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.session.session import Session
-from tubelet.tasks.choose import task_of
-from tubelet.tasks.classification import Classification
+from tubelet.tasks.choose import task_for
+from tubelet.tasks.video_task import VideoTask
 from tubelet.types import Batch, Mode, Precision
 
 METRICS = "metrics.json"
@@ -38,7 +38,7 @@ METRICS = "metrics.json"
 class Evaluation(MeasuredSplit):
     """The metrics of a model on the videos of a split, with their scores."""
 
-    task: Classification
+    task: VideoTask
     scores: VideoScores  # of these videos
     labels: Tensor  # as in ``Batch``
     calibration: Calibration  # that the probabilities come of
@@ -201,7 +201,7 @@ def measured(
             f"{num_wrong} of {len(whole.rows)} videos of split '{split}' have scores that are not finite; the weights "
             "of the model are damaged, or its training diverged"
         )
-    task, samples = task_of(protocol), tuple(manifest.samples[row] for row in whole.rows)
+    task, samples = task_for(protocol, manifest), tuple(manifest.samples[row] for row in whole.rows)
     return Evaluation(
         task=task,
         metrics=task.measure(whole.scores.probs, whole.labels, train)
@@ -251,6 +251,16 @@ def _score_own(
 
 def check_labels(manifest: Manifest, protocol: Protocol) -> None:
     """Class indices of the data mean those of the model only where both have the same classes in the same order."""
+    if manifest.is_numeric != bool(protocol.number_scales):
+        kinds = ("numbers", "classes") if manifest.is_numeric else ("classes", "numbers")
+        raise DataError(f"the labels of the data are {kinds[0]}, and the model gives {kinds[1]} (manifest.numbers)")
+    if manifest.is_numeric:
+        if tuple(manifest.class_names) != tuple(protocol.labels):
+            raise DataError(
+                f"the data have the numbers {', '.join(manifest.class_names)}, and the model gives "
+                f"{', '.join(protocol.labels)}, in this order; name them with --label-column"
+            )
+        return
     ours, theirs = tuple(manifest.class_names.values()), tuple(protocol.labels.values())
     if ours != theirs or manifest.multi_label != protocol.multi_label:
         data, model = (

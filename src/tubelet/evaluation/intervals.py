@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tubelet.data.manifest.groups import units_of
 from tubelet.data.manifest.manifest import Sample
-from tubelet.tasks.classification import Classification
+from tubelet.tasks.video_task import VideoTask
 
 NUM_SAMPLES = 2000  # R
 LEVEL = 0.95
@@ -38,7 +38,7 @@ def num_resampled(num_videos: int) -> int:
     return max(1, min(NUM_SAMPLES, _MAX_WEIGHTS // num_videos))
 
 
-def group_figures(task: Classification, samples: Sequence[Sample], probs: Float[Tensor, "N K"]) -> dict[str, object]:
+def group_figures(task: VideoTask, samples: Sequence[Sample], probs: Float[Tensor, "N K"]) -> dict[str, object]:
     """What ``metrics.json`` holds of groups: ``num_groups``, and by metric the 95 % interval over them.
 
     Empty where every video is a group of its own. A metric whose value is the same in all groups has no interval,

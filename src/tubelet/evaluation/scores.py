@@ -3,6 +3,7 @@
 one head         path, start_seconds, end_seconds, label, predicted, then the classes
 several heads    ..., HEAD and HEAD_predicted of each, then HEAD:CLASS; empty where a video has no label of a head
 several labels   ..., label (joined by |), then the classes; nothing is "predicted", for that takes a threshold
+numbers          ..., those of the data by their names, then NAME_predicted of each
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from torch import Tensor
 
 from tubelet.data.manifest.manifest import Sample
 from tubelet.data.manifest.segments import segment_cells
-from tubelet.tasks.classification import Classification
+from tubelet.tasks.video_task import VideoTask
 
 
-def scores_csv(samples: Sequence[Sample], probs: Float[Tensor, "N K"], task: Classification) -> str:
+def scores_csv(samples: Sequence[Sample], probs: Float[Tensor, "N K"], task: VideoTask) -> str:
     """The text of the table.
 
     Args:

@@ -107,6 +107,7 @@ def predict_film(
         DataError: the file cannot be read, is a volume, or is a frame folder without ``frame_fps``.
         ConfigError: the windows do not fit the model.
     """
+    classifier.check_probabilities("windows are")
     with _open(file, windows.frame_fps, classifier.protocol) as reader:
         plan = _plan(classifier, reader, windows)
         progress.note(f"{file.name}: {plan}")
@@ -205,6 +206,7 @@ def watch(classifier: Classifier, source: str, windows: Windows, connection: Con
     """
     real_time = is_real_time(source)
     classifier.check_classes()
+    classifier.check_probabilities("streams are")
 
     def make_plan(source_fps: float | None) -> WindowPlan:
         plan = plan_windows(

@@ -36,7 +36,7 @@ from tubelet.protocol import Protocol, with_views
 from tubelet.session.device import autocast, choose_device
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.tasks.choose import task_of
-from tubelet.tasks.classification import Ranking
+from tubelet.tasks.video_task import Ranking
 from tubelet.types import Device, Mode, Precision, Prediction, Segment
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.exported.module import ExportedModel, check_placement
@@ -179,6 +179,14 @@ class Classifier:
             raise CheckpointError(
                 f"{self.record.model_name}: an encoder without classes, which cannot classify; train one from it "
                 "(--init)"
+            )
+
+    def check_probabilities(self, what: str) -> None:
+        """Raise ConfigError for a model of numbers, where ``what`` is of classes."""
+        if self.protocol.number_scales:
+            raise ConfigError(
+                f"{what} of classes only, and {self.record.model_name} gives numbers ({', '.join(self.labels)}); "
+                "predict whole videos"
             )
 
     def with_protocol(self, protocol: Protocol) -> Classifier:
@@ -434,6 +442,7 @@ class Classifier:
             labels=best.labels,
             probs=best.probs,
             heads=best.heads,
+            kind=best.kind,
             num_views=self.protocol.num_views,
             seconds_covered=seconds_covered,
             notes=notes,

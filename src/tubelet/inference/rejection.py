@@ -21,7 +21,7 @@ from torch import Tensor
 from tubelet.errors import CheckpointError
 from tubelet.protocol import LEVELS, Calibration, Protocol, Rejection, RejectionScore
 from tubelet.tasks.actions import by_head
-from tubelet.tasks.classification import Ranking
+from tubelet.tasks.video_task import Ranking
 from tubelet.types import HeadScores
 
 NONE_OF_THESE = "none of these"

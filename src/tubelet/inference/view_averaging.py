@@ -19,7 +19,7 @@ from tubelet.models.stages import check_segments, encode_time, model_inputs
 from tubelet.protocol import UNCALIBRATED, Calibration, Protocol
 from tubelet.session.device import autocast
 from tubelet.tasks.choose import task_of
-from tubelet.tasks.classification import Classification
+from tubelet.tasks.video_task import VideoTask
 from tubelet.types import Mode, Precision
 
 # Views go through the model in chunks of about so many input values: 8 clips of 3 x 32 x 224 x 224.
@@ -111,7 +111,7 @@ def _logits_of_views(
 
 
 def average_views(
-    logits: Float[Tensor, "B V K"], averaging: Literal["logits", "probs"], task: Classification
+    logits: Float[Tensor, "B V K"], averaging: Literal["logits", "probs"], task: VideoTask
 ) -> Float[Tensor, "B K"]:
     """Probabilities: those of the mean logits, or the mean of those of each view."""
     return task.probs(logits.mean(1)) if averaging == "logits" else task.probs(logits).mean(1)

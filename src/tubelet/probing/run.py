@@ -56,6 +56,10 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
     """
     with session.signals:
         manifest, decided = read_clips(recipe.data, config.folds, session)
+        if manifest.is_numeric:
+            raise ConfigError(
+                "a probe is of classes, and data.manifest.numbers says that labels are numbers; train instead"
+            )
         first = first_model(recipe, manifest, session)
         _check_encoder(first)
         control = first_model(
@@ -137,6 +141,7 @@ def _measured(
 ) -> tuple[ProbeResult, Clips]:
     """Cross-validate the heads on both encoders."""
     task, samples = task_of(first.protocol), [manifest.samples[row] for row in rows]
+    assert isinstance(task, Classification)  # numbers were refused
     units = units_of(samples)
     targets = _one_hot(task, [sample.labels for sample in samples])
     folds = grouped_folds(units, targets.numpy(), config.folds, config.seed)

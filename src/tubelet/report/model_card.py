@@ -139,6 +139,8 @@ def _shareable(recipe: Mapping[str, Any]) -> dict[str, Any]:
 
 def _classes(protocol: Protocol) -> str:
     """How many classes, of each head where there are several, and whether they exclude each other."""
+    if protocol.number_scales:
+        return f"{len(protocol.labels)} number{'s' * (len(protocol.labels) > 1)} per video, in the unit of its labels"
     counts = {head: len(names) for head, names in protocol.labels.items()}
     if len(counts) > 1:
         heads = ", ".join(f"{count} of {head}" for head, count in counts.items())

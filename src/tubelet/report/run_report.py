@@ -111,7 +111,7 @@ def environment(*, is_html: bool = True) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(percent=numbers.percent, count=numbers.count, flat=tables.flat)
+    made.filters.update(percent=numbers.percent, count=numbers.count, flat=tables.flat, valued=tables.text_of)
     made.globals.update(glyphs=plots.GLYPHS)
     return made
 

@@ -18,6 +18,7 @@ from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.folder import FACTS, read_facts, resume_recipe
 from tubelet.session.session import Session
+from tubelet.tasks.regression import Regression
 
 
 def read_run_data(
@@ -56,6 +57,9 @@ def read_data_of_all(recipe: Recipe, folder: Path, like: Path | None, session: S
 def protocol_of(recipe: Recipe, manifest: Manifest) -> Protocol:
     """The recipe's protocol with the labels of the data; of a feature store of an earlier version, with its rules."""
     kept = config_io.earlier_values(read_store(manifest.root).protocol) if manifest.layout == LAYOUT else {}
+    if manifest.is_numeric:
+        task = Regression.of_data(manifest)
+        return dataclasses.replace(recipe.protocol, **kept, labels=dict(task.labels), number_scales=task.scales)
     labels = dict(manifest.class_names)
     return dataclasses.replace(recipe.protocol, **kept, labels=labels, multi_label=manifest.multi_label)
 

@@ -184,12 +184,16 @@ def _facts(manifest: Manifest, device: torch.device) -> dict[str, Any]:
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "data_fingerprint": manifest.fingerprint,
         KEY: split_facts(manifest),
-        "class_counts": {split: _class_counts(manifest.split(split)) for split in manifest.splits},
+        **({} if manifest.is_numeric else {"class_counts": _counts_by_split(manifest)}),
         "versions": {"python": platform.python_version(), **package_versions()},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "num_threads": torch.get_num_threads(),
         FAST_FP32: fast_fp32_in_use().to_record(),
     }
+
+
+def _counts_by_split(manifest: Manifest) -> dict[str, Any]:
+    return {split: _class_counts(manifest.split(split)) for split in manifest.splits}
 
 
 def _class_counts(manifest: Manifest) -> dict[str, Any]:

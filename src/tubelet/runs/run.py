@@ -44,7 +44,7 @@ from tubelet.runs.working_folder import working_in
 from tubelet.session.device import keep_freed_memory
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.session.session import Session
-from tubelet.tasks.choose import task_of
+from tubelet.tasks.choose import task_for
 from tubelet.training.engine import fit
 from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import FILE as STATE
@@ -113,7 +113,8 @@ def run_recipe(
             )
         out = folder / "evaluation" / split
         unknown = None
-        if final_split == "test" and "val" in manifest.splits and not _is_earlier(out / METRICS):
+        learns = final_split == "test" and task_for(first.protocol, manifest).is_calibrated
+        if learns and "val" in manifest.splits and not _is_earlier(out / METRICS):
             unknown = _calibrate(first.recipe, manifest, folder, session)
         evaluation = _evaluate_best(first.recipe, manifest, folder, out, split, session, unknown=unknown)
     return CompletedRun(folder=folder, state=state, evaluation=evaluation, manifest=manifest, protocol=first.protocol)
@@ -160,6 +161,7 @@ def _train(
             failure_budget=recipe.data.failure_budget,
             frozen=first.frozen,
             contents=contents,
+            task=task_for(first.protocol, manifest),
         )
         if may_hash(manifest.split("train")):
             loader.hash_files()
@@ -183,7 +185,7 @@ def _training_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, ses
         sampling=recipe.training.sampling,
         rank=session.processes.rank,
         num_processes=session.processes.size,
-        targets=task_of(protocol).targets,
+        targets=task_for(protocol, manifest).targets,
         **_reading(recipe),
     )
 
@@ -334,7 +336,7 @@ def _views_loader(recipe: Recipe, manifest: Manifest, protocol: Protocol, sessio
     processes = session.processes
     batch_size = max(1, recipe.training.batch_size // (protocol.num_views * processes.size))
     dataset = make_dataset(manifest, protocol, "views")
-    targets = task_of(protocol).targets
+    targets = task_for(protocol, manifest).targets
     rank, size = processes.rank, processes.size
     return Loader(dataset, batch_size, rank=rank, num_processes=size, targets=targets, **_reading(recipe))
 

@@ -5,20 +5,33 @@ from __future__ import annotations
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, DataError, nearest
 from tubelet.protocol import Protocol
-from tubelet.tasks.classification import Classification
 from tubelet.tasks.masked_pretraining.task import MaskedPretraining
 from tubelet.tasks.metric import Metric, Values
 from tubelet.tasks.multi_head import MultiHead
 from tubelet.tasks.multi_label import MultiLabel
 from tubelet.tasks.per_frame.task import PerFrame
+from tubelet.tasks.regression import Regression
 from tubelet.tasks.single_label import SingleLabel
 from tubelet.tasks.task import Task
+from tubelet.tasks.video_task import VideoTask
 
-TASKS: tuple[type[Task], ...] = (MaskedPretraining, PerFrame, MultiLabel, MultiHead, SingleLabel)
+TASKS: tuple[type[Task], ...] = (MaskedPretraining, PerFrame, Regression, MultiLabel, MultiHead, SingleLabel)
 
 
-def task_of(what: Protocol | Manifest) -> Classification:
-    """The task that the labels of a protocol or of a manifest ask for."""
+def task_for(protocol: Protocol, manifest: Manifest) -> VideoTask:
+    """The task of a model with this protocol on a set of data that has its labels."""
+    return Regression.of_data(manifest, protocol.number_scales) if manifest.is_numeric else task_of(protocol)
+
+
+def task_of(what: Protocol | Manifest) -> VideoTask:
+    """The task that the labels of a protocol or of a manifest ask for.
+
+    Of a protocol alone the task of numbers knows no data, and so neither targets nor metrics (``task_for``).
+    """
+    if isinstance(what, Manifest) and what.is_numeric:
+        return Regression.of_data(what)
+    if isinstance(what, Protocol) and what.number_scales:
+        return Regression(labels=what.labels, scales=what.number_scales)
     labels = what.labels if isinstance(what, Protocol) else what.class_names
     if what.multi_label:
         return MultiLabel(labels=labels)

@@ -5,7 +5,6 @@ B  videos    K  classes of all heads together
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -17,8 +16,8 @@ from torch import Tensor
 from tubelet.tasks.actions import by_head
 from tubelet.tasks.agreement import Agreement, first_label_refusal
 from tubelet.tasks.judgment import TINY, Judgment, judge_classes
-from tubelet.tasks.task import Task
 from tubelet.tasks.temperature import class_temperature
+from tubelet.tasks.video_task import Ranking, VideoTask
 from tubelet.types import HeadScores, Prediction, Segment
 
 # validation.csv of every task with classes has these columns, so that runs can be read side by side.
@@ -26,16 +25,7 @@ HEADER = ("loss", "top1", "top5", "mean_class", "auroc", "calibration_error", "m
 
 
 @dataclass(frozen=True, kw_only=True)
-class Ranking:
-    """The best labels of one video: classes of the only head, or actions and the classes of each head."""
-
-    labels: tuple[str, ...]
-    probs: tuple[float, ...]
-    heads: dict[str, HeadScores]  # empty where there is one head
-
-
-@dataclass(frozen=True, kw_only=True)
-class Classification(Task):
+class Classification(VideoTask):
     """A task whose answer is one or several of the classes."""
 
     per_class: ClassVar[str] = "Accuracy"  # what metrics.json says of each class
@@ -43,15 +33,12 @@ class Classification(Task):
         "Share of the videos of each class that were classified right, and the number of these videos."
     )
     header: ClassVar[tuple[str, ...]] = HEADER
+    is_calibrated: ClassVar[bool] = True
 
     @property
     def head_sizes(self) -> tuple[int, ...]:
         """Number of classes of each head."""
         return tuple(len(names) for names in self.labels.values())
-
-    @abstractmethod
-    def probs(self, logits: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
-        """Probabilities of the classes."""
 
     def logits_of(self, probs: Float[Tensor, "*B K"]) -> Float[Tensor, "*B K"]:
         """Logits whose ``probs`` these are."""
@@ -99,15 +86,6 @@ class Classification(Task):
     def class_columns(self) -> list[str]:
         """How ``scores.csv`` calls the columns of the probabilities."""
         return [name for names in self.labels.values() for name in names]
-
-    @property
-    @abstractmethod
-    def label_columns(self) -> list[str]:
-        """How ``scores.csv`` calls the columns of labels and answers."""
-
-    @abstractmethod
-    def label_cells(self, labels: Sequence[tuple[int, ...]], probs: Float[Tensor, "B K"]) -> list[list[str]]:
-        """Labels and answers of each video, for ``label_columns``."""
 
     def judge(self, labels: Sequence[tuple[int, ...]], probs: Float[Tensor, "B K"]) -> list[Judgment | None]:
         """The answers about videos beside what is true; None where that is not known."""

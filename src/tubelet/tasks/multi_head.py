@@ -32,7 +32,7 @@ from tubelet.tasks.actions import (
     calibration_error,
     mean_class,
 )
-from tubelet.tasks.classification import Classification, Ranking, best_classes
+from tubelet.tasks.classification import Classification, best_classes
 from tubelet.tasks.metric import Cell, Column, Metric, Place, Shown, Values, cell_of, everywhere
 from tubelet.tasks.single_label import (
     RIGHT,
@@ -46,6 +46,7 @@ from tubelet.tasks.single_label import (
     majority_metric,
 )
 from tubelet.tasks.task import LOSS
+from tubelet.tasks.video_task import Ranking
 from tubelet.types import ClassWeights
 
 # What training minimizes

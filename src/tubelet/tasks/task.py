@@ -19,7 +19,7 @@ from torch import Tensor
 
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import ConfigError, nearest
-from tubelet.tasks.metric import Cell, Column, Metric, Place, Values, cell_of
+from tubelet.tasks.metric import Cell, Column, Metric, Place, Unit, Values, cell_of
 from tubelet.types import ClassWeights
 
 LOSS = Column(key="loss", title="Loss", unit="nats", is_lower_better=True)  # every task has it
@@ -57,6 +57,7 @@ class Task(ABC):
     command: ClassVar[str] = "tubelet predict {checkpoint} CLIP"  # what a trained model is used with
     per_class: ClassVar[str] = ""  # what the metrics have of each class under this key, in words
     per_class_note: ClassVar[str] = ""  # text of the report above the table of it
+    per_class_unit: ClassVar[Unit] = "%"  # of its values
     header: ClassVar[tuple[str, ...]] = ()  # columns that validation.csv has in any case, before those of the metrics
 
     @abstractmethod

@@ -14,7 +14,7 @@ from torchmetrics.functional.classification import binary_average_precision, bin
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.tasks.choose import task_of_metrics
 from tubelet.tasks.per_frame.loss import StepLoss
-from tubelet.tasks.per_frame.matching import boundary_errors, matched
+from tubelet.tasks.per_frame.matching import boundary_pairs, matched
 from tubelet.tasks.per_frame.scores import FilmScores
 from tubelet.tasks.per_frame.targets import seen_classes
 from tubelet.tasks.per_frame.task import PerFrame
@@ -79,7 +79,36 @@ def test_each_bout_is_matched_once_from_the_best_on() -> None:
     found, true = [(0.0, 1.0), (0.9, 2.0), (5.0, 6.0)], [(0.0, 2.0), (5.1, 6.0)]
     assert matched(found, true, 0.5) == [(2, 1), (1, 0)]
     assert matched(found, true, 0.6) == [(2, 1)]
-    assert boundary_errors(found, true, 0.5) == pytest.approx([0.1, 0.0, 0.9, 0.0])
+    assert boundary_pairs(found, true, 0.5) == [(5.0, 5.1), (6.0, 6.0), (0.9, 0.0), (2.0, 2.0)]
+
+
+def test_boundary_errors_are_counted_in_frames_of_the_film_too() -> None:
+    times = np.array([0.0, 0.04, 0.1, 0.14, 0.2, 0.3, 0.36, 0.4])  # of eight frames, two of each step
+    edges = np.append(times[::2], 0.46)
+    codes = np.array([0, 1, 1, 0])
+    probs = np.array([[0.1], [0.9], [0.1], [0.1]])  # ends one step before the truth
+    made = FilmScores(name="f", probs=probs, codes=codes, edges=edges, truth={"run": [(0.1, 0.36)]}, frame_times=times)
+    values = PerFrame(labels={"label": ("run",)}, one=False).measure_films([made])
+    assert values["boundary_error_frames"] == 1.0  # the median of 0 at the start and 2 at the stop
+    assert values["boundary_error_seconds"] == pytest.approx(0.08)
+    assert TASK.measure_films(FILMS)["boundary_error_frames"] is None
+
+
+def test_the_agreement_of_observers_stands_beside_the_model_s() -> None:
+    values = TASK.measure_films(FILMS)
+    assert "of observers" not in TASK.headline(values)
+    rng = np.random.default_rng(0)
+    other = np.where(rng.uniform(size=300) < 0.1, rng.integers(0, 4, size=300), FILMS[0].codes)
+    seen = dataclasses.replace(FILMS[0], others=(other,))
+    values = TASK.measure_films([seen, *FILMS[1:]])
+    labeled = (FILMS[0].codes >= 0) & (other >= 0)
+    first, second = (
+        torch.from_numpy(seen_classes(codes[labeled], 2, one=False)).long() for codes in (FILMS[0].codes, other)
+    )
+    kappas = [float(binary_cohen_kappa(second[:, k], first[:, k])) for k in range(2)]
+    assert values["observer_kappa"] == pytest.approx(sum(kappas) / 2, abs=1e-6)
+    assert values["observers"]["num_films"] == 1
+    assert f"Cohen's kappa of observers {values['observer_kappa']:.3f}" in TASK.headline(values)
 
 
 def test_intervals_hold_the_figure_and_shrink_to_nothing_for_equal_films() -> None:

@@ -57,6 +57,8 @@ def run(options: Options) -> int:
     loaded = load(options.checkpoint, options.device, precision=options.precision, reject=options.reject)
     classifier = as_asked(options, loaded)
     classifier.check_classes()
+    if options.label_studio is not None:
+        classifier.check_probabilities("suggestions to Label Studio are")
     if options.out is not None:
         return _predict_shared(options, classifier, files, options.out, shard)
     total = len(files) if store is None else len(read_manifest(store, is_checked=False))
@@ -233,7 +235,7 @@ def exit_code(num_failed: int, num_files: int) -> int:
 
 
 def as_csv(predictions: Sequence[Prediction]) -> str:
-    """Write one row per video and label: path, rank, label, probability, seconds covered, views, notes.
+    """Write one row per video and label: path, rank, label, probability or value, seconds covered, views, notes.
 
     With several heads, a column names the head, or "action".
     """
@@ -241,7 +243,8 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     several = any(p.heads for p in predictions)
     head_column = ["head"] if several else []
-    writer.writerow(["path", *head_column, "rank", "label", "probability", "seconds_covered", "num_views", "notes"])
+    kind = predictions[0].kind if predictions else "probability"
+    writer.writerow(["path", *head_column, "rank", "label", kind, "seconds_covered", "num_views", "notes"])
     for p in predictions:
         rest = [f"{p.seconds_covered:.3f}", p.num_views, "; ".join(p.notes)]
         for head, scores in rankings(p).items():
@@ -260,7 +263,7 @@ def print_table(predictions: Sequence[Prediction]) -> None:
     table.add_column("covered", justify="right")
     table.add_column("note", overflow="fold")
     for p in predictions:
-        best = [escape(scores_text(scores)) for scores in rankings(p).values()]
+        best = [escape(scores_text(scores, p.kind)) for scores in rankings(p).values()]
         source, covered = escape(printable(p.source)), f"{p.seconds_covered:.1f} s, {p.num_views} views"
         table.add_row(source, *best, covered, "; ".join(p.notes))
     output_console().print(table)

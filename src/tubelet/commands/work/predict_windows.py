@@ -23,7 +23,7 @@ from tubelet.inference.predictor import Classifier
 from tubelet.report.timeline import write_timeline
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.tasks.classification import rankings
-from tubelet.types import HeadScores
+from tubelet.types import AnswerKind, HeadScores
 
 _UNITS = {"": 1.0, "s": 1.0, "ms": 1e-3, "m": 60.0, "min": 60.0, "h": 3600.0}
 _TITLE_LETTERS = 80
@@ -92,9 +92,10 @@ def write_films(films: Sequence[Film], failures: Sequence[str], as_json: bool, c
         output_console().print(table)
 
 
-def scores_text(scores: HeadScores) -> str:
-    """Format labels with their probabilities on one line."""
-    return ", ".join(f"{label} {prob:.1%}" for label, prob in zip(scores.labels, scores.probs, strict=True))
+def scores_text(scores: HeadScores, kind: AnswerKind = "probability") -> str:
+    """Format labels with their probabilities, or numbers, on one line."""
+    form = ".1%" if kind == "probability" else ".5g"
+    return ", ".join(f"{label} {prob:{form}}" for label, prob in zip(scores.labels, scores.probs, strict=True))
 
 
 def write_plots(films: Sequence[Film], plot: Path) -> None:

@@ -31,6 +31,10 @@ def of_options(options: Options) -> list[tuple[str, str]]:
     if options.data:
         chosen.append(data_field(options.data))
     chosen += reading_fields(options.columns, options.group_column, options.group_pattern)
+    if options.task == "regression":
+        chosen.append(("data.manifest.numbers", "true"))
+        if not options.recipe:
+            chosen.append(("training.label_smoothing", "0"))  # the default recipe is one of classes
     asked = model_with(options.backbone) if options.backbone and not options.recipe else None
     if model_name := options.model or asked:
         chosen.append(("model", json.dumps({"name": model_name})))

@@ -203,6 +203,17 @@ class AugmentConfig:
         names = ("volume_flips", "volume_turns", "volume_axis", "volume_shift_pixels")
         return tuple(name for name in names if getattr(self, name) not in (False, 0, "fixed"))
 
+    @property
+    def not_for_windows(self) -> tuple[str, ...]:
+        """The fields that are set and have no meaning for windows of films whose every step is labeled."""
+        idle = {
+            "stride_jitter": self.stride_jitter,
+            "flip_label_map": self.flip_label_map,
+            "repeats": self.repeats > 1,
+            "mix": self.mix.is_on,
+        }
+        return (*(name for name, is_set in idle.items() if is_set), *self.for_volumes_only)
+
     def check_protocol(self, protocol: Protocol) -> None:
         """Check that every field can act on the clips of a protocol.
 

@@ -86,6 +86,7 @@ class ManifestConfig:
     split_by: Literal["groups", "files"] = added("groups")  # files: each for itself, as versions without groups did
     folds: int = added(0)  # cross-validation: parts that are the test split in turn; 0 means one split
     fold: int = added(1)  # which of the folds is the test split, from 1 on
+    numbers: bool = added(False)  # labels are numbers to predict (regression), not names of classes
 
     def __post_init__(self) -> None:
         if min(self.val_fraction, self.test_fraction) < 0 or self.val_fraction + self.test_fraction >= 1:
@@ -103,6 +104,13 @@ class ManifestConfig:
         for head, names in self.class_names.items():
             if len(set(names)) < len(names):
                 raise ConfigError(f"class_names of '{head}' repeat a name: {', '.join(names)}")
+        of_classes = {
+            "class_names": self.class_names,
+            "class_file": self.class_file,
+            "label_separator": self.label_separator,
+        }
+        if self.numbers and (found := [name for name, value in of_classes.items() if value]):
+            raise ConfigError(f"{', '.join(found)}: has no meaning for numbers, which are no classes; leave it out")
         if self.separator is not None and len(self.separator) != 1:
             raise ConfigError(f"separator must be one character, got {self.separator!r}")
         if self.frame_fps is not None and self.frame_fps <= 0:

@@ -58,7 +58,7 @@ def read_tables(source: Path, config: ManifestConfig, *, has_labels: bool = True
     columns_of_labels = config.label_columns if has_labels else ()
     used = {config.path_column, *columns_of_labels, *USED_COLUMNS, *([group_column] if group_column else [])}
     hot = None
-    if has_labels and config.label_columns == ManifestConfig().label_columns:
+    if has_labels and not config.numbers and config.label_columns == ManifestConfig().label_columns:
         hot = one_hot_columns(tables, used, multi_label=config.label_separator is not None)
     notes, rows = [] if hot is None else [hot.note], list[Row]()
     for file, table in zip(files, tables, strict=True):

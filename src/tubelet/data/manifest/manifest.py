@@ -48,6 +48,7 @@ class Manifest:
         default=(), compare=False
     )  # files that annotations name and that do not exist; they have no row
     multi_label: bool = False  # one head, and a video may have several of its classes, or none
+    is_numeric: bool = False  # labels are numbers: class names are those that occur, and nothing is counted of them
     label_findings: tuple[LabelFinding, ...] = field(default=(), compare=False)  # notes tell them too
     folder: Path | None = field(
         default=None, compare=False

@@ -32,6 +32,7 @@ from tubelet.data.manifest.labels import (
 )
 from tubelet.data.manifest.manifest import OF_ROWS, Manifest, Sample
 from tubelet.data.manifest.near_copies import OnFile
+from tubelet.data.manifest.numbers import tables_of, with_numbers, without_numbers
 from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
 from tubelet.data.manifest.same_file import MAX_ROWS, Spellings, copies, spelled_alike
 from tubelet.data.manifest.split import RecordedSplit, with_all_splits
@@ -70,9 +71,11 @@ def read_manifest(
         ConfigError: ``config.class_names`` names a head that does not exist.
     """
     source, config = Path(source), config or ManifestConfig()
-    large = read_large_table(
-        source, config, is_checked=is_checked, makes_splits=makes_splits, recorded=recorded, on_file=on_file
-    )
+    large = None
+    if not config.numbers:
+        large = read_large_table(
+            source, config, is_checked=is_checked, makes_splits=makes_splits, recorded=recorded, on_file=on_file
+        )
     if large is not None:
         return _checked(source, *large, config, is_checked=is_checked, makes_splits=makes_splits)
     reading = read_rows(source, config)
@@ -136,14 +139,18 @@ def manifest_of(
     missing: tuple[str, ...] = reading.missing
     if is_checked and not rows:
         existing_rows(source, reading, rows, may_miss)  # raises: every file is missing
-    names = {
-        head: config.class_names.get(head) or known or names_that_occur(_labels(rows, i, several))
-        for i, (head, known) in enumerate(reading.classes.items())
-    }
-    for i, (head, known) in enumerate(names.items()):
-        notes += numbered_notes(head, known, _labels(rows, i, several))
-        notes += [] if several else joined_notes(head, known)
-    found = label_findings(rows, names, multi_label=several)
+    if config.numbers:
+        rows = with_numbers(source, rows, heads)
+        names, found = tables_of(rows, heads), []
+    else:
+        names = {
+            head: config.class_names.get(head) or known or names_that_occur(_labels(rows, i, several))
+            for i, (head, known) in enumerate(reading.classes.items())
+        }
+        for i, (head, known) in enumerate(names.items()):
+            notes += numbered_notes(head, known, _labels(rows, i, several))
+            notes += [] if several else joined_notes(head, known)
+        found = label_findings(rows, names, multi_label=several)
     if not reading.splits_decided:  # a written manifest holds the notes already
         notes += [finding.note for finding in found]
     if not makes_splits:
@@ -151,6 +158,7 @@ def manifest_of(
         reading = replace(reading, splits_decided=True)
     same = {} if reading.splits_decided else copies(reading.root, [row.path for row in rows])
     named = [replace(row, path=same.get(row.path, row.path)) for row in rows]  # a file and its copies come into one
+    named = without_numbers(named) if config.numbers else named
     split, origin = with_all_splits(source, reading, named, config, notes, recorded, on_file)
     rows = [replace(row, split=of.split, group=of.group) for row, of in zip(rows, split, strict=True)]
     rows = with_whole_videos(rows, notes, multi_label=several) if config.test_whole_video else rows
@@ -166,6 +174,7 @@ def manifest_of(
         notes=tuple(dict.fromkeys(notes)),
         missing=missing,
         multi_label=several,
+        is_numeric=config.numbers,
         label_findings=tuple(found),
         folder=source.parent if source.is_file() else None,
         split_origin=origin,
@@ -184,7 +193,7 @@ def _checked(
     makes_splits: bool,
 ) -> Manifest:
     """The manifest with what is found out about its classes and files."""
-    if is_checked and makes_splits:
+    if is_checked and makes_splits and not manifest.is_numeric:
         notes = check_classes(source, manifest, all_classes_known)
         manifest = replace(manifest, notes=tuple(dict.fromkeys((*manifest.notes, *notes))))
     if is_checked and source.suffix.lower() == ".csv" and is_manifest_file(source):

@@ -96,12 +96,18 @@ def _pooled(rows: list[Row], config: ManifestConfig, notes: list[str]) -> list[R
 
 def note_parted_groups(rows: Sequence[Row] | Sequence[Sample], notes: list[str]) -> None:
     """A note about groups that lie in several of the splits that the data state."""
+    if leak := leak_of(rows):
+        notes.append(leak)
+
+
+def leak_of(rows: Sequence[Row] | Sequence[Sample]) -> str:
+    """What is wrong with groups that lie in several splits; empty where none does."""
     splits: dict[str, set[str | None]] = defaultdict(set)
     for row in rows:
         if row.group is not None:
             splits[row.group].add(row.split)
-    if parted := sorted(group for group, found in splits.items() if len(found) > 1):
-        notes.append(parted_groups_note(parted, len(splits)))
+    parted = sorted(group for group, found in splits.items() if len(found) > 1)
+    return parted_groups_note(parted, len(splits)) if parted else ""
 
 
 def alone_note(paths: Sequence[str], num_rows: int, grouped_by: str | None) -> str:

@@ -51,7 +51,7 @@ def blend(windows: Iterable[tuple[int, Float[Tensor, "n D"]]], first: int, stop:
         if missing > 0:
             total = torch.cat([total, total.new_zeros(missing, total.shape[1])])
             weights = torch.cat([weights, weights.new_zeros(missing)])
-        weight = _triangle(len(values))
+        weight = triangle(len(values))
         total[start - base : start - base + len(values)] += values * weight[:, None].to(values)
         weights[start - base : start - base + len(values)] += weight
     if total is not None:
@@ -66,6 +66,7 @@ def _means(
         yield total[a:b] / weights[a:b, None].to(total)
 
 
-def _triangle(length: int) -> Float[Tensor, " n"]:
+def triangle(length: int) -> Float[Tensor, " n"]:
+    """How much a window counts for each of its steps."""
     places = torch.arange(length, dtype=torch.float32)
     return torch.minimum(places + 1, length - places)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import nn
+from torch import Tensor, nn
 
+from tubelet.errors import DataError
 from tubelet.evaluation.evaluate import METRICS
 from tubelet.evaluation.measured_split import MeasuredSplit
 from tubelet.files import write_atomically
@@ -24,19 +25,33 @@ from tubelet.tasks.per_frame.scores import FilmScores, SplitScores
 BOUTS = "bouts.csv"
 
 
+Vectors = Callable[[TrainingFilm], Tensor]  # the features of all steps of a film, S D
+
+
 def score_films(
-    head: nn.Module, record: HeadRecord, films: Sequence[TrainingFilm], session: Session, *, shifts: bool = False
+    head: nn.Module,
+    record: HeadRecord,
+    films: Sequence[TrainingFilm],
+    session: Session,
+    *,
+    vectors_of: Vectors = TrainingFilm.vectors,
+    shifts: bool = False,
 ) -> list[FilmScores]:
-    """The probabilities of films from their stored features, beside what is there.
+    """The probabilities of films from their features, beside what is there. A film that cannot be read is left out.
 
     Args:
         head: in eval mode.
+        vectors_of: by default the stored features.
         shifts: also say how much the probabilities change where windows lie half a hop later.
     """
     scored = []
     for done, film in enumerate(films):
         session.advance(done, len(films), "scoring films")
-        vectors, number = film.vectors(), film.clock.num_steps
+        try:
+            vectors, number = vectors_of(film), film.clock.num_steps
+        except DataError as error:
+            session.progress.note(f"not used: {error}")
+            continue
         probs = step_probs(head, record, [vectors], number)
         change = None
         if shifts:
@@ -50,6 +65,7 @@ def score_films(
                 edges=film.clock.edges,
                 truth=film.truth,
                 others=film.others,
+                frame_times=film.clock.timestamps,
                 shift_change=change,
             )
         )

@@ -6,8 +6,8 @@ S  steps   D  width of a feature
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,15 +17,15 @@ from torch import Tensor
 
 from tubelet import config as config_io
 from tubelet.data.features.store import FeatureFile, VideoFeatures, write_features
-from tubelet.data.layouts.bouts.bout import Bout, LabeledFilm
+from tubelet.data.layouts.bouts.bout import Bout, FilmLabels, LabeledFilm
 from tubelet.data.manifest.failure_budget import UNREADABLE, FailureBudget
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.same_file import content_of
-from tubelet.data.sources.open_source import naming_file, open_source
+from tubelet.data.sources.open_source import Reader, naming_file, open_source
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import DataError
-from tubelet.inference.moments.features import StepFeatures
+from tubelet.inference.moments.features import StepFeatures, StepGrid
 from tubelet.protocol import Protocol
 from tubelet.session.fast_fp32 import PLAIN, fast_fp32_in_use
 from tubelet.session.session import Session
@@ -35,19 +35,34 @@ from tubelet.weights.checkpoint.checkpoint import Record
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFilm:
-    """One labeled film whose features are stored."""
+    """One labeled film whose features are stored, or that is read anew for every window."""
 
     sample: Sample  # of the manifest
-    file: Path  # of its features
+    file: Path  # of its features, or its own
     clock: FilmClock
     codes: Int[np.ndarray, " S"]  # targets
     truth: dict[str, list[Span]]  # labeled bouts of each class, in seconds
     others: tuple[Int[np.ndarray, " S"], ...]  # targets by further observers
+    samples: Int[np.ndarray, "S t"] | None = None  # frames of each step, where ``file`` is the film itself
 
     def vectors(self, first: int = 0, stop: int | None = None) -> Float[Tensor, "S D"]:
         """The stored features of these steps."""
         with FeatureFile(self.file) as features:
             return features.vectors_of(self.clock.first_frames[first:stop])
+
+
+def digest_of_bouts(labels: FilmLabels) -> str:
+    """16 hex digits that change with any bout, split or group. The fields are those of the first version."""
+    content = [
+        (
+            film.path,
+            tuple((b.label, b.start, b.stop, b.unit, b.subject, b.observer, b.where) for b in film.bouts),
+            film.split,
+            film.group,
+        )
+        for film in labels.films
+    ]
+    return hashlib.sha256(repr(content).encode()).hexdigest()[:16]
 
 
 def feature_file(folder: Path, extractor: StepFeatures, record: Record, path: Path, sample: Sample) -> Path:
@@ -127,16 +142,21 @@ def features_of(
         open_source(path, sample.entry, extractor.protocol, sample.fps, indices) as reader,
     ):
         grid = extractor.grid(np.array(reader.timestamps, dtype=np.float64))
-        parts = []
-        for part in extractor.vectors(reader, grid, 0, grid.clock.num_steps):
-            session.signals.check()
-            parts.append(part)
         return VideoFeatures(
-            vectors=torch.cat(parts),
+            vectors=all_vectors(extractor, reader, grid, session),
             frame_numbers=grid.clock.first_frames,
             timestamps=grid.clock.timestamps,
             is_video=isinstance(reader, VideoReader),
         )
+
+
+def all_vectors(extractor: StepFeatures, reader: Reader, grid: StepGrid, session: Session) -> Float[Tensor, "S D"]:
+    """The features of all steps of a film. Raises Stopped where a signal came."""
+    parts = []
+    for part in extractor.vectors(reader, grid, 0, grid.clock.num_steps):
+        session.signals.check()
+        parts.append(part)
+    return torch.cat(parts)
 
 
 def labeled_films(
@@ -148,12 +168,15 @@ def labeled_films(
     *,
     one: bool,
     observer: str | None,
+    grids: Mapping[str, StepGrid] | None = None,
 ) -> list[TrainingFilm]:
-    """The films whose features are stored, in the order of the manifest.
+    """The films that can be read, in the order of the manifest.
 
     Args:
+        files: of the features of each film, by its path, or its own.
         names: classes in logit order.
         observer: whose labels count, where several labeled a film. None means the first of each.
+        grids: of films that are read anew, by their path. None means that features are stored, with their clocks.
 
     Raises:
         DataError: a bout lies behind the end of its film, a film has another number of frames than its labels, or the
@@ -168,8 +191,11 @@ def labeled_films(
         if sample.path in files:
             film, file = by_path[sample.path], files[sample.path]
             first = observer if observer in film.observers else next(iter(film.observers), "")
+            grid = None if grids is None else grids[sample.path]
             try:
-                found.append(_labeled_film(sample, file, film, clock_of(file, protocol), first, names, one=one))
+                clock = clock_of(file, protocol) if grid is None else grid.clock
+                made = _labeled_film(sample, file, film, clock, first, names, one=one)
+                found.append(made if grid is None else replace(made, samples=grid.samples))
             except DataError as error:
                 raise DataError(f"{sample.path}: {error}") from None
     return found

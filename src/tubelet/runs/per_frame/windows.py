@@ -71,18 +71,33 @@ class WindowDataset:
 
     def read(self, index: int, epoch: int = 0) -> Item:
         """The features and targets of one window. Raises DataError."""
-        row, length = index % len(self), self.config.window_steps
+        film, start = self.drawn(index, epoch)
+        length = self.config.window_steps
+        vectors = film.vectors(start, start + length)
+        return Item(
+            pixels=F.pad(vectors, (0, 0, 0, length - len(vectors))),
+            labels=self.targets(film, start),
+            seconds_covered=self.seconds(film, start),
+            frame_numbers=torch.arange(length),
+        )
+
+    def drawn(self, index: int, epoch: int) -> tuple[TrainingFilm, int]:
+        """The film of a window, and its first step in this epoch."""
+        row = index % len(self)
         sample = self.manifest.samples[row]
         film, start = self.films[sample.path], sample.start_frame or 0
         if self.config.jitter:
             half = self.config.hop_steps // 2
             start += int(keyed_generator(self.seed, epoch, row).integers(-half, half + 1))
-            start = min(max(0, start), max(0, film.clock.num_steps - length))
-        vectors, codes = film.vectors(start, start + length), film.codes[start : start + length]
-        missing = length - len(codes)
-        return Item(
-            pixels=F.pad(vectors, (0, 0, 0, missing)),
-            labels=(*codes.tolist(), *([UNLABELED] * missing)),
-            seconds_covered=float(film.clock.edges[start + len(codes)] - film.clock.edges[start]),
-            frame_numbers=torch.arange(length),
-        )
+            start = min(max(0, start), max(0, film.clock.num_steps - self.config.window_steps))
+        return film, start
+
+    def targets(self, film: TrainingFilm, start: int) -> tuple[int, ...]:
+        """The targets of a window from this step on."""
+        codes = film.codes[start : start + self.config.window_steps].tolist()
+        return (*codes, *([UNLABELED] * (self.config.window_steps - len(codes))))
+
+    def seconds(self, film: TrainingFilm, start: int) -> float:
+        """How much of the film a window covers."""
+        stop = min(film.clock.num_steps, start + self.config.window_steps)
+        return float(film.clock.edges[stop] - film.clock.edges[start])

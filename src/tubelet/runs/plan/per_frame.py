@@ -7,9 +7,15 @@ from tubelet.session.processes import is_launched
 
 
 def look_at_per_frame(plan: Plan) -> None:
-    """What is told of a run whose small head learns from windows of features that are not there yet."""
+    """What is told of a run that learns from windows, whose number is not known before the films are opened."""
     if is_launched():
         plan.problems.append("per_frame trains in one process; start it without torchrun")
+    if plan.recipe.per_frame is not None and plan.recipe.per_frame.train_backbone:
+        plan.note(
+            "per_frame: backbone and head learn from windows of frames; their number, and that of the steps, is known "
+            "when the films are opened"
+        )
+        return
     plan.note(
         "per_frame: the films go through the model once, and a small head learns from windows of its features; their "
         "number, and so that of the steps, is known then"

@@ -34,7 +34,7 @@ def matched(found: Sequence[Span], true: Sequence[Span], least_iou: float) -> li
     return pairs
 
 
-def boundary_errors(found: Sequence[Span], true: Sequence[Span], least_iou: float) -> list[float]:
-    """Seconds between the starts and between the stops of each matched pair."""
+def boundary_pairs(found: Sequence[Span], true: Sequence[Span], least_iou: float) -> list[tuple[float, float]]:
+    """The starts and the stops of each matched pair, found and true, in seconds."""
     pairs = matched(found, true, least_iou)
-    return [abs(found[f][side] - true[t][side]) for f, t in pairs for side in (0, 1)]
+    return [(found[f][side], true[t][side]) for f, t in pairs for side in (0, 1)]

@@ -88,6 +88,7 @@ def measure(scores: SplitScores, *, with_intervals: bool) -> dict[str, Any]:
             str(iou): dict(zip(names, f1(*scores.bout_counts(iou).sum(axis=0).T), strict=True)) for iou in IOUS
         },
         "boundary_error_steps": None if error is None else error / scores.step_seconds,
+        "boundary_error_frames": float(np.median(scores.frame_errors)) if scores.frame_errors else None,
         "step_seconds": scores.step_seconds,
         "bouts": bout_summary(scores),
         "loss": log_loss(scores),

@@ -14,7 +14,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from tubelet.tasks.per_frame.matching import boundary_errors, matched
+from tubelet.tasks.per_frame.matching import boundary_pairs, matched
 from tubelet.tasks.per_frame.rules import BoutRule, active_steps, spans_of
 from tubelet.tasks.per_frame.targets import UNLABELED, Span, seen_classes
 
@@ -31,6 +31,7 @@ class FilmScores:
     edges: Float[np.ndarray, " S_and_1"]
     truth: dict[str, list[Span]]  # labeled bouts of each class
     others: tuple[Int[np.ndarray, " S"], ...] = ()  # targets by each further observer
+    frame_times: Float[np.ndarray, " N"] | None = None  # seconds at which each frame appears, where they are known
     shift_change: float | None = None  # mean change of the probabilities where windows lie half a stride later
 
 
@@ -99,12 +100,29 @@ class SplitScores:
         ).reshape(len(self.films), len(self.judged), 3)
 
     @cached_property
-    def errors(self) -> list[list[float]]:
-        """Seconds between boundaries of matched bouts (IoU 0.1), by film."""
+    def boundaries(self) -> list[Float[np.ndarray, "E 2"]]:
+        """Boundaries of matched bouts (IoU 0.1), found and true, in seconds, by film."""
         return [
-            [e for a, b in zip(found, true, strict=True) for e in boundary_errors(a, b, IOUS[0])]
+            np.array(
+                [pair for a, b in zip(found, true, strict=True) for pair in boundary_pairs(a, b, IOUS[0])], dtype=float
+            ).reshape(-1, 2)
             for found, true in zip(self.found, self.true, strict=True)
         ]
+
+    @cached_property
+    def errors(self) -> list[list[float]]:
+        """Seconds between these boundaries, by film."""
+        return [np.abs(of_film[:, 0] - of_film[:, 1]).tolist() for of_film in self.boundaries]
+
+    @property
+    def frame_errors(self) -> list[int]:
+        """Frames between them, of the films whose frames are known."""
+        errors: list[int] = []
+        for film, of_film in zip(self.films, self.boundaries, strict=True):
+            if film.frame_times is not None:
+                frames = np.searchsorted(film.frame_times, of_film - 1e-6)  # E 2; the film's end is behind the last
+                errors += np.abs(frames[:, 0] - frames[:, 1]).tolist()
+        return errors
 
     @property
     def step_seconds(self) -> float:

@@ -19,7 +19,7 @@ from torch import Tensor
 from tubelet.data.layouts.bouts.bout import BACKGROUND
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError
-from tubelet.tasks.metric import Column, Metric, Shown, Values, everywhere
+from tubelet.tasks.metric import Column, Metric, Place, Shown, Values, everywhere
 from tubelet.tasks.per_frame.loss import StepLoss
 from tubelet.tasks.per_frame.measure import bout_key, measure
 from tubelet.tasks.per_frame.rules import BoutRule
@@ -48,6 +48,12 @@ def _interval(key: str) -> Any:
 
     return text
 
+
+def _has_observers(values: Values) -> bool:
+    return bool(values.get("observers"))
+
+
+_ONCE: tuple[Place, ...] = ("summary", "report", "card")
 
 # All of metrics.json, in its order; ``measure`` computes the values under these keys.
 METRICS = (
@@ -105,7 +111,29 @@ METRICS = (
         undefined="no matched bout",
         shows={"summary": Shown(), "report": Shown(), "card": Shown()},
     ),
+    Metric(
+        key="boundary_error_frames",
+        title="boundary error (frames)",
+        is_lower_better=True,
+        compute=_of("boundary_error_frames"),
+        undefined="no matched bout",
+        shows={"summary": Shown(), "report": Shown(), "card": Shown()},
+    ),
     Metric(key="kappa", title="Cohen's kappa", compute=_of("kappa"), meaning=_interval("kappa"), undefined="no label"),
+    Metric(
+        key="observer_kappa",
+        title="Cohen's kappa of observers",
+        compute=lambda values: values["observers"].get("kappa"),
+        meaning=lambda values: "of further observers with the one whose labels count, on films that several labeled",
+        shows={place: Shown(when=_has_observers) for place in _ONCE},
+    ),
+    Metric(
+        key="observer_f1",
+        title="frame F1 of observers",
+        unit="%",
+        compute=lambda values: values["observers"].get("macro_f1"),
+        shows={place: Shown(when=_has_observers) for place in _ONCE},
+    ),
     Metric(
         key="loss",
         title="loss",

@@ -1,0 +1,81 @@
+"""A backbone and its per-frame head as one model, which training changes together: windows of frames to step logits.
+
+It gives a window the features that ``tubelet.inference.moments.features`` gives the steps of a film: vectors of the
+per-frame stage, or the tokens of overlapping clips pooled over space and blended.
+
+    B  windows   C H W  pixels   S  steps of a window   t  frames of a step   T = S t   n  steps of a clip
+    D  width of a feature   K  classes
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from einops import rearrange, reduce
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from tubelet.errors import ConfigError
+from tubelet.inference.moments.blend import triangle, window_starts
+from tubelet.inference.moments.features import StepFeatures
+from tubelet.models.stages import frame_features, model_inputs
+from tubelet.nn.head import layer_pattern
+from tubelet.types import FrameFeatures
+
+BEHIND_THE_END = -1  # number of a frame that lies behind the end of its film
+
+
+class PerFrameModel(nn.Module):
+    """The backbone and the head.
+
+    Args:
+        backbone: that of ``features``.
+        features: says which features the head reads, and how many frames a step has.
+        window_steps: steps of a training window.
+
+    Raises:
+        ConfigError: a window is shorter than a clip whose tokens are pooled.
+    """
+
+    takes_frame_numbers = True  # those of frames behind the end of a film are ``BEHIND_THE_END``
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, features: StepFeatures, window_steps: int) -> None:
+        super().__init__()
+        if window_steps < features.clip_steps:
+            raise ConfigError(
+                f"per_frame.window_steps={window_steps} is less than the {features.clip_steps} steps of a clip of "
+                f"{features.protocol.num_frames} frames, whose tokens are pooled; raise it, or lower "
+                "protocol.num_frames"
+            )
+        self.backbone, self.head = backbone, head
+        self.kind, self.frames_per_step, self.clip_steps = features.kind, features.frames_per_step, features.clip_steps
+        self.layer_pattern = rf"(?:backbone\.(?:{layer_pattern(backbone)}))|(?:head\.layers\.\d+\.)"
+
+    def forward(
+        self, clip: Float[Tensor, "B C T H W"], frame_numbers: Int[Tensor, "B T"] | None = None
+    ) -> Float[Tensor, "B S K"]:
+        """Logits of the steps of windows."""
+        vectors = self._of_frames(clip) if self.kind == "frames" else self._of_tokens(clip)  # B S D
+        if frame_numbers is not None:
+            is_there = frame_numbers[:, :: self.frames_per_step] != BEHIND_THE_END  # B S
+            vectors = vectors * is_there[..., None]  # the head takes zeros for what lies behind the end
+        logits: Tensor = self.head(FrameFeatures(vectors=vectors))  # B S K
+        return logits
+
+    def _of_frames(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B S D"]:
+        return frame_features(self.backbone, clip, None).vectors
+
+    def _of_tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B S D"]:
+        model: Any = self.backbone
+        num_steps = clip.shape[2] // self.frames_per_step
+        starts = window_starts(num_steps, self.clip_steps, max(1, self.clip_steps // 2))
+        length, frames = self.clip_steps * self.frames_per_step, [start * self.frames_per_step for start in starts]
+        clips = torch.cat([clip[:, :, first : first + length] for first in frames])  # (clips B) C t H W
+        tokens = model.tokens(*model_inputs(model, clips, None)[:1])  # (clips B) n_t n_h n_w D
+        pooled = reduce(tokens, "(c b) t h w d -> b (c t) d", "mean", c=len(starts))  # B (clips n) D
+        steps = torch.cat([torch.arange(start, start + self.clip_steps) for start in starts]).to(clip.device)
+        weights = triangle(self.clip_steps).repeat(len(starts)).to(pooled)  # (clips n)
+        blended = pooled.new_zeros(len(clip), num_steps, pooled.shape[2])
+        blended = blended.index_add(1, steps, pooled * rearrange(weights, "n -> n 1"))
+        return blended / rearrange(weights.new_zeros(num_steps).index_add(0, steps, weights), "s -> s 1")
