@@ -14,6 +14,7 @@ from support import content_of, motion_videos
 from tubelet.errors import ExportError
 from tubelet.tasks.agreement import wilson
 from tubelet.tasks.multi_label import MultiLabel
+from tubelet.tasks.regression import Regression
 
 BOTH_SIZES: Any = {"sizes": ((16, 16), (24, 32))}
 
@@ -91,6 +92,14 @@ def test_of_many_videos_mean_average_precision_may_move_by_half_a_point() -> Non
     assert moved.refusal.startswith("mean average precision over 60 videos moves by ")
     assert moved.map_change is not None
     assert moved.map_change > 0.005
+
+
+def test_a_number_may_move_by_a_tenth_of_its_deviation() -> None:
+    task = Regression(labels={"speed": ("speed",)}, scales=((5.0, 2.0),))
+    numbers = torch.tensor([[4.0], [6.0]])
+    assert task.agreement(numbers, numbers + 0.19).refusal == ""
+    moved = task.agreement(numbers, numbers + torch.tensor([[0.0], [0.3]]))
+    assert (moved.num_equal, moved.refusal[:24]) == (1, "a number moves by 0.15 o")
 
 
 def test_the_interval_of_a_share_is_wilsons() -> None:
