@@ -11,7 +11,7 @@ TEST_JOBS ?= 2
 # Results of `bench` and `soak` go to runs/results; with WRITE=--write to docs/results, which is tracked.
 WRITE ?=
 
-.PHONY: help demo test lint bench soak docs dist test-wheel lock
+.PHONY: help demo test lint bench soak docs web dist test-wheel lock
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 16
@@ -36,6 +36,9 @@ soak: $(INSTALLED) ## the longer proofs; resumable; WRITE=--write: into docs/res
 docs: $(INSTALLED) ## the documentation as pages, into build/docs; no network
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
 	@echo "build/docs/index.html"
+
+web: $(INSTALLED) ## the page that classifies in the browser, into build/web; onnxruntime-web by npm, with its hash
+	$(BIN)/python examples/web/fetch_runtime.py build/web
 
 dist: $(INSTALLED) ## sdist and wheel into dist/, the same bytes from the same files; no network
 	rm -rf dist

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import pytest
 import torch
-from exported_models import LABELS, difference, export, opened, tiny, unchecked_shapes
+from exported_models import LABELS, difference, export, opened, tiny, traced_before, unchecked_shapes
 from torch import nn
 
 import tubelet
@@ -22,7 +21,6 @@ from support import PROTOCOL, content_of, error_of, motion_videos, tiny_model, w
 from tubelet import cli
 from tubelet.errors import CheckpointError, ConfigError, ExportError, TubeletError
 from tubelet.export.export import check_target
-from tubelet.export.proof import wilson
 from tubelet.inference.predictor import Classifier
 from tubelet.protocol import Calibration
 from tubelet.weights.checkpoint.checkpoint import Record, save_checkpoint
@@ -165,17 +163,6 @@ def test_several_heads_go_through_a_file_with_the_calibration(tmp_path: Path) ->
         file.model(torch.zeros(1, 3, 6, 16, 16))
 
 
-def traced_before(onnx_file: Path) -> Callable[..., Any]:
-    """In place of a trace, the graph of a file that has been traced already."""
-
-    def graph(*asked: object) -> Any:
-        found = onnx.load(onnx_file)
-        del found.metadata_props[:]
-        return found
-
-    return graph
-
-
 def test_a_file_whose_proof_fails_is_not_written(
     onnx_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -218,6 +205,43 @@ def test_a_request_that_cannot_be_met_is_one_line_and_writes_nothing(
     assert content_of(tmp_path) == before
 
 
+def test_a_per_frame_head_is_not_dropped_without_a_word(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(checkpoint, tmp_path / "best")
+    (tmp_path / "best" / "per_frame.json").write_text("{}")
+    line = error_of(["export", str(tmp_path / "best"), str(tmp_path / "model.onnx")], capsys)
+    assert "answers by a per-frame head, which is not exported yet" in line
+
+
+@pytest.mark.parametrize(
+    ("asked", "change"),
+    [
+        ({"num_frames": 8, "sizes": ((16, 16), (24, 32))}, {"num_frames": 8}),
+        ({"sizes": ((24, 32),)}, {"crop_size": (24, 32), "resize_short_side": 32}),
+    ],
+)
+def test_a_file_for_other_clips_has_the_protocol_that_makes_them(
+    asked: dict[str, Any],
+    change: dict[str, Any],
+    onnx_file: Path,
+    videos: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("tubelet.export.writers.onnx_graph", traced_before(onnx_file))
+    model, record = tiny("vivit")
+    with caplog.at_level("INFO", "tubelet"):
+        export(model, record, tmp_path / "model.onnx", **asked)
+    assert "its scores are" in caplog.text
+    protocol = dataclasses.replace(record.protocol, **change)
+    file, clip = tubelet.load(tmp_path / "model.onnx"), next(videos.glob("test/*/*.mp4"))
+    assert file.protocol == protocol
+    expected = Classifier(model, record, "cpu").with_protocol(protocol).predict(clip)
+    np.testing.assert_allclose(file.predict(clip).probs, expected.probs, atol=1e-5)
+
+
 def test_a_network_with_one_number_of_frames_asks_for_it(tmp_path: Path) -> None:
     _, record = tiny("vivit")
     protocol = dataclasses.replace(record.protocol, num_frames=16, crop_size=(224, 224), resize_short_side=224)
@@ -244,41 +268,6 @@ def test_weights_too_large_for_one_file_lie_beside_it(
     (tmp_path / "model.onnx.data").unlink()
     with pytest.raises(CheckpointError, match=r"its weights model.onnx.data are missing; keep both files"):
         opened(tmp_path / "model.onnx")
-
-
-@pytest.mark.parametrize("precision", ["fp16", "int8"])
-def test_a_low_precision_is_proven_on_clips(
-    precision: str, onnx_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tubelet.export.writers.onnx_graph", traced_before(onnx_file))
-    model, record = tiny("vivit")
-    clips = tuple(sorted(videos.glob("val/*/*.mp4")))
-    both: Any = {"sizes": ((16, 16), (24, 32)), "precision": precision, "clips": clips}
-    exported = export(model, record, tmp_path / "model.onnx", **both)
-    found = exported.record.proof.clips
-    assert found is not None
-    assert found.num_clips == len(clips)
-    assert found.lowest < found.num_equal / found.num_clips <= found.highest
-    assert opened(tmp_path / "model.onnx").exported.precision == precision
-    assert (tmp_path / "model.onnx").stat().st_size < onnx_file.stat().st_size
-
-
-def test_a_low_precision_that_answers_otherwise_is_not_written(
-    onnx_file: Path, videos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tubelet.export.writers.onnx_graph", traced_before(onnx_file))
-    model, record = tiny("vivit")
-    model.get_parameter("head.weight").data.neg_()
-    clips = tuple(sorted(videos.glob("val/*/*.mp4")))
-    both: Any = {"sizes": ((16, 16), (24, 32)), "precision": "fp16", "clips": clips}
-    with pytest.raises(ExportError, match=r"in fp16 \d of 8 videos get the label of torch, and one of the others"):
-        export(model, record, tmp_path / "model.onnx", **both)
-    assert content_of(tmp_path) == {}
-
-
-def test_the_interval_of_a_share_is_wilsons() -> None:
-    assert wilson(10, 10) == pytest.approx((0.7225, 1.0), abs=1e-4)
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)
 
 
 @pytest.mark.parametrize("folder", ["/proc", "/proc/none/below", "/sys/kernel"])

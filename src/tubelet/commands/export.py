@@ -25,6 +25,7 @@ examples:
   tubelet export runs/first/best model.onnx
   tubelet export runs/first/best model.onnx --size 224x224 256x320
   tubelet export runs/first/best model.onnx --frames 16 --clips videos/*.mp4
+  tubelet export runs/vtn/best model.onnx --two-files && tubelet stream model.frames.onnx /dev/video0
   tubelet export runs/first/best model.xml --format openvino --precision int8 --clips videos"""
 
 
@@ -38,6 +39,7 @@ class Options:
     size: tuple[str, ...] = ()  # HxW in pixels, one or several; by default that of the protocol
     clips: tuple[str, ...] = ()  # videos, folders or globs: their labels are compared, int8 is calibrated on them
     opset: int = 20  # version of ONNX's operators
+    two_files: bool = False  # per-frame and temporal stage in a file each, NAME.frames.onnx and NAME.time.onnx
     json: bool = False  # print the file and its proof as JSON
 
 

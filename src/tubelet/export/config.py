@@ -25,6 +25,7 @@ class ExportConfig:
     num_frames: int | None = None  # frames of a clip; None means that the file follows T
     sizes: tuple[tuple[int, int], ...] = ()  # pixels (height, width) that it takes; empty means the protocol's
     opset: int = 20  # version of ONNX's operators
+    two_files: bool = False  # the per-frame stage and the temporal stage in a file each, for streams
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS[self.format]:
@@ -33,6 +34,11 @@ class ExportConfig:
             )
         if self.opset not in OPSETS:
             raise ConfigError(f"opset must be one of {OPSETS.start} to {OPSETS.stop - 1}, got {self.opset}")
+        if self.two_files and (self.format != "onnx" or len(self.sizes) > 1):
+            raise ConfigError(
+                f"two files are written in onnx and for one size, got {self.format} and {len(self.sizes) or 1}; leave "
+                "two_files out"
+            )
         if self.num_frames is not None and self.num_frames < 1:
             raise ConfigError(f"num_frames must be positive, got {self.num_frames}")
         if any(min(size) < 1 for size in self.sizes) or len(set(self.sizes)) != len(self.sizes):

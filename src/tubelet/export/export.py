@@ -17,17 +17,19 @@ from torch import nn
 from tubelet.errors import CheckpointError, ConfigError
 from tubelet.export.calibration import calibration_inputs
 from tubelet.export.config import SUFFIXES, ExportConfig
+from tubelet.export.fitted_protocol import fitted_protocol
 from tubelet.export.proof import check_clips_given, prove
 from tubelet.export.taken_clips import taken_clips
-from tubelet.export.writers import WRITERS, Job
+from tubelet.export.two_files import write_two_files
+from tubelet.export.writers import Job, write_one_file
 from tubelet.files import check_path, naming
 from tubelet.session.progress import NoProgress, Progress
 from tubelet.tables import Table
 from tubelet.types import ExportFormat
 from tubelet.weights.checkpoint.checkpoint import Record
 from tubelet.weights.exported.module import ExportedModel
-from tubelet.weights.exported.open import read_exported
 from tubelet.weights.exported.record import ExportRecord, Proof, TakenClips
+from tubelet.weights.exported.stages import stage_paths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +70,8 @@ def export_model(
     Args:
         model: in eval mode on the CPU.
         record: of its checkpoint.
-        path: of the file, whose name ends as those of the format do.
+        path: of the file, whose name ends as those of the format do. Two files get names made of it
+            (``model.frames.onnx``, ``model.time.onnx``); either of them opens the model.
         clips: real videos, on which the labels are compared. A low precision needs them.
 
     Raises:
@@ -76,12 +79,13 @@ def export_model(
         ExportError: the model cannot be exported as asked, or the file does not compute what the model does.
         CheckpointError: a package that the format needs is not installed.
     """
-    check_target(path, config.format)
+    check_target(path, config.format, two_files=config.two_files)
     if isinstance(model, ExportedModel):
         raise CheckpointError(f"{model.path}: is exported already; export the checkpoint that it was made from")
     if not record.labels:
         raise CheckpointError(f"{record.model_name}: an encoder without classes gives no logits to export")
-    check_clips_given(config.precision, clips, record.protocol)
+    check_clips_given(config.precision, clips)
+    record = dataclasses.replace(record, protocol=fitted_protocol(record.protocol, config))
     with _without_notes():
         return _export(model.eval(), record, path, config, clips, progress)
 
@@ -90,7 +94,7 @@ def _export(
     model: nn.Module, record: Record, path: Path, config: ExportConfig, clips: Sequence[Path], progress: Progress
 ) -> Exported:
     taken = taken_clips(model, record.model_name, record.protocol, config)
-    writer = WRITERS[config.format]
+    write = write_two_files if config.two_files else write_one_file
     prefix = f".{path.name[:100]}."
     with (
         naming(path, instead_of=path.parent / prefix),
@@ -99,22 +103,21 @@ def _export(
         new = Path(scratch) / path.name
         inputs = calibration_inputs(model, record.protocol, clips)
         job = Job(model=model, name=record.model_name, taken=taken, config=config, inputs=inputs)
-        runtime, run = writer.write(job, new)
-        blank = _record(record, config, taken, Proof(reference="", runtime=runtime, tolerance=None, cases=()))
+        blank = _record(record, config, taken, Proof(reference="", runtime="", tolerance=None, cases=()))
+        written = write(job, new, blank)
         proof = prove(
             model,
-            ExportedModel(path, blank, run),
+            written.model,
             record.protocol,
             taken,
             precision=config.precision,
-            runtime=runtime,
+            runtime=written.model.exported.proof.runtime,
             clips=clips,
             progress=progress,
         )
-        writer.add_metadata(new, dataclasses.replace(blank, proof=proof))
-        exported = read_exported(new)  # what is refused when it is loaded is not written
-        files = _move(new, path)
-    return Exported(path=path, files=files, record=exported)
+        exported = written.finish(dataclasses.replace(blank, proof=proof))
+        files = _move(written.model.path, path.parent)
+    return Exported(path=path.parent / files[0], files=files, record=exported)
 
 
 @contextmanager
@@ -129,12 +132,13 @@ def _without_notes() -> Iterator[None]:
         log.setLevel(before)
 
 
-def check_target(path: Path, form: ExportFormat) -> None:
-    """Raise ConfigError where no file of a format can be written."""
+def check_target(path: Path, form: ExportFormat, *, two_files: bool = False) -> None:
+    """Raise ConfigError where no file, or no two, of a format can be written."""
     if path.suffix != SUFFIXES[form]:
         raise ConfigError(f"{path}: a file of {form} ends in {SUFFIXES[form]}; name it {path.stem}{SUFFIXES[form]}")
-    if path.exists():
-        raise ConfigError(f"{path}: is already there; give another name, or remove it first")
+    for file in stage_paths(path).values() if two_files else (path,):
+        if file.exists():
+            raise ConfigError(f"{file}: is already there; give another name, or remove it first")
     check_path(path.parent, "name", is_written=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -149,14 +153,14 @@ def _record(record: Record, config: ExportConfig, taken: TakenClips, proof: Proo
     return ExportRecord(record=own, license=record.license, precision=config.precision, clips=taken, proof=proof)
 
 
-def _move(new: Path, path: Path) -> tuple[str, ...]:
-    """Move a finished file to its name, behind those that lie beside it, and return all their names."""
+def _move(new: Path, folder: Path) -> tuple[str, ...]:
+    """Move a finished file to a folder, behind those that lie beside it, and return all their names."""
     beside = sorted(file for file in new.parent.iterdir() if file != new and not file.is_dir())
     for file in beside:
-        if (path.parent / file.name).exists():
-            raise ConfigError(f"{path.parent / file.name}: is already there; give another name, or remove it first")
+        if (folder / file.name).exists():
+            raise ConfigError(f"{folder / file.name}: is already there; give another name, or remove it first")
     for file in (*beside, new):
         with file.open("rb") as stream:
             os.fsync(stream.fileno())
-        file.replace(path.parent / file.name)
-    return (path.name, *(file.name for file in beside))
+        file.replace(folder / file.name)
+    return (new.name, *(file.name for file in beside))

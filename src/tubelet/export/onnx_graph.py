@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from tubelet.export.trace import explaining_trace, traceable
+from tubelet.export.trace import Traceable, explaining_trace, traceable
 from tubelet.weights.exported.module import imported
 from tubelet.weights.exported.record import TakenClips
 
@@ -31,6 +31,17 @@ def onnx_graph(model: nn.Module, name: str, taken: TakenClips, opset: int) -> An
 
 def _graph_of_size(model: nn.Module, name: str, taken: TakenClips, size: tuple[int, int], opset: int) -> Any:
     given = traceable(model, taken, size)
+    return traced_graph(given, name, taken, opset, INPUTS[: len(given.inputs)], (OUTPUT,))
+
+
+def traced_graph(
+    given: Traceable, name: str, taken: TakenClips, opset: int, inputs: Sequence[str], outputs: Sequence[str]
+) -> Any:
+    """The ``ModelProto`` of a module, whose inputs and outputs get these names.
+
+    Raises:
+        ExportError: torch cannot follow it.
+    """
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     with explaining_trace(name, taken):
         program = torch.onnx.export(
@@ -38,8 +49,8 @@ def _graph_of_size(model: nn.Module, name: str, taken: TakenClips, size: tuple[i
             given.inputs,
             dynamo=True,
             dynamic_shapes=given.dynamic_shapes,
-            input_names=INPUTS[: len(given.inputs)],
-            output_names=[OUTPUT],
+            input_names=inputs,
+            output_names=outputs,
             opset_version=opset,
             verbose=False,
         )

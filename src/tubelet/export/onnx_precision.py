@@ -26,6 +26,8 @@ def lower_onnx(path: Path, precision: ExportPrecision) -> None:
     convert = {"fp16": _to_fp16, "int8": _to_int8}[precision]
     try:
         convert(path)
+    except OSError:  # a full disk is no fault of the graph
+        raise
     except Exception as error:  # their exceptions have no public base class
         raise ExportError(f"ONNX Runtime cannot take the graph in {precision} ({reason(error)[:200]})") from error
 

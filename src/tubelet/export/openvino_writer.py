@@ -37,7 +37,7 @@ def save_openvino(onnx_file: Path, precision: ExportPrecision, inputs: Calibrati
     except Exception as error:  # their exceptions have no public base class
         raise ExportError(f"OpenVINO cannot take the graph in {precision} ({reason(error)[:200]})") from error
     model.set_rt_info(HINTS[precision], HINT_PATH)
-    openvino.save_model(model, str(path), compress_to_fp16=False)
+    _save(model, path)
 
 
 def _quantized(model: Any, inputs: CalibrationInputs) -> Any:
@@ -49,15 +49,25 @@ def _quantized(model: Any, inputs: CalibrationInputs) -> Any:
         return nncf.quantize(model, dataset, model_type=nncf.ModelType.TRANSFORMER, subset_size=len(samples))
 
 
+def _save(model: Any, path: Path) -> None:
+    openvino = imported_openvino()
+    try:
+        openvino.save_model(model, str(path), compress_to_fp16=False)
+        is_whole = path.read_bytes().rstrip().endswith(b"</net>")  # a full disk is no error to it
+    except Exception as error:  # its exceptions have no public base class
+        raise ExportError(f"not written: OpenVINO cannot save it ({reason(error)[:200]}); is the disk full?") from error
+    if not is_whole:
+        raise ExportError("not written: OpenVINO saved a part of it; is the disk full?")
+
+
 def add_openvino_metadata(path: Path, record: ExportRecord) -> None:
     """Put the record into a file of ``save_openvino``."""
-    openvino = imported_openvino()
     model = read_model(path)
     record = replace(record, weights_sha256=openvino_digest(path))
     for name, text in to_metadata(record).items():
         model.set_rt_info(text, [METADATA_PATH, name.removeprefix(PREFIX)])
     new = path.with_name(f"new_{path.name}")
-    openvino.save_model(model, str(new), compress_to_fp16=False)
+    _save(model, new)
     del model  # it reads its weights where they lie
     new.with_suffix(".bin").replace(path.with_suffix(".bin"))
     new.replace(path)

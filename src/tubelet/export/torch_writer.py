@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import replace
@@ -34,7 +35,10 @@ def save_archive(model: nn.Module, name: str, taken: TakenClips, path: Path) -> 
         for node in program.graph.nodes:
             for key in _TRACES:
                 node.meta.pop(key, None)
-        torch.export.save(program, path)
+    # By way of memory: torch's own writer ends the process when it is collected behind a disk that was full.
+    archive = io.BytesIO()
+    torch.export.save(program, archive)
+    path.write_bytes(archive.getbuffer())
 
 
 def _program(given: Traceable) -> torch.export.ExportedProgram:

@@ -30,7 +30,7 @@ class Traceable:
 
     model: nn.Module
     inputs: tuple[Tensor, ...]
-    dynamic_shapes: tuple[dict[int, Any], ...]
+    dynamic_shapes: tuple[dict[int, Any], ...] | dict[str, tuple[dict[int, Any], ...]]  # by argument, or by its name
 
 
 def traceable(model: nn.Module, taken: TakenClips, size: tuple[int, int]) -> Traceable:

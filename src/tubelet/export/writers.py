@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -17,10 +17,11 @@ from tubelet.export.onnx_writer import add_onnx_metadata, save_onnx
 from tubelet.export.openvino_writer import add_openvino_metadata, save_openvino
 from tubelet.export.torch_writer import add_archive_metadata, save_archive
 from tubelet.types import ExportFormat
-from tubelet.weights.exported.module import Run, imported
+from tubelet.weights.exported.module import ExportedModel, Run, imported
 from tubelet.weights.exported.onnx_file import run_onnx
+from tubelet.weights.exported.open import read_exported
 from tubelet.weights.exported.openvino_file import imported_openvino, read_model, run_openvino
-from tubelet.weights.exported.record import ExportRecord, TakenClips
+from tubelet.weights.exported.record import ExportRecord, Proof, TakenClips
 from tubelet.weights.exported.torch_archive import run_archive
 
 
@@ -41,6 +42,27 @@ class Writer:
 
     write: Callable[[Job, Path], tuple[str, Run]]
     add_metadata: Callable[[Path, ExportRecord], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What was written, as a model of which nothing is proven yet."""
+
+    model: ExportedModel
+    finish: Callable[[ExportRecord], ExportRecord]  # puts a record with its proof into the file or files
+
+
+def write_one_file(job: Job, path: Path, record: ExportRecord) -> Written:
+    """Write the whole model to ``path``."""
+    writer = WRITERS[job.config.format]
+    runtime, run = writer.write(job, path)
+
+    def finish(proven: ExportRecord) -> ExportRecord:
+        writer.add_metadata(path, proven)
+        return read_exported(path)  # what is refused when it is loaded is not written
+
+    blank = Proof(reference="", runtime=runtime, tolerance=None, cases=())
+    return Written(model=ExportedModel(path, replace(record, proof=blank), run), finish=finish)
 
 
 def write_onnx(job: Job, path: Path) -> tuple[str, Run]:

@@ -21,6 +21,7 @@ from tubelet.errors import ConfigError, DataError
 from tubelet.models import FAMILIES
 from tubelet.session.fast_fp32 import fast_fp32_in_use
 from tubelet.types import Precision
+from tubelet.weights.exported.module import ExportedModel
 from tubelet.weights.mapping.digest import tensors_sha256
 
 _LOG = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ def check_storable(model: nn.Module, name: str) -> None:
     fits = ", ".join(family.frame_stage for family in FAMILIES if family.frame_stage is not None)
     if frames is None:
         reason = "it has no per-frame stage"
+    elif isinstance(model, ExportedModel):
+        reason = "it is an exported file, which tells no digest of the stage's weights; take its checkpoint"
     elif frames > 1:
         reason = f"its vectors are of tubelets of {frames} frames, which depend on where a clip begins"
     elif not hasattr(model, "frame_stage"):

@@ -264,7 +264,7 @@ class Classifier:
             clips: videos on which labels are compared. A precision below fp32 needs them.
             progress: gets how many comparisons are done. The default shows nothing.
             fields: of :class:`tubelet.export.config.ExportConfig`: ``format``, ``precision``, ``num_frames``,
-                ``sizes``, ``opset``.
+                ``sizes``, ``opset``, ``two_files``.
 
         Raises:
             ConfigError: an unknown field, or ``path`` is there or does not fit the format.

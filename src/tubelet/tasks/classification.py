@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from tubelet.tasks.actions import by_head
+from tubelet.tasks.agreement import Agreement, first_label_refusal
 from tubelet.tasks.judgment import TINY, Judgment, judge_classes
 from tubelet.tasks.temperature import class_temperature
 from tubelet.tasks.video_task import Ranking, VideoTask
@@ -65,6 +66,21 @@ class Classification(VideoTask):
         ((_, names),) = self.labels.items()
         best = best_classes(probs, names, top_k)
         return Ranking(labels=best.labels, probs=best.probs, heads={})
+
+    def agreement(self, probs: Float[Tensor, "N K"], others: Float[Tensor, "N K"]) -> Agreement:
+        """How ``others``, probabilities by another computation of the model, answer beside ``probs``.
+
+        A task refuses first labels that differ too often. Where few videos were asked, none may differ clearly.
+        """
+        equal, margin = 0, 0.0
+        for own, other in zip(probs, others, strict=True):
+            ranked, label = self.rank(own), self.rank(other, 1).labels[0]
+            equal += label == ranked.labels[0]
+            of_label = dict(zip(ranked.labels, ranked.probs, strict=True))[label]
+            margin = max(margin, ranked.probs[0] - of_label)
+        total = len(probs)
+        refusal = first_label_refusal(equal, total, margin)
+        return Agreement(num_videos=total, num_equal=equal, largest_margin=margin, refusal=refusal)
 
     @property
     def class_columns(self) -> list[str]:

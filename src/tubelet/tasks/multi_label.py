@@ -9,6 +9,7 @@ AVA report such a mean). A classifier that knows nothing has a class's share of 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError
+from tubelet.tasks.agreement import CLEAR_MARGIN, FEW_VIDEOS, MAP_POINTS, Agreement
 from tubelet.tasks.class_scores import functional
 from tubelet.tasks.classification import Classification
 from tubelet.tasks.judgment import Judgment, judge_labels
@@ -229,6 +231,30 @@ class MultiLabel(Classification):
         """All metrics of one set of scores."""
         (names,) = self.labels.values()
         return compute_multi_label_metrics(probs, targets, names)
+
+    def agreement(self, probs: Float[Tensor, "N K"], others: Float[Tensor, "N K"]) -> Agreement:
+        """As of every task, but it is mean average precision that may not move, with the answers of ``probs`` taken for
+        the truth: the classes above one half of each video, and its most likely one. Of few videos one exchanged rank
+        moves it by points, so that there no probability may move clearly."""
+        found = super().agreement(probs, others)
+        (names,) = self.labels.values()
+        truth = (probs > 0.5).long().scatter(1, probs.argmax(1, keepdim=True), 1)
+        own, other = (
+            mean_average_precision(LabelScores(probs=p.double(), labels=truth, names=names)) for p in (probs, others)
+        )
+        moved, change = float((probs - others).abs().max()), abs(own - other)
+        refusal = ""
+        if len(probs) < FEW_VIDEOS and moved > CLEAR_MARGIN:
+            refusal = (
+                f"the probability of a class moves by {moved:.2f} (fewer than {FEW_VIDEOS} videos allow "
+                f"{CLEAR_MARGIN}); use fp32, or more videos"
+            )
+        elif len(probs) >= FEW_VIDEOS and change > MAP_POINTS:
+            refusal = (
+                f"mean average precision over {len(probs)} videos moves by {100 * change:.2f} points, where "
+                f"{100 * MAP_POINTS} are allowed; use fp32"
+            )
+        return dataclasses.replace(found, refusal=refusal, map_change=change)
 
     @property
     def label_columns(self) -> list[str]:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError
+from tubelet.tasks.agreement import CLEAR_MARGIN, Agreement
 from tubelet.tasks.judgment import Judgment
 from tubelet.tasks.metric import Column, Metric, Unit, Values
 from tubelet.tasks.number_scores import METRICS, NumberScores, Scales
@@ -133,6 +134,17 @@ class Regression(VideoTask):
         """The numbers in standard deviations from the mean."""
         mean, deviation = (probs.new_tensor([scale[place] for scale in self.scales]) for place in (0, 1))
         return (probs - mean) / deviation
+
+    def agreement(self, probs: Float[Tensor, "N K"], others: Float[Tensor, "N K"]) -> Agreement:
+        """No number may move by more than a tenth of its standard deviation over the training videos."""
+        moved = (self.logits_of(probs) - self.logits_of(others)).abs().amax(1)  # N
+        largest, equal = float(moved.max()), int((moved <= CLEAR_MARGIN).sum())
+        refusal = ""
+        if equal < len(moved):
+            refusal = (
+                f"a number moves by {largest:.2f} of its standard deviation, where {CLEAR_MARGIN} is allowed; use fp32"
+            )
+        return Agreement(num_videos=len(moved), num_equal=equal, largest_margin=largest, refusal=refusal)
 
     def tempered(self, logits: Float[Tensor, "*B K"], temperatures: Sequence[float]) -> Float[Tensor, "*B K"]:
         """As they are: numbers have no temperature."""

@@ -13,6 +13,7 @@ from typing import ClassVar
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tubelet.tasks.agreement import Agreement
 from tubelet.tasks.judgment import Judgment
 from tubelet.tasks.task import Task
 from tubelet.types import AnswerKind, HeadScores
@@ -58,6 +59,10 @@ class VideoTask(Task):
         Args:
             top_k: how many, of each head and of the actions. None means all.
         """
+
+    @abstractmethod
+    def agreement(self, probs: Float[Tensor, "N K"], others: Float[Tensor, "N K"]) -> Agreement:
+        """How ``others``, answers by another computation of the model, compare, and why that is refused, if it is."""
 
     @property
     @abstractmethod

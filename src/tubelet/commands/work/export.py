@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from pathlib import Path
 
 from tubelet.commands.export import Options
 from tubelet.config import to_dict
@@ -13,6 +14,7 @@ from tubelet.errors import ConfigError
 from tubelet.export.config import ExportConfig
 from tubelet.export.export import Exported, check_target, export_model
 from tubelet.export.proof import as_one_line
+from tubelet.inference.moments.head_file import has_head
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.weights.open_checkpoint import open_checkpoint
 
@@ -24,8 +26,13 @@ def run(options: Options) -> int:
         num_frames=frames_of(options.frames),
         sizes=tuple(map(size_of, options.size)),
         opset=options.opset,
+        two_files=options.two_files,
     )
-    check_target(options.out, config.format)
+    if has_head(Path(options.checkpoint)):
+        raise ConfigError(
+            f"{options.checkpoint}: answers by a per-frame head, which is not exported yet; `tubelet moments` runs it"
+        )
+    check_target(options.out, config.format, two_files=config.two_files)
     clips = find_files(options.clips) if options.clips else []
     model, record = open_checkpoint(options.checkpoint)
     with ConsoleProgress("export") as progress:
@@ -33,7 +40,8 @@ def run(options: Options) -> int:
     if options.json:
         print(json.dumps(_summary(exported), indent=2))
     else:
-        print(f"written: {options.out} ({record.model_name}, {config.precision})", file=sys.stderr)
+        names = ", ".join(str(exported.path.with_name(name)) for name in exported.files)
+        print(f"written: {names} ({record.model_name}, {config.precision})", file=sys.stderr)
         print(f"proof: {as_one_line(exported.record.proof)}", file=sys.stderr)
     return 0
 

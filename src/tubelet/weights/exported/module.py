@@ -66,9 +66,15 @@ class ExportedModel(nn.Module):
 
 def check_clip(taken: TakenClips, clip: Tensor, where: object) -> None:
     """Raise TubeletError for a clip ``[B, C, T, H, W]`` that a file does not take."""
+    check_pictures(taken, clip, where)
+    check_frames(taken, clip.shape[2], where)
+
+
+def check_pictures(taken: TakenClips, clip: Tensor, where: object) -> None:
+    """``check_clip``, whatever the number of frames is."""
     if clip.ndim != 5:
         raise TubeletError(f"{where}: takes clips of pixels, got an array of shape {tuple(clip.shape)}")
-    _, channels, frames, *size = clip.shape
+    _, channels, _, *size = clip.shape
     if channels != taken.num_channels:
         raise TubeletError(f"{where}: takes clips of {taken.num_channels} channels, got {channels}")
     if tuple(size) not in taken.sizes:
@@ -77,6 +83,10 @@ def check_clip(taken: TakenClips, clip: Tensor, where: object) -> None:
             f"{where}: was exported for {known} pixels, got {size[0]}x{size[1]}; export it again with "
             f"--size {size[0]}x{size[1]}"
         )
+
+
+def check_frames(taken: TakenClips, frames: int, where: object) -> None:
+    """Raise TubeletError for a number of frames that a file does not take."""
     if taken.num_frames is not None and frames != taken.num_frames:
         raise TubeletError(
             f"{where}: was exported for {taken.num_frames} frames alone, got {frames}; export it again with "

@@ -12,6 +12,7 @@ from tubelet.weights.exported.digest import onnx_digest
 from tubelet.weights.exported.module import ExportedModel, Run, imported
 from tubelet.weights.exported.onnx_safety import files_beside, read_checked
 from tubelet.weights.exported.record import ExportRecord, check_weights, from_metadata
+from tubelet.weights.exported.stages import ExportedStages, RunOutputs, check_pair, partners
 
 
 def read_onnx_record(path: Path) -> ExportRecord:
@@ -32,16 +33,28 @@ def open_onnx(path: Path) -> ExportedModel:
     Raises:
         CheckpointError: as ``read_onnx_record``, or ONNX Runtime cannot load it or is not installed.
     """
-    return ExportedModel(path, read_onnx_record(path), run_onnx(path))
+    record = read_onnx_record(path)
+    if record.stage is None:
+        return ExportedModel(path, record, run_onnx(path))
+    files = partners(path, record)
+    both = {name: read_onnx_record(file) for name, file in files.items()}
+    check_pair(both["frames"], both["time"], path)
+    return ExportedStages(path, record, run_outputs(files["frames"]), run_onnx(files["time"]))
 
 
 def run_onnx(path: Path) -> Run:
     """What computes the logits of an ONNX file that was checked, or written here."""
+    run = run_outputs(path)
+    return lambda inputs: run(inputs)[0]
+
+
+def run_outputs(path: Path) -> RunOutputs:
+    """As ``run_onnx``, but all outputs."""
     session = onnx_session(path)
     names = [entry.name for entry in session.get_inputs()]
 
     def run(inputs: list[Any]) -> Any:
-        return session.run(None, dict(zip(names, inputs, strict=True)))[0]
+        return session.run(None, dict(zip(names, inputs, strict=True)))
 
     return run
 

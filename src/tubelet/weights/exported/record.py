@@ -11,11 +11,12 @@ import json
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from tubelet import __version__
 from tubelet import config as config_io
 from tubelet.errors import CheckpointError, ConfigError
-from tubelet.types import ExportPrecision
+from tubelet.types import ExportPrecision, added
 from tubelet.weights.checkpoint.checkpoint import Record
 
 log = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class ClipAgreement:
     lowest: float  # 95 % interval of the share, Wilson's
     highest: float
     largest_margin: float  # among those that differ: torch's first probability less that of the file's label
+    map_change: float | None = added(None)  # of mean average precision, where videos have several labels
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,15 @@ class Proof:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageFile:
+    """Which part of a model in two files this is."""
+
+    name: Literal["frames", "time"]  # the per-frame stage, or the temporal one
+    frames_per_feature: int  # frames that make one vector
+    pair_sha256: str  # of the digests of both files' weights and graphs: the other file is of the same export
+
+
+@dataclass(frozen=True, kw_only=True)
 class ExportRecord:
     """All that an exported file says of itself."""
 
@@ -89,6 +100,7 @@ class ExportRecord:
     version: str = __version__  # of tubelet
     format: int = FORMAT
     weights_sha256: str | None = None  # of the weights and the graph; None: versions before wrote none
+    stage: StageFile | None = added(None)  # None means that the file is the whole model
 
 
 def check_weights(record: ExportRecord, digest: Callable[[], str], where: str) -> None:
