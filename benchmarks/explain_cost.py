@@ -1,6 +1,6 @@
 """What an explanation costs, in forward passes of the same model: measured interleaved, for one model of each family.
 
-python benchmarks/explain_cost.py            minutes on one core, goes on where it was; --write: into docs/results
+python benchmarks/explain_cost.py            goes on where it was; --write: into docs/results
 
 A backward pass is forward and backward with the parameters' gradients off, for the clip alone. Integrated gradients
 and attention are whole explanations; theirs includes the forward pass that finds the class. Each round runs everything

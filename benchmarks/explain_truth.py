@@ -1,6 +1,6 @@
 """Whether explanations find a cause that is known, for every family and method.
 
-python benchmarks/explain_truth.py           an hour on one core; goes on where it was; --write: into docs/results
+python benchmarks/explain_truth.py           goes on where it was; --write: into docs/results
 python benchmarks/explain_truth.py --quick   one model, few clips, writes nothing
 
 ``explain_set.py`` has clips and models, ``explain_measures.py`` what is measured, ``explain_table.py`` what passes. A
