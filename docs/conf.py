@@ -88,7 +88,7 @@ def zoo_page() -> str:
     """Published files that a converter reads, with three licenses."""
     parts = [
         "# Zoo\n\nPublished files that `tubelet convert` reads, as `tubelet models --weights --json` prints them. "
-        "**None of them could be fetched where tubelet was made**: the converters are proven on files that the "
+        "**None of them was ever loaded**: the converters are proven on files that the "
         "originals' code wrote with random weights. `FILE` is what the README or model zoo of the code links to. "
         "Accuracies are the source's, with its views (temporal clips x spatial crops). "
         "A license that nobody read is `unverified`; `tubelet models --license commercial` leaves out every file one "

@@ -3,7 +3,7 @@
 The rows come from the READMEs and model zoos of the official code, and from the names on the hub that the scripts of
 ``transformers`` convert. The license of the code is what its repository states. That of the weights is written where a
 page beside the weights was read, and that of the training data where its terms were; all else is ``unverified``. None
-of these files could be fetched where tubelet was made.
+of these files was ever loaded.
 """
 
 from __future__ import annotations

@@ -54,9 +54,10 @@ of each, scored by the product of their probabilities; a cell may be empty where
 per video stand in one cell: --manifest.label_separator '|'.
 
 --task per_frame learns a label for every frame of films. DATA is then a file of bouts (path,start,stop,label; a BORIS
-project or export, ELAN, TextGrid, ActivityNet or CalMS21), or a folder of such files; films without splits are split
-whole. Each film goes once through the model of --init, and a small head is trained on its stored features:
---per_frame.labels one where behaviors exclude each other; `tubelet moments` finds them in other films.
+project or export, ELAN, TextGrid, ActivityNet, CalMS21 or EPIC-KITCHENS), or a folder of such files; films without
+splits are split whole. Each film goes once through the model of --init, and a small head is trained on its stored
+features; --per_frame.train_backbone true trains both on windows of the films. --per_frame.labels one where behaviors
+exclude each other; `tubelet moments` finds them in other films.
 
 --task regression learns numbers in place of classes, such as a weight or a speed: the cells of --label-column hold
 them, empty where one is not known. Each is learned in standard deviations from its mean over the training videos;
