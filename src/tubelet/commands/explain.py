@@ -23,7 +23,8 @@ The middle view of the video is explained: its central crop, as the checkpoint's
   relevance.nii.gz   of a NIfTI volume: the map with its axes and affine
 
 --window explains a film window by window for one class. Colors are scaled by training clips of the class
-(--scale-clips), so that a clip in which the model finds little is pale.
+(--scale-clips), so that a clip in which the model finds little is pale. Of a model with a per-frame head a bout is
+explained: give --start-seconds, --end-seconds and the behavior as --class.
 
 Methods: occlusion hides one tubelet after the other (every model; many forward passes). integrated_gradients sums
 gradients from an empty clip to the clip. attention_rollout and gradient_attention follow attention, where it composes.
@@ -35,6 +36,7 @@ examples:
   tubelet explain runs/first/best clip.mp4 --out why --class left --method integrated_gradients
   tubelet explain runs/first/best clip.mp4 --out why --tubelet 2 16 16 --fill blur
   tubelet explain runs/first/best film.mp4 --out why --class left --window clip
+  tubelet explain runs/behaviors/best day1.mp4 --out why --class groom --start-seconds 12 --end-seconds 14
   tubelet explain runs/epic/best clip.mp4 --out why --head verb --class open
   tubelet explain runs/first/best frames/ --out why --frame-fps 25 --method gradient_attention"""
 

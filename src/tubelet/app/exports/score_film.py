@@ -60,7 +60,7 @@ class Findings:
 def write_score_film(
     path: Path, reader: Reader, findings: Findings, on_frame: Callable[[int, int], None] = lambda done, total: None
 ) -> None:
-    """Write an MP4 with every frame of the film at its time, at most 540 pixels high, and what is found below it.
+    """Write an MP4 with every frame of the film at its time, its shorter side at most 540 pixels, and what is found.
 
     Args:
         reader: of the film.
