@@ -66,3 +66,16 @@ def test_what_agrees_is_no_confusion_where_several_labels_hold() -> None:
     film = LookedAt(film="f", name="f", seconds=2, labeled=[mark("a", 0, 2), mark("b", 0, 2)], found=[mark("a", 0, 2)])
     cells = {(cell.labeled, cell.found): cell.seconds for cell in confusion_of([film], ["a", "b"]).cells}
     assert cells == {("a", "a"): 2, ("b", ""): 2}
+
+
+def test_what_is_ignored_or_still_to_be_labeled_counts_nowhere_and_background_is_no_label() -> None:
+    film = LookedAt(
+        film="f",
+        name="f",
+        seconds=10,
+        labeled=[mark("a", 0, 2), mark("ignore", 2, 5), mark("to label", 5, 6), mark("background", 6, 8)],
+        found=[mark("a", 0, 3), mark("a", 5, 7)],
+    )
+    found = confusion_of([film], ["a", "b"])
+    assert {(cell.labeled, cell.found): cell.seconds for cell in found.cells} == {("a", "a"): 2, ("", "a"): 1}
+    assert found.agreement == 1

@@ -5,14 +5,24 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from app_server import Served
+from tubelet.app.desk import Desk
+from tubelet.app.exports.exporter import ModelExport, _export_model
 from tubelet.app.exports.score_film import Findings
+from tubelet.app.library import FilmFile
+from tubelet.app.runs import OfferedRun
 from tubelet.app.scores import Curves, Suggestion
+from tubelet.data.layouts.bouts.bout import Bout
+from tubelet.data.layouts.bouts.write import WrittenFilm
 from tubelet.data.video.reader import VideoReader
+from tubelet.errors import DataError
 from tubelet.inference.moments.film import moments_folder
+from tubelet.protocol import Protocol
 
 
 def test_the_film_with_scores_has_every_frame_at_its_time(served: Served, tmp_path: Path) -> None:
@@ -119,3 +129,32 @@ def test_labels_beside_a_model(served: Served) -> None:
     finally:
         version = served.get(f"/api/films/{film}/labels")["version"]
         served.post(f"/api/films/{film}/labels/undo", {"version": version})
+
+
+def test_a_checkpoint_of_links_is_refused_and_not_written_without_its_weights(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "tubelet.json").write_text("{}")
+    (tmp_path / "blob").write_bytes(b"weights")
+    (folder / "model.safetensors").symlink_to(tmp_path / "blob")
+    run = OfferedRun(
+        id="r0", name="model", source=str(folder), labels=("a",), head=None, key="k", protocol=Protocol()
+    )  # fmt: skip
+    with pytest.raises(DataError, match=r"model\.safetensors of this model is a link"):
+        _export_model(ModelExport(kind="checkpoint", run=run, target=tmp_path / "model.zip"))
+    assert not (tmp_path / "model.zip").exists()
+
+
+def test_labels_of_a_film_and_of_an_upload_of_the_same_name_are_both_written(tmp_path: Path) -> None:
+    films = [
+        FilmFile(id=f"id{is_uploaded}", name="a.mp4", path=tmp_path, size_bytes=0, is_uploaded=is_uploaded)
+        for is_uploaded in (False, True)
+    ]
+
+    def written(film: FilmFile, about: Any) -> WrittenFilm:
+        return WrittenFilm(path=film.id, duration_seconds=2, fps=1, bouts=[Bout(label="run", start=0, stop=1)])
+
+    desk: Any = SimpleNamespace(labels=SimpleNamespace(written=written), room=SimpleNamespace(about=lambda film: None))
+    found, left_out = Desk.written(desk, films)
+    assert [film.path for film in found.values()] == ["idFalse", "idTrue"]
+    assert left_out == []

@@ -19,6 +19,7 @@ from tubelet.data.layouts.bouts.write import WrittenFilm, bouts_csv
 from tubelet.errors import DataError
 from tubelet.inference.films import Windows
 from tubelet.inference.moments.features import StepFeatures
+from tubelet.session.fast_fp32 import FastFp32, fast_fp32_in_use
 
 
 def job_of(folder: Path, labels: Path, encoder: Path) -> Job:
@@ -115,3 +116,23 @@ def test_classes_and_sorted_clips_are_plain_files(tmp_path: Path) -> None:
     lessons.sort(two, None)
     assert not lessons.table.exists()
     assert json.loads((tmp_path / "labels/.tubelet/classes.json").read_text()) == ["walk", "=rest"]
+
+
+def test_a_training_takes_the_folder_of_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = AppConfig(labels=tmp_path)
+    (tmp_path / "runs/3-stretches-probe").mkdir(parents=True)  # what is known of it was removed by hand
+    (config.cache / "teaching/4-stretches-probe").mkdir(parents=True)  # and of this one a kill left no more
+    monkeypatch.setattr(Teacher, "_start", lambda self, folder: None)
+    assert Teacher(config).begin("stretches", "probe", "lite0", b"") == "5-stretches-probe"
+
+
+def test_a_training_computes_as_the_looks_whose_features_it_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = FastFp32(convolution_from=10**9)
+    monkeypatch.setattr("tubelet.session.fast_fp32.of_processor", lambda processor: own)
+    monkeypatch.setattr("tubelet.app.teaching.work._train", lambda job, folder, session: str(fast_fp32_in_use()))
+    folder = tmp_path / "1-clips-probe"
+    write_job(folder, Job(name=folder.name, kind="clips", how="probe", encoder="x", out="", features="", device="cpu"))
+    work(folder)
+    assert read_progress(folder).result == str(own)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,15 @@ from tubelet.cli import main
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
-from tubelet.errors import ConfigError, DataError
+from tubelet.errors import CheckpointError, ConfigError, DataError
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.completed import CompletedRun
 from tubelet.runs.run import run_recipe
 from tubelet.session.session import Session
 from tubelet.tasks.choose import task_of_metrics
 from tubelet.tasks.regression import Regression
+from tubelet.weights.convert.write import write_huggingface
+from tubelet.weights.open_checkpoint import open_checkpoint
 
 NUMBERS = ManifestConfig(numbers=True, label_columns=("light", "grams"))
 
@@ -200,3 +203,45 @@ def test_the_loss_is_of_known_numbers_in_standard_deviations_however_a_batch_is_
 def test_what_is_of_classes_is_refused(fields: dict[str, Any], says: str, labels: Path) -> None:
     with pytest.raises(ConfigError, match=says):
         number_recipe(labels, **fields)
+
+
+def test_numbers_that_are_all_alike_are_not_divided_by_what_rounding_leaves() -> None:
+    train = manifest_of([0.1, 0.1, 0.1])  # whose rounded mean is not 0.1
+    task = Regression.of_data(train)
+    assert task.scales == ((0.1, 1.0),)
+    values = task.measure(
+        torch.tensor([[0.1], [0.1], [0.2]]), task.targets([sample.labels for sample in train.samples])
+    )
+    assert values["r2"] is None
+    assert values["mean_predictor_r2"] is None
+    assert values["relative_error"] is None
+
+
+def test_data_that_know_nothing_of_one_number_are_measured_by_the_other() -> None:
+    task = Regression(
+        labels={"x": ("x",), "y": ("y",)}, scales=((0.0, 1.0), (0.0, 1.0)), tables={"x": ("1.0", "2.0"), "y": ()}
+    )
+    values = task.measure(torch.tensor([[1.0, 5.0], [2.0, 5.0]]), task.targets([(0, -1), (1, -1)]))
+    assert values["mae"] == 0
+    assert values["numbers"]["y"]["num_videos"] == 0
+    assert values["numbers"]["y"]["mae"] is None
+
+
+def test_clips_for_other_loops_have_the_numbers_and_not_their_places(labels: Path) -> None:
+    clips = tubelet.ClipDataset(labels, number_recipe(labels).protocol, split="test", manifest=NUMBERS)
+    light, grams = clips[0]["labels"].tolist()
+    assert light == pytest.approx(0.5)
+    assert np.isnan(grams)
+
+
+def test_numbers_are_not_explained_as_if_they_were_classes(run: CompletedRun, labels: Path) -> None:
+    classifier = tubelet.load(run.folder / "best", "cpu")
+    with pytest.raises(ConfigError, match=r"explanations are of classes only, .* gives numbers"):
+        classifier.explain(labels.parent / "03.npy", head="light")
+
+
+def test_one_number_is_not_written_as_a_classifier_of_one_class(run: CompletedRun, tmp_path: Path) -> None:
+    model, record = open_checkpoint(run.folder / "best")
+    protocol = dataclasses.replace(record.protocol, labels={"x": ("x",)}, number_scales=((0.0, 1.0),))
+    with pytest.raises(CheckpointError, match="gives numbers"):
+        write_huggingface(model, dataclasses.replace(record, protocol=protocol), tmp_path / "out")

@@ -19,6 +19,7 @@ from payload import Payload
 
 from support import assert_one_line, error_of, write_checkpoint
 from tubelet import load
+from tubelet.commands import check_hub
 from tubelet.errors import CheckpointError
 from tubelet.weights import hub
 from tubelet.weights.hub import HubName, local_folder, parse_hub_name, upload_folder
@@ -226,3 +227,15 @@ def test_a_pushed_checkpoint_and_a_huggingface_model_load_by_name(tmp_path: Path
     assert "refused, because its pickle asks for" in pickled
     assert not (tmp_path / "created").exists()
     assert not list((tmp_path / "home").rglob("*.py"))
+
+
+def test_a_run_that_goes_on_asks_no_hub_for_weights_that_it_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(hub, "check_reachable", asked.append)
+    check_hub("owner/name", tmp_path)
+    assert asked == []
+    check_hub("owner/name", tmp_path / "new")
+    check_hub("owner/name")
+    assert asked == ["owner/name"] * 2

@@ -6,7 +6,7 @@ B  videos   V  views   C  channels   T, H, W  frames and pixels
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -32,8 +32,9 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
 
     Training gives one random clip per video, ``pixel_values`` float ``[C, T, H, W]``; other parts give the views of the
     protocol, ``[V, C, T, H, W]``. Pixels are normalized as the protocol says. ``labels`` is a class index, with several
-    heads one for each, or a row of 0 and 1 where a video may have several labels. ``frame_numbers`` ``[T]`` or
-    ``[V, T]`` are what VTN takes beside the clip.
+    heads one for each, a row of 0 and 1 where a video may have several labels, or float ``[K]``, NaN where one is not
+    known, where labels are numbers (``manifest.numbers``). ``frame_numbers`` ``[T]`` or ``[V, T]`` are what VTN takes
+    beside the clip.
 
     Args:
         data: a folder, a .csv or .npz file, or a manifest that ``read_manifest`` gave.
@@ -63,11 +64,15 @@ class ClipDataset(Dataset[dict[str, Tensor]]):
         whole = data if isinstance(data, Manifest) else read_manifest(data, manifest)
         rows = whole if split == "all" else whole.split(split)
         labeled = dataclasses.replace(protocol, labels=dict(rows.class_names), multi_label=rows.multi_label)
-        task = task_of(labeled) if not rows.is_numeric else Regression.of_data(whole)
-        labeled = labeled if not rows.is_numeric else dataclasses.replace(protocol, labels=dict(task.labels))
+        self._targets: Callable[[Sequence[tuple[int, ...]]], Tensor]
+        if rows.is_numeric:
+            task = Regression.of_data(whole, ((0.0, 1.0),) * len(whole.class_names))  # scales are of a model
+            labeled = dataclasses.replace(protocol, labels=dict(task.labels))
+            self._targets = task.numbers
+        else:
+            self._targets = task_of(labeled).targets
         self.protocol = labeled
         self._clips = Clips(rows, labeled, "train" if split == "train" else "views", augment, seed)
-        self._targets = task.targets
         # In shared memory, so that workers which are running see what this process sets.
         self._epoch = torch.zeros((), dtype=torch.int64)
         self._epoch.share_memory_()  # type: ignore[no-untyped-call]

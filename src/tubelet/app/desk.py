@@ -76,7 +76,8 @@ class Desk:
                 left_out.append(f"{film.name}: {self.shown(error)}")
                 continue
             if found.bouts or has_empty:
-                written[film.name] = found
+                name = film.name if film.name not in written else f"{film.name} ({film.id})"  # an upload may share it
+                written[name] = found
         return written, left_out
 
     def run(self, run_id: str) -> OfferedRun:

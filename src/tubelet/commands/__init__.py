@@ -7,6 +7,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any, TypeVar
 
 import tyro
@@ -45,13 +46,16 @@ def compute(run: Callable[..., int], *arguments: Any) -> int:
         return run(*arguments)
 
 
-def check_hub(source: str | None) -> None:
+def check_hub(source: str | None, run: Path | None = None) -> None:
     """End at once where a model is asked for by name and the hub does not answer: torch alone takes as long to import.
+
+    Args:
+        run: folder of a run. Where it is there the hub is not asked: a run that goes on has its first weights.
 
     Raises:
         CheckpointError: it can be had neither from the hub nor from the local cache.
     """
-    if source is not None and "/" in source:
+    if source is not None and "/" in source and not (run is not None and run.exists()):
         from tubelet.weights.hub import check_reachable  # imports no torch
 
         check_reachable(source)

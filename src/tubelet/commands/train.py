@@ -132,7 +132,7 @@ def main(argv: list[str]) -> int:
     if options.fields:
         print_fields(options.model or SHOWN_MODEL)
         return 0
-    check_hub(options.init)
+    check_hub(options.init, options.out)
     if options.resume is None:
         check_fields(overrides, options.recipe or DEFAULT_RECIPES[options.task])
     from tubelet.commands.work.train import run

@@ -29,6 +29,9 @@ class Explained(Protocol):
     def check_classes(self) -> None:
         """Raise CheckpointError for an encoder without classes."""
 
+    def check_probabilities(self, what: str) -> None:
+        """Raise ConfigError for a model of numbers."""
+
 
 def explain_source(
     classifier: Explained, source: object, name: str, reading: Mapping[str, Any], how: Mapping[str, Any], **asked: Any
@@ -55,6 +58,7 @@ def explain_source(
             bout = read_bout(classifier.model, classifier.record, classifier.folder, reader, seconds)
         return explain_view(bout.model, bout.view, bout.protocol, config, source=name, **asked)
     classifier.check_classes()
+    classifier.check_probabilities("explanations are")
     config = offered(classifier.model, config)
     view = read_clip_view(source, protocol, **reading)
     return explain_view(classifier.model, view, protocol, config, source=name, **asked)

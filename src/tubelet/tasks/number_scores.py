@@ -56,9 +56,10 @@ class NumberScores:
         """R2 of each number; None where all videos have the same."""
         own = self._means((self.truth - self.truth.nanmean(dim=0)).square())
         errors = self._means((values - self.truth).square())
+        alike = [column[~column.isnan()].unique().numel() < 2 for column in self.truth.T]  # the spread may be rounded
         return [
-            None if not spread or error is None else 1 - error / spread
-            for error, spread in zip(errors, own, strict=True)
+            None if same or not spread or error is None else 1 - error / spread
+            for same, error, spread in zip(alike, errors, own, strict=True)
         ]
 
     @cached_property

@@ -56,7 +56,8 @@ def looked_up(tables: Sequence[Tensor], targets: Int[Tensor, "N K"]) -> Float[Te
     """The numbers at these places; NaN where they are not known."""
     columns = []
     for table, places in zip(tables, targets.unbind(dim=1), strict=True):
-        found = table.to(places.device)[places.clamp(min=0)]
+        whole = table if len(table) else table.new_full((1,), torch.nan)  # the data know none of this number
+        found = whole.to(places.device)[places.clamp(min=0)]
         columns.append(torch.where(places == UNKNOWN, torch.nan, found))
     return torch.stack(columns, dim=1)
 
@@ -100,6 +101,10 @@ class Regression(VideoTask):
     def targets(self, labels: Sequence[tuple[int, ...]]) -> Int[Tensor, "B K"]:
         """Places in the tables."""
         return torch.tensor(labels, dtype=torch.int64).reshape(len(labels), len(self.labels))
+
+    def numbers(self, labels: Sequence[tuple[int, ...]]) -> Float[Tensor, "B K"]:
+        """The numbers of videos in the unit of the labels; NaN where one is not known."""
+        return self._values(self.targets(labels)).float()
 
     def _values(self, targets: Int[Tensor, "N K"]) -> Float[Tensor, "N K"]:
         tables = [torch.tensor([float(text) for text in self.tables[name]], dtype=torch.float64) for name in self.names]
@@ -199,7 +204,9 @@ def scales_of(train: Manifest) -> Scales:
         known = [float(table[sample.labels[place]]) for sample in train.samples if sample.labels[place] != UNKNOWN]
         if not known:
             raise DataError(f"{train.root}: no training row has a number in column '{name}'")
+        if min(known) == max(known):  # a rounded mean would leave a tiny deviation, by which all is divided
+            scales.append((known[0], 1.0))
+            continue
         values = torch.tensor(known, dtype=torch.float64)
-        deviation = float(values.std(correction=0))
-        scales.append((float(values.mean()), deviation or 1.0))
+        scales.append((float(values.mean()), float(values.std(correction=0))))
     return tuple(scales)

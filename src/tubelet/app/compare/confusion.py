@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from tubelet.app.compare.stretches import Stretch, side_by_side
+from tubelet.data.layouts.bouts.bout import BACKGROUND, IGNORED, TO_LABEL
 
 MOST_STRETCHES = 60  # of a cell that the page gets, the longest
 NOTHING = ""  # the label of a moment that has none
@@ -58,17 +59,21 @@ def confusion_of(films: Iterable[LookedAt], known: Sequence[str]) -> Confusion:
 
     A moment with one label and one finding counts in their cell. Where several hold at once, those that agree count on
     the diagonal, and what is left of either side counts against the rest of the other, or against no label. A moment
-    without labels counts only where the model finds something: whoever labels bouts leaves the rest empty.
+    without labels counts only where the model finds something: whoever labels bouts leaves the rest empty. One that is
+    ignored, or still to be labeled, counts nowhere, and background is no label of its own.
 
     Args:
         known: labels of the model, which come first.
     """
     cells: dict[tuple[str, str], Cell] = {}
     right = whole = 0.0
-    number = 0
+    number, no_labels = 0, {BACKGROUND} - set(known)
     for film in films:
         number += 1
-        for start, stop, labeled, found in side_by_side(film.labeled, film.found, film.seconds):
+        for start, stop, marked, found in side_by_side(film.labeled, film.found, film.seconds):
+            if marked & {IGNORED, TO_LABEL}:
+                continue
+            labeled = marked - no_labels
             if labeled:
                 whole += stop - start
                 right += (stop - start) * bool(labeled & found)

@@ -132,7 +132,9 @@ def _export_model(row: ModelExport) -> None:
         return
     source = Path(row.run.source)
     files = sorted(source.iterdir()) if source.is_dir() else [source]
+    if link := next((file.name for file in files if file.is_symlink()), None):  # what it leads to is not for everybody
+        raise DataError(f"{link} of this model is a link, so that the archive would lack it; copy the checkpoint first")
     with written_atomically(row.target) as new, zipfile.ZipFile(new, "w", zipfile.ZIP_STORED) as archive:
         for file in files:  # of the folder itself: a checkpoint has none below it
-            if file.is_file() and not file.is_symlink():
+            if file.is_file():
                 archive.write(file, f"{row.run.name}/{file.name}")

@@ -61,8 +61,7 @@ class Teacher:
             raise DataError("stretches train a head on a frozen encoder; every weight learns from sorted clips")
         with self._lock, held(self._folder):
             self._check_none()
-            number = 1 + max((int(path.name.split("-")[0]) for path in self._all()), default=0)
-            name = f"{number}-{kind}-{how}"
+            name = f"{self._free_number()}-{kind}-{how}"
             job = Job(
                 name=name,
                 kind=kind,
@@ -138,6 +137,12 @@ class Teacher:
     def _all(self) -> list[Path]:
         jobs = (path.parent for path in self._folder.glob(f"*/{JOB}") if path.parent.name.split("-")[0].isdigit())
         return sorted(jobs, key=lambda folder: int(folder.name.split("-")[0]))
+
+    def _free_number(self) -> int:
+        """One that neither a training nor a run has, also where the other of the two was removed by hand."""
+        places = (path for folder in (self._folder, self._runs) if folder.is_dir() for path in folder.iterdir())
+        numbers = (path.name.split("-")[0] for path in places)
+        return 1 + max((int(number) for number in numbers if number.isdecimal()), default=0)
 
     def _last(self) -> Path | None:
         return next(iter(reversed(self._all())), None)

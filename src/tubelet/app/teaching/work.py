@@ -24,6 +24,7 @@ from tubelet.probing.run import run_probe
 from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from tubelet.runs.run import run_recipe
 from tubelet.session.device import choose_device
+from tubelet.session.fast_fp32 import fast_fp32
 from tubelet.session.folder_lock import locked
 from tubelet.session.session import Session
 
@@ -80,7 +81,7 @@ class _Written:
 def work(folder: Path) -> None:
     """Do the job of a folder, and write down how it ended."""
     job = read_job(folder)
-    with locked(folder):
+    with locked(folder), fast_fp32():  # as looks compute, whose stored features are found by that too
         written, over = _Written(folder), threading.Event()
         written.note(f"{job.encoder}: {'a head on what the encoder sees' if job.how == 'probe' else 'every weight'}")
         session = Session(device=choose_device(job.device), progress=written)

@@ -74,6 +74,7 @@ def explain_film(
     if is_volume(asked.film):
         raise ConfigError(f"{asked.film}: a volume has no time that windows could lie on; leave --window out")
     classifier.check_classes()
+    classifier.check_probabilities("explanations are")
     config = offered(classifier.model, config)
     with open_clip_source(asked.film, classifier.protocol, asked.fps) as reader:
         spans = _spans(classifier, asked, reader)
@@ -84,7 +85,7 @@ def explain_film(
         with written_atomically(out / ARRAYS) as arrays:
             with zipfile.ZipFile(arrays, "w", zipfile.ZIP_DEFLATED) as archive:
                 windows, values = _all_windows(classifier, asked, config, reader, spans, archive, progress)
-            if "alone" in scale.over:
+            if scale.is_alone:
                 scale = Scale(value=float(np.quantile(values, QUANTILE)) or float(values.max()), over="this film alone")
             with np.load(arrays, allow_pickle=False) as kept:
                 film = overlay_film(_with_maps(windows, kept), reader, scale)

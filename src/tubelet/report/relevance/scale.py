@@ -13,6 +13,7 @@ import numpy as np
 
 from tubelet.explain.explanation import Explanation
 
+ALONE = "this clip alone"
 QUANTILE = 0.99  # of the absolute relevance: what is shown in full color
 
 
@@ -24,12 +25,17 @@ class Scale:
     over: str  # the clips, as pictures say it
 
     @property
+    def is_alone(self) -> bool:
+        """Whether it is of what is explained, and of no other clips."""
+        return self.over.startswith(ALONE)
+
+    @property
     def text(self) -> str:
         """The line of a picture."""
         return f"full color: {self.value:.3g}, the {QUANTILE:g} quantile of |relevance| of {self.over}"
 
 
-def scale_over(explanations: Sequence[Explanation], over: str = "this clip alone") -> Scale:
+def scale_over(explanations: Sequence[Explanation], over: str = ALONE) -> Scale:
     """The scale of clips that were explained in the same way."""
     values = np.abs(np.concatenate([explanation.relevance.ravel() for explanation in explanations]))
     return Scale(value=float(np.quantile(values, QUANTILE)) or float(values.max()), over=over)

@@ -16,12 +16,10 @@ from tubelet.explain.explain import explain_view
 from tubelet.explain.explanation import Explanation
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier
-from tubelet.report.relevance.scale import Scale, scale_over
+from tubelet.report.relevance.scale import ALONE, Scale, scale_over
 from tubelet.runs.data import read_run_data
 from tubelet.runs.folder import resume_recipe
 from tubelet.session.progress import Progress
-
-ALONE = "this clip alone"
 
 
 def scale_of(classifier: Classifier, explanation: Explanation, num_clips: int, progress: Progress) -> Scale:

@@ -36,11 +36,11 @@ class WindowDataset:
     def __init__(
         self, films: Sequence[TrainingFilm], config: PerFrameConfig, protocol: Protocol, width: int, seed: int
     ) -> None:
-        self.films = {str(film.file): film for film in films}
+        self.films = {film.sample.path: film for film in films}  # copies of a film share the file of its features
         self.config, self.protocol, self.width, self.seed = config, protocol, width, seed
         self.augment = AugmentConfig(crop="center")
         rows = [
-            Sample(path=str(film.file), labels=(), split="train", start_frame=start, group=film.sample.path)
+            Sample(path=film.sample.path, labels=(), split="train", start_frame=start, group=film.sample.path)
             for film in films
             for start in window_starts(film.clock.num_steps, config.window_steps, config.hop_steps)
         ]

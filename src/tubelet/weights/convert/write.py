@@ -34,6 +34,8 @@ def write_huggingface(model: nn.Module, record: Record, out: Path) -> list[str]:
             "HuggingFace's video classifiers have one softmax over all classes, not several heads or several labels "
             "per video"
         )
+    if record.protocol.number_scales:
+        raise CheckpointError(f"HuggingFace's video classifiers have classes; {record.model_name} gives numbers")
     weights = family_of_model(model).weights()
     if not weights.huggingface:
         has = ", ".join(other.about for one in FAMILIES for other in one.weights().huggingface.values())
