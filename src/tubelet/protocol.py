@@ -37,8 +37,7 @@ class Protocol:
     """
 
     num_frames: int = 32  # frames of one clip
-    # Neighboring frames; one frame of each of num_frames segments; or a window of each of num_segments.
-    sampling: Literal["dense", "uniform", "sparse", "segment_start", "windows"] = "dense"
+    sampling: Literal["dense", "uniform", "sparse", "segment_start", "windows"] = "dense"  # which frames; see above
     num_segments: int = added(1)  # windows only: equal parts of the video, and windows of a clip
     frame_stride: int | None = 2  # source frames between samples; exclusive with target_fps
     target_fps: float | None = None  # samples per second of video, whatever its own rate
@@ -61,8 +60,7 @@ class Protocol:
     averaging: Literal["logits", "probs"] = "logits"  # what is averaged over views
     labels: dict[str, tuple[str, ...]] = field(default_factory=dict)  # class names of each head, in logit order
     multi_label: bool = False  # a video may have several of the labels, or none: sigmoids in place of a softmax
-    # Of a model of numbers: mean and standard deviation of each over the training videos. Empty means classes.
-    number_scales: tuple[tuple[float, float], ...] = added(())
+    number_scales: tuple[tuple[float, float], ...] = added(())  # mean and deviation of each number; none for classes
 
     def __post_init__(self) -> None:
         if self.sampling == "dense" and (self.frame_stride is None) == (self.target_fps is None):

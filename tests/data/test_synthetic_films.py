@@ -44,7 +44,7 @@ def test_lengths_of_bouts_are_those_that_were_published() -> None:
 
     times = np.arange(0, 4000, 0.04)
     for behavior in BEHAVIORS.values():
-        shown = _active(np.random.default_rng(0), behavior, times)
+        shown = _active(np.random.default_rng(0), behavior, times, 1.0)
         edges = np.flatnonzero(np.diff(np.r_[False, shown, False])).reshape(-1, 2)
         lengths = (edges[:, 1] - edges[:, 0]) * 0.04
         assert np.median(lengths) == pytest.approx(behavior.median_seconds, rel=0.25)

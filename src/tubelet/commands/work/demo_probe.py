@@ -17,7 +17,7 @@ ENCODER = "lite0"
 # What stands above each table, and the heads.
 HEADS: dict[str, tuple[str, ...]] = {
     "mean and deviation of the frames, which do not show their order": ("linear",),
-    "VTN's encoder over time on the same frames": ("temporal",),
+    "an encoder over time on the same frames": ("temporal",),
 }
 FIELDS: dict[str, Any] = {"protocol.resize_short_side": 64, "protocol.crop_size": [64, 64], "data.num_workers": 0}
 GRID: dict[str, Any] = {"rates": (1e-3,), "weight_decays": (0.01,)}  # of the encoder over time

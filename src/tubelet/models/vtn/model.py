@@ -101,7 +101,8 @@ class VTN(VideoModel):
     ) -> FrameFeatures:
         """The per-frame stage: the backbone's vector of every frame, independent of every other frame."""
         images = rearrange(clip, "b c t h w -> (b t) c h w")
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.config.freeze_backbone):
+        has_gradient = clip.requires_grad or not self.config.freeze_backbone  # of pixels, where a model is explained
+        with torch.set_grad_enabled(torch.is_grad_enabled() and has_gradient):
             vectors = self.backbone(images)  # B*T D
         vectors = rearrange(vectors, "(b t) d -> b t d", b=clip.shape[0])
         return FrameFeatures(vectors=vectors, position=position)

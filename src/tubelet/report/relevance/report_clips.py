@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.sources.open_source import naming_file
 from tubelet.errors import TubeletError
+from tubelet.evaluation.cost import count_macs
 from tubelet.explain.clip_view import clip_view_of
 from tubelet.explain.config import ExplainConfig
 from tubelet.explain.explain import explain_view, offered
@@ -25,7 +27,8 @@ from tubelet.report.relevance.pictures import overlay
 from tubelet.report.relevance.scale import Scale, scale_over
 from tubelet.session.progress import Progress
 
-MAX_EXPLAINED = 12  # clips of a report
+MAX_EXPLAINED = 8  # clips of a report
+MAX_GMACS_ON_CPU = 30.0  # of a forward pass; each clip costs some 20 of them, and a report is no long job
 _STEPS = 8  # of integrated gradients
 
 
@@ -61,6 +64,7 @@ class ClipExplainer:
     def _explained(self, dataset: ClipDataset, row: int, predicted: str) -> Explanation:
         if self._classifier is None or self._config is None:
             self._classifier = load(self.checkpoint)
+            self._check_cost(self._classifier)
             self._config = offered(self._classifier.model, ExplainConfig(num_steps=_STEPS))
         sample = dataset.manifest.samples[row]
         with naming_file(dataset.manifest.path_of(sample), dataset.name(row)), dataset.open(row) as reader:
@@ -73,6 +77,16 @@ class ClipExplainer:
             source=dataset.name(row),
             class_name=predicted,
         )
+
+    def _check_cost(self, classifier: Classifier) -> None:
+        config: Any = classifier.model.config
+        size = (config.in_channels, self.protocol.num_frames, *self.protocol.crop_size)
+        gmacs = count_macs(classifier.model, size) / 1e9
+        if classifier.device.type == "cpu" and gmacs > MAX_GMACS_ON_CPU:
+            raise TubeletError(
+                f"a clip costs {gmacs:.0f} GMACs, more than {MAX_GMACS_ON_CPU:.0f} on a CPU; "
+                f"`tubelet explain {self.checkpoint} CLIP` shows one"
+            )
 
 
 def scale_of_page(explanations: Sequence[Explanation]) -> Scale:

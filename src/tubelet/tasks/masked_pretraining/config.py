@@ -22,7 +22,7 @@ class MaskedPretrainingConfig:
     mask_ratio: float = 0.9  # share of places (tube, block) or tokens (random) that is hidden, rounded down
     # Share of tokens that the decoder does not paint, in cells of 2 x 2 patches that move on with time, as in VideoMAE
     # V2's "dual masking" (0.5): 0.25, 0.5 or 0.75; 0 means that it paints all that is hidden.
-    decoder_mask_ratio: float = added(0.0)
+    decoder_mask_ratio: float = added(0.0)  # share of tokens that the decoder leaves out; 0 for none
     normalize_targets: bool = True  # pixels of each tubelet and channel are painted less their mean, over their spread
     decoder_dim: int | None = None  # width of the decoder; None means half of the encoder's
     decoder_depth: int = 4  # its blocks
