@@ -15,7 +15,7 @@ set -euo pipefail
 
 RECIPE="${RECIPE:-my_recipe.yaml}"
 OUT="${OUT:-runs/large}"
-HOST="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)"
+HOST="$(scontrol show hostnames "$SLURM_JOB_NODELIST" | sed -n 1p)"
 
 TRAIN=("$RECIPE" --out "$OUT")
 if [ -d "$OUT" ]; then
