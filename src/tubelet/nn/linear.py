@@ -60,3 +60,12 @@ def _convolves(x: Tensor, weight: Tensor) -> bool:
     ):
         return False
     return choice.convolves(x.numel() // x.shape[-1], weight.shape[1], weight.shape[0])
+
+
+def initialize_linear_layers(module: nn.Module) -> None:
+    """Linear layers start truncated normal 0.02, their biases at zero."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.trunc_normal_(layer.weight, std=0.02)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -7,7 +7,7 @@ the task for the columns of its place, so that a metric is added in that tuple a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -118,3 +118,9 @@ def cell_of(metric: Metric, place: Place, values: Values, *, head: str = "", tit
         values=values,
         head=head,
     )
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """Mean of the values that are defined; None where none is."""
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

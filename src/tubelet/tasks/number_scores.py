@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tubelet.tasks.metric import Metric, Shown, Values, everywhere
+from tubelet.tasks.metric import Metric, Shown, Values, everywhere, mean_of
 
 Scales = tuple[tuple[float, float], ...]  # mean and standard deviation of each number over the training videos
 
@@ -90,12 +90,6 @@ class NumberScores:
             }
             for name, count, error, of_mean, r2, (mean, deviation) in columns
         }
-
-
-def mean_of(values: Sequence[float | None]) -> float | None:
-    """Mean of those that are defined."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 def relative_error(scores: NumberScores) -> float | None:

@@ -9,17 +9,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tubelet.api.train import report_runs
 from tubelet.commands.console import output_console
 from tubelet.commands.demo import Options
+from tubelet.commands.work.demo_run import carry_out
 from tubelet.data.synthetic_films import write_films
 from tubelet.errors import ConfigError
-from tubelet.recipe import load_recipe
 from tubelet.runs.completed import CompletedRun
-from tubelet.runs.run import run_recipe
 from tubelet.session.console_progress import ConsoleProgress
-from tubelet.session.device import choose_device
-from tubelet.session.session import Session
 
 END_TO_END, STORED = "films/behaviors", "films/behaviors_stored"
 
@@ -56,21 +52,6 @@ def films_of(text: str) -> dict[str, int]:
     if len(numbers) != 3 or not all(number.isdecimal() and int(number) for number in numbers):
         raise ConfigError(f"--films {text}: expected the films to train on, to validate and to test, such as 12,4,4")
     return dict(zip(("train", "val", "test"), map(int, numbers), strict=True))
-
-
-def carry_out(
-    name: str, labels: Path, folder: Path, options: Options, more: list[tuple[str, str]], command: str
-) -> CompletedRun:
-    """One run with its report; a finished one is only measured again, a stopped one goes on."""
-    fields = [("data.source", json.dumps(str(labels.resolve()))), *more]
-    if options.epochs is not None:
-        fields.append(("training.num_epochs", str(options.epochs)))
-    recipe = load_recipe(name, fields)
-    with ConsoleProgress(folder.name) as progress:
-        result = run_recipe(recipe, folder, Session(device=choose_device(options.device), progress=progress))
-        progress.note(result.evaluation.summary)
-        report_runs(folder, recipe, [result], command, progress)
-    return result
 
 
 def print_results(results: dict[str, CompletedRun]) -> None:

@@ -9,16 +9,12 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tubelet.api.train import report_runs
 from tubelet.commands.console import output_console
 from tubelet.commands.demo import Options
+from tubelet.commands.work.demo_run import carry_out
 from tubelet.data.synthetic import write_motion_set
-from tubelet.recipe import load_recipe
 from tubelet.runs.completed import CompletedRun
-from tubelet.runs.run import run_recipe
 from tubelet.session.console_progress import ConsoleProgress
-from tubelet.session.device import choose_device
-from tubelet.session.session import Session
 
 LABELED_SHARE = 4  # every fourth training clip keeps its label
 PRETRAINING, CLASSIFIER = "motion/masked_pretraining", "motion/videomae"
@@ -56,21 +52,6 @@ def write_labels(data: Path, file: Path) -> Path:
                 clips = sorted(of_class.glob("*.mp4"))[:: LABELED_SHARE if split == "train" else 1]
                 writer.writerows([clip.relative_to(file.parent).as_posix(), of_class.name, split] for clip in clips)
     return file
-
-
-def carry_out(
-    name: str, data: Path, folder: Path, options: Options, more: list[tuple[str, str]], command: str
-) -> CompletedRun:
-    """One run with its report; a finished one is only measured again, a stopped one goes on."""
-    fields = [("data.source", json.dumps(str(data.resolve()))), *more]
-    if options.epochs is not None:
-        fields.append(("training.num_epochs", str(options.epochs)))
-    recipe = load_recipe(name, fields)
-    with ConsoleProgress(folder.name) as progress:
-        result = run_recipe(recipe, folder, Session(device=choose_device(options.device), progress=progress))
-        progress.note(result.evaluation.summary)
-        report_runs(folder, recipe, [result], command, progress)
-    return result
 
 
 def print_results(results: dict[str, CompletedRun]) -> None:

@@ -21,6 +21,7 @@ from tubelet.models.videomae.config import VideoMAEConfig, VideoMAEDecoderConfig
 from tubelet.nn.attention_steps import AttentionStep, joint_step
 from tubelet.nn.block import drop_path_schedule
 from tubelet.nn.encoder import pool_tokens
+from tubelet.nn.linear import initialize_linear_layers
 from tubelet.nn.masked.autoencoder import MaskedAutoencoder
 from tubelet.nn.masked.masking import take_tokens
 from tubelet.nn.query_value_bias import QueryValueBiasBlock
@@ -80,7 +81,7 @@ class VideoMAE(VideoModel):
 
     def make_head(self, num_classes: int) -> nn.Module:
         head = make_linear_head(self.num_features, num_classes)
-        initialize_layers(head)
+        initialize_linear_layers(head)
         for parameter in head.parameters():
             parameter.data.mul_(_HEAD_SCALE)
         return head
@@ -122,14 +123,5 @@ def make_blocks(config: VideoMAEConfig, drop_path_rates: list[float]) -> nn.Modu
     shared = "embed_dim num_heads mlp_ratio qkv_bias activation norm_eps drop_rate attn_drop_rate"
     options = {name: getattr(config, name) for name in shared.split()}
     blocks = nn.ModuleList(QueryValueBiasBlock(drop_path=rate, **options) for rate in drop_path_rates)
-    initialize_layers(blocks)
+    initialize_linear_layers(blocks)
     return blocks
-
-
-def initialize_layers(module: nn.Module) -> None:
-    """The first values of fine-tuning: linear layers truncated normal 0.02, their biases 0."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

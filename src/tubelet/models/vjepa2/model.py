@@ -22,7 +22,8 @@ from tubelet.errors import TubeletError
 from tubelet.models.vjepa2.config import VJEPA2Config
 from tubelet.nn.attention_steps import AttentionStep, clip_positions, clip_tokens, joint_step
 from tubelet.nn.block import drop_path_schedule
-from tubelet.nn.pooling.attentive import AttentivePooler, initialize_linear_layers
+from tubelet.nn.linear import initialize_linear_layers
+from tubelet.nn.pooling.attentive import AttentivePooler
 from tubelet.nn.rotary import RotaryBlock, Rotation, all_tokens, rotation_of
 from tubelet.nn.tokenizer import TubeletTokenizer
 from tubelet.nn.video_model import ReadingKind, VideoModel, make_linear_head, on_grid

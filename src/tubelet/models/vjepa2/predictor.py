@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from tubelet.models.vjepa2.config import VJEPA2Config, VJEPA2PredictorConfig
-from tubelet.models.vjepa2.model import VJEPA2Encoder, initialize_linear_layers, take
-from tubelet.nn.linear import Linear
+from tubelet.models.vjepa2.model import VJEPA2Encoder, take
+from tubelet.nn.linear import Linear, initialize_linear_layers
 from tubelet.nn.rotary import RotaryBlock, rotation_of
 from tubelet.types import Grid
 

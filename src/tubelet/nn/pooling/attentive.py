@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from tubelet.nn.block import Block, make_mlp
-from tubelet.nn.linear import Linear
+from tubelet.nn.linear import Linear, initialize_linear_layers
 
 _MLP_RATIO = 4.0  # whatever the encoder's is
 
@@ -83,12 +83,3 @@ class PoolingAttention(nn.Module):
         mask = None if valid is None else valid[:, None, None]  # B 1 1 N
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # B heads 1 hd
         return rearrange(x, "b heads 1 hd -> b (heads hd)")
-
-
-def initialize_linear_layers(module: nn.Module) -> None:
-    """Linear layers start truncated normal 0.02, their biases at zero."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Linear):
-            nn.init.trunc_normal_(layer.weight, std=0.02)
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)

@@ -12,17 +12,16 @@ from typing import Any
 import numpy as np
 
 from tubelet.data.loading.clip_dataset import ClipDataset
-from tubelet.data.sources.open_source import naming_file
 from tubelet.errors import TubeletError
 from tubelet.evaluation.cost import count_macs
-from tubelet.explain.clip_view import clip_view_of
 from tubelet.explain.config import ExplainConfig
-from tubelet.explain.explain import explain_view, offered
+from tubelet.explain.explain import offered
 from tubelet.explain.explanation import Explanation
 from tubelet.inference.predictor import Classifier, load
 from tubelet.protocol import Protocol
 from tubelet.report.film_strip import film_strip
 from tubelet.report.relevance.colors import READS
+from tubelet.report.relevance.explained_row import explain_row
 from tubelet.report.relevance.pictures import overlay
 from tubelet.report.relevance.scale import Scale, scale_over
 from tubelet.session.progress import Progress
@@ -66,17 +65,7 @@ class ClipExplainer:
             self._classifier = load(self.checkpoint)
             self._check_cost(self._classifier)
             self._config = offered(self._classifier.model, ExplainConfig(num_steps=_STEPS))
-        sample = dataset.manifest.samples[row]
-        with naming_file(dataset.manifest.path_of(sample), dataset.name(row)), dataset.open(row) as reader:
-            view = clip_view_of(reader, dataset.protocol, *sample.bounds(reader.timestamps))
-        return explain_view(
-            self._classifier.model,
-            view,
-            self.protocol,
-            self._config,
-            source=dataset.name(row),
-            class_name=predicted,
-        )
+        return explain_row(self._classifier, dataset, row, self.protocol, self._config, class_name=predicted)
 
     def _check_cost(self, classifier: Classifier) -> None:
         config: Any = classifier.model.config

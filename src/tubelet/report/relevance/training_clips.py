@@ -9,13 +9,11 @@ from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.data.sources.open_source import naming_file
 from tubelet.errors import TubeletError
-from tubelet.explain.clip_view import clip_view_of
-from tubelet.explain.explain import explain_view
 from tubelet.explain.explanation import Explanation
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier
+from tubelet.report.relevance.explained_row import explain_row
 from tubelet.report.relevance.scale import ALONE, Scale, scale_over
 from tubelet.runs.data import read_run_data
 from tubelet.runs.folder import resume_recipe
@@ -63,15 +61,12 @@ def _explained(
     dataset = ClipDataset(manifest, classifier.protocol, "views")
     for done, row in enumerate(rows):
         progress.advance(done, len(rows), "training clips for the scale")
-        sample = manifest.samples[row]
-        with naming_file(manifest.path_of(sample), dataset.name(row)), dataset.open(row) as reader:
-            view = clip_view_of(reader, classifier.protocol, *sample.bounds(reader.timestamps))
-        yield explain_view(
-            classifier.model,
-            view,
+        yield explain_row(
+            classifier,
+            dataset,
+            row,
             classifier.protocol,
             explanation.config,
-            source=dataset.name(row),
             class_name=explanation.label,
             head=explanation.head,
         )

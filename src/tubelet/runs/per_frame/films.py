@@ -32,6 +32,8 @@ from tubelet.session.session import Session
 from tubelet.tasks.per_frame.targets import FilmClock, Span, check_frames, spans_by_label, step_targets
 from tubelet.weights.checkpoint.checkpoint import Record
 
+FEATURES = "features"  # of a run, unless its recipe names another folder
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingFilm:

@@ -41,7 +41,7 @@ from tubelet.runs.data import read_data_of_all
 from tubelet.runs.folder import open_folder, read_facts, write_facts
 from tubelet.runs.initialization import initialize_model, read_initialization
 from tubelet.runs.per_frame.evaluate import write_split
-from tubelet.runs.per_frame.films import TrainingFilm, digest_of_bouts, labeled_films, store_features
+from tubelet.runs.per_frame.films import FEATURES, TrainingFilm, digest_of_bouts, labeled_films, store_features
 from tubelet.runs.per_frame.frame_windows import FrameWindows, read_grids
 from tubelet.runs.per_frame.trained import BACKBONE, EndToEnd, OnFeatures, Training
 from tubelet.runs.per_frame.windows import WindowDataset
@@ -57,8 +57,6 @@ from tubelet.training.setup import TrainingSetup
 from tubelet.training.state.resume import TrainingState
 from tubelet.weights.checkpoint.checkpoint import read_record, save_checkpoint
 from tubelet.weights.open_checkpoint import open_checkpoint
-
-FEATURES = "features"
 
 
 def run_per_frame(

@@ -29,14 +29,13 @@ from tubelet.inference.moments.stretches import Blocks, Stretch, blocks_of, choo
 from tubelet.recipe import Recipe
 from tubelet.runs.data import read_run_data
 from tubelet.runs.folder import resume_recipe
-from tubelet.runs.per_frame.films import clock_of, feature_file, features_of
+from tubelet.runs.per_frame.films import FEATURES, clock_of, feature_file, features_of
 from tubelet.runs.per_frame.suggestions import SuggestedFilm, Suggestion, Suggestions
 from tubelet.session.session import Session
 from tubelet.tasks.per_frame.targets import UNLABELED, FilmClock, check_frames, spans_by_label, step_targets
 from tubelet.types import Device
 
 BLOCK_SECONDS = 0.5  # of steps that are compared together: a short bout fills one
-FEATURES = "features"  # of a run, unless its recipe names another folder
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from tubelet.tasks.metric import mean_of
 from tubelet.tasks.per_frame.rules import BoutRule
 from tubelet.tasks.per_frame.scores import (
     IOUS,
@@ -18,7 +19,6 @@ from tubelet.tasks.per_frame.scores import (
     f1,
     frame_f1,
     kappa,
-    mean_of,
     resampled,
 )
 from tubelet.tasks.per_frame.targets import UNLABELED, seen_classes

@@ -14,6 +14,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from tubelet.tasks.metric import mean_of
 from tubelet.tasks.per_frame.matching import boundary_pairs, matched
 from tubelet.tasks.per_frame.rules import BoutRule, active_steps, spans_of
 from tubelet.tasks.per_frame.targets import UNLABELED, Span, seen_classes
@@ -212,12 +213,6 @@ def kappa(counts: Float[np.ndarray, "C 4"]) -> float | None:
         expected = ((right + wrong) * (right + missed) + (none + wrong) * (none + missed)) / total**2
         values.append(1.0 if expected == 1 else ((right + none) / total - expected) / (1 - expected))
     return mean_of(values)
-
-
-def mean_of(values: Sequence[float | None]) -> float | None:
-    """Mean of the values that are defined; None where none is."""
-    known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
 
 
 Figure = Callable[[Float[np.ndarray, " F"]], float | None]  # of weights of films
