@@ -202,6 +202,19 @@ def test_features_of_random_weights_are_refused_unless_asked_for(
     assert "--allow-random is for recipes" in error_of(with_flag, capsys)
 
 
+def test_a_recipe_with_first_weights_writes_what_their_checkpoint_writes(
+    run: Path, recipe: Path, store: Path, videos: Path, tmp_path: Path
+) -> None:
+    common = [str(videos), str(tmp_path / "started"), "--num-workers", "0", "--device", "cpu", "--split", "test"]
+    assert cli.main(["features", str(recipe), *common, "--init", str(run / "best"), "--seed", "5"]) == 0
+    written = sorted(path.relative_to(tmp_path / "started") for path in (tmp_path / "started").rglob("*.safetensors"))
+    assert written
+    for name in written:  # the backbone is frozen: the run's is that of the store
+        ours, theirs = load_file(tmp_path / "started" / name), load_file(store / name)
+        assert ours.keys() == theirs.keys()
+        assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
 def test_a_stage_that_an_image_model_fills_in_part_is_random_too(videos: Path, tmp_path: Path) -> None:
     model = create_model("timesformer_ti16_space", num_classes=2, depth=1)
     names = [name for name, _ in model.named_parameters() if name.startswith("blocks.")]

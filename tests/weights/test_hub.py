@@ -123,7 +123,8 @@ import sys
 from tubelet import cli
 
 for argv in (["predict", "owner/name", "clip.mp4"], ["evaluate", "owner/name", "--data", "x"],
-             ["train", "--data", "x", "--init", "owner/name"]):
+             ["train", "--data", "x", "--init", "owner/name"], ["convert", "huggingface", "owner/name", "out"],
+             ["features", "owner/name", "x", "out"], ["features", "my.yaml", "x", "out", "--init", "owner/name"]):
     assert cli.main(argv) == 1, argv
 print("torch" in sys.modules)
 """
@@ -136,7 +137,7 @@ def test_commands_are_told_before_torch_is_imported_which_takes_longer_than_the_
     command = [sys.executable, "-c", BEFORE_TORCH]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, cwd=tmp_path)
     assert done.stdout == "False\n", done.stderr
-    assert done.stderr.count("does not answer; where there is a network") == 3
+    assert done.stderr.count("does not answer; where there is a network") == 6
 
 
 def test_an_upload_without_a_network_is_asked_once_and_the_local_way_is_named(silent: Silent, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tubelet.commands import parse
+from tubelet.commands import check_hub, parse
 from tubelet.commands.train_overrides import split_overrides
 from tubelet.types import WhichWeights
 from tubelet.weights.convert.formats import FORMATS
@@ -55,6 +55,7 @@ class Options:
 def main(argv: list[str]) -> int:
     overrides, rest = split_overrides(argv, Options)
     options = parse(Options, rest, "convert", DESCRIPTION)
+    check_hub(options.path)
     from tubelet.commands.work.convert import run
 
     return run(options, overrides)

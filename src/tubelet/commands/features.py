@@ -8,10 +8,11 @@ from typing import Annotated, Literal
 
 import tyro
 
-from tubelet.commands import compute, parse
+from tubelet.commands import check_hub, compute, parse
 from tubelet.commands.train_overrides import split_overrides
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.config import DECODE_TIMEOUT_SECONDS, FAILURE_BUDGET
+from tubelet.recipe import list_recipes
 from tubelet.types import Device, Precision
 
 DESCRIPTION = """Write a feature store: the output of a model's per-frame stage for every frame of a dataset.
@@ -51,10 +52,16 @@ class Options:
     num_workers: int = 2  # processes that decode; 0 decodes in this process
     decode_timeout_seconds: float = DECODE_TIMEOUT_SECONDS  # a worker that reads 64 frames for longer is killed
     failure_budget: float = FAILURE_BUDGET  # share of videos that may be unreadable; 0: none, else one always may
+    init: str | None = None  # of a recipe: first weights, as for `tubelet train`
     allow_random: bool = False  # store features of a recipe without trained weights
     precision: Precision | None = None  # fp32, or bf16 under autocast; by default that of the recipe or checkpoint
     device: Device = "auto"  # auto: CUDA, else MPS, else CPU
     json: bool = False  # print what was done as JSON on stdout
+
+    @property
+    def is_recipe(self) -> bool:
+        """Whether MODEL names a recipe, not a checkpoint."""
+        return self.model in list_recipes() or self.model.endswith((".yaml", ".yml"))
 
 
 def main(argv: list[str]) -> int:
@@ -62,6 +69,8 @@ def main(argv: list[str]) -> int:
     own = {name: text for name, text in overrides if name.removeprefix("data.").startswith("manifest.")}
     rest += [f"--{name}={text}" for name, text in own.items()]
     options = parse(Options, rest, "features", DESCRIPTION)
+    check_hub((options.init or dict(overrides).get("init.source")) if options.is_recipe else options.model)
     from tubelet.commands.work.features import run
 
-    return compute(run, options, [(name, text) for name, text in overrides if name not in own])
+    fields = [(name, text) for name, text in overrides if name not in own]
+    return compute(run, options, [*fields, ("init.source", options.init)] if options.init is not None else fields)

@@ -20,7 +20,7 @@ from tubelet.errors import ConfigError
 from tubelet.files import check_path
 from tubelet.inference.feature_extraction import Extracted, ExtractOptions, extract, open_store
 from tubelet.inference.frame_stage import check_not_random
-from tubelet.recipe import DataConfig, Recipe, list_recipes, load_recipe
+from tubelet.recipe import DataConfig, Recipe, load_recipe
 from tubelet.runs.initialization import first_model
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
@@ -80,7 +80,7 @@ def _model(
 ) -> tuple[nn.Module, Record]:
     """The model of a checkpoint, or that of a recipe as a run of it begins."""
     source = options.model
-    if source in list_recipes() or source.endswith((".yaml", ".yml")):
+    if options.is_recipe:
         recipe = load_recipe(source, [("data.source", json.dumps(options.data)), *fields])
         return _model_of_recipe(recipe, manifest, session, options.allow_random)
     if options.allow_random:
