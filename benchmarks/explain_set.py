@@ -156,7 +156,7 @@ def _train(model: nn.Module, parts: tuple[str, ...] | None, seed: int, max_steps
 
 
 def _has_learned(model: nn.Module, losses: list[float], rng: np.random.Generator) -> bool:
-    """Whether the losses are low, and the model is right in evaluation too, where batch norms use what they gathered."""
+    """Whether losses are low and the model is right in evaluation, where batch norms use what they gathered."""
     if len(losses) < 40 or len(losses) % 10 or np.mean(losses[-20:]) > 0.02:
         return False
     clips, labels = _batch(rng, 64)
