@@ -239,10 +239,61 @@ def test_frames_whose_vector_is_the_mean_of_patches_are_not_read_from_their_clas
     assert as_mean.sum() > as_token.sum()  # a class token keeps a part of what comes from no pixel
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("fusion", ["sequential", "hierarchical_q"])
+@pytest.mark.parametrize("wiring", tiny_uniformerv2.WIRINGS)
+def test_queries_gather_from_each_layer_as_it_was_and_share_the_head_with_class_tokens(
+    wiring: str, fusion: str, frozen: bool
+) -> None:
+    model, clip = tiny_uniformerv2.tiny(wiring, fusion=fusion, frozen=frozen, drop_path_rate=0.0), clips_of(wiring)
+    with record_attention(model) as records:
+        model(clip)
+    grid = model.token_grid(clip.shape[2:])
+    frames = [(t, EVERYWHERE, EVERYWHERE) for t in range(grid[0])]
+    tokens = [*grid_tokens(grid), *frames]
+    total, layers = torch.eye(len(tokens)), dict[int, Tensor]()
+    queries = torch.zeros(1 if fusion == "sequential" else model.config.depth - 1, len(tokens))
+    for record in records:
+        probs = record.probs[0].mean(1)  # G Q K
+        block = int(record.module.split(".")[2])
+        if record.module.startswith("trunk"):
+            total = (whole_matrix(record, tokens, probs) + torch.eye(len(tokens))) / 2 @ total
+            layers[block] = total
+            continue
+        assert record.keys is not None
+        order = [tokens.index(tuple(key)) for key in record.keys[0].tolist()]
+        there = probs.shape[1]  # of hierarchical queries one more with every block
+        queries[:there] = (queries[:there] + probs[0] @ layers[model.layers[block]][order]) / 2
+    share = 0.0 if frozen else float(model.pool.balance.sigmoid().mean())
+    expected = (1 - share) * queries.mean(0) + share * total[-len(frames) :].mean(0)
+    torch.testing.assert_close(roll_out(model, model, clip[0]), expected[: len(grid_tokens(grid))].view(grid))
+    assert (layers[1] - layers[2]).abs().max() > 0.01  # so that the layer of the keys counts
+
+
+def clips_of(wiring: str) -> Tensor:
+    return tiny_uniformerv2.clips(1, 4 if wiring == "global" else 8)
+
+
+def test_gradient_attention_of_queries_is_of_the_class_and_of_both_ways_to_the_head() -> None:
+    model, clip = tiny_uniformerv2.tiny("global"), tiny_uniformerv2.clips(1)[0]
+    other = Target(head="label", name="c", index=2, start=0, stop=5, multi_label=False)
+    maps = [gradient_attention(model, model, clip, target) for target in (TARGET, other)]
+    assert all((found >= 0).all() and found.max() > 0 for found in maps)
+    assert (maps[0] / maps[0].sum() - maps[1] / maps[1].sum()).abs().max() > 1e-3
+    with torch.no_grad():
+        model.pool.balance.fill_(-20.0)  # the class tokens reach the head no more
+    queries = gradient_attention(model, model, clip, TARGET)
+    assert (queries / queries.sum() - maps[0] / maps[0].sum()).abs().max() > 1e-3
+
+
 @pytest.mark.parametrize(
     ("make", "part"),
     [
-        (lambda: (tiny_uniformerv2.tiny("global"), tiny_uniformerv2.clips(1)[0]), "reads tokens of several layers"),
+        (
+            lambda: (tiny_uniformerv2.tiny("global", fusion="parallel"), tiny_uniformerv2.clips(1)[0]),
+            "reads tokens of several layers",
+        ),
         (lambda: (undescribed(None), tiny_vivit.clips(1)[0]), "does not say which tokens"),
         (lambda: (undescribed(twice), tiny_vivit.clips(1, 4)[0]), "reads tokens of several layers"),
     ],

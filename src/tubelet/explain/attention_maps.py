@@ -36,7 +36,7 @@ def roll_out(model: nn.Module, logits_of: Logits, clip: Float[Tensor, "C T H W"]
     composer = _Composer(model, "rollout", lambda record: record.probs)
     with record_attention(model, heads="mean", to=composer.take):
         logits_of(clip[None])
-    return composer.finished().readout()
+    return composer.finished().readout(composer.class_token_share)
 
 
 def gradient_attention(
@@ -62,7 +62,7 @@ def gradient_attention(
     with torch.no_grad():
         for record in records:
             composer.take(record)
-        return composer.finished().readout()
+        return composer.finished().readout(composer.class_token_share)
 
 
 def on_pixels(tokens: Float[Tensor, "n_t n_h n_w"], clip_size: Grid) -> Float[Tensor, "T H W"]:
@@ -76,6 +76,7 @@ class _Composer:
     def __init__(self, model: nn.Module, rule: Rule, weigh: Callable[[AttentionRecord], Tensor]) -> None:
         self.rule, self.weigh = rule, weigh
         self.frame_pool = _frame_pool(model)
+        self.class_token_share = float(getattr(model, "class_token_share", 0.0))
         if getattr(getattr(model, "config", None), "global_pool", None) == "max":
             raise ConfigError(f"the model takes the maximum over tokens, which attention does not describe; {_INSTEAD}")
         self.state: AttentionState | None = None
@@ -109,13 +110,13 @@ class _Composer:
                 f"the model does not say which tokens of the clip '{record.module}' attends to, so its attention "
                 f"does not compose; {_INSTEAD}"
             )
-        if record.kind == "cross" or _repeats_patches(record.keys):
+        if (record.kind == "cross" and record.layer is None) or _repeats_patches(record.keys):
             raise ConfigError(
-                f"'{record.module}' reads tokens of several layers, and attention is not recorded with the layer that "
-                f"they come from, so it does not compose; {_INSTEAD}"
+                f"'{record.module}' reads tokens of several layers in a way that is not recorded, so its attention "
+                f"does not compose; {_INSTEAD}"
             )
         weights = self.weigh(record).detach().float().mean(2)[0]  # G Q K
-        return Step(kind=record.kind, weights=weights, queries=record.queries, keys=record.keys)
+        return Step(kind=record.kind, weights=weights, queries=record.queries, keys=record.keys, layer=record.layer)
 
 
 def _frame_pool(model: nn.Module) -> str:

@@ -12,7 +12,8 @@ Deviation: here every step is a rule on the rows of its own queries, so that the
                    row is the mean of what the copies gathered, as the block averages them (of gradients, the sum)
     dot product    time and space in one module: both read the rows before it, and a row is the mean of both
     window         a frame gathers from its neighbors and the class token, in several calls that read the same rows
-    pool, cross    a query that no step has made starts outside of the clip and gathers from its keys
+    pool, cross    a query that no step has made starts outside of the clip and gathers from its keys: the rows as they
+                   are, or of cross as they were behind the layer that the keys are from
 
     N  tokens of the clip   M = N + 1, with one column for what comes from no pixel   G, Q, K  as in the recorder
 """
@@ -46,6 +47,7 @@ class Step:
     weights: Float[Tensor, "G Q K"]
     queries: Int[Tensor, "G Q 3"]
     keys: Int[Tensor, "G K 3"]
+    layer: int | None = None  # cross: which rows are read; else: as which the rows behind it are kept
 
 
 class AttentionState:
@@ -65,6 +67,7 @@ class AttentionState:
             (i // (n_h * n_w), i // n_w % n_h, i % n_w, 0): i for i in range(self.num_tokens)
         }
         self.rows = torch.eye(self.num_tokens, self.num_tokens + 1, device=device)  # tokens M
+        self.layers: dict[int, Tensor] = {}  # rows behind the layers that are read again
         self.last_queries: list[int] = []
         self.last_kind: StepKind | None = None
         self._is_over_frames = False  # whether a step has gathered from vectors of frames
@@ -78,7 +81,7 @@ class AttentionState:
         gathered, count = torch.zeros_like(before), before.new_zeros(len(before))
         for step, (queries, keys) in zip(steps, places, strict=True):
             weights = step.weights * (keys >= 0).unsqueeze(1)  # G Q K
-            found = weights @ before[keys.clamp(min=0)]  # G Q M
+            found = weights @ self._read(step)[keys.clamp(min=0)]  # G Q M
             is_token = queries >= 0
             tokens, copies = queries[is_token].unique(return_counts=True)
             of_step = torch.zeros_like(before).index_add_(0, queries[is_token], found[is_token])
@@ -91,9 +94,21 @@ class AttentionState:
         self.rows[changed] = before[changed] + new if self.rule == "gradient" else (before[changed] + new) / 2
         self.last_queries = sorted({int(row) for queries, _ in places for row in queries.flatten() if row >= 0})
         self.last_kind = steps[-1].kind
+        if self.last_kind != "cross" and steps[-1].layer is not None:
+            self.layers[steps[-1].layer] = self.rows
 
-    def readout(self) -> Float[Tensor, "n_t n_h n_w"]:
-        """The row of what the head takes: the last queries, the class token, or the mean of frames or of patches."""
+    def readout(self, class_token_share: float = 0.0) -> Float[Tensor, "n_t n_h n_w"]:
+        """The row of what the head takes: the last queries, the class token, or the mean of frames or of patches.
+
+        Args:
+            class_token_share: share of the mean of the frames' class tokens, beside that of the last queries.
+        """
+        if self.last_kind in ("cross", "pool") and class_token_share:
+            parts = (self.rows[rows, : self.num_tokens] for rows in (self.last_queries, self._frame_rows()))
+            queries, frames = (part.sum(0) if self.rule == "gradient" else part.mean(0) for part in parts)
+            if self.rule == "gradient":  # the gradient of an attention holds the share of what it made already
+                return (queries + frames).view(self.grid)
+            return torch.lerp(queries, frames, class_token_share).view(self.grid)
         if self.last_kind in ("cross", "pool"):
             rows = self.last_queries
         elif _CLIP_TOKEN in self.slots:
@@ -106,6 +121,13 @@ class AttentionState:
         if self.rule == "gradient":  # what a patch holds of itself from the start says nothing of attention
             patches = patches - torch.eye(self.num_tokens, device=patches.device)
         return patches.mean(0).view(self.grid)
+
+    def _read(self, step: Step) -> Float[Tensor, "tokens M"]:
+        """The rows that a step gathers from: of a layer for what was there behind it, else as they are."""
+        if step.kind != "cross" or step.layer is None:
+            return self.rows
+        kept = self.layers[step.layer]
+        return torch.cat([kept, self.rows[len(kept) :]])
 
     def _frame_rows(self) -> list[int]:
         slots = ((t, EVERYWHERE, EVERYWHERE, 0) for t in range(self.grid[0]))

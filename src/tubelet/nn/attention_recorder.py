@@ -48,6 +48,7 @@ class AttentionRecord:
     values: Float[Tensor, "B G value_heads K hd"] | None  # None where they were not asked for
     queries: Int[Tensor, "G Q 3"] | None  # (t, h, w) of each on the token grid (see ``nn/attention_steps.py``)
     keys: Int[Tensor, "G K 3"] | None
+    layer: int | None  # of the keys, where the model says it (see ``AttentionStep``)
     grid: Grid | None  # tokens of the clip along time, height and width
 
 
@@ -233,6 +234,7 @@ class _Recorder(TorchFunctionMode):
             values=value.unflatten(0, (-1, groups)) if self.values else None,
             queries=None if step is None else step.queries,
             keys=None if step is None else step.keys,
+            layer=None if step is None else step.layer,
             grid=self.grid,
         )
         self.to(record)

@@ -35,6 +35,7 @@ class AttentionStep:
     kind: StepKind
     queries: Int[Tensor, "G Q 3"] | None = None
     keys: Int[Tensor, "G K 3"] | None = None
+    layer: int | None = None  # cross: the layer that keys are tokens of; else: the layer as which they are read again
 
 
 def joint_step(grid: Grid, num_prefix: int) -> AttentionStep:
@@ -43,10 +44,10 @@ def joint_step(grid: Grid, num_prefix: int) -> AttentionStep:
     return AttentionStep(kind="joint", queries=tokens, keys=tokens)
 
 
-def space_step(grid: Grid, num_prefix: int) -> AttentionStep:
+def space_step(grid: Grid, num_prefix: int, layer: int | None = None) -> AttentionStep:
     """The patches of each time index, behind ``num_prefix`` class tokens that it has for itself."""
     tokens = frame_positions(grid, num_prefix)  # T prefix+S 3
-    return AttentionStep(kind="space", queries=tokens, keys=tokens)
+    return AttentionStep(kind="space", queries=tokens, keys=tokens, layer=layer)
 
 
 def time_step(grid: Grid) -> AttentionStep:

@@ -53,8 +53,14 @@ class GatheredTokens(VideoModel):
     """What both wirings share: global blocks gather one vector per video, so that it is all that the head takes."""
 
     trunk: ImageTrunk
+    pool: BlendWithClassTokens | VideoTokenAlone
     head_drop: nn.Module
     head: nn.Module
+
+    @property
+    def class_token_share(self) -> float:
+        """Share of the mean class token, beside the queries, in what the head takes; the mean over channels."""
+        return self.pool.class_token_share
 
     def forward_head(self, x: Float[Tensor, "B D"], pre_logits: bool = False) -> Float[Tensor, "B K"]:
         return x if pre_logits else self.head(self.head_drop(x))  # B K
@@ -155,6 +161,10 @@ class BlendWithClassTokens(nn.Module):
         super().__init__()
         self.balance = nn.Parameter(torch.zeros(embed_dim))
 
+    @property
+    def class_token_share(self) -> float:
+        return float(self.balance.detach().sigmoid().mean())
+
     def forward(
         self,
         video: Float[Tensor, "B D"],
@@ -173,6 +183,8 @@ class BlendWithClassTokens(nn.Module):
 
 class VideoTokenAlone(nn.Module):
     """For a frozen image ViT: what enters the head is learned from video."""
+
+    class_token_share = 0.0
 
     def forward(
         self,
