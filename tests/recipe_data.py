@@ -148,6 +148,8 @@ def shrunk(name: str, source: Path) -> list[tuple[str, str]]:
     changed |= {"protocol.num_frames": max(4, 2 * time) * recipe.protocol.num_segments}
     changed |= {"protocol.resize_short_side": crop + 2}
     changed |= {"protocol.crop_size": [crop, crop], "protocol.num_temporal_views": 1, "protocol.num_spatial_crops": 1}
+    if recipe.masked_pretraining is not None:
+        changed |= {f"masked_pretraining.decoder_{part}": n for part, n in (("dim", 24), ("depth", 1), ("heads", 2))}
     if recipe.augment.short_side_jitter:
         changed["augment.short_side_jitter"] = [crop + 2, crop + 4]
     changed |= {"training.num_epochs": 2, "training.batch_size": 2, "training.validate_every_epochs": 2}
