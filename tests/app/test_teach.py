@@ -16,6 +16,8 @@ from tubelet.app.teaching.teacher import Teacher
 from tubelet.app.teaching.work import work
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, bouts_csv
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 from tubelet.inference.films import Windows
 from tubelet.inference.moments.features import StepFeatures
@@ -109,6 +111,9 @@ def test_classes_and_sorted_clips_are_plain_files(tmp_path: Path) -> None:
     one, two = library.all()
     lessons.sort(one, "walk")
     lessons.sort(two, "=rest")
+    config = ManifestConfig(val_fraction=0)
+    names = read_manifest(lessons.table, config).class_names
+    assert names == {"label": ("=rest", "walk")}  # as ``tubelet train --data`` sees them: the names, not their cells
     lessons.sort(one, "=rest")
     assert lessons.sorted_clips() == {one.id: "=rest", two.id: "=rest"}
     assert lessons.table.read_text() == "path,label\n../../films/b.mp4,'=rest\n../../films/=a.mp4,'=rest\n"
