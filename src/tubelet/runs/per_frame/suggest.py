@@ -139,6 +139,7 @@ class _Reader:
                 self.session.progress.note(f"not used: {error}")
                 continue
             parts.append(film.blocks.vectors[torch.from_numpy(film.blocks.labeled)])
+        self.session.advance(len(rows), len(rows), "labeled films")
         return torch.cat(parts)
 
     def candidates(self, films: Sequence[Path]) -> tuple[list[_Film], list[str]]:
@@ -162,6 +163,7 @@ class _Reader:
                     f"{self._whose(path)}, and takes the place of its rows among the labels"
                 )
             found.append(film)
+        self.session.advance(len(films), len(films), "features of films")
         if whole:
             self.session.progress.note(f"{whole} film{'s' * (whole > 1)} labeled from beginning to end: left out")
         return found, failed
@@ -212,7 +214,8 @@ class _Reader:
             return ""
         own = self._observer(film)
         others = (printable(name) or "an unnamed observer" for name in film.observers if name != own)
-        return f" by {printable(own) or 'an unnamed observer'} (a project of BORIS has one observer: not {', '.join(others)})"
+        kept = printable(own) or "an unnamed observer"
+        return f" by {kept} (a project of BORIS has one observer: not {', '.join(others)})"
 
 
 def _suggestions(
