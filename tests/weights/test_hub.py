@@ -18,7 +18,7 @@ from local_hub import COMMIT, local_hub
 from payload import Payload
 
 from support import assert_one_line, error_of, write_checkpoint
-from tubelet import load
+from tubelet import cli, load
 from tubelet.commands import check_hub
 from tubelet.errors import CheckpointError
 from tubelet.weights import hub
@@ -239,3 +239,19 @@ def test_a_run_that_goes_on_asks_no_hub_for_weights_that_it_has(
     check_hub("owner/name", tmp_path / "new")
     check_hub("owner/name")
     assert asked == ["owner/name"] * 2
+
+
+@pytest.mark.parametrize(("command", "place"), [("train", "clips-vivit_ti16x2_fe"), ("pretrain", "clips-pretraining-small")])
+def test_a_run_that_goes_on_in_the_folder_that_it_chose_asks_no_hub(
+    command: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "check_reachable", asked.append)
+    monkeypatch.setattr("tubelet.commands.work.train.run", lambda *words, **named: 0)
+    which = ["--model", "vivit_ti16x2_fe"] if command == "train" else ["pretraining/small"]
+    words = [command, *which, "--data", "clips", "--init", "owner/name"]
+    assert cli.main(words) == 0
+    (tmp_path / "runs" / place).mkdir(parents=True)
+    assert cli.main(words) == 0
+    assert asked == ["owner/name"]  # where there was no run yet

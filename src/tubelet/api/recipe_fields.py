@@ -72,13 +72,6 @@ def fields_of(keywords: Mapping[str, Any]) -> Iterator[Field]:
             yield SHORT_NAMES.get(name, name), json.dumps(value)
 
 
-def run_name(recipe_name: str | None, data: str | Path | None, recipe: Recipe) -> str:
-    """The name of a run's folder where the user gives none: of the data and of the recipe or the model."""
-    stem = Path(data).resolve().stem if data else ""
-    name = recipe_name.removesuffix(".yaml") if recipe_name else recipe.model["name"]
-    return "-".join(part for part in (stem, Path(name).parent.name, Path(name).name) if part)
-
-
 def with_kept_rules(source: str, fields: list[Field], rules: Mapping[str, Any]) -> Recipe:
     """The recipe with what an earlier run in its folder keeps of an earlier version's rules."""
     return load_recipe(source, [*texts_of(rules), *fields])

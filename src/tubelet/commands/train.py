@@ -11,7 +11,7 @@ import tyro
 from tubelet.commands import check_hub, compute, parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.train_overrides import check_fields, in_full, print_fields, split_overrides
-from tubelet.recipe import DEFAULT_RECIPE
+from tubelet.recipe import DEFAULT_RECIPE, run_name
 from tubelet.training.config import Schedule, Strategy
 from tubelet.types import Device
 
@@ -132,9 +132,14 @@ def main(argv: list[str]) -> int:
     if options.fields:
         print_fields(options.model or SHOWN_MODEL)
         return 0
-    check_hub(options.init, options.out)
+    check_hub(options.init, options.out or default_folder(options.recipe, options.data, options.model))
     if options.resume is None:
         check_fields(overrides, options.recipe or DEFAULT_RECIPES[options.task])
     from tubelet.commands.work.train import run
 
     return compute(run, options, overrides, argv)
+
+
+def default_folder(recipe: str | None, data: str | None, model: str | None) -> Path | None:
+    """The run folder where none is named. None means that first weights have to be read for it: they name the model."""
+    return Path("runs") / run_name(recipe, data, model or "") if recipe or model else None
