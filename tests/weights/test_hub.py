@@ -241,7 +241,9 @@ def test_a_run_that_goes_on_asks_no_hub_for_weights_that_it_has(
     assert asked == ["owner/name"] * 2
 
 
-@pytest.mark.parametrize(("command", "place"), [("train", "clips-vivit_ti16x2_fe"), ("pretrain", "clips-pretraining-small")])
+@pytest.mark.parametrize(
+    ("command", "place"), [("train", "clips-vivit_ti16x2_fe"), ("pretrain", "clips-pretraining-small")]
+)
 def test_a_run_that_goes_on_in_the_folder_that_it_chose_asks_no_hub(
     command: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
