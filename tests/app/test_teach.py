@@ -108,6 +108,11 @@ def test_classes_and_sorted_clips_are_plain_files(tmp_path: Path) -> None:
     for names in (["a", "a "], [" "], ["a\nb"]):
         with pytest.raises(DataError):
             lessons.set_classes(names)
+    for name in ("to label", " ignore", "background"):
+        with pytest.raises(DataError, match="is no class: it says that a stretch shows none, or is not labeled"):
+            lessons.set_classes(["walk", name])
+        with pytest.raises(DataError, match="is no class"):
+            lessons.sort(library.all()[0], name)
     assert lessons.classes() == ["walk", "=rest"]
     one, two = library.all()
     lessons.sort(one, "walk")

@@ -35,7 +35,7 @@ def make_room(folder: Path, size_bytes: int, most_bytes: int, what: str) -> None
 
 
 def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
-    """When each file was last used, and its bytes. One that vanishes meanwhile, such as a temporary one, is left out."""
+    """When each file was last used, and its bytes. One that vanishes, as temporary ones do, is left out."""
     for file in folder.iterdir():
         with suppress(FileNotFoundError):
             if file.is_file():
