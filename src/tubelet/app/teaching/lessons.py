@@ -55,9 +55,12 @@ class Lessons:
 
     def sorted_clips(self) -> dict[str, str]:
         """The class of each sorted clip, by the id of the film. Raises DataError for a table that cannot be read."""
+        rows = self._rows()
+        if not rows:
+            return {}
         known = {path: film.id for path, film in self._library.by_path().items()}
-        rows = ((known.get((self.folder / path).resolve()), label) for path, label in self._rows().items())
-        return {film: label for film, label in rows if film is not None}
+        found = ((known.get((self.folder / path).resolve()), label) for path, label in rows.items())
+        return {film: label for film, label in found if film is not None}
 
     def sort(self, film: FilmFile, label: str | None) -> None:
         """Give a clip a class; None takes it out. Raises DataError."""
