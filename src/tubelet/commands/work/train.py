@@ -103,9 +103,8 @@ def runs_of(recipe: Recipe, folder: Path, options: Options) -> Iterator[tuple[Pa
 def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
     """Run the sweep of ``--sweep`` in ``folder``."""
     chosen = [*texts_of(kept_rules(folder)), *of_options(options), *overrides]
-
-    head_alone = recipe.per_frame is not None and not recipe.per_frame.train_backbone
-    if recipe.per_frame is not None and head_alone and recipe.per_frame.feature_folder is None:
+    per_frame = recipe.per_frame
+    if per_frame is not None and not per_frame.train_backbone and per_frame.feature_folder is None:
         chosen.append(("per_frame.feature_folder", str(folder / "features")))  # films go through the model once
 
     def make(values: Values, seed: int) -> Recipe:
