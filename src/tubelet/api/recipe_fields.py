@@ -21,8 +21,10 @@ def data_field(data: str | Path) -> Field:
     return "data.source", json.dumps(str(Path(data).resolve()))
 
 
-def first_weights(init: str, *, suggests: bool) -> list[Field]:
+def first_weights(init: str, *, suggests: bool, prefers_copy: bool = False) -> list[Field]:
     """The first weights; with ``suggests`` also the model and the pixels that they were made for.
+
+    With ``prefers_copy`` the hub is not asked for what is here, as where a run goes on that began with it.
 
     Raises:
         CheckpointError: they cannot be read, or no model starts from them.
@@ -30,7 +32,7 @@ def first_weights(init: str, *, suggests: bool) -> list[Field]:
     source = resolve_source(init)
     if not suggests:
         return [("init.source", json.dumps(source))]
-    return suggested_fields(source, read_source(InitConfig(source=source)))
+    return suggested_fields(source, read_source(InitConfig(source=source), prefers_copy=prefers_copy))
 
 
 def chosen_fields(
