@@ -160,6 +160,23 @@ def label_studio(root: Path) -> Path:
     return root
 
 
+def roboflow(root: Path) -> Path:
+    """Two frames a second: 0 to 2 of a film walk, 4 walks and 5 sits; each film in one split; a copy of a frame."""
+    names = ["walk/day1_mp4-0", "walk/day1_mp4-1", "walk/day1_mp4-2", "walk/day1_mp4-4", "sit/day1_mp4-5"]
+    touch(root, *(f"train/{name}_jpg.rf.0a1b.jpg" for name in names), "train/walk/day1_mp4-2_jpg.rf.Zz9.jpg")
+    touch(root, "valid/sit/night_MOV-0003_png.rf.b.jpg", "valid/sit/portrait_jpg.rf.c.jpg")
+    touch(root, "README.roboflow.txt", "films/day1.mp4", "films/night.mov")
+    return root
+
+
+def roboflow_table(root: Path) -> Path:
+    marks = ["day1_mp4-0_jpg.rf.a.jpg, 1, 0", "day1_mp4-1_jpg.rf.b.jpg, 1, 1", "day1_mp4-2_jpg.rf.c.jpg, 1, 1"]
+    text(root / "train/_classes.csv", "filename, walk, talk", *marks)
+    text(root / "valid/_classes.csv", "filename, walk, talk", "night_mov-3_jpg.rf.d.jpg, 0, 1")
+    touch(root, "day1.mp4", "night.mov")
+    return root
+
+
 def ucf101(root: Path) -> Path:
     text(root / "ucfTrainTestlist/classInd.txt", "1 ApplyEyeMakeup", "2 ApplyLipstick")
     train = ["ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1", "ApplyLipstick/v_ApplyLipstick_g08_c01.avi 2"]
@@ -335,6 +352,20 @@ EXAMPLES = [
         classes={"label": ("run", "walk")},
         spoil=("train.json", 2, '{"id": 1, "video": "clip.mp4", "label": "walk"},'),
         says=("line 2", "export as JSON, not as JSON-MIN"),
+    ),
+    Example(
+        layout="roboflow",
+        write=roboflow,
+        rows=[
+            ("films/day1.mp4", ("walk",), "train", 0.0, 1.5),
+            ("films/day1.mp4", ("walk",), "train", 2.0, 2.5),
+            ("films/day1.mp4", ("sit",), "train", 2.5, 3.0),
+            ("films/night.mov", ("sit",), "val", 1.5, 2.0),
+        ],
+        classes={"label": ("sit", "walk")},
+        spoil=("", 0, ""),
+        says=(),
+        options={"frame_fps": 2.0},
     ),
     Example(
         layout="ucf101",

@@ -238,6 +238,13 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
     write_atomically(path, "# The resolved recipe of this run; `tubelet train recipe.yaml` runs it again.\n" + text)
 
 
+def run_name(recipe_name: str | None, data: str | Path | None, model_name: str) -> str:
+    """The name of a run's folder where the user gives none: of the data and of the recipe or the model."""
+    stem = Path(data).resolve().stem if data else ""
+    name = recipe_name.removesuffix(".yaml") if recipe_name else model_name
+    return "-".join(part for part in (stem, Path(name).parent.name, Path(name).name) if part)
+
+
 def list_recipes() -> list[str]:
     """Return the names of the recipes shipped with the package."""
     return sorted(_shipped())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import zipfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,6 +14,7 @@ import pytest
 from app_server import Served
 from tubelet.app.desk import Desk
 from tubelet.app.exports.exporter import ModelExport, _export_model
+from tubelet.app.exports.kept_files import make_room, touch
 from tubelet.app.exports.score_film import Findings
 from tubelet.app.library import FilmFile
 from tubelet.app.runs import OfferedRun
@@ -158,3 +160,21 @@ def test_labels_of_a_film_and_of_an_upload_of_the_same_name_are_both_written(tmp
     found, left_out = Desk.written(desk, films)
     assert [film.path for film in found.values()] == ["idFalse", "idTrue"]
     assert left_out == []
+
+
+def test_the_oldest_files_make_room_while_temporary_ones_vanish(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for age, name in enumerate((".new.mp4.7.new", "new.mp4", "old.mp4")):
+        (tmp_path / name).write_bytes(b"0123456789")
+        os.utime(tmp_path / name, (1000 - age, 1000 - age))
+
+    def is_file(path: Path) -> bool:  # another thread ends its file between a look at its kind and one at its size
+        if path.suffix == ".new":
+            path.unlink()
+        return True
+
+    monkeypatch.setattr(Path, "is_file", is_file)
+    make_room(tmp_path, 5, 20, "this file")
+    assert [file.name for file in tmp_path.iterdir()] == ["new.mp4"]
+    touch(tmp_path / "old.mp4")  # it is used no more, and that is no error

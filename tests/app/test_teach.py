@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,8 @@ from tubelet.app.teaching.teacher import Teacher
 from tubelet.app.teaching.work import work
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, bouts_csv
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 from tubelet.inference.films import Windows
 from tubelet.inference.moments.features import StepFeatures
@@ -105,10 +108,18 @@ def test_classes_and_sorted_clips_are_plain_files(tmp_path: Path) -> None:
     for names in (["a", "a "], [" "], ["a\nb"]):
         with pytest.raises(DataError):
             lessons.set_classes(names)
+    for name in ("to label", " ignore", "background"):
+        with pytest.raises(DataError, match="is no class: it says that a stretch shows none, or is not labeled"):
+            lessons.set_classes(["walk", name])
+        with pytest.raises(DataError, match="is no class"):
+            lessons.sort(library.all()[0], name)
     assert lessons.classes() == ["walk", "=rest"]
     one, two = library.all()
     lessons.sort(one, "walk")
     lessons.sort(two, "=rest")
+    config = ManifestConfig(val_fraction=0)
+    names = read_manifest(lessons.table, config).class_names
+    assert names == {"label": ("=rest", "walk")}  # as ``tubelet train --data`` sees them: the names, not their cells
     lessons.sort(one, "=rest")
     assert lessons.sorted_clips() == {one.id: "=rest", two.id: "=rest"}
     assert lessons.table.read_text() == "path,label\n../../films/b.mp4,'=rest\n../../films/=a.mp4,'=rest\n"
@@ -124,6 +135,35 @@ def test_a_training_takes_the_folder_of_no_other_run(tmp_path: Path, monkeypatch
     (config.cache / "teaching/4-stretches-probe").mkdir(parents=True)  # and of this one a kill left no more
     monkeypatch.setattr(Teacher, "_start", lambda self, folder: None)
     assert Teacher(config).begin("stretches", "probe", "lite0", b"") == "5-stretches-probe"
+
+
+def test_a_second_server_begins_no_training_while_the_process_of_the_first_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, slow = AppConfig(labels=tmp_path), tmp_path / "slow"
+    slow.write_text("#!/bin/sh\nexec sleep 60\n")  # as a process that still reads its packages
+    slow.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(slow))
+    first, second = Teacher(config), Teacher(config)
+    name = first.begin("clips", "probe", "lite0", b"")
+    process = first._process
+    assert process is not None
+    try:
+        with pytest.raises(DataError, match="a training goes on; wait for it, or stop it"):
+            second.begin("clips", "probe", "lite0", b"")
+        state = second.state()
+        assert state is not None
+        assert (state[0].name, state[1].state) == (name, "working")
+    finally:
+        process.kill()
+        process.wait()
+    for _ in range(50):
+        if not is_alive(config.cache / "teaching" / name / "starting"):
+            break
+        time.sleep(0.1)
+    state = second.state()
+    assert state is not None
+    assert state[1].state == "stopped"
 
 
 def test_a_training_computes_as_the_looks_whose_features_it_uses(

@@ -69,6 +69,17 @@ def test_figures_of_the_run_are_those_of_the_films_by_its_checkpoint(run: Path, 
         assert sorted(wanted) == sorted((f"{b.start:.6f}", f"{b.stop:.6f}", b.label) for b in moments.bouts)
 
 
+class Told(Notes):
+    """Remembers how far work was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.advanced: list[tuple[int, int]] = []
+
+    def advance(self, done: int, total: int, text: str = "") -> None:
+        self.advanced.append((done, total))
+
+
 class Stops(Notes):
     """Asks the run to stop after its first step."""
 
@@ -128,15 +139,18 @@ def test_a_whole_film_in_one_window_has_the_logits_of_its_features(kind: Any, fi
         short = torch.cat([clip, clip[:, :, -2 * features.frames_per_step :]], dim=2)  # two steps behind the end
         numbers = torch.arange(short.shape[2])[None].clone()
         numbers[:, clip.shape[2] :] = -1
-        if kind == "frames":
-            assert torch.allclose(model(short, numbers)[:, :count], wanted, atol=1e-4)
+        both = torch.cat([short, short]), torch.cat([numbers, torch.arange(short.shape[2])[None]])
+        assert torch.allclose(model(*both)[:1, :count], wanted, atol=1e-4)  # beside a window that its film fills
 
 
 def test_windows_read_the_frames_of_their_steps_the_same_in_every_reading(film_labels: Path, run: Path) -> None:
     recipe = film_recipe(film_labels, **FIELDS)
     extractor = _extractor(recipe, run / "best", Session())
     manifest = read_run_data(recipe, None)
-    assert set(read_grids(manifest, extractor, run, 0.0, Session())) == {s.path for s in manifest.samples}
+    told = Told()
+    grids = read_grids(manifest, extractor, run, 0.0, dataclasses.replace(Session(), progress=told))
+    assert set(grids) == {s.path for s in manifest.samples}
+    assert told.advanced[-1] == (len(grids), len(grids))  # its progress ends
     data = _Data.read(recipe, manifest, read_bouts(film_labels), extractor, run, Session())
     config = recipe.per_frame
     assert config is not None

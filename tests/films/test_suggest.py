@@ -136,7 +136,7 @@ def test_a_project_has_the_stretches_to_label_and_the_rest_ignored_until_somebod
 
 
 def test_the_run_on_new_labels_computes_no_features_anew(
-    run: Path, films: Path, film_labels: Path, tmp_path: Path
+    run: Path, films: Path, film_labels: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = tubelet.suggest(run, films, minutes=0.05, stretch_seconds=2, device="cpu", progress=False)
     stored = sorted(run.glob("features/*/*"))
@@ -158,6 +158,16 @@ def test_the_run_on_new_labels_computes_no_features_anew(
     assert not old & {(s.path, s.start_seconds) for s in again.stretches}
     partly = next(film for film in again.films if film.path == found.films[0].path)
     assert "run" in {bout.label for bout in partly.bouts}  # labels so far stay in the project
+
+    lines = labels.read_text().splitlines()
+    lines = [f"{lines[0]},observer", *(f"{line}," for line in lines[1:]), f"{partly.path},0,0.5,spin,train,bea"]
+    labels.write_text("\n".join(lines) + "\n")
+    capsys.readouterr()
+    tubelet.suggest(tmp_path / "next", films, minutes=10, stretch_seconds=2, device="cpu")
+    assert (
+        "its labels so far by an unnamed observer (a project of BORIS has one observer: not bea)"
+        in capsys.readouterr().err
+    )
 
 
 def test_what_cannot_be_is_refused_in_a_line(run: Path, films: Path, film_labels: Path) -> None:

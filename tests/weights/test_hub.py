@@ -17,8 +17,9 @@ from huggingface_hub import constants
 from local_hub import COMMIT, local_hub
 from payload import Payload
 
-from support import assert_one_line, error_of, write_checkpoint
-from tubelet import load
+from support import MODEL, assert_one_line, error_of, write_checkpoint
+from tubelet import cli, load
+from tubelet.api.recipe_fields import first_weights
 from tubelet.commands import check_hub
 from tubelet.errors import CheckpointError
 from tubelet.weights import hub
@@ -173,6 +174,15 @@ def test_what_was_downloaded_once_is_used_without_a_network_and_that_is_told(
     assert f"hf://owner/name: the hub was not asked; using the copy in {folder}" in caplog.text
 
 
+def test_first_weights_of_a_run_that_goes_on_are_read_from_their_copy(silent: Silent, tmp_path: Path) -> None:
+    cached(tmp_path / "cache", write_checkpoint(tmp_path / "best"))
+    fields = dict(first_weights("owner/name", suggests=True, prefers_copy=True))
+    assert MODEL in fields["model"]
+    assert silent.connections == []
+    assert dict(first_weights("owner/name", suggests=True)) == fields
+    assert len(silent.connections) == 1
+
+
 STORY = """
 import sys
 import torch
@@ -239,4 +249,28 @@ def test_a_run_that_goes_on_asks_no_hub_for_weights_that_it_has(
     assert asked == []
     check_hub("owner/name", tmp_path / "new")
     check_hub("owner/name")
+    assert asked == ["owner/name"] * 2
+
+
+@pytest.mark.parametrize(
+    ("command", "place"), [("train", "clips-vivit_ti16x2_fe"), ("pretrain", "clips-pretraining-small")]
+)
+def test_a_run_that_goes_on_in_the_folder_that_it_chose_asks_no_hub(
+    command: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(hub, "check_reachable", asked.append)
+    monkeypatch.setattr("tubelet.commands.work.train.run", lambda *words, **named: 0)
+    which = ["--model", "vivit_ti16x2_fe"] if command == "train" else ["pretraining/small"]
+    words = [command, *which, "--data", "clips", "--init", "owner/name"]
+    assert cli.main(words) == 0
+    (tmp_path / "runs" / place).mkdir(parents=True)
+    assert cli.main(words) == 0
+    assert asked == ["owner/name"]  # where there was no run yet
+    words = [command, "--data", "clips", "--init", "owner/name"]  # the weights name the model, and so the folder
+    assert cli.main(words) == 0
+    assert asked == ["owner/name"] * 2
+    (tmp_path / "runs" / place / "recipe.yaml").write_text("init: {source: owner/name}\n")
+    assert cli.main(words) == 0
     assert asked == ["owner/name"] * 2

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tubelet.api.recipe_fields import chosen_fields, run_name
+from tubelet.api.recipe_fields import chosen_fields
 from tubelet.api.run import Run
 from tubelet.api.train import carry_out
 from tubelet.errors import ConfigError
-from tubelet.recipe import load_recipe
+from tubelet.recipe import load_recipe, run_name
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
 from tubelet.session.session import Session
@@ -55,7 +55,7 @@ def pretrain(
     resolved = load_recipe(str(recipe or DEFAULT_RECIPE), chosen)
     if resolved.masked_pretraining is None:
         raise ConfigError(f"{recipe}: has no masked_pretraining; use tubelet.train")
-    name = run_name(str(recipe or DEFAULT_RECIPE), data, resolved)
+    name = run_name(str(recipe or DEFAULT_RECIPE), data, resolved.model["name"])
     folder = Path("runs") / name if out is None else Path(out)
     with ConsoleProgress(folder.resolve().name, is_quiet=not progress) as shown:
         session = Session(device=choose_device(device), progress=shown)

@@ -21,8 +21,10 @@ def data_field(data: str | Path) -> Field:
     return "data.source", json.dumps(str(Path(data).resolve()))
 
 
-def first_weights(init: str, *, suggests: bool) -> list[Field]:
+def first_weights(init: str, *, suggests: bool, prefers_copy: bool = False) -> list[Field]:
     """The first weights; with ``suggests`` also the model and the pixels that they were made for.
+
+    With ``prefers_copy`` the hub is not asked for what is here, as where a run goes on that began with it.
 
     Raises:
         CheckpointError: they cannot be read, or no model starts from them.
@@ -30,7 +32,7 @@ def first_weights(init: str, *, suggests: bool) -> list[Field]:
     source = resolve_source(init)
     if not suggests:
         return [("init.source", json.dumps(source))]
-    return suggested_fields(source, read_source(InitConfig(source=source)))
+    return suggested_fields(source, read_source(InitConfig(source=source), prefers_copy=prefers_copy))
 
 
 def chosen_fields(
@@ -70,13 +72,6 @@ def fields_of(keywords: Mapping[str, Any]) -> Iterator[Field]:
             yield from ((f"{name}.{key}", json.dumps(inner)) for key, inner in value.items())
         else:
             yield SHORT_NAMES.get(name, name), json.dumps(value)
-
-
-def run_name(recipe_name: str | None, data: str | Path | None, recipe: Recipe) -> str:
-    """The name of a run's folder where the user gives none: of the data and of the recipe or the model."""
-    stem = Path(data).resolve().stem if data else ""
-    name = recipe_name.removesuffix(".yaml") if recipe_name else recipe.model["name"]
-    return "-".join(part for part in (stem, Path(name).parent.name, Path(name).name) if part)
 
 
 def with_kept_rules(source: str, fields: list[Field], rules: Mapping[str, Any]) -> Recipe:

@@ -6,14 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tubelet.api.recipe_fields import (
-    chosen_fields,
-    run_name,
-    with_kept_rules,
-)
+from tubelet.api.recipe_fields import chosen_fields, with_kept_rules
 from tubelet.api.run import Run
 from tubelet.errors import ConfigError, Stopped
-from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe, run_name
 from tubelet.report.hard_clips import hard_clips
 from tubelet.report.painted_clips import painted_examples
 from tubelet.report.relevance.report_clips import ClipExplainer
@@ -60,9 +56,8 @@ def train(
     """
     source, chosen = _chosen(data, model, init, recipe, fields)
     resolved = load_recipe(source, chosen)
-    folder = (
-        Path("runs") / run_name(None if recipe is None else str(recipe), data, resolved) if out is None else Path(out)
-    )
+    name = run_name(None if recipe is None else str(recipe), data, resolved.model["name"])
+    folder = Path("runs") / name if out is None else Path(out)
     with ConsoleProgress(folder.resolve().name, is_quiet=not progress) as shown:
         if rules := kept_rules(folder):
             shown.note(f"note: {rules_note(folder, rules)}")

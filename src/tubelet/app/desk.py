@@ -82,7 +82,8 @@ class Desk:
 
     def run(self, run_id: str) -> OfferedRun:
         """The run of an id. Raises NotThere."""
-        found = next((run for run in self.all_runs() if run.id == run_id), None)
+        found = next((run for run in self.runs if run.id == run_id), None)
+        found = found or next((run for run in self.teacher.taught() if run.id == run_id), None)
         if found is None:
             raise NotThere("there is no such model; load the page again")
         return found

@@ -17,7 +17,7 @@ from fastapi.responses import FileResponse, JSONResponse, Response, StreamingRes
 from tubelet.app.desk import Desk
 from tubelet.app.exports.kept_files import attachment
 from tubelet.app.library import NotThere
-from tubelet.app.scores import Slicing
+from tubelet.app.scores import Slicing, finished
 from tubelet.app.scoring import ExplainRequest
 from tubelet.app.slicing_query import Group, TopK, slicing_asked
 from tubelet.app.workroom import Job
@@ -113,9 +113,7 @@ def _add_looks(routes: APIRouter, desk: Desk) -> None:
         group: Group = 1,
     ) -> dict[str, Any]:
         _, scores = desk.room.look(desk.library.get(film_id), desk.run(run_id))
-        if scores is None or not scores.is_done:
-            raise DataError("the film is not scored to its end yet; wait, then ask again")
-        return scores.result(Slicing(top_k=top_k, merge=merge, group=group))
+        return finished(scores).result(Slicing(top_k=top_k, merge=merge, group=group))
 
 
 def _add_pictures(routes: APIRouter, desk: Desk) -> None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tubelet.errors import ConfigError, DataError
-from tubelet.session.folder_lock import locked
+from tubelet.session.folder_lock import FolderLock
 
 _WAIT_SECONDS, _LOOK_SECONDS = 10.0, 0.01  # a write takes milliseconds
 
@@ -21,11 +21,10 @@ def held(folder: Path) -> Iterator[None]:
         DataError: another process holds it for long.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    until = time.monotonic() + _WAIT_SECONDS
+    until, lock = time.monotonic() + _WAIT_SECONDS, FolderLock(folder)
     while True:
-        hold = locked(folder)
         try:
-            hold.__enter__()
+            lock.acquire()
             break
         except ConfigError:
             if time.monotonic() > until:
@@ -34,4 +33,4 @@ def held(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        hold.__exit__(None, None, None)
+        lock.release()

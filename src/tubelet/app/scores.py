@@ -16,6 +16,7 @@ import numpy as np
 from tubelet import config as config_io
 from tubelet.app.scoring import CLOCK, DONE, FILM, PARTS, PROBS
 from tubelet.data.video.frame_times import FrameRule
+from tubelet.errors import DataError
 from tubelet.files import json_lines
 from tubelet.inference.films import Film
 from tubelet.inference.moments.film import FilmMoments, moments_of
@@ -196,6 +197,13 @@ class VolumeScores:
 
 
 Scores = WindowScores | StepScores | VolumeScores
+
+
+def finished(scores: Scores | None) -> Scores:
+    """The scores of a whole film. Raises DataError where it is not scored to its end yet."""
+    if scores is None or not scores.is_done:
+        raise DataError("the film is not scored to its end yet; wait, then ask again")
+    return scores
 
 
 def read_scores(folder: Path, source: Path, record: HeadRecord | None) -> Scores | None:

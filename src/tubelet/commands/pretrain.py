@@ -69,7 +69,7 @@ def main(argv: list[str]) -> int:
         return 0
     if options.resume is None:
         check_fields(overrides, options.recipe or DEFAULT_RECIPE)
-    check_hub(options.init, options.out)
+    check_hub(options.init, train.begun_folder(options.out, options.data, options.init, options.recipe, options.model))
     from tubelet.commands.work.train import run
 
     chosen = vars(options) if options.resume else {**vars(options), "task": "masked_pretraining"}

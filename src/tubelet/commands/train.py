@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import glob
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+import yaml
 
 from tubelet.commands import check_hub, compute, parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.train_overrides import check_fields, in_full, print_fields, split_overrides
-from tubelet.recipe import DEFAULT_RECIPE
+from tubelet.recipe import DEFAULT_RECIPE, run_name
 from tubelet.training.config import Schedule, Strategy
 from tubelet.types import Device
 
@@ -96,6 +98,7 @@ DEFAULT_RECIPES = {  # by task, where no recipe is named
     "masked_pretraining": "pretraining/small",
     "regression": DEFAULT_RECIPE,
 }
+SAVED = "recipe.yaml"  # in the folder of a run
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
 
 
@@ -132,9 +135,33 @@ def main(argv: list[str]) -> int:
     if options.fields:
         print_fields(options.model or SHOWN_MODEL)
         return 0
-    check_hub(options.init, options.out)
+    check_hub(options.init, begun_folder(options.out, options.data, options.init, options.recipe, options.model))
     if options.resume is None:
         check_fields(overrides, options.recipe or DEFAULT_RECIPES[options.task])
     from tubelet.commands.work.train import run
 
     return compute(run, options, overrides, argv)
+
+
+def begun_folder(
+    out: Path | None, data: str | None, init: str | None, recipe: str | None, model: str | None
+) -> Path | None:
+    """The folder of the run that goes on, where it has begun: it has its first weights. None means that none has.
+
+    The name of a run that names neither recipe nor model is known once its first weights are read. One of that data
+    that began with them is it, or has asked the hub for them.
+    """
+    if out is not None or recipe or model:
+        folder = out or Path("runs") / run_name(recipe, data, model or "")
+        return folder if folder.exists() else None
+    found = Path("runs").glob(f"{glob.escape(run_name(None, data, 'model').removesuffix('model'))}*/{SAVED}")
+    return next((file.parent for file in sorted(found) if _source_of(file) == init), None)
+
+
+def _source_of(recipe: Path) -> str | None:
+    """The first weights of a saved recipe, by name."""
+    try:
+        init = yaml.safe_load(recipe.read_text(encoding="utf-8")).get("init")
+    except (OSError, ValueError, AttributeError, yaml.YAMLError):
+        return None
+    return init.get("source") if isinstance(init, dict) else None

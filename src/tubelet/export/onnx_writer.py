@@ -32,8 +32,8 @@ def save_onnx(graph: Any, path: Path) -> None:
         path.write_bytes(graph.SerializeToString())
 
 
-def add_onnx_metadata(path: Path, record: ExportRecord) -> None:
-    """Put the record into a file of ``save_onnx``."""
+def add_onnx_metadata(path: Path, record: ExportRecord) -> str:
+    """Put the record into a file of ``save_onnx``, and return the digest of what the file computes."""
     onnx = imported("onnx", "export")
     model = onnx.load(str(path), load_external_data=False)
     model.producer_name, model.producer_version = "tubelet", record.version
@@ -43,3 +43,4 @@ def add_onnx_metadata(path: Path, record: ExportRecord) -> None:
     with path.open("wb") as stream:
         stream.write(model.SerializeToString())
         os.fsync(stream.fileno())
+    return digest

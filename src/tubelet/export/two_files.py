@@ -21,10 +21,8 @@ from tubelet.export.trace import Traceable, traceable
 from tubelet.export.writers import Job, Written
 from tubelet.models.stages import takes_frame_numbers
 from tubelet.types import FrameFeatures
-from tubelet.weights.exported.digest import onnx_digest
 from tubelet.weights.exported.module import imported
 from tubelet.weights.exported.onnx_file import read_onnx_record, run_onnx, run_outputs
-from tubelet.weights.exported.onnx_safety import files_beside, read_checked
 from tubelet.weights.exported.record import ExportRecord, Proof, StageFile
 from tubelet.weights.exported.stages import ExportedStages, check_pair, pair_sha256, stage_paths
 
@@ -80,9 +78,7 @@ def write_two_files(job: Job, path: Path, record: ExportRecord) -> Written:
 
     def finish(proven: ExportRecord) -> ExportRecord:
         # A first time for the digests that a file will have, then with that of the pair.
-        for file in files.values():
-            add_onnx_metadata(file, proven)
-        digests = {name: onnx_digest(file, files_beside(read_checked(file))) for name, file in files.items()}
+        digests = {name: add_onnx_metadata(file, proven) for name, file in files.items()}
         pair = pair_sha256(**digests)
         for name, file in files.items():
             add_onnx_metadata(file, replace(proven, stage=as_stage(name, pair)))

@@ -41,7 +41,7 @@ class Writer:
     """A format. ``write`` returns the name and version of the runtime, and what runs the file."""
 
     write: Callable[[Job, Path], tuple[str, Run]]
-    add_metadata: Callable[[Path, ExportRecord], None]
+    add_metadata: Callable[[Path, ExportRecord], object]
 
 
 @dataclass(frozen=True, kw_only=True)

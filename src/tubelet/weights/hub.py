@@ -13,6 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -64,8 +65,11 @@ def parse_hub_name(source: str | Path) -> HubName | None:
     return HubName(repo=match[2], revision=match[3])
 
 
-def local_folder(source: str | Path) -> Path:
+def local_folder(source: str | Path, *, prefers_copy: bool = False) -> Path:
     """The folder that ``source`` is, or that its files on the hub were downloaded to (or are cached in).
+
+    Args:
+        prefers_copy: the hub is asked only where there is no copy.
 
     Raises:
         CheckpointError: a name that the hub does not know or does not give, or that cannot be fetched now.
@@ -75,6 +79,9 @@ def local_folder(source: str | Path) -> Path:
         if str(source).startswith("hf:"):
             raise CheckpointError(f"{source}: expected hf://owner/name or hf://owner/name@revision")
         return Path(source)
+    if prefers_copy:
+        with suppress(CheckpointError):
+            return _folder_of(source, name, online=False)
     online = not constants.HF_HUB_OFFLINE and hub_answers()
     folder = _folder_of(source, name, online)
     if not online:

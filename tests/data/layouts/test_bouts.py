@@ -10,6 +10,8 @@ import pytest
 from support import assert_one_line, touch
 from tubelet.data.layouts.bouts.bout import Bout
 from tubelet.data.layouts.bouts.read import read_bouts
+from tubelet.data.layouts.bouts.write import WrittenFilm
+from tubelet.data.layouts.bouts.write import boris_project as written_project
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
@@ -372,3 +374,17 @@ def test_hidden_files_of_a_folder_hold_no_bouts(tmp_path: Path) -> None:
     (tmp_path / ".notes.json").write_text("{}")
     (tmp_path / "._labels.csv").write_bytes(b"\0\xff")
     assert seen(tmp_path) == EXPECTED
+
+
+def test_labels_in_an_old_stretch_that_is_ignored_are_named(tmp_path: Path) -> None:
+    """The labels before and the project of ``tubelet suggest`` in one folder: the one says what the other ignores."""
+    write(tmp_path / "before.csv", "path,start,stop,label,split\na.mp4,0,10,ignore,val\na.mp4,12,13,run,val\n")
+    bouts = [Bout(label=name, start=start, stop=stop) for name, start, stop in (("run", 12, 13), ("spin", 2, 3.5))]
+    film = WrittenFilm(path=str(tmp_path / "a.mp4"), duration_seconds=20, fps=25, bouts=bouts)
+    (tmp_path / "suggestions.boris").write_text(written_project({"a": film}, ("run", "spin"), "labels"))
+    labels = read_bouts(tmp_path)
+    assert [(film.path, film.split) for film in labels.films] == [("a.mp4", "val")]
+    (note,) = labels.notes
+    assert "count nowhere: a.mp4: 'spin' from 2 in 0 to 10 seconds; remove the mark" in note
+    (tmp_path / "before.csv").unlink()
+    assert read_bouts(tmp_path).notes == ()

@@ -161,6 +161,10 @@ OTHER: dict[str, tuple[str, Callable[[int, str], str]]] = {
     "groups to split by": ("path,label,group", lambda row, path: f"{path},{label(row)},{row // 4}"),
     "a file of two rows": ("path,label", lambda row, path: f"{path if row else '0/clip é3.npy'},{'ab'[row // 3 % 2]}"),
     "spelled otherwise": ("path,label", lambda row, path: f"{'./' * (row == 5)}{path},{label(row)}"),
+    "a label that a spreadsheet would run": (
+        "path,label",
+        lambda row, path: f"{path},{chr(39) * (row % 2)}={row % 2}a",
+    ),
     "one hot": ("path,a,b", lambda row, path: f"{path},{row % 2},{1 - row % 2}"),
     "frames": ("path,label,start_frame", lambda row, path: f"{path},{label(row)},{row % 2}"),
 }

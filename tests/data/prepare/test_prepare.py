@@ -19,7 +19,7 @@ import torch
 from av.video.frame import PictureType
 from torchvision.transforms.v2 import functional
 
-from support import assert_one_line
+from support import assert_one_line, touch
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
@@ -378,12 +378,14 @@ def test_a_decoder_that_hangs_is_killed_when_it_takes_far_too_long_for_its_file(
 
 def test_rows_that_are_no_video_files_are_counted_by_kind_and_named(manifest: Manifest, tmp_path: Path) -> None:
     np.save(manifest.root / "v.npy", np.zeros((4, 8, 8), np.uint8))
-    (manifest.root / "frames").mkdir()
+    touch(manifest.root, "frames/1.jpg")
     others = tuple(Sample(path=path, labels=(0,), split="train") for path in ("v.npy", "frames", "v.npy"))
     with pytest.raises(DataError) as caught:
         prepare(replace(manifest, samples=(*manifest.samples, *others)), tmp_path / "out", SMALL)
-    assert_one_line(caught, "of 7 rows 2 are volumes (first: v.npy), 1 are frame folders (first: frames)")
-    assert_one_line(caught, "prepare a list of the video files alone")
+    assert_one_line(
+        caught, "of 7 rows 2 are volumes (first: v.npy), 1 are frame folders of unknown rate (first: frames)"
+    )
+    assert_one_line(caught, "prepare a list of the other rows alone")
     assert not (tmp_path / "out").exists()
 
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import tubelet
-from support import tiny_model
+from support import rows_of, tiny_model
 from tubelet.data.video.reader import VideoReader
 from tubelet.errors import CheckpointError, DataError
 from tubelet.inference.moments.blend import blend, starts_within, window_starts
 from tubelet.inference.moments.features import StepFeatures
-from tubelet.inference.moments.film import MomentsModel, load_moments
+from tubelet.inference.moments.film import FilmMoments, MomentsModel, load_moments
 from tubelet.inference.moments.film_scores import step_probs, steps_needed
+from tubelet.inference.moments.frame_tables import CSV, PARQUET, write_frames
 from tubelet.inference.moments.head_file import HeadRecord
 from tubelet.protocol import Protocol
+from tubelet.tasks.per_frame.targets import FilmClock
 from tubelet.types import FrameFeatures
 from tubelet.weights.checkpoint.checkpoint import Record
 
@@ -160,3 +165,20 @@ def test_a_classifier_from_a_folder_finds_moments_and_others_say_why_not(
 def test_an_empty_stretch_is_refused(film_run: Path, film: Path) -> None:
     with pytest.raises(DataError, match=r"the stretch from 90 to .* s is empty"):
         load_moments(film_run, "cpu").moments(film, start_seconds=90.0)
+
+
+def test_a_behavior_that_is_called_as_a_column_of_the_tables_has_a_column_of_its_own(tmp_path: Path) -> None:
+    clock = FilmClock(timestamps=np.arange(2.0), duration_seconds=2.0, first_frames=np.arange(2))
+    labels = ("frame", "run", "seconds", "behavior seconds")
+    probs = np.arange(8, dtype=np.float32).reshape(2, 4) / 8
+    write_frames(
+        tmp_path,
+        FilmMoments(source="a.mp4", labels=labels, clock=clock, first_step=0, probs=probs, bouts=(), scores=()),
+    )
+    first, _ = rows_of(tmp_path / CSV)
+    names = ["frame", "seconds", "behavior frame", "run", "behavior behavior seconds", "behavior seconds"]
+    assert list(first) == names
+    assert [float(first[name]) for name in names[2:]] == probs[0].tolist()
+    if find_spec("pyarrow") is not None:
+        parquet: Any = importlib.import_module("pyarrow.parquet")
+        assert parquet.read_table(tmp_path / PARQUET).column_names == names

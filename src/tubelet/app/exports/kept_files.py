@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tubelet.app.config import MIN_FREE_BYTES
@@ -22,19 +24,29 @@ def make_room(folder: Path, size_bytes: int, most_bytes: int, what: str) -> None
         DataError: the disk has too little space left.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    kept = sorted((file for file in folder.iterdir() if file.is_file()), key=lambda file: file.stat().st_mtime)
-    total = sum(file.stat().st_size for file in kept)
+    kept = sorted(_files(folder))
+    total = sum(size for _, size, _ in kept)
     while kept and total + size_bytes > most_bytes:
-        oldest = kept.pop(0)
-        total -= oldest.stat().st_size
+        _, size, oldest = kept.pop(0)
+        total -= size
         oldest.unlink(missing_ok=True)
     if shutil.disk_usage(folder).free < MIN_FREE_BYTES + size_bytes:
         raise DataError(f"the disk has too little space left for {what}")
 
 
+def _files(folder: Path) -> Iterator[tuple[float, int, Path]]:
+    """When each file was last used, and its bytes. One that vanishes, as temporary ones do, is left out."""
+    for file in folder.iterdir():
+        with suppress(FileNotFoundError):
+            if file.is_file():
+                about = file.stat()
+                yield about.st_mtime, about.st_size, file
+
+
 def touch(file: Path) -> None:
-    """Say that a file was used now."""
-    os.utime(file)
+    """Say that a file was used now, unless it made room meanwhile."""
+    with suppress(FileNotFoundError):
+        os.utime(file)
 
 
 def attachment(stem: str, suffix: str) -> dict[str, str]:

@@ -18,7 +18,7 @@ from tubelet.app.history import Mark
 from tubelet.app.library import FilmFile, NotThere
 from tubelet.app.reading import Opening
 from tubelet.app.runs import OfferedRun
-from tubelet.app.scores import Slicing
+from tubelet.app.scores import Slicing, finished
 from tubelet.app.workroom import Job, Workroom
 from tubelet.data.loading.worker_pool import WorkerPool
 from tubelet.errors import DataError
@@ -67,9 +67,7 @@ class ExportRoom:
         self, film: FilmFile, run: OfferedRun, slicing: Slicing, marks: tuple[Mark, ...], kind: FilmKind
     ) -> Made:
         """Begin a file about a film. Raises DataError where it is not scored to its end."""
-        scores = self._room.known(film, run)
-        if scores is None or not scores.is_done:
-            raise DataError("the film is not scored to its end yet; wait, then ask again")
+        finished(self._room.known(film, run))
         shown = [dataclasses.asdict(mark) for mark in marks] if kind == "page" else []
         folder = self._room.scores_folder(film, run)
         target = self._target(kind, json.dumps([folder.name, film.name, run.name, dataclasses.asdict(slicing), shown]))

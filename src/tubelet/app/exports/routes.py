@@ -12,7 +12,7 @@ from tubelet.app.desk import Desk
 from tubelet.app.exports.exporter import FilmKind, ModelKind
 from tubelet.app.exports.kept_files import attachment
 from tubelet.app.library import NotThere
-from tubelet.app.scores import Scores, Slicing, StepScores, VolumeScores, WindowScores
+from tubelet.app.scores import Scores, Slicing, StepScores, VolumeScores, WindowScores, finished
 from tubelet.app.slicing_query import slicing_asked
 from tubelet.data.layouts.bouts.bout import Bout
 from tubelet.data.layouts.bouts.write import WrittenFilm, bouts_csv, bouts_vtt
@@ -36,9 +36,7 @@ def _add_tables(routes: APIRouter, desk: Desk) -> None:
     @routes.get("/films/{film_id}/result/{run_id}/{table}")
     def result_table(film_id: str, run_id: str, table: Table, slicing: Asked) -> Response:
         film = desk.library.get(film_id)
-        scores = desk.room.known(film, desk.run(run_id))
-        if scores is None or not scores.is_done:
-            raise DataError("the film is not scored to its end yet; wait, then ask again")
+        scores = finished(desk.room.known(film, desk.run(run_id)))
         text = scores_csv(scores, slicing) if table == "csv" else bouts_vtt(_written(scores, slicing))
         headers = attachment(Path(film.name).stem, f".{table}")
         return Response(text.encode(errors="replace"), media_type=f"text/{table}", headers=headers)
@@ -83,14 +81,7 @@ def scores_csv(scores: Scores, slicing: Slicing) -> str:
 
 def _written(scores: Scores, slicing: Slicing) -> WrittenFilm:
     if isinstance(scores, StepScores):
-        found = scores.moments(slicing)
-        return WrittenFilm(
-            path=str(Path(scores.source).resolve()),
-            duration_seconds=found.clock.duration_seconds,
-            fps=found.clock.fps,
-            bouts=found.bouts,
-            scores=found.scores,
-        )
+        return scores.moments(slicing).written(Path(scores.source))
     suggestions = scores.suggestions(slicing)
     if isinstance(scores, WindowScores):
         about = (scores.film.source, scores.film.duration_seconds, scores.film.fps)

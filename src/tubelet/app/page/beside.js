@@ -1,7 +1,7 @@
 // Several films side by side under one clock: what the model finds in each, and one playhead for all.
 
 import { ask } from "/static/api.js";
-import { time } from "/static/look.js";
+import { scoredText, shownLabels, time } from "/static/look.js";
 import { Timeline } from "/static/timeline.js";
 
 const byId = (id) => document.getElementById(id);
@@ -175,15 +175,14 @@ class Tile {
       const look = await ask(`/api/films/${this.film.id}/look/${run.id}?${sliced()}`);
       const curves = look.curves || null;
       const suggestions = look.suggestions || [];
-      const own = run.labels.length <= 12 ? run.labels : curves ? curves.labels : [];
       this.timeline.show({
-        lanes: [...new Set([...own, ...suggestions.map((one) => one.label)])],
+        lanes: [...new Set([...shownLabels(run, curves), ...suggestions.map((one) => one.label)])],
         curves,
         suggestions,
         known: look.known_seconds || 0,
         isLooking: look.state !== "done",
       });
-      this.note.textContent = look.state === "failed" ? `Not scored: ${look.error}` : look.state === "done" ? "" : `Scored ${time(look.known_seconds || 0)}`;
+      this.note.textContent = scoredText(look);
       if (look.state === "done" || look.state === "failed") return;
       await new Promise((resolve) => setTimeout(resolve, POLL_MS));
     }

@@ -1,7 +1,7 @@
 // Two models on one film: a second timeline that follows the first, and the stretches on which they differ.
 
 import { ask } from "/static/api.js";
-import { percent, time } from "/static/look.js";
+import { percent, scoredText, shownLabels, time } from "/static/look.js";
 import { Timeline } from "/static/timeline.js";
 
 const byId = (id) => document.getElementById(id);
@@ -74,10 +74,9 @@ export class Compare {
   show(look, known) {
     const curves = look.curves || null;
     const suggestions = look.suggestions || [];
-    const own = this.run.labels.length <= 12 ? this.run.labels : curves ? curves.labels : [];
     const first = this.on.timeline.content.lanes.filter((label) => this.run.labels.includes(label));
     this.second.show({
-      lanes: [...new Set([...first, ...own, ...suggestions.map((one) => one.label)])],
+      lanes: [...new Set([...first, ...shownLabels(this.run, curves), ...suggestions.map((one) => one.label)])],
       curves,
       suggestions,
       marks: [],
@@ -90,8 +89,7 @@ export class Compare {
 
   tell(look) {
     const { answer } = this;
-    const failed = look.state === "failed" ? `Not scored: ${look.error}` : "";
-    byId("second-progress").textContent = failed || (look.state === "done" ? "" : `Scored ${time(look.known_seconds || 0)}`);
+    byId("second-progress").textContent = scoredText(look);
     const { shared, only_first: one, only_second: other } = answer;
     const alone = one.length + other.length;
     let text = "They have no label in common; the timelines stand below each other.";

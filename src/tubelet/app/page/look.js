@@ -23,6 +23,18 @@ export function duration(seconds) {
   return `${Math.max(1, Math.round(seconds))} s`;
 }
 
+// The labels that a timeline has room for: all of a model that knows few, else those that hold most of the film.
+export function shownLabels(run, curves) {
+  if (run && run.labels.length <= 12) return run.labels;
+  return curves ? curves.labels : [];
+}
+
+// How far a film is scored, where nothing else says so; empty once it is.
+export function scoredText(look) {
+  if (look.state === "failed") return `Not scored: ${look.error}`;
+  return look.state === "done" ? "" : `Scored ${time(look.known_seconds || 0)}`;
+}
+
 export class Palette {
   constructor() {
     this.labels = [];

@@ -5,7 +5,7 @@ import { Beside } from "/static/beside.js";
 import { Compare } from "/static/compare.js";
 import { Confusion } from "/static/confusion.js";
 import { Labels } from "/static/labels.js";
-import { Palette, duration, percent, time } from "/static/look.js";
+import { Palette, duration, percent, scoredText, shownLabels, time } from "/static/look.js";
 import { Player } from "/static/player.js";
 import { Takeaway } from "/static/takeaway.js";
 import { Teach } from "/static/teach.js";
@@ -29,6 +29,7 @@ const teach = new Teach({
   palette,
   say,
   complain,
+  guarded,
   film: () => state.film,
   films: () => state.home.films,
   open: (id) => openFilm(id),
@@ -212,11 +213,11 @@ const look = guarded(async () => {
 function progressText() {
   const now = state.look;
   if (!state.run || !now || !state.film) return "";
-  if (now.state === "failed") return `Not scored: ${now.error}`;
+  if (now.state === "failed") return scoredText(now);
   if (now.state === "done") return "Scored. Outlines are suggestions, filled boxes are labels, areas are probabilities.";
   if (!now.known_seconds) return now.state === "waiting" ? "Waiting for the film before this one…" : "Reading the film…";
   const rate = now.rate ? `, ${now.rate.toFixed(1)} × as fast as the film, about ${duration(now.seconds_left)} left` : "";
-  return `Scored ${time(now.known_seconds)} of ${time(state.film.seconds)}${rate}`;
+  return `${scoredText(now)} of ${time(state.film.seconds)}${rate}`;
 }
 
 function suggestions() {
@@ -238,8 +239,7 @@ function known() {
 function refresh() {
   if (!state.film) return;
   const curves = state.look && state.look.curves ? state.look.curves : null;
-  const few = state.run && state.run.labels.length <= 12 ? state.run.labels : curves ? curves.labels : [];
-  const lanes = [...new Set([...few, ...labels.marks.map((mark) => mark.label), ...suggestions().map((one) => one.label)])];
+  const lanes = [...new Set([...shownLabels(state.run, curves), ...labels.marks.map((mark) => mark.label), ...suggestions().map((one) => one.label)])];
   if (state.chosen && state.chosen.label && !lanes.includes(state.chosen.label)) lanes.push(state.chosen.label);
   for (const one of suggestions()) one.settled = labels.settles(one);
   timeline.show({

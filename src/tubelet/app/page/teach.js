@@ -18,6 +18,7 @@ function node(tag, content = "", name = "") {
 export class Teach {
   constructor(page) {
     this.page = page;
+    this.guarded = page.guarded;
     this.classes = [];
     this.sorted = {};
     this.job = null;
@@ -29,17 +30,6 @@ export class Teach {
 
   get mode() {
     return document.querySelector("input[name='teach-mode']:checked").value;
-  }
-
-  guarded(work) {
-    return async (...words) => {
-      try {
-        return await work(...words);
-      } catch (error) {
-        this.page.complain(error.message);
-        return undefined;
-      }
-    };
   }
 
   wire() {
@@ -68,6 +58,7 @@ export class Teach {
 
   take(content) {
     const was = this.job;
+    const taught = JSON.stringify([this.classes, this.sorted]);
     this.classes = content.classes;
     this.sorted = content.sorted;
     this.job = content.job;
@@ -81,7 +72,7 @@ export class Teach {
     if (this.job && this.job.state === "working") this.poll();
     else if (was && was.state === "working" && this.job) this.ended();
     if (content.left_out && content.left_out.length) this.page.complain(`Left out: ${content.left_out.join("; ")}`);
-    this.page.changed();
+    if (taught !== JSON.stringify([this.classes, this.sorted])) this.page.changed();
   }
 
   poll() {

@@ -16,6 +16,7 @@ from tubelet.app.hold import held
 from tubelet.app.label_table import relative_path
 from tubelet.app.labels import check_label
 from tubelet.app.library import FilmFile, Library
+from tubelet.data.layouts.bouts.bout import BACKGROUND, IGNORED, TO_LABEL
 from tubelet.data.layouts.bouts.cells import read_cell, written_cell
 from tubelet.errors import DataError
 from tubelet.files import write_atomically
@@ -43,7 +44,7 @@ class Lessons:
 
     def set_classes(self, names: Sequence[str]) -> list[str]:
         """Name the classes. Raises DataError for a name that is none, or comes twice."""
-        clean = [check_label(name) for name in names]
+        clean = [check_class(name) for name in names]
         if len(set(clean)) < len(clean):
             raise DataError("two classes have the same name")
         if len(clean) > MOST_CLASSES:
@@ -54,13 +55,16 @@ class Lessons:
 
     def sorted_clips(self) -> dict[str, str]:
         """The class of each sorted clip, by the id of the film. Raises DataError for a table that cannot be read."""
+        rows = self._rows()
+        if not rows:
+            return {}
         known = {path: film.id for path, film in self._library.by_path().items()}
-        rows = ((known.get((self.folder / path).resolve()), label) for path, label in self._rows().items())
-        return {film: label for film, label in rows if film is not None}
+        found = ((known.get((self.folder / path).resolve()), label) for path, label in rows.items())
+        return {film: label for film, label in found if film is not None}
 
     def sort(self, film: FilmFile, label: str | None) -> None:
         """Give a clip a class; None takes it out. Raises DataError."""
-        clean = None if label is None else check_label(label)
+        clean = None if label is None else check_class(label)
         with held(self.folder):
             rows = self._rows()
             mine = [path for path in rows if (self.folder / path).resolve() == film.path.resolve()]
@@ -81,6 +85,16 @@ class Lessons:
             if not {"path", "label"} <= set(reader.fieldnames or ()):
                 raise DataError("sorted/clips.csv has no columns path and label; mend or remove the file")
             return {row["path"]: read_cell(row["label"] or "") for row in reader if row["path"] and row["label"]}
+
+
+def check_class(name: str) -> str:
+    """The name of a class to teach without spaces around it. Raises DataError for one that cannot be taught."""
+    clean = check_label(name)
+    if clean in (BACKGROUND, IGNORED, TO_LABEL):
+        raise DataError(
+            f"'{clean}' is no class: it says that a stretch shows none, or is not labeled; take another name"
+        )
+    return clean
 
 
 def clips_csv(rows: Mapping[str, str]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 from tubelet.app.config import AppConfig
@@ -26,8 +27,11 @@ from tubelet.app.teaching.job import (
 )
 from tubelet.errors import CheckpointError, DataError
 from tubelet.files import write_atomically
+from tubelet.session.folder_lock import FolderLock
 from tubelet.weights.init.lite0 import LITE0, has_lite0
 
+_STARTING = "starting"  # folder in that of a training, held by the server that starts it
+_LOOK_SECONDS = 0.1
 _END_SECONDS = 8.0  # that a training has to save itself when the server ends
 
 
@@ -148,8 +152,9 @@ class Teacher:
         return next(iter(reversed(self._all())), None)
 
     def _works(self, folder: Path) -> bool:
-        """Whether a process works on it, or has just been started for it."""
-        return is_alive(folder) or (self._process is not None and self._process.poll() is None)
+        """Whether a process works on it, or has just been started for it, here or by another server."""
+        is_started = self._process is not None and self._process.poll() is None
+        return is_alive(folder) or is_started or is_alive(folder / _STARTING)
 
     def _check_none(self) -> None:
         folder = self._last()
@@ -158,8 +163,23 @@ class Teacher:
 
     def _start(self, folder: Path) -> None:
         (folder / STOP).unlink(missing_ok=True)
+        (folder / _STARTING).mkdir(exist_ok=True)
+        starting = FolderLock(folder / _STARTING)
+        starting.acquire()
         command = [sys.executable, "-m", "tubelet.app.teaching.work", str(folder)]
-        with (folder / "log.txt").open("ab") as log:  # a group of its own: Ctrl-C is for the server, which stops it
-            self._process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
-            )
+        try:
+            with (folder / "log.txt").open("ab") as log:  # a group of its own: Ctrl-C is for the server, which stops it
+                self._process = subprocess.Popen(
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                )
+        except OSError:
+            starting.release()
+            raise
+        threading.Thread(target=_let_go, args=(starting, folder, self._process), daemon=True).start()
+
+
+def _let_go(starting: FolderLock, folder: Path, process: subprocess.Popen[bytes]) -> None:
+    """Hold the place of a process that has begun until it holds its folder itself, which takes it seconds, or ends."""
+    while process.poll() is None and not is_alive(folder):
+        time.sleep(_LOOK_SECONDS)
+    starting.release()

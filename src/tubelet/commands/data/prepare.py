@@ -16,7 +16,9 @@ DESCRIPTION = """Transcode every video of a dataset into a small H.264 file that
 
 MANIFEST is what `tubelet train` takes: a manifest or another CSV file, or a folder of class folders. OUT gets a file
 for every video under the path it had, OUT/manifest.csv with the same splits, labels and segments, and an index of
-all packets. Train on OUT/manifest.csv.
+all packets. Train on OUT/manifest.csv. A frame folder becomes a film, each picture at its time (--manifest.frame_fps
+says how many there are a second), and a video in a tar shard a file. Volumes, DICOM files and pictures of 16 bits are
+refused: an H.264 file would not keep their values.
 
 --shards 500 then packs the files into tar files of at most 500 MB in OUT/shards (WebDataset's form), which suits file
 systems that are slow with many small files, and removes the loose ones. The manifest says where each video lies in

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from tubelet.commands.app import Options
-from tubelet.commands.work.predict_windows import seconds_of
+from tubelet.commands.work.predict_windows import checked_rate, seconds_of
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import check_path
 
@@ -37,7 +37,7 @@ def run(options: Options) -> int:
         labels=_labels(options),
         window_seconds=None if options.window is None else seconds_of(options.window, "--window"),
         hop_seconds=None if options.hop is None else seconds_of(options.hop, "--hop"),
-        frame_fps=_frame_fps(options.frame_fps),
+        frame_fps=checked_rate(options.frame_fps),
         device=options.device,
         host=options.host,
         port=options.port,
@@ -80,12 +80,6 @@ def _films(folder: Path | None) -> Path | None:
     if folder is not None and not folder.is_dir():
         raise ConfigError(f"--films {folder}: no such folder; give the folder that the films are in")
     return folder
-
-
-def _frame_fps(rate: float | None) -> float | None:
-    if rate is not None and not 0 < rate < float("inf"):
-        raise ConfigError(f"--frame-fps must be positive, got {rate:g}")
-    return rate
 
 
 def _labels(options: Options) -> Path:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 
-import torch
 from rich.table import Table
 
 from tubelet.commands.console import output_console
 from tubelet.commands.models import Options
 from tubelet.commands.work.published_weights import list_weights
 from tubelet.errors import ConfigError, nearest
-from tubelet.evaluation.cost import ClipShape, count_macs, count_parameters
-from tubelet.models import create_model, list_models, model_config
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelRow:
-    name: str
-    parameters: int
-    gmacs_per_view: float
-    clip_shape: ClipShape  # channels, frames, height, width
+from tubelet.evaluation.model_row import ModelRow, row_of_model
+from tubelet.models import list_models
 
 
 def run(options: Options) -> int:
@@ -32,26 +23,12 @@ def run(options: Options) -> int:
         )
     if options.weights or options.license:
         return list_weights(frozenset(names), options)
-    rows = [describe(name) for name in names]
+    rows = [row_of_model(name) for name in names]
     if options.json:
         print(json.dumps([asdict(row) for row in rows], indent=2))
     else:
         output_console().print(_table(rows))
     return 0
-
-
-def describe(name: str) -> ModelRow:
-    """Count parameters and multiply-adds of a named model, without computing or allocating weights."""
-    config = model_config(name)
-    clip_shape = (config.in_channels, config.num_frames, *config.image_size)
-    with torch.device("meta"):
-        model = create_model(name)
-    return ModelRow(
-        name=name,
-        parameters=count_parameters(model),
-        gmacs_per_view=count_macs(model, clip_shape) / 1e9,
-        clip_shape=clip_shape,
-    )
 
 
 def _table(rows: list[ModelRow]) -> Table:

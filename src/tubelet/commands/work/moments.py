@@ -163,7 +163,7 @@ def _check_labels(film: LabeledFilm, file: Path, clock: FilmClock, options: Opti
 def _write_film(
     part: Path, file: Path, found: FilmMoments, film: LabeledFilm | None, model: MomentsModel, fps: float | None
 ) -> None:
-    written = _written(file, found)
+    written = found.written(file)
     np.savez_compressed(
         part / "scores.npz",
         probs=found.probs,
@@ -181,16 +181,6 @@ def _write_film(
     starts = [dataclasses.asdict(s) for s in bout_starts(file, found, model.record.protocol, fps)]
     content = {**found.to_dict(), "of": what_of(file, fps, film), "starts": starts}
     write_atomically(part / FILM, json.dumps(content, ensure_ascii=False) + "\n")
-
-
-def _written(file: Path, found: FilmMoments) -> WrittenFilm:
-    return WrittenFilm(
-        path=str(file.resolve()),
-        duration_seconds=found.clock.duration_seconds,
-        fps=found.clock.fps,
-        bouts=found.bouts,
-        scores=found.scores,
-    )
 
 
 def _write_together(

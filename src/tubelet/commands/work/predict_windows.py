@@ -50,11 +50,16 @@ def span_of(window: str) -> Span:
     return seconds_of(window, "--window")
 
 
-def check_frame_fps(frame_fps: float | None, sources: Sequence[Path]) -> None:
-    """Raise ConfigError for a rate of frame folders that is none, or that belongs to no source."""
+def checked_rate(frame_fps: float | None) -> float | None:
+    """The rate of frame folders. Raises ConfigError for one that is none."""
     if frame_fps is not None and not (frame_fps > 0 and math.isfinite(frame_fps)):
         raise ConfigError(f"--frame-fps must be positive, got {frame_fps:g}")
-    if frame_fps is not None and not any(map(Path.is_dir, sources)):
+    return frame_fps
+
+
+def check_frame_fps(frame_fps: float | None, sources: Sequence[Path]) -> None:
+    """Raise ConfigError for a rate of frame folders that is none, or that belongs to no source."""
+    if checked_rate(frame_fps) is not None and not any(map(Path.is_dir, sources)):
         raise ConfigError("--frame-fps is the rate of frame folders, and none is given; leave it out")
 
 

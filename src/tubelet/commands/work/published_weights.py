@@ -11,7 +11,7 @@ from rich.table import Table
 
 from tubelet.commands.console import output_console
 from tubelet.commands.models import Options
-from tubelet.models import create_model, model_config
+from tubelet.evaluation.model_row import row_of_model
 from tubelet.published_weights import PublishedWeights, published_weights
 
 
@@ -34,15 +34,9 @@ def list_weights(models: Collection[str], options: Options) -> int:
 
 def facts_of(row: PublishedWeights) -> dict[str, Any]:
     """What a program gets of a row. Parameters in millions are the model's own count, for its own class count."""
-    import torch
-
-    from tubelet.evaluation.cost import count_macs, count_parameters
-
-    config, result = model_config(row.model), row.result
-    frames = row.frames or config.num_frames
-    with torch.device("meta"):
-        model = create_model(row.model)
-    shape = (config.in_channels, config.num_frames, *config.image_size)
+    counted, result = row_of_model(row.model), row.result
+    _, own_frames, *_ = counted.clip_shape
+    frames = row.frames or own_frames
     return {
         "model": row.model,
         "title": row.title,
@@ -50,8 +44,8 @@ def facts_of(row: PublishedWeights) -> dict[str, Any]:
         "start": row.start,
         "frames": frames,
         "command": row.command,
-        "parameters_m": round(count_parameters(model) / 1e6, 2),
-        "gmacs_per_view": round(count_macs(model, shape) / 1e9, 2) if frames == config.num_frames else None,
+        "parameters_m": round(counted.parameters / 1e6, 2),
+        "gmacs_per_view": round(counted.gmacs_per_view, 2) if frames == own_frames else None,
         "accuracy_percent": None if result is None else result.top1,
         "views": None if result is None else result.views,
         "source": None if result is None else result.source,

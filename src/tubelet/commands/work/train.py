@@ -13,7 +13,7 @@ from statistics import mean, stdev
 
 from rich.table import Table
 
-from tubelet.api.recipe_fields import run_name, texts_of, with_kept_rules
+from tubelet.api.recipe_fields import texts_of, with_kept_rules
 from tubelet.api.train import report_runs
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.console import output_console, report_take_over
@@ -23,7 +23,7 @@ from tubelet.commands.work.dry_run import dry_run
 from tubelet.commands.work.train_options import of_options
 from tubelet.commands.work.train_sweep import Request, sweep
 from tubelet.errors import ConfigError, Stopped
-from tubelet.recipe import Recipe, list_recipes, load_recipe
+from tubelet.recipe import Recipe, list_recipes, load_recipe, run_name
 from tubelet.runs.extend import extend_run, extended
 from tubelet.runs.fast_fp32 import products_of
 from tubelet.runs.folder import RECIPE, kept_rules, resume_recipe, rules_note
@@ -103,9 +103,8 @@ def runs_of(recipe: Recipe, folder: Path, options: Options) -> Iterator[tuple[Pa
 def run_sweep(options: Options, overrides: list[tuple[str, str]], recipe: Recipe, folder: Path, argv: list[str]) -> int:
     """Run the sweep of ``--sweep`` in ``folder``."""
     chosen = [*texts_of(kept_rules(folder)), *of_options(options), *overrides]
-
-    head_alone = recipe.per_frame is not None and not recipe.per_frame.train_backbone
-    if recipe.per_frame is not None and head_alone and recipe.per_frame.feature_folder is None:
+    per_frame = recipe.per_frame
+    if per_frame is not None and not per_frame.train_backbone and per_frame.feature_folder is None:
         chosen.append(("per_frame.feature_folder", str(folder / "features")))  # films go through the model once
 
     def make(values: Values, seed: int) -> Recipe:
@@ -153,7 +152,7 @@ def plan(options: Options, overrides: list[tuple[str, str]]) -> tuple[Recipe, Pa
         )
     chosen = [*of_options(options), *overrides]
     recipe = load_recipe(options.recipe or DEFAULT_RECIPES[options.task], chosen)
-    folder = options.out or Path("runs") / run_name(options.recipe, options.data, recipe)
+    folder = options.out or Path("runs") / run_name(options.recipe, options.data, recipe.model["name"])
     if rules := kept_rules(folder):
         if is_main_process():
             print(f"note: {rules_note(folder, rules)}", file=sys.stderr)

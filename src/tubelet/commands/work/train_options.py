@@ -7,7 +7,7 @@ import json
 from tubelet.api.recipe_fields import data_field, first_weights
 from tubelet.commands.backbone_option import check_backbone, model_with
 from tubelet.commands.column_options import ColumnOptions
-from tubelet.commands.train import Options
+from tubelet.commands.train import Options, begun_folder
 from tubelet.errors import ConfigError
 from tubelet.recipe import load_recipe
 
@@ -42,7 +42,9 @@ def of_options(options: Options) -> list[tuple[str, str]]:
         check_backbone(model_name or load_recipe(str(options.recipe)).model["name"], options.backbone)
         chosen.append(("model.backbone", json.dumps(options.backbone)))
     if options.init:
-        chosen += first_weights(options.init, suggests=not model_name and not options.recipe)
+        begun = begun_folder(options.out, options.data, options.init, options.recipe, options.model)
+        suggests = not model_name and not options.recipe
+        chosen += first_weights(options.init, suggests=suggests, prefers_copy=begun is not None)
     if options.folds:
         chosen.append(("data.manifest.folds", str(options.folds)))
     if options.strategy:

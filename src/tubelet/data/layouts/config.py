@@ -29,6 +29,7 @@ LayoutName = Literal[
     "webdataset",
     "cvat",
     "label-studio",
+    "roboflow",
     "bouts",
     "unlabeled",
 ]
@@ -54,6 +55,7 @@ EXPECTED_FILES: dict[LayoutName, str] = {
     "webdataset": "train-000000.tar, ...: <key>.mp4 beside <key>.cls or <key>.json",
     "cvat": "annotations.xml of video tasks: CVAT for images (tags) or for video (tracks)",
     "label-studio": "the JSON export of video tasks: choices, and labels on the timeline",
+    "roboflow": "{train,valid,test}/<class>/ or _classes.csv: frames of videos, which lie below; frame_fps",
     "bouts": "labels of stretches: .csv (path, start, stop, label), .boris, .eaf, .TextGrid, .json",
     "unlabeled": "every video, volume or frame folder below ROOT, or a .csv with a column path; no labels",
 }

@@ -24,6 +24,7 @@ from tubelet.data.layouts.something_something import read_something_v1, read_som
 from tubelet.data.layouts.tables import read_tables
 from tubelet.data.layouts.tools.cvat import read_cvat
 from tubelet.data.layouts.tools.label_studio import read_label_studio
+from tubelet.data.layouts.tools.roboflow import read_roboflow
 from tubelet.data.layouts.ucf101_hmdb51 import read_hmdb51, read_ucf101
 from tubelet.data.layouts.unlabeled.read import read_unlabeled
 from tubelet.data.layouts.webdataset import read_webdataset
@@ -55,6 +56,7 @@ LAYOUTS: dict[LayoutName, Layout] = {
     "webdataset": Layout(read_webdataset),
     "cvat": Layout(read_cvat),
     "label-studio": Layout(read_label_studio),
+    "roboflow": Layout(read_roboflow),
     "bouts": Layout(read_labeled_films),
     "unlabeled": Layout(read_unlabeled),
 }

@@ -3,7 +3,8 @@
 Optional columns are ``split``; the segment as ``start_seconds``, ``end_seconds`` (or ``start``, ``end``; seconds or
 clock times) or as ``start_frame``, ``end_frame``; ``fps`` of a frame folder; ``entry`` inside an archive; ``group``,
 ``patient`` or ``subject``, the first of which says what belongs into one split. A note names all others. Without a
-label column, columns that hold 0 and 1 alone are classes (``one_hot``).
+label column, columns that hold 0 and 1 alone are classes (``one_hot``). A label that was written so that no spreadsheet
+runs it as a formula is read as it was (``bouts.cells``).
 
 The separator is a comma, or the one that the file shows: a tab in ``.tsv``, else the one in the header line.
 """
@@ -14,6 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tubelet.data.layouts.bouts.cells import read_cell
 from tubelet.data.layouts.config import AnnotationFile, ManifestConfig, annotation_files, class_list
 from tubelet.data.layouts.find_files import is_frame_folder
 from tubelet.data.layouts.one_hot import OneHot, one_hot_columns
@@ -127,7 +129,7 @@ class _Parser:
     def row(self, record: Record) -> Row:
         """Make one row. Raises ValueError with the reason if it is malformed."""
         path, columns = cell(record, self.config.path_column), self.label_columns
-        labels = (self.hot.label(record),) if self.hot else tuple(record[column] for column in columns)
+        labels = (self.hot.label(record),) if self.hot else tuple(read_cell(record[column]) for column in columns)
         if columns and not any(labels) and self.config.label_separator is None and not self.hot:
             raise ValueError(f"{' and '.join(map(repr, columns))} {'is' if len(columns) == 1 else 'are'} empty")
         start, end = (_optional_seconds(record, names) for names in TIME_COLUMNS)

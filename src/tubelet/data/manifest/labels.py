@@ -115,14 +115,14 @@ def merged_rows(rows: Sequence[Row], notes: list[str]) -> list[Row]:
 
 
 def split_cells(rows: Sequence[Row], heads: Sequence[str], separator: str) -> list[Row]:
-    """Split the one label cell of each row into its labels, each once.
+    """Split the label cells of each row into its labels, each once.
 
     Raises:
         ConfigError: the rows have several heads.
     """
     if len(heads) != 1:
         raise ConfigError(f"label_separator: several labels per video are for one label column, got {', '.join(heads)}")
-    parts = [(part.strip() for part in row.labels[0].split(separator)) for row in rows]
+    parts = [(part.strip() for cell in row.labels for part in cell.split(separator)) for row in rows]
     return [
         replace(row, labels=tuple(dict.fromkeys(name for name in cell if name)))
         for row, cell in zip(rows, parts, strict=True)

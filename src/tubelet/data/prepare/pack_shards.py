@@ -21,6 +21,7 @@ from pathlib import Path, PurePath
 
 from tubelet.data.manifest.labels import labels_of
 from tubelet.data.manifest.manifest import Manifest, Sample
+from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.sources.shards import address
 from tubelet.files import written_atomically
 
@@ -43,13 +44,13 @@ def pack(
     Args:
         manifest: the rows, with splits and labels.
         out: the folder that holds the files. ``out/shards`` is made.
-        targets: path in the manifest: the loose file below ``out``.
+        targets: ``row_path`` in the manifest: the loose file below ``out``.
         shard_bytes: a shard ends before the file that would make it larger. A larger file gets a shard of its own.
         used: shards that hold files already. Any other shard is left from an interrupted call and overwritten.
     """
     rows: dict[str, list[Sample]] = {}
     for sample in manifest.samples:
-        rows.setdefault(sample.path, []).append(sample)
+        rows.setdefault(row_path(sample), []).append(sample)
     (out / FOLDER).mkdir(exist_ok=True)
     used = set(used)
     for split in manifest.splits:

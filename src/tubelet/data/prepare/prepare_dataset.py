@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import json
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePath
 from typing import Any
@@ -31,7 +31,7 @@ from tubelet.data.prepare.pack_shards import pack
 from tubelet.data.prepare.transcode_pool import SourceFile, line_of, transcoded
 from tubelet.data.scan.scan_file import fingerprint
 from tubelet.data.sources.dicom import is_dicom
-from tubelet.data.sources.shards import is_shard, is_volume_row, member_range
+from tubelet.data.sources.shards import is_shard, is_volume_row, member_name, member_range
 from tubelet.data.video.formats import is_video_path
 from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.errors import DataError
@@ -121,7 +121,7 @@ def finish(
         manifest=out / MANIFEST,
         num_files=len(files),
         num_made=num_made,
-        source_bytes=sum(files[path].source.stat().st_size for path in done),
+        source_bytes=sum(files[path].num_bytes for path in done),
         prepared_bytes=sum(line["bytes"] for line in done.values()),
         failures=failures,
         notes=notes,
@@ -134,30 +134,38 @@ def is_prepared(manifest: Manifest) -> bool:
 
 
 def source_files(manifest: Manifest, out: Path, config: PrepareConfig) -> dict[str, SourceFile]:
-    """The videos of a manifest by path, each once, in its order. Raises DataError for rows that are no video files."""
+    """The videos of a manifest by ``row_path``, each once, in its order.
+
+    Raises:
+        DataError: rows that cannot be prepared, or a frame folder with two rates.
+    """
     _refuse_others(manifest)
     settings = json.dumps({"version": _VERSION, **asdict(config.encoding)}, sort_keys=True)
-    files: dict[str, SourceFile] = {}
+    files, names = dict[str, SourceFile](), dict[str, str]()
     for sample in manifest.samples:
-        source = manifest.path_of(sample)
-        if sample.path not in files:
-            mark = hashlib.sha256(f"{fingerprint(source)} {settings}".encode()).hexdigest()[:32]
-            files[sample.path] = SourceFile(source, Path(), mark)
-    return {path: dataclasses.replace(files[path], target=out / target) for path, target in _targets(files).items()}
+        source, path = manifest.path_of(sample), row_path(sample)
+        if path not in files:
+            rate = () if sample.fps is None else (f"{sample.fps!r} fps",)
+            entry = () if sample.entry is None else (sample.entry,)
+            mark = hashlib.sha256(" ".join((fingerprint(source), *entry, *rate, settings)).encode()).hexdigest()[:32]
+            files[path] = SourceFile(source, Path(), mark, entry=sample.entry, fps=sample.fps)
+            names[path] = path if sample.entry is None else f"{sample.path[:-4]}/{member_name(sample.entry)}"
+        elif files[path].fps != sample.fps:
+            raise DataError(f"{path}: has rows of {files[path].fps} and of {sample.fps} frames per second; give it one")
+    return {path: dataclasses.replace(files[path], target=out / target) for path, target in _targets(names).items()}
 
 
 def other_kind(manifest: Manifest, sample: Sample) -> str | None:
-    """The kind of a row that cannot be prepared. None for a video file."""
+    """The kind of a row that cannot be prepared. None for a video, also in a shard, and a frame folder with a rate."""
     source = manifest.path_of(sample)
     if is_volume_row(sample.path, sample.entry):
         return "volumes"
-    if is_shard(source):
-        return "members of tar shards"
     if source.is_dir():
-        return "frame folders"
+        return "frame folders of unknown rate" if sample.fps is None else None
     if is_dicom(source):
         return "DICOM files"
-    return None if is_video_path(source) else "no videos by their names"
+    name = member_name(sample.entry) if is_shard(source) and sample.entry else source
+    return None if is_video_path(name) else "no videos by their names"
 
 
 def _refuse_others(manifest: Manifest) -> None:
@@ -168,18 +176,19 @@ def _refuse_others(manifest: Manifest) -> None:
     if kinds:
         found = ", ".join(f"{len(paths)} are {kind} (first: {paths[0]})" for kind, paths in kinds.items())
         raise DataError(
-            f"{manifest.root}: prepare transcodes video files, but of {len(manifest)} rows {found}; prepare a list of "
-            "the video files alone, and train on the other rows as they are"
+            f"{manifest.root}: prepare makes H.264 files of videos and of frame folders whose rate is known "
+            f"(--manifest.frame_fps), but of {len(manifest)} rows {found}; values of volumes and DICOM files would "
+            "not stay as they are: prepare a list of the other rows alone, and train on these as they are"
         )
 
 
-def _targets(paths: Iterable[str]) -> dict[str, PurePath]:
+def _targets(names: Mapping[str, str]) -> dict[str, PurePath]:
     """The path of each prepared file, none twice: a second source of a name has a hash of its path in it.
 
     Names are told apart as file systems do that know no case and write accents in one form only. A name that is also
     that of a folder of others is taken as well.
     """
-    named = {path: _target(path) for path in paths}
+    named = {path: _target(name) for path, name in names.items()}
     taken = {_folded(folder) for target in named.values() for folder in target.parents}
     targets: dict[str, PurePath] = {}
     for path in sorted(named, key=lambda path: (named[path].as_posix() != path, path)):  # a file keeps its own name
@@ -261,10 +270,10 @@ def _write_manifest(
     notes_of_files: dict[str, list[str]],
 ) -> None:
     def moved(sample: Sample) -> Sample:
-        path, entry = locations[sample.path]
-        return dataclasses.replace(sample, path=path, entry=entry)
+        path, entry = locations[row_path(sample)]
+        return dataclasses.replace(sample, path=path, entry=entry, fps=None)  # a video carries its own times
 
-    samples = tuple(moved(sample) for sample in manifest.samples if sample.path in locations)
+    samples = tuple(moved(sample) for sample in manifest.samples if row_path(sample) in locations)
     notes = [f"{_NOTE} {manifest.fingerprint}"]
     if num_failed:
         left_out = len(manifest) - len(samples)

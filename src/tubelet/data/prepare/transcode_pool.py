@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from tubelet.data.loading.worker_pool import in_order
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.prepare.config import Encoding
 from tubelet.data.prepare.transcode import transcode
+from tubelet.data.prepare.transcode_folder import transcode_folder
+from tubelet.data.sources.shards import member_name, member_range
 from tubelet.data.video.packet_index import PacketIndex
+from tubelet.errors import VideoError
 
 # Time limits of ten times what a slow core needs. First for opening and indexing:
 _START_SECONDS, _SECONDS_PER_MEGABYTE = 120.0, 1.0  # of the file
@@ -20,12 +24,27 @@ _SECONDS_PER_FRAME, _SECONDS_PER_MEGAPIXEL = 0.05, 0.25  # then in addition, for
 
 @dataclass(frozen=True)
 class SourceFile:
-    """A video to transcode."""
+    """A video, a frame folder or a member of a tar shard to transcode."""
 
     source: Path
     target: Path  # below the output folder
     mark: str  # of the source's content, and of the settings
     growing: Path | None = None  # that can be watched meanwhile
+    entry: str | None = None  # address of the video in a tar shard
+    fps: float | None = None  # frames per second of a frame folder
+
+    @property
+    def name(self) -> str:
+        """The source in messages."""
+        return str(self.source) if self.entry is None else f"{self.source}:{member_name(self.entry)}"
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the video, or of the pictures of the folder."""
+        if self.entry is not None:
+            return member_range(self.source, self.entry)[1]
+        files = self.source.iterdir() if self.source.is_dir() else (self.source,)
+        return sum(file.stat().st_size for file in files)
 
 
 @dataclass(frozen=True)
@@ -37,24 +56,43 @@ class VideoTranscoder:
 
     def name(self, file: SourceFile) -> str:
         """The name of the file in messages."""
-        return str(file.source)
+        return file.name
 
     def run(self, file: SourceFile, allow: Callable[[float], None]) -> dict[str, Any]:
         """Transcode one file."""
-        seconds = self.start_seconds + _SECONDS_PER_MEGABYTE * file.source.stat().st_size / 1e6
+        seconds = self.start_seconds + _SECONDS_PER_MEGABYTE * file.num_bytes / 1e6
         allow(seconds)
-
         notes: list[str] = []
 
-        def allow_frames(found: PacketIndex) -> None:
+        def allow_frames(count: int, height: int, width: int) -> None:
+            allow(seconds + count * (_SECONDS_PER_FRAME + _SECONDS_PER_MEGAPIXEL * height * width / 1e6))
+
+        def on_index(found: PacketIndex) -> None:
             notes.extend(found.notes)
-            megapixels = found.codec.height * found.codec.width / 1e6
-            allow(seconds + found.num_frames * (_SECONDS_PER_FRAME + _SECONDS_PER_MEGAPIXEL * megapixels))
+            allow_frames(found.num_frames, found.codec.height, found.codec.width)
 
         file.target.parent.mkdir(parents=True, exist_ok=True)
-        num_frames = transcode(file.source, file.target, self.encoding, allow_frames, growing=file.growing)
+        if file.source.is_dir():
+            assert file.fps is not None  # others are refused before
+            num_frames = transcode_folder(file.source, file.fps, file.target, self.encoding, allow_frames)
+        else:
+            with _named(file):
+                part = None if file.entry is None else member_range(file.source, file.entry)
+                num_frames = transcode(
+                    file.source, file.target, self.encoding, on_index, part=part, growing=file.growing
+                )
         made = {"num_frames": num_frames, "bytes": file.target.stat().st_size}
         return made | ({"notes": notes} if notes else {})
+
+
+@contextmanager
+def _named(file: SourceFile) -> Iterator[None]:
+    """Errors of a shard's member name the member, too."""
+    try:
+        yield
+    except VideoError as error:
+        line, shard = str(error), str(file.source)
+        raise VideoError(file.name + line[len(shard) :] if line.startswith(shard) else line) from None
 
 
 def transcoded(

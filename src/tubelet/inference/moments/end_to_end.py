@@ -12,7 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from einops import rearrange, reduce
+from einops import rearrange, reduce, repeat
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
@@ -56,26 +56,36 @@ class PerFrameModel(nn.Module):
         self, clip: Float[Tensor, "B C T H W"], frame_numbers: Int[Tensor, "B T"] | None = None
     ) -> Float[Tensor, "B S K"]:
         """Logits of the steps of windows."""
-        vectors = self._of_frames(clip) if self.kind == "frames" else self._of_tokens(clip)  # B S D
+        num_steps = clip.shape[2] // self.frames_per_step
+        is_there = torch.ones(len(clip), num_steps, dtype=torch.bool, device=clip.device)  # B S
         if frame_numbers is not None:
-            is_there = frame_numbers[:, :: self.frames_per_step] != BEHIND_THE_END  # B S
-            vectors = vectors * is_there[..., None]  # the head takes zeros for what lies behind the end
+            is_there = frame_numbers[:, :: self.frames_per_step] != BEHIND_THE_END
+        vectors = self._of_frames(clip) if self.kind == "frames" else self._of_tokens(clip, is_there.sum(1))  # B S D
+        vectors = vectors * is_there[..., None]  # the head takes zeros for what lies behind the end
         logits: Tensor = self.head(FrameFeatures(vectors=vectors))  # B S K
         return logits
 
     def _of_frames(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B S D"]:
         return frame_features(self.backbone, clip, None).vectors
 
-    def _of_tokens(self, clip: Float[Tensor, "B C T H W"]) -> Float[Tensor, "B S D"]:
+    def _of_tokens(self, clip: Float[Tensor, "B C T H W"], counts: Int[Tensor, " B"]) -> Float[Tensor, "B S D"]:
+        """Of clips that end with the film at the latest, as ``StepFeatures`` lays them: ``counts`` are its steps."""
         model: Any = self.backbone
-        num_steps = clip.shape[2] // self.frames_per_step
-        starts = window_starts(num_steps, self.clip_steps, max(1, self.clip_steps // 2))
-        length, frames = self.clip_steps * self.frames_per_step, [start * self.frames_per_step for start in starts]
-        clips = torch.cat([clip[:, :, first : first + length] for first in frames])  # (clips B) C t H W
-        tokens = model.tokens(*model_inputs(model, clips, None)[:1])  # (clips B) n_t n_h n_w D
-        pooled = reduce(tokens, "(c b) t h w d -> b (c t) d", "mean", c=len(starts))  # B (clips n) D
-        steps = torch.cat([torch.arange(start, start + self.clip_steps) for start in starts]).to(clip.device)
-        weights = triangle(self.clip_steps).repeat(len(starts)).to(pooled)  # (clips n)
+        num_steps, frames = clip.shape[2] // self.frames_per_step, self.clip_steps * self.frames_per_step
+        regular = torch.tensor(window_starts(num_steps, self.clip_steps, max(1, self.clip_steps // 2)))
+        last = (counts - self.clip_steps).clamp(min=0)  # B
+        starts = torch.minimum(regular.to(last)[:, None], last)  # c B; those of clips behind the end come again
+        is_new = torch.cat([starts.new_ones(1, len(clip)), (starts[1:] != starts[:-1]).to(starts)])  # c B
+        within = torch.arange(frames, device=clip.device)
+        places = [repeat(first[:, None] * self.frames_per_step + within, "b t -> b 1 t 1 1") for first in starts]
+        clips = torch.cat([torch.take_along_dim(clip, place, dim=2) for place in places])  # (c B) C t H W
+        tokens = model.tokens(*model_inputs(model, clips, None)[:1])  # (c B) n_t n_h n_w D
+        pooled = reduce(tokens, "(c b) t h w d -> b (c t) d", "mean", c=len(starts))  # B (c n) D
+        steps = starts[..., None] + torch.arange(self.clip_steps, device=clip.device)  # c B n
+        weights = is_new[..., None] * triangle(self.clip_steps).to(pooled)  # c B n
+        steps, weights = (rearrange(values, "c b n -> b (c n)") for values in (steps, weights))
+        total = pooled.new_zeros(len(clip), num_steps).scatter_add(1, steps, weights)  # B S
+        where = repeat(steps, "b n -> b n d", d=pooled.shape[2])
         blended = pooled.new_zeros(len(clip), num_steps, pooled.shape[2])
-        blended = blended.index_add(1, steps, pooled * rearrange(weights, "n -> n 1"))
-        return blended / rearrange(weights.new_zeros(num_steps).index_add(0, steps, weights), "s -> s 1")
+        blended = blended.scatter_add(1, where, pooled * weights[..., None])
+        return blended / total.clamp(min=1)[..., None]

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tubelet.data.layouts.bouts.bout import Bout
+from tubelet.data.layouts.bouts.write import WrittenFilm
 from tubelet.data.sources.open_source import Reader, naming_file, open_source
 from tubelet.data.sources.volume import is_volume
 from tubelet.errors import CheckpointError, DataError
@@ -87,6 +88,16 @@ class FilmMoments:
             "bouts": [[bout.start, bout.stop, bout.label] for bout in self.bouts],
             "notes": list(self.notes),
         }
+
+    def written(self, path: Path) -> WrittenFilm:
+        """The bouts for other programs, which find the film at ``path``."""
+        return WrittenFilm(
+            path=str(path.resolve()),
+            duration_seconds=self.clock.duration_seconds,
+            fps=self.clock.fps,
+            bouts=self.bouts,
+            scores=self.scores,
+        )
 
     @property
     def table(self) -> Table:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import io
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,13 +28,24 @@ def write_frames(part: Path, found: FilmMoments) -> None:
     seconds = found.clock.timestamps[numbers]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["frame", "seconds", *map(written_cell, found.labels)])
+    columns = frame_columns(found.labels)
+    writer.writerow(map(written_cell, columns))
     for number, time, row in zip(numbers.tolist(), seconds.tolist(), probs, strict=True):
         writer.writerow([number, f"{time:.6f}", *(f"{value:.5g}" for value in row)])
     write_atomically(part / CSV, text.getvalue())
     if find_spec("pyarrow") is not None:
         pyarrow: Any = importlib.import_module("pyarrow")
         parquet: Any = importlib.import_module("pyarrow.parquet")
-        columns = [numbers.astype(np.int64), seconds, *(np.ascontiguousarray(column) for column in probs.T)]
-        names = ["frame", "seconds", *found.labels]
-        parquet.write_table(pyarrow.table(columns, names=names), part / PARQUET)
+        values = [numbers.astype(np.int64), seconds, *(np.ascontiguousarray(column) for column in probs.T)]
+        parquet.write_table(pyarrow.table(values, names=columns), part / PARQUET)
+
+
+def frame_columns(labels: Sequence[str]) -> list[str]:
+    """The columns of these tables: a behavior that is called as one of the first two has its name behind "behavior"."""
+    own, columns = ("frame", "seconds"), list[str]()
+    for label in labels:
+        name = label
+        while name in own or (name != label and name in labels):
+            name = f"behavior {name}"
+        columns.append(name)
+    return [*own, *columns]

@@ -1,7 +1,7 @@
 """The explanation of a film: window by window for one class, with its course over the time of the film.
 
-Of every window the middle view is explained, as ``tubelet explain --start-seconds --end-seconds`` explains it. One
-window's pixels are held at a time; their maps lie in the file that is being written.
+Of every window the middle view is explained, as ``tubelet explain --start-seconds --end-seconds`` explains it. The
+pixels of the first window and of the one at hand are held; all maps lie in the file that is being written.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tubelet.inference.windows import plan_windows
 from tubelet.report.relevance.clip_files import SUMMARY, display
 from tubelet.report.relevance.film import overlay_film
 from tubelet.report.relevance.pictures import png_of, time_picture
-from tubelet.report.relevance.scale import QUANTILE, Scale
+from tubelet.report.relevance.scale import Scale, scale_of_values
 from tubelet.report.relevance.training_clips import scale_of
 from tubelet.session.progress import Progress
 
@@ -84,9 +84,9 @@ def explain_film(
         out.mkdir(parents=True, exist_ok=True)
         with written_atomically(out / ARRAYS) as arrays:
             with zipfile.ZipFile(arrays, "w", zipfile.ZIP_DEFLATED) as archive:
-                windows, values = _all_windows(classifier, asked, config, reader, spans, archive, progress)
+                windows, values = _all_windows(classifier, asked, config, reader, spans, first, archive, progress)
             if scale.is_alone:
-                scale = Scale(value=float(np.quantile(values, QUANTILE)) or float(values.max()), over="this film alone")
+                scale = scale_of_values(values, "this film alone")
             with np.load(arrays, allow_pickle=False) as kept:
                 film = overlay_film(_with_maps(windows, kept), reader, scale)
     summary = _summary(asked, windows, spans, scale)
@@ -139,6 +139,7 @@ def _all_windows(
     config: ExplainConfig,
     reader: Reader,
     spans: Sequence[tuple[float, float]],
+    first: Explanation,
     archive: zipfile.ZipFile,
     progress: Progress,
 ) -> tuple[list[dict[str, Any]], np.ndarray]:
@@ -146,7 +147,7 @@ def _all_windows(
     windows, values = [], []
     for i, span in enumerate(spans):
         progress.note(f"window {i + 1} of {len(spans)}: {span[0]:.2f} to {span[1]:.2f} s")
-        found = _explained(classifier, asked, config, reader, span, progress)
+        found = first if i == 0 else _explained(classifier, asked, config, reader, span, progress)
         with archive.open(f"relevance_clip_{i:05d}.npy", "w", force_zip64=True) as entry:
             np.lib.format.write_array(entry, found.relevance, allow_pickle=False)
         spread = np.linspace(0, found.relevance.size - 1, min(_SAMPLED, found.relevance.size)).astype(int)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import Float
 
 from tubelet.explain.explanation import Explanation
 
@@ -37,5 +38,9 @@ class Scale:
 
 def scale_over(explanations: Sequence[Explanation], over: str = ALONE) -> Scale:
     """The scale of clips that were explained in the same way."""
-    values = np.abs(np.concatenate([explanation.relevance.ravel() for explanation in explanations]))
+    return scale_of_values(np.abs(np.concatenate([one.relevance.ravel() for one in explanations])), over)
+
+
+def scale_of_values(values: Float[np.ndarray, " N"], over: str) -> Scale:
+    """The scale of absolute relevances."""
     return Scale(value=float(np.quantile(values, QUANTILE)) or float(values.max()), over=over)

@@ -70,6 +70,7 @@ def score_films(
                 shift_change=change,
             )
         )
+    session.advance(len(films), len(films), "scoring films")
     return scored
 
 

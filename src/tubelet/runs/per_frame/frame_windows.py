@@ -120,6 +120,7 @@ def read_grids(
             for line in failures.add({row: str(error)}).values():
                 session.progress.note(f"not used: {line}")
             failures.check()
+    session.advance(len(manifest), len(manifest), "opening films")
     return grids
 
 

@@ -139,6 +139,7 @@ class _Reader:
                 self.session.progress.note(f"not used: {error}")
                 continue
             parts.append(film.blocks.vectors[torch.from_numpy(film.blocks.labeled)])
+        self.session.advance(len(rows), len(rows), "labeled films")
         return torch.cat(parts)
 
     def candidates(self, films: Sequence[Path]) -> tuple[list[_Film], list[str]]:
@@ -158,10 +159,11 @@ class _Reader:
                 continue
             if film.labeled.any():
                 self.session.progress.note(
-                    f"{printable(path.name)}: labeled in part; the project holds its labels so far, and takes the "
-                    "place of its rows among the labels"
+                    f"{printable(path.name)}: labeled in part; the project holds its labels so far"
+                    f"{self._whose(path)}, and takes the place of its rows among the labels"
                 )
             found.append(film)
+        self.session.advance(len(films), len(films), "features of films")
         if whole:
             self.session.progress.note(f"{whole} film{'s' * (whole > 1)} labeled from beginning to end: left out")
         return found, failed
@@ -188,9 +190,7 @@ class _Reader:
         film = self.labeled.get(path.resolve())
         if film is None:
             return np.zeros(clock.num_steps, dtype=bool), ()
-        assert self.recipe.per_frame is not None  # ``suggest_stretches`` looked
-        asked, record = self.recipe.per_frame.observer, self.model.head_record
-        film = film.of_observer(asked if asked in film.observers else next(iter(film.observers), ""))  # as in training
+        film, record = film.of_observer(self._observer(film)), self.model.head_record
         try:
             check_frames(film, clock)
             spans = spans_by_label(film.bouts, clock)
@@ -200,6 +200,22 @@ class _Reader:
         kept = [bout for bout in film.bouts if bout.label not in (IGNORED, BACKGROUND)]
         at_times = (Bout(label=b.label, start=clock.span(b)[0], stop=clock.span(b)[1], subject=b.subject) for b in kept)
         return codes != UNLABELED, tuple(dict.fromkeys(at_times))
+
+    def _observer(self, film: LabeledFilm) -> str:
+        """Whose labels of a film count, as in training."""
+        assert self.recipe.per_frame is not None  # ``suggest_stretches`` looked
+        asked = self.recipe.per_frame.observer
+        return asked if asked in film.observers else next(iter(film.observers), "")
+
+    def _whose(self, path: Path) -> str:
+        """Whose labels the project holds, where several people labeled a film: it has no place for the others'."""
+        film = self.labeled[path.resolve()]
+        if len(film.observers) < 2:
+            return ""
+        own = self._observer(film)
+        others = (printable(name) or "an unnamed observer" for name in film.observers if name != own)
+        kept = printable(own) or "an unnamed observer"
+        return f" by {kept} (a project of BORIS has one observer: not {', '.join(others)})"
 
 
 def _suggestions(

@@ -18,17 +18,18 @@ from tubelet.weights.mapping.huggingface import is_huggingface
 _log = logging.getLogger(__name__)
 
 
-def open_plain(source: str | Path) -> tuple[nn.Module, Record]:
+def open_plain(source: str | Path, *, prefers_copy: bool = False) -> tuple[nn.Module, Record]:
     """The model in eval mode on the CPU, and its record.
 
     Args:
         source: a folder, ``owner/name`` or ``hf://owner/name@revision``. A model of HuggingFace is converted in memory;
             what its user should know (its pixel range, for example) is logged.
+        prefers_copy: of a name on the hub, take the copy that is here.
 
     Raises:
         CheckpointError: none there, none to be had, damaged, or not fitting strictly.
     """
-    folder = local_folder(source)
+    folder = local_folder(source, prefers_copy=prefers_copy)
     if not is_foreign(folder):
         return load_checkpoint(folder)
     converted = convert(folder, ConvertOptions())

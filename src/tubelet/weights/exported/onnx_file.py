@@ -37,7 +37,7 @@ def open_onnx(path: Path) -> ExportedModel:
     if record.stage is None:
         return ExportedModel(path, record, run_onnx(path))
     files = partners(path, record)
-    both = {name: read_onnx_record(file) for name, file in files.items()}
+    both = {n: record if n == record.stage.name else read_onnx_record(file) for n, file in files.items()}
     check_pair(both["frames"], both["time"], path)
     return ExportedStages(path, record, run_outputs(files["frames"]), run_onnx(files["time"]))
 

@@ -59,18 +59,19 @@ def _encoder_of_run(path: Path) -> Path:
     return best if read_record(best).model_config.get("num_classes") == 0 else path
 
 
-def read_source(init: InitConfig, model_name: str | None = None) -> InitSource:
+def read_source(init: InitConfig, model_name: str | None = None, *, prefers_copy: bool = False) -> InitSource:
     """The model that ``init.source`` names, with its weights; a video model made for one frame is an image model.
 
     Args:
         model_name: the video model that will start from it, whose family prepares an image model for itself; None
             means that this is not decided yet (see ``suggested_recipe``).
+        prefers_copy: of a source on the hub, take the copy that is here.
 
     Raises:
         CheckpointError: nothing of that name, nothing to be had without a network, or no model that can be read.
         ConfigError: an image model, where the models of the family start from none.
     """
-    source = _read(init)
+    source = _read(init, prefers_copy)
     if model_name is None or isinstance(source, VideoSource):
         return source
     start = family_of(model_name).weights().image_start
@@ -100,7 +101,7 @@ def model_fields(source: InitSource, given: Mapping[str, Any]) -> dict[str, Any]
     return {field: value for field, value in fields.items() if field not in decided | set(given)}
 
 
-def _read(init: InitConfig) -> InitSource:
+def _read(init: InitConfig, prefers_copy: bool) -> InitSource:
     path, timm_name = Path(init.source), _timm_name(init.source)
     if path.is_file():
         weights = read_weights(path, init.which)
@@ -109,25 +110,25 @@ def _read(init: InitConfig) -> InitSource:
     if init.source == LITE0 and not path.is_dir():
         return read_lite0(init.which)
     if timm_name is not None and not path.is_dir():
-        return read_image_folder(local_folder(_on_hub(timm_name)), timm_name, init)
+        return read_image_folder(local_folder(_on_hub(timm_name), prefers_copy=prefers_copy), timm_name, init)
     if not path.is_dir() and parse_hub_name(init.source) is None:
         raise CheckpointError(
             f"{init.source}: no such file or folder, no model of timm (such as vit_base_patch16_224.augreg_in21k), not "
             f"{LITE0} and no owner/name on huggingface.co"
         )
-    folder = local_folder(init.source)
+    folder = local_folder(init.source, prefers_copy=prefers_copy)
     video_types = {kind for family in FAMILIES for kind in family.huggingface}
     if (folder / RECORD).is_file() or config_of(folder).get("model_type") in video_types:
         if init.which is not None:
             raise ConfigError(f"init.which: {init.source} is a checkpoint of a video model; leave the option out")
-        return _of_checkpoint(init.source)
+        return _of_checkpoint(init.source, prefers_copy)
     if any((folder / name / RECORD).is_file() for name in ("best", "last")):
         read_record(folder)  # says which checkpoint of the run to give
     return read_image_folder(folder, init.source, init)
 
 
-def _of_checkpoint(source: str) -> InitSource:
-    model, record = open_plain(source)
+def _of_checkpoint(source: str, prefers_copy: bool) -> InitSource:
+    model, record = open_plain(source, prefers_copy=prefers_copy)
     image = family_of_model(model).weights().as_image(model)
     if image is None:
         return VideoSource(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from tubelet.data.layouts.activitynet import read_activitynet
@@ -32,6 +32,7 @@ from tubelet.data.layouts.bouts.calms21 import read_calms21
 from tubelet.data.layouts.bouts.elan import read_elan
 from tubelet.data.layouts.bouts.epic import is_beside_epic, is_epic, read_epic_bouts
 from tubelet.data.layouts.bouts.frame_matrix import is_frame_matrix, read_frame_matrix
+from tubelet.data.layouts.bouts.ignored import ignored_labels
 from tubelet.data.layouts.bouts.table import read_bout_table
 from tubelet.data.layouts.bouts.textgrid import read_textgrid
 from tubelet.data.layouts.config import ManifestConfig
@@ -57,13 +58,18 @@ def read_bouts(source: Path, config: ManifestConfig | None = None) -> FilmLabels
         DataError: it cannot be read, or holds what no label may; the message names the row.
     """
     config = config or ManifestConfig()
-    if source.is_dir():
-        return _of_folder(source, config)
+    labels = _of_folder(source, config) if source.is_dir() else _of_file(source, config)
+    lost = ignored_labels(labels.films)
+    marked = _without_marks(labels)
+    return dataclasses.replace(marked, notes=tuple(dict.fromkeys((*marked.notes, *lost, *alike_names(labels.names)))))
+
+
+def _of_file(source: Path, config: ManifestConfig) -> FilmLabels:
     if not source.is_file():
         raise DataError(f"{source}: does not exist; expected a file of bouts (.csv, .boris, .eaf, .TextGrid, .json)")
     labels = _reader_of(source)(source, config)
     check_bouts(source, labels.films)
-    return _noted(_without_marks(dataclasses.replace(labels, films=with_rounding(labels.films))))
+    return dataclasses.replace(labels, films=with_rounding(labels.films))
 
 
 def _without_marks(labels: FilmLabels) -> FilmLabels:
@@ -79,10 +85,6 @@ def _without_marks(labels: FilmLabels) -> FilmLabels:
     )
     note = f"{number} stretches are marked '{TO_LABEL}' and count nowhere; delete the marks of those that are labeled"
     return dataclasses.replace(labels, films=tuple(films), notes=(*labels.notes, note))
-
-
-def _noted(labels: FilmLabels) -> FilmLabels:
-    return dataclasses.replace(labels, notes=tuple(dict.fromkeys((*labels.notes, *alike_names(labels.names)))))
 
 
 def _reader_of(source: Path) -> Reader:
@@ -114,13 +116,26 @@ def _of_folder(folder: Path, config: ManifestConfig) -> FilmLabels:
     if not files:
         raise DataError(f"{folder}: no file of bouts in it (.csv, .tsv, .boris, .eaf, .TextGrid, .json)")
     rooted = dataclasses.replace(config, root=config.root or folder)
-    found = [read_bouts(file, rooted) for file in files]
-    whole = FilmLabels(
-        root=config.root or folder,
-        films=merged_films(film for labels in found for film in labels.films),
+    found, root = [_of_file(file, rooted) for file in files], config.root or folder
+    return FilmLabels(
+        root=root,
+        films=merged_films(_of_one_name(root, [film for labels in found for film in labels.films])),
         notes=tuple(note for labels in found for note in labels.notes),
     )
-    return _noted(whole)
+
+
+def _of_one_name(root: Path, films: list[LabeledFilm]) -> Iterator[LabeledFilm]:
+    """The films of several files; what one of them calls by its place and another by its name has one path.
+
+    A file that does not say the split or group of a film leaves that to the others.
+    """
+    known, places = dict[Path, LabeledFilm](), [(root / film.path).resolve() for film in films]
+    for place, film in zip(places, films, strict=True):
+        first = known.setdefault(place, film)
+        known[place] = dataclasses.replace(first, split=first.split or film.split, group=first.group or film.group)
+    for place, film in zip(places, films, strict=True):
+        one = known[place]
+        yield dataclasses.replace(film, path=one.path, split=film.split or one.split, group=film.group or one.group)
 
 
 def _read_activitynet(source: Path, config: ManifestConfig) -> FilmLabels:

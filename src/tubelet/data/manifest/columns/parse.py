@@ -15,6 +15,7 @@ from typing import TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+from tubelet.data.layouts.bouts.cells import read_cell
 from tubelet.data.layouts.rows import SPLIT_NAMES, seconds_of
 from tubelet.data.manifest.columns.texts import Texts, TextsMaker
 
@@ -105,6 +106,8 @@ def parse_table(stream: TextIO, header: Sequence[str], layout: TableFormat, sepa
             times[name].append(_seconds(cells(column)))
     if not label_codes:
         raise NotPlain
+    if layout.is_stripped and any(read_cell(name) != name for codes in labels for name in codes):
+        raise NotPlain  # names that are written so that no spreadsheet runs them as formulas
     whole = {name: np.concatenate(parts) for name, parts in times.items()}
     return ParsedTable(
         paths=paths.made(),
