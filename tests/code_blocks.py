@@ -130,7 +130,8 @@ def _small_options(words: list[str]) -> list[str]:
     init = said.get("--encoder" if command == "probe" else "--init")
     fields = small_fields(command, said.get("--task", "auto"), init, recipe)
     options = ((f"--{name}", value) for name, value in fields.items() if f"--{name}" not in said)
-    return [
+    rounds = ["--epochs", "1", "--folds", "3"] if command == "probe" else []
+    return rounds + [
         word
         for name, value in options
         for word in (name, value if isinstance(value, str) else json.dumps(value).replace(" ", ""))
@@ -144,7 +145,7 @@ def _made_small(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         init = encoder or given.get("init")
         fields = small_fields(name, "auto", init, None)
         if name == "probe":
-            return function(data, encoder, fields=fields, **given)
+            return function(data, encoder, fields=fields, epochs=1, folds=3, **given)
         if "epochs" in given:
             del fields["training.num_epochs"]
         return function(data, progress=False, **fields, **given)
