@@ -38,7 +38,9 @@ def environment(*, is_html: bool = True) -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    made.filters.update(percent=numbers.percent, count=numbers.count, flat=tables.flat, valued=tables.text_of)
+    made.filters.update(
+        percent=numbers.percent, count=numbers.count, flat=tables.flat, valued=tables.text_of, within=tables.within
+    )
     made.globals.update(glyphs=plots.GLYPHS)
     return made
 
