@@ -39,6 +39,28 @@ def test_the_readme_is_read_in_a_minute_and_every_page_of_the_docs_is_two_clicks
             assert name.removeprefix("docs/").removesuffix(".md") in listed, name
 
 
+@pytest.mark.parametrize(
+    ("page", "command"),
+    [
+        ("clips.md", "tubelet train --data my_clips"),  # a folder of clips
+        ("moments.md", "tubelet train --task per_frame"),  # labels of BORIS
+        ("volumes.md", "tubelet train --data my_volumes"),  # 3-D volumes
+        ("checkpoints.md", "tubelet convert"),  # a paper's checkpoint
+        ("films.md", "tubelet stream"),  # a camera
+        ("comparisons.md", "tubelet compare"),  # designs to compare
+        ("export.md", "tubelet export"),  # a product to ship
+        ("cluster.md", "tubelet predict"),  # many machines
+    ],
+)
+def test_the_page_of_each_job_is_one_click_away_and_begins_with_the_command_that_does_it(
+    page: str, command: str
+) -> None:
+    assert f"(docs/{page})" in README
+    assert f"({page})" in (ROOT / "docs/index.md").read_text(encoding="utf-8")
+    lines = (ROOT / "docs" / page).read_text(encoding="utf-8").splitlines()
+    assert any(line.startswith(command) for line in lines[:16])
+
+
 def test_the_table_of_what_to_change_names_files_that_are_there() -> None:
     rows = re.findall(r"^\| [^|]+ \| `(src/[^`]+)` \|$", CONTRIBUTING, flags=re.MULTILINE)
     assert len(rows) > 20
