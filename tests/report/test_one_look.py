@@ -12,10 +12,16 @@ import pytest
 import tubelet
 from browser import browser
 from code_blocks import PREPARED, write_workplace
+from support import videos
+from tiny_comparison import write_volumes
 from tubelet import cli
+from tubelet.data.layouts.config import ManifestConfig
+from tubelet.data.manifest.read import read_manifest
+from tubelet.report.mistakes import link_of
 from tubelet.report.page import data_name
+from tubelet.studies.items import item_of
 
-__all__ = ["browser"]
+__all__ = ["browser", "videos"]
 TEMPLATES = Path(tubelet.__file__).parent / "report/templates"
 STYLE = (TEMPLATES / "style.css").read_text(encoding="utf-8").strip()
 PARTS = {"page.html.j2", "film_parts.html.j2", "matrix.html.j2"}
@@ -45,6 +51,15 @@ def test_every_report_is_set_in_the_one_frame_and_has_no_style_of_its_own() -> N
 )
 def test_a_title_names_data_without_the_folders_of_this_machine(source: str, name: str) -> None:
     assert data_name(source) == name
+
+
+def test_a_mistake_of_a_comparison_can_be_played_where_its_clip_is_a_film(videos: Path, tmp_path: Path) -> None:
+    manifest = read_manifest(videos, ManifestConfig()).split("test")
+    for sample in manifest.samples[:3]:
+        link = link_of(tmp_path, manifest, item_of(sample))
+        assert (tmp_path / link).resolve() == manifest.path_of(sample).resolve()
+    volumes = read_manifest(write_volumes(tmp_path / "volumes.npz"), ManifestConfig()).split("test")
+    assert link_of(tmp_path, volumes, item_of(volumes.samples[0])) == ""
 
 
 @pytest.fixture(scope="module")

@@ -87,11 +87,11 @@ def _mistake(
         num_runs=len(answers),
         others_right=others_right,
         images=tuple(_images(folder, manifest, scores[0].items[item])),
-        link=_link(out, manifest, scores[0].items[item]),
+        link=link_of(out, manifest, scores[0].items[item]),
     )
 
 
-def _link(out: Path, manifest: Manifest, item: TestItem) -> str:
+def link_of(out: Path, manifest: Manifest, item: TestItem) -> str:
     """The clip as seen from the page."""
     sample = next(sample for sample in manifest.samples if item_of(sample) == item)
     file = file_of(manifest, sample)
