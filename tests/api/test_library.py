@@ -47,7 +47,9 @@ def test_a_run_has_its_recipe_checkpoint_figures_and_report(
 ) -> None:
     assert run.recipe.training.num_epochs == 1
     assert run.report is not None
-    assert "tubelet.train" in run.report.read_text(encoding="utf-8")
+    page = run.report.read_text(encoding="utf-8")
+    assert "tubelet.train" in page
+    assert f"<title>{MODEL} on videos</title>" in page
     again = tubelet.Run.open(run.folder)
     assert again.metrics == json.loads((run.folder / "evaluation/test/metrics.json").read_text(encoding="utf-8"))
     assert list(again.to_dataframe()["epoch"]) == list(again.content.validation["epoch"])

@@ -17,7 +17,7 @@ from tubelet.data.video.reader import VideoReader
 from tubelet.errors import ConfigError
 from tubelet.explain.clip_view import read_clip_view
 
-FILES = {"relevance.npz", "explanation.json", "sheet.png", "overlay.mp4"}
+FILES = {"relevance.npz", "explanation.json", "sheet.png", "overlay.mp4", "report.html"}
 
 
 @pytest.fixture
@@ -58,6 +58,11 @@ def test_numbers_and_pictures_are_written_on_the_pixels_of_the_source(
         shown = [time for time in times if first - 1e-6 <= time]
         assert len([time for time in shown if time <= end]) <= len(film.timestamps) <= len(shown)
     assert said["display"]["video_encoder_license"] == "GPL-2.0-or-later"
+    page = (out / "report.html").read_text(encoding="utf-8")
+    assert f"<title>Where a model looked in {video.name}</title>" in page
+    assert [name in page for name in ('src="overlay.mp4"', 'src="sheet.png"', f"{best['relevance']:+.3g}")] == [
+        True
+    ] * 3
     assert "this clip alone" in said["display"]["quantile_over"]  # the checkpoint is of no run
     assert Image.open(out / "sheet.png").width > 1000
 

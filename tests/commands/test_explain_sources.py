@@ -92,7 +92,7 @@ def test_a_volume_gets_a_montage_and_a_map_in_its_own_space(checkpoint: Path, tm
     path, out = nifti_at(tmp_path / "a.nii.gz", (-1, 1, 1), (0, 1, 2)), tmp_path / "why"
     assert explain(checkpoint, path, "--out", out) == 0
     assert {file.name for file in out.iterdir()} == {
-        "relevance.npz", "explanation.json", "sheet.png", "montage.png", "relevance.nii.gz"
+        "relevance.npz", "explanation.json", "sheet.png", "montage.png", "relevance.nii.gz", "report.html"
     }  # fmt: skip
     assert Image.open(out / "montage.png").width == 1200
     made, source = nibabel.load(out / "relevance.nii.gz"), nibabel.load(path)

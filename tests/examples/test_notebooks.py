@@ -17,7 +17,7 @@ def test_a_notebook_runs_in_an_empty_folder(name: str, tmp_path: Path) -> None:
 
 def test_notebooks_hold_no_outputs_and_the_documentation_names_each() -> None:
     paths = sorted(NOTEBOOKS.glob("*.ipynb"))
-    assert len(paths) >= 7
+    assert len(paths) >= 8
     page = (NOTEBOOKS.parent / "docs/library.md").read_text(encoding="utf-8")
     for path in paths:
         assert f"examples/{path.name}" in page, path.name

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from tubelet.errors import TubeletError
+from tubelet.report.numbers import wilson_interval
 from tubelet.report.run_report import Example, write_run_report
 
 EIGHT = ("left", "right", "up", "down", "clockwise", "counter_clockwise", "growing", "shrinking")
@@ -78,6 +79,8 @@ def test_every_number_of_the_metrics_is_there(tmp_path, eight):
         assert f"{100 * metrics[key]:.1f} %" in page.text, key
     for label, share in metrics["per_class"].items():
         assert f"{100 * share:.1f} %" in page.text, label
+        low, high = (100 * bound for bound in wilson_interval(share, metrics["class_counts"][label]))
+        assert f"{low:.1f} to {high:.1f} %" in page.text, label
     assert f"of {metrics['num_videos']} videos" in page.text
     titles = page.values("td", "title")
     for i, row in enumerate(metrics["confusion"]):

@@ -179,7 +179,7 @@ Weights, average, optimizer, all checkpoints and both tables are then compared w
 
 Half written when they ended: {writing}. A run that finds the disk full says, and exits with 1:
 
-```
+```text
 {said}
 ```
 """

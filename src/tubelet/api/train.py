@@ -11,6 +11,7 @@ from tubelet.api.run import Run
 from tubelet.errors import ConfigError, Stopped
 from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe, run_name
 from tubelet.report.hard_clips import hard_clips
+from tubelet.report.page import data_name
 from tubelet.report.painted_clips import painted_examples
 from tubelet.report.relevance.report_clips import ClipExplainer
 from tubelet.report.run_report import write_run_report
@@ -87,7 +88,7 @@ def report_runs(folder: Path, recipe: Recipe, runs: Sequence[CompletedRun], comm
     return write_run_report(
         folder / "report.html",
         [run.folder for run in runs],
-        title=f"{recipe.model['name']} on {recipe.data.source}",
+        title=f"{recipe.model['name']} on {data_name(recipe.data.source)}",
         examples=[
             *hard_clips(first.evaluation, first.manifest, first.protocol, progress, explainer),
             *painted_examples(first.evaluation),

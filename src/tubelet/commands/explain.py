@@ -21,6 +21,7 @@ The middle view of the video is explained: its central crop, as the checkpoint's
   sheet.png          frames, the same with the map, and the time curve
   overlay.mp4        the map over the source's frames, in their size and at their times (of a volume: montage.png)
   relevance.nii.gz   of a NIfTI volume: the map with its axes and affine
+  report.html        a page that shows these files, with what is known of the method
 
 --window explains a film window by window for one class. Colors are scaled by training clips of the class
 (--scale-clips), so that a clip in which the model finds little is pale. Of a model with a per-frame head a bout is
@@ -67,4 +68,4 @@ def main(argv: list[str]) -> int:
     check_hub(options.checkpoint)
     from tubelet.commands.work.explain import run
 
-    return compute(run, options)
+    return compute(run, options, argv)

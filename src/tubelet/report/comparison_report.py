@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from tubelet.report import comparison_plots as plots
 from tubelet.report import comparison_tables as views
 from tubelet.report import tables
 from tubelet.report.mistakes import Mistake, mistakes
-from tubelet.report.run_report import environment, versions
+from tubelet.report.page import environment, versions, written
 from tubelet.studies.arms import Comparison
 from tubelet.studies.items import COMPARED
 from tubelet.studies.results import ArmResult, ComparisonResult, ProtocolResult
@@ -51,6 +50,7 @@ def write_comparison_report(out: Path, result: ComparisonResult, comparison: Com
     """
     found = mistakes(out, result, comparison)
     context: dict[str, Any] = {
+        "title": result.question,
         "result": result,
         "comparison": comparison,
         "sections": [_section(result, protocol, found) for protocol in result.protocols],
@@ -61,7 +61,7 @@ def write_comparison_report(out: Path, result: ComparisonResult, comparison: Com
         "warnings": list(views.warnings(result)),
         "settings": config.dump_yaml(config.to_dict(comparison)),
         "command": command,
-        "written": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "written": written(),
         "versions": versions(),
     }
     html = environment()

@@ -48,7 +48,8 @@ def write_ethogram(
         axes.set_xlim(float(moments.edges[0]), float(moments.edges[-1]))
         axes.xaxis.set_major_locator(MaxNLocator(10))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock_text(value)))
-        axes.set_xlabel("time; the area is the probability" + ("" if labeled is None else ", labels above it"))
+        above = "" if labeled is None else "; above it: labels"
+        axes.set_xlabel(f"time (minutes:seconds); height: probability from 0 to 1; dark: bouts{above}")
         axes.set_title(title, loc="left")
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)

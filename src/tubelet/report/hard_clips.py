@@ -72,7 +72,7 @@ def hard_clips(
                 predicted=judgment.predicted,
                 predictions=list(zip(best.labels, best.probs, strict=True)),
                 frames=frames,
-                file=_file_of(manifest, rows[number]),
+                file=file_of(manifest, rows[number]),
                 seconds=(rows[number].start_seconds, rows[number].end_seconds),
                 explanation=why,
             )
@@ -98,6 +98,6 @@ def choose_clips(judged: Sequence[Judgment | None]) -> Iterator[tuple[str, Examp
         yield from ((group, "close", item) for item in sorted(rest, key=lambda item: item[1].margin)[:per_class])
 
 
-def _file_of(manifest: Manifest, sample: Sample) -> Path | None:
+def file_of(manifest: Manifest, sample: Sample) -> Path | None:
     """What a link can open: not a row inside a larger file."""
     return None if sample.entry is not None else manifest.path_of(sample)

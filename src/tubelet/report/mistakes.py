@@ -16,7 +16,9 @@ from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.recipe import load_recipe
-from tubelet.report.film_strip import film_strip, frames_of
+from tubelet.report.film_strip import film_strip, frames_of, link_to
+from tubelet.report.hard_clips import file_of
+from tubelet.report.page import is_playable
 from tubelet.runs.data import protocol_of
 from tubelet.studies.arms import Comparison
 from tubelet.studies.assets import Assets
@@ -40,6 +42,7 @@ class Mistake:
     num_runs: int
     others_right: float  # share of the other arms' runs
     images: tuple[tuple[str, str], ...]  # (alternative text, data address)
+    link: str = ""  # to the clip, where a browser may play it
 
 
 def mistakes(out: Path, result: ComparisonResult, comparison: Comparison) -> dict[str, tuple[Mistake, ...]]:
@@ -84,7 +87,17 @@ def _mistake(
         num_runs=len(answers),
         others_right=others_right,
         images=tuple(_images(folder, manifest, scores[0].items[item])),
+        link=link_of(out, manifest, scores[0].items[item]),
     )
+
+
+def link_of(out: Path, manifest: Manifest, item: TestItem) -> str:
+    """The clip as seen from the page."""
+    sample = next(sample for sample in manifest.samples if item_of(sample) == item)
+    file = file_of(manifest, sample)
+    if file is None or not is_playable(file):
+        return ""
+    return link_to(file, out / "report.html", sample.start_seconds, sample.end_seconds)
 
 
 def _images(run: Path, manifest: Manifest, item: TestItem) -> Iterator[tuple[str, str]]:

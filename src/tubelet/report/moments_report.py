@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from tubelet.files import write_atomically
 from tubelet.inference.moments.film import FilmMoments
 from tubelet.protocol import Protocol
 from tubelet.report.film_strip import as_rgb, link_to
+from tubelet.report.page import is_playable, render_page
 from tubelet.report.plots import jpeg
-from tubelet.report.run_report import environment, versions
 from tubelet.report.timeline import clock_text
 
 MAX_STARTS = 8  # bouts of a film whose first frame is shown
@@ -72,6 +71,7 @@ def write_moments_report(
         {
             **film,
             "name": Path(film["source"]).name,
+            "video": link_to(Path(film["source"]), out, None, None) if is_playable(Path(film["source"])) else "",
             "length": clock_text(film["duration_seconds"]),
             "starts": [
                 {
@@ -84,16 +84,5 @@ def write_moments_report(
         }
         for film in films
     ]
-    html = (
-        environment()
-        .get_template("moments.html.j2")
-        .render(
-            title=title,
-            films=shown,
-            failures=list(failures),
-            command=command,
-            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            versions=versions(),
-        )
-    )
-    write_atomically(out, html)
+    page = render_page("moments.html.j2", title=title, films=shown, warnings=list(failures), command=command)
+    write_atomically(out, page)

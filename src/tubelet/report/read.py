@@ -50,6 +50,13 @@ class RunFolder:
     notes: list[str] = field(default_factory=list)  # what is missing, one line each
     split_text: str = ""  # how the splits were made; empty if that is not known
 
+    @property
+    def has_class_intervals(self) -> bool:
+        """Whether figures of classes are shares of held-out videos that belong to no groups."""
+        if self.metrics is None or not self.task.per_class_is_share:
+            return False
+        return "num_groups" not in self.metrics and self.metrics["split"] != "train"
+
 
 def read_run(path: Path) -> RunFolder:
     """Read the run folder ``path``. The split reported is test, else val, else the first by name.

@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import os
-import platform
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import UInt8
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from tubelet.errors import TubeletError
@@ -23,10 +19,10 @@ from tubelet.explain.explanation import Explanation
 from tubelet.files import write_atomically
 from tubelet.report import numbers, plots, tables
 from tubelet.report.film_strip import film_strip, link_to
+from tubelet.report.page import is_playable, render_page
 from tubelet.report.read import RunFolder, read_run
 from tubelet.report.relevance.report_clips import relevance_strip, scale_of_page
 from tubelet.report.relevance.scale import Scale
-from tubelet.runs.folder import package_versions
 from tubelet.tasks.choose import TASKS
 from tubelet.tasks.metric import Column
 from tubelet.tasks.task import Task
@@ -75,8 +71,8 @@ def write_run_report(
         raise TubeletError("a report needs at least one run folder, got none")
     read = [_named(read_run(path), index, runs) for index, path in enumerate(runs)]
     facts = [tables.facts(run) for run in read]
-    page = environment().get_template("run.html.j2")
-    html = page.render(
+    html = render_page(
+        "run.html.j2",
         title=title,
         runs=read,
         facts=facts,
@@ -93,27 +89,11 @@ def write_run_report(
         examples=list(_film_strips(examples, out, read)),
         failed=[(run.name, line) for run in read for line in _failed(run)],
         command=command,
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        versions=versions(),
         splits=list(dict.fromkeys(run.split_text for run in read if run.split_text)),
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, html)
     return out
-
-
-def environment(*, is_html: bool = True) -> Environment:
-    """Of the templates; values are escaped in HTML and stand as they are in Markdown."""
-    made = Environment(
-        loader=PackageLoader("tubelet.report"),
-        autoescape=is_html,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters.update(percent=numbers.percent, count=numbers.count, flat=tables.flat, valued=tables.text_of)
-    made.globals.update(glyphs=plots.GLYPHS)
-    return made
 
 
 def _named(run: RunFolder, index: int, paths: Sequence[Path]) -> RunFolder:
@@ -214,6 +194,10 @@ class _Filmstrip:
     relevance_text: str = ""
 
     @property
+    def is_playable(self) -> bool:
+        return bool(self.link) and is_playable(self.example.file)
+
+    @property
     def answer(self) -> str:
         return self.example.predicted or self.example.predictions[0][0]
 
@@ -247,9 +231,3 @@ def _filmstrip(example: Example, page: Path, scale: Scale | None) -> _Filmstrip:
     if scale is None or why is None:
         return _Filmstrip(example, film_strip(example.frames), link)
     return _Filmstrip(example, film_strip(example.frames), link, *relevance_strip(why, scale))
-
-
-def versions() -> dict[str, str]:
-    """Of what made the page, and the kind of machine."""
-    system = f"{platform.system()} {platform.machine()}, {os.cpu_count()} logical CPUs"
-    return {**package_versions(), "Python": platform.python_version(), "system": system}

@@ -253,6 +253,12 @@ def per_class(runs: Sequence[RunFolder]) -> list[tuple[str, list[tuple[int, floa
     return [(label, [column.get(label) for column in columns]) for label in labels]
 
 
+def within(share: float, num_videos: int) -> str:
+    """The 95 % interval of a share of independent videos, as a text."""
+    low, high = numbers.wilson_interval(share, num_videos)
+    return f"{100 * low:.1f} to {numbers.percent(high)}"
+
+
 def flat(data: Any, prefix: str = "") -> Iterator[tuple[str, str]]:
     """Nested plain data as (dotted key, text) rows, every value unrounded."""
     if isinstance(data, Mapping) and data:

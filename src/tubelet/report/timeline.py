@@ -45,7 +45,7 @@ def write_timeline(
         axes.set_xlim(0, max(duration_seconds, *(end for _, end in spans), 1e-3) if spans else duration_seconds)
         axes.xaxis.set_major_locator(MaxNLocator(10))
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: clock_text(value)))
-        axes.set_xlabel("time; a red line marks the best label")
+        axes.set_xlabel("time (minutes:seconds); a red line marks the best label")
         axes.set_title(title, loc="left")
         axes.spines[["top", "right", "left"]].set_visible(False)
         axes.tick_params(length=0)

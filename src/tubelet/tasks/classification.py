@@ -30,8 +30,10 @@ class Classification(VideoTask):
 
     per_class: ClassVar[str] = "Accuracy"  # what metrics.json says of each class
     per_class_note: ClassVar[str] = (
-        "Share of the videos of each class that were classified right, and the number of these videos."
+        "Share of the videos of each class that were classified right, the number of these videos, and Wilson's "
+        "interval of 95 %, where the videos are held out and no groups of them are known."
     )
+    per_class_is_share: ClassVar[bool] = True
     header: ClassVar[tuple[str, ...]] = HEADER
     is_calibrated: ClassVar[bool] = True
 

@@ -196,6 +196,7 @@ class MultiLabel(Classification):
     per_class_note: ClassVar[str] = (
         "Area under the precision-recall curve of each class, and the number of videos that have it."
     )
+    per_class_is_share: ClassVar[bool] = False
 
     def targets(self, labels: Sequence[tuple[int, ...]]) -> Int[Tensor, "B K"]:
         """1 where the video has the class."""

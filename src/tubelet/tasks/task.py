@@ -58,6 +58,7 @@ class Task(ABC):
     per_class: ClassVar[str] = ""  # what the metrics have of each class under this key, in words
     per_class_note: ClassVar[str] = ""  # text of the report above the table of it
     per_class_unit: ClassVar[Unit] = "%"  # of its values
+    per_class_is_share: ClassVar[bool] = False  # whether a value is a share of the videos counted beside it
     header: ClassVar[tuple[str, ...]] = ()  # columns that validation.csv has in any case, before those of the metrics
 
     @abstractmethod

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import tempfile
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +15,8 @@ from tubelet.data.sources.open_source import Reader
 from tubelet.errors import DataError, printable
 from tubelet.report.ethogram import write_ethogram
 from tubelet.report.film_strip import as_rgb
+from tubelet.report.page import render_page
 from tubelet.report.plots import jpeg
-from tubelet.report.run_report import environment, versions
 from tubelet.report.timeline import clock_text, write_timeline
 from tubelet.types import Segment
 
@@ -45,25 +44,19 @@ def film_page(scores: Scores, slicing: Slicing, marks: Sequence[Mark], reader: R
         {"label": one.label, "start": clock_text(one.start), "stop": clock_text(one.stop), "score": one.score}
         for one in found[:_MOST_ROWS]
     ]
-    page: str = (
-        environment()
-        .get_template("film.html.j2")
-        .render(
-            name=printable(name),
-            length=clock_text(seconds),
-            model=printable(model),
-            notes=list(scores.notes),
-            picture=_picture(scores, slicing, labeled, printable(Path(name).name)),
-            summary=sorted(summary, key=lambda row: -float(str(row["seconds"]))),
-            is_labeled=bool(labeled),
-            starts=_starts(found, reader),
-            stretches=stretches,
-            left_out=max(0, len(found) - _MOST_ROWS),
-            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            versions=versions(),
-        )
+    return render_page(
+        "film.html.j2",
+        title=printable(name),
+        length=clock_text(seconds),
+        model=printable(model),
+        warnings=list(scores.notes),
+        picture=_picture(scores, slicing, labeled, printable(Path(name).name)),
+        summary=sorted(summary, key=lambda row: -float(str(row["seconds"]))),
+        is_labeled=bool(labeled),
+        starts=_starts(found, reader),
+        stretches=stretches,
+        left_out=max(0, len(found) - _MOST_ROWS),
     )
-    return page
 
 
 def _picture(scores: Scores, slicing: Slicing, labeled: Sequence[Mark], title: str) -> str:

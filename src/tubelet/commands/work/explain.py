@@ -16,12 +16,14 @@ from tubelet.files import check_path, write_atomically
 from tubelet.inference.predictor import Classifier, load
 from tubelet.report.relevance.clip_files import SUMMARY, clip_files, summary
 from tubelet.report.relevance.film_files import FilmRequest, explain_film
+from tubelet.report.relevance.page import PAGE, explanation_page
 from tubelet.report.relevance.training_clips import scale_of
 from tubelet.session.console_progress import ConsoleProgress
+from tubelet.session.processes import launched_command
 from tubelet.session.progress import Progress
 
 
-def run(options: Options) -> int:
+def run(options: Options, argv: list[str]) -> int:
     config = ExplainConfig(
         method=options.method, fill=options.fill, tubelet=options.tubelet, num_steps=options.num_steps
     )
@@ -30,6 +32,9 @@ def run(options: Options) -> int:
     explain = _explain_clip if options.window is None else _explain_windows
     with ConsoleProgress("explain") as progress:
         found = explain(classifier, options, config, progress)
+    names = [file.name for file in options.out.iterdir()]
+    page = explanation_page(found, names, command=launched_command(["explain", *argv]))
+    write_atomically(options.out / PAGE, page)
     if options.json:
         print(json.dumps(found, indent=2, ensure_ascii=False))
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,7 +38,7 @@ def explanation_sheet(explanation: Explanation, scale: Scale) -> bytes:
         _row(explanation, 0, _frames(explanation), "as the model saw it", ()),
         _row(explanation, 1, overlay(explanation, scale), reads, notes),
     ]
-    title = f"{explanation.label} ({explanation.prob:.1%}) in {explanation.source}"
+    title = f"{explanation.label} ({explanation.prob:.1%}) in {Path(explanation.source).name}"
     sheet = Image.open(BytesIO(contact_sheet(rows, title)))
     curve = time_picture(np.array(explanation.view.seconds), explanation.time_curve)
     return _stacked([sheet, curve])
