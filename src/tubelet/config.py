@@ -133,6 +133,15 @@ def dump_yaml(data: Mapping[str, Any]) -> str:
     return yaml.dump(data, Dumper=_StrictDumper, sort_keys=False, allow_unicode=True, width=110)
 
 
+def dotted(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of nested plain data with their dotted keys, groups by their fields."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
 def override(data: Mapping[str, Any], key: str, text: str) -> dict[str, Any]:
     """A copy of nested plain ``data`` with the dotted ``key`` set to ``text`` parsed as a YAML value.
 

@@ -14,7 +14,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tubelet.config import to_dict
+from tubelet.config import dotted, to_dict
 from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.quarantine import Quarantined, quarantined, read_quarantine, row_path, write_quarantine
@@ -33,6 +33,7 @@ from tubelet.training.state.resume import FILE as STATE
 HELD_OUT = "held_out.csv"  # a quarantine list
 REASON = "held out of the labeled data"  # in that list
 KEY = "pretraining"  # in run.json
+_OF_THE_RUN = ("protocol", "seed", "pretrain_on")  # groups that both parts share
 _OF_LABELS = ("labels", "multi_label", "number_scales")  # fields of a protocol
 
 
@@ -59,8 +60,12 @@ def pretraining_recipe(recipe: Recipe, folder: Path) -> Recipe:
         "seed": recipe.seed,
     }
     if asked.source == data.source:  # then with the same splits
-        fields["data.manifest"] = to_dict(data.manifest)
-    fields |= {"data.source": asked.source, **dict(asked.settings)}
+        fields["data.manifest"] = to_dict(data.manifest) | {"train_fraction": 1.0}
+    further = dict(dotted(asked.fields))
+    for key in further:
+        if key.partition(".")[0] in _OF_THE_RUN or key in ("data.source", "model.name"):
+            raise ConfigError(f"pretrain_on.fields.{key}: is that of the run itself; set {key} in its place")
+    fields |= {"data.source": asked.source, **further}
     if (folder / HELD_OUT).is_file():
         fields["data.manifest.quarantine"] = str((folder / HELD_OUT).resolve())
     made = load_recipe(asked.recipe, [(key, json.dumps(value)) for key, value in fields.items()])

@@ -8,7 +8,6 @@ from typing import Any
 from tubelet.errors import ConfigError
 
 LAYER_DECAY = 0.75  # of fine-tuning: VideoMAE's (arXiv 2203.12602, appendix), but for SSv2 with ViT-S and UCF101: 0.7
-_OF_THE_RUN = ("data.source", "model.name", "protocol", "seed", "pretrain_on")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +24,3 @@ class PretrainOnConfig:
     def __post_init__(self) -> None:
         if not self.source:
             raise ConfigError("pretrain_on.source is empty; give a folder of footage")
-        for key, _ in self.settings:
-            if any(key == name or key.startswith(f"{name}.") for name in _OF_THE_RUN):
-                raise ConfigError(f"pretrain_on.fields.{key}: is that of the run itself; set {key} in its place")
-
-    @property
-    def settings(self) -> list[tuple[str, Any]]:
-        """``fields`` with dots, as on a command line."""
-        return list(_dotted(self.fields))
-
-
-def _dotted(fields: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in fields.items():
-        found += _dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [(f"{prefix}{key}", value)]
-    return found
