@@ -43,6 +43,7 @@ CONTENT: dict[str, Any] = {
     "contrasts": [["masked_50", "random_100"]],
     "test_views": [],
     "published": [],
+    "num_seeds": 1,
 }
 
 
