@@ -15,7 +15,7 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -131,6 +131,15 @@ def load_yaml(path: Path) -> dict[str, Any]:
 def dump_yaml(data: Mapping[str, Any]) -> str:
     """Plain data as YAML that ``load_yaml`` reads back to the same."""
     return yaml.dump(data, Dumper=_StrictDumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def dotted(fields: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """The fields of nested plain data with their dotted keys, groups by their fields."""
+    for key, value in fields.items():
+        if isinstance(value, Mapping):
+            yield from dotted(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
 
 
 def override(data: Mapping[str, Any], key: str, text: str) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from tubelet.files import write_atomically
 from tubelet.models import MODELS, model_config
 from tubelet.protocol import Protocol
 from tubelet.tasks.masked_pretraining.config import MaskedPretrainingConfig
+from tubelet.tasks.masked_pretraining.pretrain_on_config import PretrainOnConfig
 from tubelet.tasks.per_frame.config import PerFrameConfig
 from tubelet.training.config import TrainingConfig
 from tubelet.training.optim.config import OptimizerConfig
@@ -103,6 +104,7 @@ class Recipe:
     lora: LoraConfig | None = None  # train low-rank adapters and the head alone; None means all weights
     per_frame: PerFrameConfig | None = added(None)  # label time steps of films, not videos; None means videos
     masked_pretraining: MaskedPretrainingConfig | None = added(None)  # learn from hidden pixels; None means from labels
+    pretrain_on: PretrainOnConfig | None = added(None)  # footage to pre-train on first, in the run's folder; or none
     seed: int = 0  # of the first weights, the order of the videos and every random draw
 
     def __post_init__(self) -> None:
@@ -136,6 +138,8 @@ class Recipe:
             self._check_per_frame()
         if self.masked_pretraining is not None:
             self._check_masked_pretraining()
+        if self.pretrain_on is not None and (self.per_frame is not None or self.lora is not None):
+            raise ConfigError("pretrain_on: all weights of a model of whole clips train; leave per_frame and lora out")
         if self.data.augment_on == "device" and not self.augment.changes_pixels:
             raise ConfigError(
                 "data.augment_on=device has no effect: augment does nothing after cropping (mirrors, turns, shifts, "
@@ -185,6 +189,7 @@ class Recipe:
         """Refuse what needs labels."""
         idle = {
             "per_frame": self.per_frame is not None,
+            "pretrain_on": self.pretrain_on is not None,
             "lora": self.lora is not None,
             "augment.mix": self.augment.mix.is_on,
             "training.label_smoothing": bool(self.training.label_smoothing),

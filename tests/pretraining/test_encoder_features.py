@@ -5,7 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tubelet.tasks.masked_pretraining.features import feature_rank, feature_spread, neighbor_accuracy
+from tubelet.tasks.masked_pretraining.features import (
+    feature_rank,
+    feature_spread,
+    linear_accuracy,
+    neighbor_accuracy,
+)
 from tubelet.tasks.masked_pretraining.task import MaskedPretraining
 
 TASK = MaskedPretraining(labels={}, num_masked=3, ratio=0.75)
@@ -39,6 +44,20 @@ def test_neighbors_of_the_same_group_do_not_count() -> None:
     by_center = [str(row // 6) for row in range(24)]
     assert (neighbor_accuracy(features, labels, by_center) or 0) < 1
     assert neighbor_accuracy(features, [0] * 24, [None] * 24) is None
+
+
+def test_a_linear_head_is_asked_of_clips_that_neither_it_nor_their_group_has_shown_it() -> None:
+    torch.manual_seed(0)
+    labels = [row % 2 for row in range(120)]
+    told = torch.randn(120, 64) * 3
+    told[:, 5] += torch.tensor(labels) * 20.0
+    assert (linear_accuracy(told, labels, [None] * 120) or 0) > 0.9
+    assert 0.25 < (linear_accuracy(torch.randn(120, 200), labels, [None] * 120) or 0) < 0.75  # although 200 > 120
+    by_group = torch.randn(12, 64).repeat_interleave(10, 0) + 0.01 * torch.randn(120, 64)  # shows the group alone
+    of_groups = [row // 10 % 2 for row in range(120)]
+    assert linear_accuracy(by_group, of_groups, [None] * 120) == 1
+    assert (linear_accuracy(by_group, of_groups, [str(row // 10) for row in range(120)]) or 0) < 0.9
+    assert linear_accuracy(told, [0] * 120, [None] * 120) is None
 
 
 def test_a_clip_that_was_not_read_has_a_mask_all_the_same() -> None:

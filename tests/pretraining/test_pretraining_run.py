@@ -123,6 +123,8 @@ def test_validation_sees_the_same_masks_each_time_and_test_clips_are_never_read(
     best = min(float(row["loss"]) for row in rows_of(done / "validation.csv"))
     assert metrics["loss"] == pytest.approx(best, rel=1e-6)
     assert metrics["knn_top1"] is not None
+    assert metrics["linear_top1"] is not None
+    assert all(row["linear_top1"] for row in rows_of(done / "validation.csv"))  # measure_every_epochs is 1
     tested = {file.relative_to(videos).as_posix() for file in videos.glob("test/*/*.mp4")}
     assert not tested & set(record.provenance["trained_on"].get("files", {}))
 

@@ -22,7 +22,7 @@ from tubelet.runs.folder import kept_rules, rules_note
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device
 from tubelet.session.folder_lock import locked
-from tubelet.session.progress import Progress
+from tubelet.session.progress import Progress, duration
 from tubelet.session.session import Session
 from tubelet.studies.arms import Comparison, load_comparison
 from tubelet.studies.assets import Assets
@@ -147,7 +147,20 @@ def make_runs(assets: Assets, devices: list[str], session: Session) -> Compariso
         with Workers(devices, num_threads, session) as workers:
             executed = execute(assets, workers, session)
         costs = _costs(executed, assets.out, num_threads, session)
-    return gather(assets.comparison, executed, costs)
+    result = gather(assets.comparison, executed, costs)
+    return dataclasses.replace(result, notes=(*result.notes, *_time_notes(executed)))
+
+
+def _time_notes(executed: Executed) -> list[str]:
+    """What was expected, and what the runs that stand in the result took."""
+    if executed.estimate is None:
+        return []
+    jobs = {job.folder: job.result for job in (*executed.starts, *executed.final, *executed.one_setting)}
+    seconds = sum(result.train_seconds for result in jobs.values() if result is not None)
+    return [
+        f"Time. Before the first run: {executed.estimate.text}. The models to start from and the final runs took "
+        f"{duration(seconds)} of training, validation included; tuning comes on top."
+    ]
 
 
 def _costs(executed: Executed, out: Path, num_threads: int, session: Session) -> dict[str, dict[str, Cost]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from tubelet.errors import ConfigError, nearest
 from tubelet.recipe import SHORT_NAMES, Recipe, load_recipe
+from tubelet.tasks.masked_pretraining.pretrain_on_config import LAYER_DECAY
 from tubelet.weights.config import InitConfig
 from tubelet.weights.init.source import InitSource, read_source, resolve_source
 from tubelet.weights.init.suggest import suggested_recipe
@@ -33,6 +34,18 @@ def first_weights(init: str, *, suggests: bool, prefers_copy: bool = False) -> l
     if not suggests:
         return [("init.source", json.dumps(source))]
     return suggested_fields(source, read_source(InitConfig(source=source), prefers_copy=prefers_copy))
+
+
+def pretraining_fields(footage: str | Path, recipe: str) -> list[Field]:
+    """Footage to pre-train on first, and the layer decay of fine-tuning where the recipe has none.
+
+    Args:
+        recipe: that the run begins with.
+    """
+    fields = [("pretrain_on.source", json.dumps(str(Path(footage).resolve())))]
+    if load_recipe(recipe).optim.layer_decay == 1:
+        fields.append(("optim.layer_decay", json.dumps(LAYER_DECAY)))
+    return fields
 
 
 def chosen_fields(

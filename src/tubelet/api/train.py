@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tubelet.api.recipe_fields import chosen_fields, with_kept_rules
+from tubelet.api.recipe_fields import chosen_fields, pretraining_fields, with_kept_rules
 from tubelet.api.run import Run
 from tubelet.errors import ConfigError, Stopped
 from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe, run_name
@@ -49,7 +49,8 @@ def train(
         device: "auto" is the first of CUDA, MPS and CPU that is there.
         progress: report on stderr.
         fields: any field of a recipe (``tubelet train --fields`` lists them): ``epochs=5``, ``optim={"lr": 1e-3}``,
-            ``seed=1``, ``**{"data.num_workers": 4}``.
+            ``seed=1``, ``**{"data.num_workers": 4}``. ``pretrain_on="footage"`` pre-trains on footage without labels
+            first, as ``--pretrain-on`` does.
 
     Raises:
         TubeletError: data, recipe or folder cannot be used, in one line.
@@ -103,5 +104,11 @@ def _chosen(
     """The recipe to begin with, and its fields."""
     if data is None and recipe is None:
         raise ConfigError("nothing to train on: give data, or a recipe that names them")
+    source, before = str(recipe or DEFAULT_RECIPE), list[tuple[str, str]]()
+    if isinstance(footage := fields.get("pretrain_on"), str | Path):
+        if init is not None:
+            raise ConfigError("pretrain_on gives the first weights: leave init out")
+        before = pretraining_fields(footage, source)
+        fields = {name: value for name, value in fields.items() if name != "pretrain_on"}
     chosen = chosen_fields(data, model, init, fields, suggests=model is None and recipe is None)
-    return str(recipe or DEFAULT_RECIPE), chosen
+    return source, [*before, *chosen]

@@ -17,11 +17,12 @@ Every arm gets the same tuning budget on the validation split; a best value at t
 arms. Its best setting then runs with several seeds, and the test split is looked at once per run (and per number of
 views, where a comparison sweeps them). A difference is called one only if it stands out from what seeds and test items
 do by chance, corrected for the number of contrasts on a dataset. A run whose loss is no longer finite is counted as
-diverged. Times come from a pass of their own at the end.
+diverged. Times come from a pass of their own at the end; what all runs will take is estimated before the first.
 
 Killed at any time, the same command goes on and comes to the same numbers. In the folder of the comparison:
 
   report.html, report.md, result.json    what was found
+  estimate.json                          what it was expected to take
   runs/DATASET/ARM/...                   the runs; tensorboard --logdir OUT/runs shows the arms by name
   data/, starts/                         clips that it generated and models that it trained for the arms to start from
 
@@ -34,6 +35,7 @@ examples:
   tubelet compare tokenizers --data adrenalmnist3d --jobs 2
   tubelet data get medmnist3d/organmnist3d && tubelet compare tokenizers --data organmnist3d adrenalmnist3d
   tubelet compare tokenizers --data downloads/organmnist3d_64.npz --seeds 10 --out runs/organs
+  tubelet compare pretraining --data motions
   tubelet compare vivit_variants --data my_clips --folds 5
   tubelet compare my_comparison.yaml --json > result.json"""
 

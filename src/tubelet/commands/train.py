@@ -48,6 +48,11 @@ Without --model and recipe, model, size and pixels are those that belong to X. -
 A VTN keeps any network of timm as its backbone (resnet50.a1_in1k, for example), a UniFormerV2 an image ViT as its trunk
 (CLIP, MAE, DINO, DeiT III, BEiT); which backbone, and which kind of trunk, come along with X.
 
+--pretrain-on FOOTAGE does both in one go: in the folder pretraining of the run it pre-trains the model on footage
+without labels (`tubelet pretrain --help`), and then trains from that encoder with a layer decay of 0.75. Footage that
+shows what DATA holds out for validation and test, by its content, is left out. A field of the pre-training is set as
+--pretrain_on.fields.training.num_epochs 50.
+
 --dry-run trains and writes nothing: it prints the resolved recipe, what is found and missing, steps, learning rate,
 size, an estimate of the memory, and a line for everything that would stop the run (then exit code 1).
 
@@ -80,6 +85,7 @@ examples:
   tubelet train adrenalmnist3d/vivit_ti_joint --seeds 3
   tubelet train kinetics400/vivit_b16x2_fe --data k400 --dry-run
   tubelet train --data my_clips --init vit_base_patch16_224.augreg_in21k --optim.layer_decay 0.75
+  tubelet train --data my_clips --pretrain-on footage
   tubelet train --data my_clips --model vtn_vit_b16 --backbone convnext_tiny
   tubelet train --data my_clips --init vit_base_patch16_clip_quickgelu_224.openai --model uniformerv2_b16
   tubelet train --data my_clips --init runs/first/best --freeze tokenizer 'spatial_encoder.blocks.[0-5]'
@@ -110,6 +116,7 @@ class Options:
     columns: Annotated[ColumnOptions, tyro.conf.arg(name="")] = field(default_factory=ColumnOptions)
     model: str | None = None  # model name (`tubelet models`); in place of the recipe's model
     backbone: str | None = None  # VTN's image network, any name of timm; without --model and recipe, of a VTN
+    pretrain_on: str | None = None  # footage without labels: pre-train on it first, in the run's folder
     init: str | None = None  # first weights: timm model, file, checkpoint folder, or owner/name on huggingface.co
     freeze: tuple[str, ...] = ()  # modules that do not train, by name; * stands for any text
     lora: str | None = None  # rank=16[,alpha=32]: train low-rank adapters and the head alone (extra lora)

@@ -32,8 +32,10 @@ from tubelet.session.folder_lock import FILE as LOCK
 from tubelet.session.folder_lock import FolderLock, locked
 from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.storage import tidy
+from tubelet.weights.config import InitConfig
 
 RECIPE, FACTS = "recipe.yaml", "run.json"
+PRETRAINING = "pretraining"  # the run that comes first, in the folder of one with ``pretrain_on``
 _NOT_OURS = {LOCK, "lost+found"}  # the second is in the uppermost folder of a mounted file system
 
 
@@ -56,7 +58,25 @@ def resume_recipe(folder: Path) -> Recipe:
     """
     if not (folder / RECIPE).is_file():
         raise ConfigError(f"{folder}: no run to resume here (expected a folder with {RECIPE})")
-    return load_recipe(str(folder / RECIPE))
+    return with_own_encoder(load_recipe(str(folder / RECIPE)), folder)
+
+
+def with_own_encoder(recipe: Recipe, folder: Path) -> Recipe:
+    """The recipe of a run in this folder: with ``pretrain_on`` its first weights are those of its own pre-training.
+
+    Raises:
+        ConfigError: the recipe names other first weights.
+    """
+    if recipe.pretrain_on is None:
+        return recipe
+    own = (folder / PRETRAINING / "best").resolve()
+    init = recipe.init or InitConfig(source=str(own))
+    if Path(init.source).parts[-2:] != own.parts[-2:]:  # a folder that was moved has its own at another place
+        raise ConfigError(
+            f"init.source {init.source}: pretrain_on gives the first weights; leave one of them out (the pre-training "
+            "itself begins with those of pretrain_on.fields.init.source)"
+        )
+    return dataclasses.replace(recipe, init=dataclasses.replace(init, source=str(own)))
 
 
 def kept_rules(folder: Path) -> dict[str, Any]:
@@ -101,7 +121,8 @@ def held_folder(folder: Path) -> Iterator[FolderLock]:
             try:
                 yield lock
             except (TubeletError, OSError) as error:
-                goes_on = (folder / (RECIPE if isinstance(error, Stopped) else STATE)).exists()
+                begun = (RECIPE,) if isinstance(error, Stopped) else (STATE, f"{PRETRAINING}/{STATE}")
+                goes_on = any((folder / name).exists() for name in begun)
                 if is_new and not goes_on and lock.is_held:
                     _remove_content(folder)
                 raise
@@ -143,7 +164,10 @@ def open_folder(
             raise ConfigError(f"{folder}: not empty and not a run; give another --out")
         save_recipe(recipe, folder / RECIPE)
     elif (begun := resume_recipe(folder)) != recipe:
-        raise _another_recipe(folder, begun, recipe)
+        comes_along = dataclasses.replace(begun, model=recipe.model) == recipe and not (folder / FACTS).exists()
+        if recipe.pretrain_on is None or not comes_along:
+            raise _another_recipe(folder, begun, recipe)
+        save_recipe(recipe, folder / RECIPE)  # with the model fields that the encoder brought along
     tidy(folder)
     if not (folder / FACTS).exists():
         write_facts(folder, _facts(manifest, device))

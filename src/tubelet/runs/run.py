@@ -36,8 +36,9 @@ from tubelet.protocol import Protocol
 from tubelet.recipe import Recipe
 from tubelet.runs.completed import CompletedRun
 from tubelet.runs.data import protocol_of, read_data_of_all, read_run_data
-from tubelet.runs.folder import check_same_recipe, check_shared, open_folder, read_facts
+from tubelet.runs.folder import check_same_recipe, check_shared, open_folder, read_facts, with_own_encoder
 from tubelet.runs.initialization import InitializedModel, first_model
+from tubelet.runs.masked_pretraining.before import pretrain_before, record_pretraining
 from tubelet.runs.masked_pretraining.run import run_masked_pretraining
 from tubelet.runs.per_frame.run import run_per_frame
 from tubelet.runs.working_folder import working_in
@@ -77,7 +78,10 @@ def run_recipe(
             if the run can resume in it.
         Stopped: SIGTERM or SIGINT came. The run resumes from the step after which it ended.
     """
+    recipe = with_own_encoder(recipe, folder)
     check_same_recipe(folder, recipe)
+    if recipe.pretrain_on is not None:
+        pretrain_before(recipe, folder, session, like)
     if recipe.per_frame is not None:
         return run_per_frame(recipe, folder, session, final_split=final_split, like=like)
     if recipe.init is not None and not (folder / STATE).exists():  # before data are read, which may take long
@@ -98,6 +102,8 @@ def run_recipe(
             lambda: first_model(recipe, manifest, session, provenance=known, has_state=has_state)
         )
         processes.on_main(lambda: open_folder(first.recipe, manifest, folder, session.device, first.provenance))
+        if recipe.pretrain_on is not None:
+            processes.on_main(lambda: record_pretraining(folder))
         if hold.taken_from is not None:
             session.progress.note(f"goes on in place of {hold.taken_from.name}, which ended without a word")
         check_shared(folder)

@@ -11,7 +11,7 @@ of clips that it generates, ``init.source: start:NAME`` the best checkpoint of a
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -41,6 +41,7 @@ class Arm:
     about: str  # what it is, in one line
     fields: Fields  # how it differs from the base recipe
     datasets: dict[str, Fields] = field(default_factory=dict)  # further fields on one dataset, by its name
+    tuned_as: str | None = added(None)  # the arm whose setting it takes; None means that it is tuned itself
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,9 +110,7 @@ class Comparison:
     fields: Fields = field(default_factory=dict)  # of the recipe, the same for all arms
     one_setting: dict[str, float] | None = None  # the same for all arms, run beside the tuned ones for contrast
     one_setting_arms: tuple[str, ...] = ()  # the arms that run it; empty means all
-    levels: tuple[
-        float, ...
-    ] = ()  # values of the metric on the validation split to which the report counts steps and seconds
+    levels: tuple[float, ...] = ()  # validation values of the metric to which the report counts steps and seconds
     chosen_arms: tuple[str, ...] = ()  # the arms that run; empty means all
     test_views: tuple[int, ...] = ()  # numbers of temporal views that final runs are tested with beside their own
     generated: dict[str, Generated] = field(default_factory=dict)  # data that it makes, for ``generated:NAME``
@@ -127,6 +126,9 @@ class Comparison:
         for name in names:
             if name not in self.arms:
                 raise ConfigError(f"no arm '{name}'{nearest(name, self.arms)}")
+        for name, arm in self.running.items():
+            if arm.tuned_as is not None and arm.tuned_as not in self.tuned:
+                raise ConfigError(f"arm '{name}': tuned_as '{arm.tuned_as}' is no arm that is tuned and runs")
         if any(first == second for first, second in self.contrasts):
             raise ConfigError("a contrast needs two different arms")
         if self.num_seeds < 1:
@@ -151,6 +153,11 @@ class Comparison:
     def running(self) -> dict[str, Arm]:
         """The arms that run, in order."""
         return {name: arm for name, arm in self.arms.items() if not self.chosen_arms or name in self.chosen_arms}
+
+    @property
+    def tuned(self) -> dict[str, Arm]:
+        """The arms that run and are tuned themselves."""
+        return {name: arm for name, arm in self.running.items() if arm.tuned_as is None}
 
     @property
     def judged(self) -> list[tuple[str, str]]:
@@ -197,7 +204,7 @@ class Comparison:
             layers += [(f"arms.{name}.fields", arm.fields)]
             layers += [(f"arms.{name}.datasets.{dataset}", fields) for dataset, fields in arm.datasets.items()]
         for where, fields in layers:
-            for key in _dotted(fields):
+            for key, _ in config.dotted(fields):
                 if key in self.tuning.grid:
                     raise ConfigError(f"{where}: {key} is tuned, the same for all arms; set tuning.grid in its place")
         layers += [(f"starts.{name}.fields", start.fields) for name, start in self.starts.items()]
@@ -256,14 +263,6 @@ def list_comparisons() -> dict[str, str]:
     return {
         name: str(config.load_yaml(Path(str(file))).get("question", "")) for name, file in sorted(_shipped().items())
     }
-
-
-def _dotted(fields: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
-    """The fields that are set, those of groups with their dots."""
-    for key, value in fields.items():
-        yield f"{prefix}{key}"
-        if isinstance(value, Mapping):
-            yield from _dotted(value, f"{prefix}{key}.")
 
 
 def _find(source: str) -> Path:

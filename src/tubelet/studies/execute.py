@@ -8,16 +8,18 @@ the runs: a comparison that goes on after a stop makes the runs that are missing
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from tubelet.errors import ConfigError, Diverged
 from tubelet.runs.result import RunResult
 from tubelet.session.progress import duration
 from tubelet.session.session import Session
-from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED
+from tubelet.studies.arms import FIRST_SEED, FIRST_TUNING_SEED, Arm
 from tubelet.studies.assets import Assets
+from tubelet.studies.estimate import Estimate, estimate, read_estimate
 from tubelet.studies.items import COMPARED, TestItem
 from tubelet.studies.jobs import Job, make_job, start_job
 from tubelet.studies.tuning import Choice, Setting, TuningGrid, choose, extended, settings_of
@@ -36,6 +38,7 @@ class Executed:
     one_setting: tuple[Job, ...]  # at the setting that is the same for all
     starts: tuple[Job, ...] = ()  # the models that arms start from
     groups: dict[str, dict[TestItem, str]] = field(default_factory=dict)  # of each dataset: what is drawn together
+    estimate: Estimate | None = None  # of the time, before the first run
 
 
 def execute(assets: Assets, workers: Workers, session: Session) -> Executed:
@@ -50,11 +53,11 @@ def execute(assets: Assets, workers: Workers, session: Session) -> Executed:
 class _Execution:
     def __init__(self, assets: Assets, workers: Workers, session: Session) -> None:
         self.assets, self.comparison, self.workers = assets, assets.comparison, workers
-        self.progress = session.progress
+        self.session, self.progress = session, session.progress
         self.num_done, self.num_made, self.began = 0, 0, time.monotonic()
 
     def execute(self) -> Executed:
-        starts = self.prepare()
+        starts, expected = self.prepare()
         fingerprints = {name: self.assets.fingerprint(name) for name in self.comparison.datasets}
         grids, choices = self.tune()
         chosen = {(dataset, arm): c.setting for dataset, of in choices.items() for arm, c in of.items()}
@@ -74,22 +77,50 @@ class _Execution:
             one_setting=tuple(at_one),
             starts=tuple(starts),
             groups={name: self.assets.groups(name) for name in self.comparison.datasets},
+            estimate=expected,
         )
 
-    def prepare(self) -> list[Job]:
-        """Generate clips and train the models to start from. Raises Diverged where one of these does."""
+    def estimated(self) -> Estimate | None:
+        """How long all runs take; of a comparison that goes on, as it was at first. None means that nobody asked."""
+        known = read_estimate(self.assets.out)
+        if known is None:
+            grid = self.comparison.tuning.grid
+            grids = {name: dict(grid) for name in self.comparison.datasets}
+            first = tuple((key, values[0]) for key, values in grid.items())
+            of_arms = {(name, arm): first for name in grids for arm in self.comparison.running}
+            jobs = [*self.start_jobs(), *self.tuning_jobs(grids), *self.final_jobs(of_arms)]
+            if not any(job.is_done for job in jobs):
+                known = estimate(jobs, len(self.workers.devices), self.assets.out, self.session)
+        if known is not None:
+            self.progress.note(known.text)
+        return known
+
+    def generate(self) -> None:
+        """Write the clips that the comparison generates."""
         advance = self.progress.advance
         self.assets.generate(lambda name, done, total: advance(done, total, f"generating clips: {name}"))
+
+    def start_jobs(self) -> list[Job]:
+        """The models to start from."""
+        needed = ((dataset, self.assets.needed_starts(dataset)) for dataset in self.comparison.datasets)
+        return [start_job(self.assets, dataset, name) for dataset, names in needed for name in names]
+
+    def prepare(self) -> tuple[list[Job], Estimate | None]:
+        """Generate clips, estimate the time, and train the models to start from.
+
+        Raises:
+            Diverged: one of these models did.
+        """
+        self.generate()
         for line in self.assets.check():
             self.progress.note(line)
-        needed = ((dataset, self.assets.needed_starts(dataset)) for dataset in self.comparison.datasets)
-        starts = [start_job(self.assets, dataset, name) for dataset, names in needed for name in names]
+        expected, starts = self.estimated(), self.start_jobs()
         self.make(starts, num_before=0, num_later=0, phase="models to start from")
         for job in starts:
             assert job.result is not None  # just made
             if job.result.diverged is not None:
                 raise Diverged(f"{job.name}: {job.result.diverged}; set its optim.lr in starts.{job.arm}.fields")
-        return starts
+        return starts, expected
 
     def tune(self) -> tuple[dict[str, TuningGrid], dict[str, dict[str, Choice]]]:
         """Grids as they have grown, and the best setting of each arm on each dataset."""
@@ -115,7 +146,7 @@ class _Execution:
         for seed in seeds:
             for position in range(max(map(len, settings.values()))):
                 for dataset, of_dataset in settings.items():
-                    for arm in self.comparison.running if position < len(of_dataset) else ():
+                    for arm in self.comparison.tuned if position < len(of_dataset) else ():
                         yield self.job(dataset, arm, of_dataset[position], seed, is_tested=False)
 
     def final_jobs(self, settings: dict[tuple[str, str], Setting]) -> Iterator[Job]:
@@ -128,7 +159,7 @@ class _Execution:
 
     def choices(self, jobs: Sequence[Job], dataset: str, grid: TuningGrid) -> dict[str, Choice]:
         metric = self.comparison.metric_on(dataset)
-        scores: dict[str, dict[Setting, list[float | None]]] = {arm: {} for arm in self.comparison.running}
+        scores: dict[str, dict[Setting, list[float | None]]] = {arm: {} for arm in self.comparison.tuned}
         for job in (job for job in jobs if job.dataset == dataset):
             result = job.result
             assert result is not None  # just made
@@ -137,7 +168,15 @@ class _Execution:
                 raise ConfigError(f"{job.name}: the validation split does not have the metric {metric}")
             scores[job.arm].setdefault(job.setting, []).append(value)
         is_lower_better = COMPARED.decisive(metric).is_lower_better
-        return {arm: choose(grid, of_arm, is_lower_better=is_lower_better) for arm, of_arm in scores.items()}
+        found = {arm: choose(grid, of_arm, is_lower_better=is_lower_better) for arm, of_arm in scores.items()}
+        return {name: self._choice(arm, name, found) for name, arm in self.comparison.running.items()}
+
+    @staticmethod
+    def _choice(arm: Arm, name: str, found: Mapping[str, Choice]) -> Choice:
+        """Of an arm that is not tuned itself that of another, for which it took no run."""
+        if arm.tuned_as is None:
+            return found[name]
+        return dataclasses.replace(found[arm.tuned_as], num_runs=0, num_diverged=0)
 
     def make(self, jobs: Sequence[Job], *, num_before: int, num_later: int, phase: str) -> None:
         """Make what is missing of ``jobs``; a run that stands in it twice is made once."""

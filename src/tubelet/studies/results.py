@@ -153,12 +153,18 @@ def gather(comparison: Comparison, executed: Executed, costs: Mapping[str, Mappi
             _looks(dataset, comparison.metric_on(dataset), arm, choice)
             for dataset, of in executed.choices.items()
             for arm, choice in of.items()
+            if comparison.arms[arm].tuned_as is None
         ),
         protocols=tuple(protocols),
         costs={dataset: dict(of) for dataset, of in costs.items()},
         num_diverged=sum(c.num_diverged for c in tuning) + sum(run.diverged is not None for run in final.values()),
-        notes=(*comparison.notes, *_fold_notes(comparison)),
+        notes=(*comparison.notes, *_tuning_notes(comparison), *_fold_notes(comparison)),
     )
+
+
+def _tuning_notes(comparison: Comparison) -> list[str]:
+    taken = [f"{name} that of {arm.tuned_as}" for name, arm in comparison.running.items() if arm.tuned_as is not None]
+    return [f"Not tuned themselves, these arms take the best setting of another: {', '.join(taken)}."] if taken else []
 
 
 def _fold_notes(comparison: Comparison) -> list[str]:

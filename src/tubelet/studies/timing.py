@@ -19,6 +19,7 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import get_context
@@ -192,7 +193,10 @@ class _Arm:
 
 def _peak_bytes(recipe: Recipe, device: torch.device, num_threads: int) -> int | None:
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_take_steps, recipe, device, num_threads).result()
+        try:
+            return pool.submit(_take_steps, recipe, device, num_threads).result()
+        except BrokenProcessPool:  # killed: for memory, or by the signal that this process is asked about next
+            return None
 
 
 def _take_steps(recipe: Recipe, device: torch.device, num_threads: int) -> int | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import textwrap
@@ -14,6 +15,8 @@ from rich.table import Table
 from tubelet.commands.console import output_console
 from tubelet.config import dump_yaml, to_dict
 from tubelet.recipe import Recipe
+from tubelet.runs.folder import PRETRAINING
+from tubelet.runs.masked_pretraining.before import pretraining_recipe
 from tubelet.runs.plan.make_plan import plan_run
 from tubelet.runs.plan.parts import CurvePoint, DataPlan, ModelPlan, Plan, SchedulePlan
 from tubelet.session.device import choose_device
@@ -28,14 +31,21 @@ _MISSING_NAMED = 5
 
 
 def dry_run(recipe: Recipe, folder: Path, device: Device, is_resumed: bool, *, as_json: bool) -> int:
-    """Print the plan. Return 1 if anything would stop the run."""
+    """Print the plan, before it that of a pre-training it begins with. Return 1 if anything would stop the run."""
+    session, plans = Session(device=choose_device(device)), dict[str, Plan]()
     with Console(stderr=True).status("looking at the data and the model"):
-        plan = plan_run(recipe, folder, Session(device=choose_device(device)), is_resumed=is_resumed)
+        if recipe.pretrain_on is not None:
+            first = pretraining_recipe(recipe, folder)
+            plans[PRETRAINING] = plan_run(first, folder / PRETRAINING, session, is_resumed=is_resumed)
+            if recipe.init is not None and not Path(recipe.init.source).exists():
+                recipe = dataclasses.replace(recipe, init=None)  # its encoder is still to come
+        plan = plan_run(recipe, folder, session, is_resumed=is_resumed)
     if as_json:
-        print(json.dumps(plan.to_dict(), indent=2))
+        print(json.dumps(plan.to_dict() | {name: first.to_dict() for name, first in plans.items()}, indent=2))
     else:
-        _print(plan, output_console())
-    return 1 if plan.problems else 0
+        for each in (*plans.values(), plan):
+            _print(each, output_console())
+    return 1 if any(each.problems for each in (*plans.values(), plan)) else 0
 
 
 def _print(plan: Plan, console: Console) -> None:

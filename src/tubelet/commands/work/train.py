@@ -86,6 +86,11 @@ def check_task(options: Options, recipe: Recipe, command: str) -> None:
             raise ConfigError(f"--task {task}: {options.recipe} has no {task}; leave --task or the recipe out")
     if command == "pretrain" and recipe.masked_pretraining is None:
         raise ConfigError(f"{options.resume or options.recipe}: has no masked_pretraining; use `tubelet train`")
+    if recipe.pretrain_on is not None and options.sweep:
+        raise ConfigError(
+            "--sweep would pre-train for every value: pre-train once with `tubelet pretrain`, and sweep with --init of "
+            "that run in place of --pretrain-on"
+        )
     if recipe.masked_pretraining is not None and (options.folds or options.lora):
         raise ConfigError("--folds and --lora need labels and a head, which masked_pretraining knows nothing of")
 
@@ -170,6 +175,7 @@ def resumed_recipe(options: Options, overrides: list[tuple[str, str]], folder: P
         options.model,
         options.backbone,
         options.init,
+        options.pretrain_on,
         options.freeze,
         options.lora,
     )

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 
-from tubelet.api.recipe_fields import data_field, first_weights
+from tubelet.api.recipe_fields import data_field, first_weights, pretraining_fields
 from tubelet.commands.backbone_option import check_backbone, model_with
 from tubelet.commands.column_options import ColumnOptions
-from tubelet.commands.train import Options, begun_folder
+from tubelet.commands.train import DEFAULT_RECIPES, Options, begun_folder
 from tubelet.errors import ConfigError
 from tubelet.recipe import load_recipe
 
@@ -41,10 +41,17 @@ def of_options(options: Options) -> list[tuple[str, str]]:
     if options.backbone:
         check_backbone(model_name or load_recipe(str(options.recipe)).model["name"], options.backbone)
         chosen.append(("model.backbone", json.dumps(options.backbone)))
+    if options.init and options.pretrain_on:
+        raise ConfigError(
+            "--pretrain-on gives the first weights: leave --init out (--pretrain_on.fields.init.source begins the "
+            "pre-training with others)"
+        )
     if options.init:
         begun = begun_folder(options.out, options.data, options.init, options.recipe, options.model)
         suggests = not model_name and not options.recipe
         chosen += first_weights(options.init, suggests=suggests, prefers_copy=begun is not None)
+    if options.pretrain_on:
+        chosen += pretraining_fields(options.pretrain_on, options.recipe or DEFAULT_RECIPES[options.task])
     if options.folds:
         chosen.append(("data.manifest.folds", str(options.folds)))
     if options.strategy:

@@ -88,6 +88,7 @@ class ManifestConfig:
     split_by: Literal["groups", "files"] = added("groups")  # files: each for itself, as versions without groups did
     folds: int = added(0)  # cross-validation: parts that are the test split in turn; 0 means one split
     fold: int = added(1)  # which of the folds is the test split, from 1 on
+    train_fraction: float = added(1.0)  # share of each class's training rows that is learned from, one at least
     numbers: bool = added(False)  # labels are numbers to predict (regression), not names of classes
 
     def __post_init__(self) -> None:
@@ -96,6 +97,8 @@ class ManifestConfig:
                 "val_fraction and test_fraction must be at least 0 and together less than 1, "
                 f"got {self.val_fraction} and {self.test_fraction}"
             )
+        if not 0 < self.train_fraction <= 1:
+            raise ConfigError(f"train_fraction must be above 0 and at most 1, got {self.train_fraction:g}")
         if not self.label_columns or len(set(self.label_columns)) < len(self.label_columns):
             raise ConfigError(f"label_columns must name distinct columns, got {self.label_columns}")
         if self.label_separator is not None and (not self.label_separator or len(self.label_columns) > 1):

@@ -37,6 +37,7 @@ from tubelet.data.manifest.numbers import tables_of, with_numbers, without_numbe
 from tubelet.data.manifest.quarantine import Quarantine, read_quarantine
 from tubelet.data.manifest.same_file import MAX_ROWS, Spellings, copies, spelled_alike
 from tubelet.data.manifest.split import RecordedSplit, with_all_splits
+from tubelet.data.manifest.train_share import share_of_training_rows
 from tubelet.data.manifest.whole_videos import with_whole_videos
 from tubelet.errors import ConfigError, DataError, nearest, printable
 
@@ -165,6 +166,7 @@ def manifest_of(
     rows = [replace(row, split=of.split, group=of.group) for row, of in zip(rows, split, strict=True)]
     rows = with_whole_videos(rows, notes, multi_label=several) if config.test_whole_video else rows
     rows = _not_quarantined(rows, spellings, config.quarantine, notes)
+    rows = share_of_training_rows(rows, config, notes)
     if is_checked:
         rows, missing = existing_rows(source, reading, rows, may_miss)
         notes += missing_frames_notes(reading.root, rows)
@@ -206,6 +208,7 @@ def _checked(
 def _compared_with_written(source: Path, manifest: Manifest, config: ManifestConfig) -> Manifest:
     """The manifest, with a note if the files have changed since its file was written."""
     asked = config.class_names or config.quarantine or config.test_whole_video or config.folds
+    asked = asked or config.train_fraction != 1
     if asked or config.label_columns != ManifestConfig().label_columns:
         return manifest  # the user asked for other rows or classes, so the fingerprints differ anyway
     written = written_fingerprint(source)

@@ -14,6 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 NUM_NEIGHBORS = 5
+NUM_FOLDS = 5  # of the linear head
+RIDGE = 0.1  # its penalty, over clips, of features with deviation 1
 FEWEST_CLIPS = 8  # below, rank and spread say nothing
 
 
@@ -52,10 +54,7 @@ def neighbor_accuracy(
         return None
     unit = F.normalize((features - features.mean(dim=0)).double(), dim=1)
     closeness = unit @ unit.T  # N N
-    names: dict[str, int] = {}
-    numbers = torch.tensor(
-        [-1 - i if group is None else names.setdefault(group, len(names)) for i, group in enumerate(groups)]
-    )
+    numbers = torch.tensor(_numbers(groups))
     closeness[numbers[:, None] == numbers] = -math.inf
     right = 0
     for row, label in enumerate(labels):
@@ -65,3 +64,46 @@ def neighbor_accuracy(
                 votes[labels[place]] = votes.get(labels[place], 0.0) + 1 + 1e-3 * float(value)
         right += bool(votes) and max(votes, key=votes.__getitem__) == label
     return right / len(labels)
+
+
+def linear_accuracy(
+    features: Float[Tensor, "N D"], labels: Sequence[int], groups: Sequence[str | None]
+) -> float | None:
+    """The share of clips whose class a linear head finds that has not seen them, nor others of their group.
+
+    The head is a ridge regression on one number per class. Clips are dealt to folds group by group, those of a class
+    evenly; each fold is told by a head on the others. None means fewer than two classes or groups.
+    """
+    units = _numbers(groups)
+    folds = _dealt(units, labels)
+    if len(set(labels)) < 2 or len(set(folds.tolist())) < 2:
+        return None
+    classes = torch.tensor(labels)
+    x, y = features.double(), F.one_hot(classes).double()
+    right = 0
+    for fold in set(folds.tolist()):
+        seen = folds != fold
+        mean, spread = x[seen].mean(dim=0), x[seen].std(dim=0).clamp(min=1e-9)
+        z = (x - mean) / spread
+        a, b = z[seen], y[seen] - y[seen].mean(dim=0)
+        # Of so few clips the smaller of the two systems: N N in place of D D.
+        kernel = a @ a.T + RIDGE * len(a) * torch.eye(len(a), dtype=a.dtype)
+        scores = z[~seen] @ a.T @ torch.linalg.solve(kernel, b) + y[seen].mean(dim=0)
+        right += int((scores.argmax(dim=1) == classes[~seen]).sum())
+    return right / len(labels)
+
+
+def _numbers(groups: Sequence[str | None]) -> list[int]:
+    """The same number for clips of one group; one of its own for a clip without."""
+    names: dict[str, int] = {}
+    return [-1 - i if group is None else names.setdefault(group, len(names)) for i, group in enumerate(groups)]
+
+
+def _dealt(units: Sequence[int], labels: Sequence[int]) -> Tensor:
+    """The fold of each clip: the groups of each class in turn, each to the smallest fold."""
+    sizes, fold_of = [0] * NUM_FOLDS, dict[int, int]()
+    for row in sorted(range(len(units)), key=lambda row: labels[row]):
+        if units[row] not in fold_of:
+            fold_of[units[row]] = min(range(NUM_FOLDS), key=sizes.__getitem__)
+            sizes[fold_of[units[row]]] += units.count(units[row])
+    return torch.tensor([fold_of[unit] for unit in units])

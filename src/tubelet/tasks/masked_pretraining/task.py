@@ -15,7 +15,13 @@ from torch import Tensor
 
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.errors import DataError
-from tubelet.tasks.masked_pretraining.features import feature_rank, feature_spread, neighbor_accuracy
+from tubelet.tasks.masked_pretraining.features import (
+    NUM_FOLDS,
+    feature_rank,
+    feature_spread,
+    linear_accuracy,
+    neighbor_accuracy,
+)
 from tubelet.tasks.metric import Column, Metric, Shown, Values
 from tubelet.tasks.task import Task
 from tubelet.types import ClassWeights
@@ -32,6 +38,10 @@ def _of(key: str) -> Any:
 
 def _neighbors(values: Values) -> str:
     return f"of {values['num_knn_clips']:,} training clips, by the others" if values.get("num_knn_clips") else ""
+
+
+def _linear(values: Values) -> str:
+    return f"of {values['num_knn_clips']:,} training clips, in {NUM_FOLDS} folds" if values.get("num_knn_clips") else ""
 
 
 METRICS = (
@@ -78,6 +88,22 @@ METRICS = (
             "report": Shown(title="5-NN top-1"),
             "card": Shown(),
             "curve": Shown(title="5-nearest-neighbor accuracy of training clips"),
+        },
+    ),
+    Metric(
+        key="linear_top1",
+        title="linear top-1",
+        unit="%",
+        bounds=(0.0, 1.0),
+        compute=_of("linear_top1"),
+        note=_linear,
+        undefined="no labels",
+        shows={
+            "validation": Shown(),
+            "summary": Shown(),
+            "report": Shown(title="Linear top-1"),
+            "card": Shown(),
+            "curve": Shown(title="Accuracy of a linear head on training clips that it has not seen"),
         },
     ),
     Metric(
@@ -186,8 +212,13 @@ class MaskedPretraining(Task):
     def neighbor_figures(
         self, features: Float[Tensor, "N D"], labels: Sequence[int], groups: Sequence[str | None]
     ) -> dict[str, object]:
-        """What labels say of features of training clips: how often the nearest clips are of the same class."""
-        return {"knn_top1": neighbor_accuracy(features, labels, groups), "num_knn_clips": len(labels)}
+        """What labels say of features of training clips: how often the nearest clips, and a linear head on the other
+        folds, have the right class."""
+        return {
+            "knn_top1": neighbor_accuracy(features, labels, groups),
+            "linear_top1": linear_accuracy(features, labels, groups),
+            "num_knn_clips": len(labels),
+        }
 
     @classmethod
     def collapse(cls, values: Values) -> str:

@@ -73,6 +73,7 @@ def read_large_table(
     """
     is_table = source.is_file() and config.layout in (None, "csv") and source.suffix.lower() in (".csv", ".tsv")
     is_asked_more = config.label_separator or config.quarantine or config.test_whole_video or config.folds
+    is_asked_more = is_asked_more or config.train_fraction != 1
     if not is_table or is_asked_more or config.group_pattern or config.frame_fps is not None:
         return None
     if config.annotations or not _has_many_lines(source):
