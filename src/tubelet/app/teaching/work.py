@@ -140,7 +140,8 @@ def stretches_recipe(job: Job, data: Path) -> Recipe:
     fields += [("data.manifest.val_fraction", "0.2"), ("data.manifest.test_fraction", "0")]
     if job.how == "probe":
         features = str(Path(job.features).resolve())
-        return load_recipe(STRETCHES_RECIPE, [*fields, ("per_frame.feature_folder", json.dumps(features))])
+        fields += [("per_frame.feature_folder", json.dumps(features)), ("training.validate_every_epochs", "3")]
+        return load_recipe(STRETCHES_RECIPE, fields)
     recipe = load_recipe(STRETCHES_RECIPE, fields)
     steps = max(_WINDOW_STEPS, recipe.protocol.num_frames)  # whole clips of encoders whose tokens are pooled
     chosen = {"per_frame.train_backbone": True, "per_frame.window_steps": steps, **EVERY_WEIGHT}
