@@ -38,7 +38,7 @@ DESKTOP, PHONE = (1280, 800), (390, 844)
 NAMES = ("cage-noon", "cage-evening", "cage-morning")
 COLORS = 256  # of a picture: pages have few
 EPOCHS = {"behaviors": 30, "first try": 8}
-PATIENCE_MS = 90_000.0
+PATIENCE_MS = 240_000.0
 
 
 def models() -> list[Path]:
@@ -141,7 +141,20 @@ def teach(page: Any) -> None:
             page.keyboard.press("Enter")
             said(page, f"Class {name} has the key")
     page.locator("input[value='mark']").check()
-    page.locator("#train-form").scroll_into_view_if_needed()
+    if not page.locator("#job").is_visible():
+        page.locator("#timeline").focus()
+        for key in "123":
+            page.keyboard.press(key)
+            page.locator("#status", has_text="begins at").wait_for()
+            for _ in range(3):
+                page.keyboard.press("Shift+ArrowRight")
+            page.keyboard.press(key)
+            said(page, "; saved.")
+            page.keyboard.press("ArrowRight")
+        page.select_option("#train-encoder", "behaviors")
+        page.locator("#train-go").click()
+    page.locator("#job-losses").wait_for()
+    page.locator("#classes").evaluate("node => node.scrollIntoView()")
 
 
 def keys(page: Any) -> None:

@@ -45,7 +45,7 @@ from tubelet.types import Device, Segment
 ASIDE = "aside"  # while this file is in the folder, the film makes room for another
 FILM, PARTS, CLOCK, PROBS, DONE = "film.json", "parts.jsonl", "clock.npz", "probs.f32", "done.json"
 FALLBACK_WINDOW_SECONDS = 4.0  # of a model that spreads its frames over a whole clip, where none is asked for
-_EXPLAINED_SAMPLES, _EXPLAINED_STEPS = 32, 16  # of a stretch whose frames are labeled; of integrated gradients
+_EXPLAINED_SAMPLES, _EXPLAINED_STEPS = 32, 8  # of a stretch whose frames are labeled; of integrated gradients
 _SILENT_SECONDS = 300.0  # without progress for so long, the process is ended
 _LOAD_SECONDS = 600.0
 
