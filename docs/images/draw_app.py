@@ -114,7 +114,7 @@ def compare(page: Any) -> None:
 
 def confusion(page: Any) -> None:
     """Labels beside the model."""
-    look(page)
+    correct(page)
     page.locator("#confusion-show").click()
     page.locator("#confusion-table td button").first.wait_for()
     page.locator("#confusion-table td button").first.click()
