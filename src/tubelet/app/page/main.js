@@ -40,7 +40,8 @@ const teach = new Teach({
     await loadHome().then(guarded(() => teach.load()));
     byId("run").value = id;
     chooseRun();
-    state.chosen = null;
+    state.chosen = state.look = null;
+    refresh();
     look();
   },
 });
@@ -123,6 +124,8 @@ const openFilm = guarded(async (id) => {
   timeline.reset(film.seconds);
   player.open(film);
   listFilms();
+  labels.clear();
+  refresh(); // nothing of the film before stands under the name of this one
   await labels.open(film.id);
   if (turn !== opening) return;
   say(film.notes.join(" "));
@@ -653,7 +656,8 @@ byId("change").addEventListener("submit", (event) => {
 });
 byId("run").addEventListener("change", () => {
   chooseRun();
-  state.chosen = null;
+  state.chosen = state.look = null;
+  refresh();
   look();
 });
 for (const id of ["group", "merge", "least", "gap", "topk"]) byId(id).addEventListener("change", () => look());
