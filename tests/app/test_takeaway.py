@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from app_server import Served
 from tubelet.app.desk import Desk
@@ -85,6 +86,17 @@ def test_where_a_model_looked_is_a_film_too(served: Served, tmp_path: Path) -> N
     (tmp_path / "looked.mp4").write_bytes(answer.body)
     with VideoReader(tmp_path / "looked.mp4") as reader:
         assert (len(reader.timestamps), reader.width, reader.height) == (7, 32, 32)  # the film's own frames
+
+
+def test_a_model_that_labels_frames_shows_where_it_looked_in_the_middle_of_a_stretch(served: Served) -> None:
+    film = served.film("test-00.mp4")
+    answer = served.ask("GET", f"/api/films/{film}/explain/r0?start=0&stop=4&label=spin")
+    assert (answer.status, answer.headers["content-type"]) == (200, "image/png"), answer.body
+    with Image.open(io.BytesIO(answer.body)) as picture:
+        assert picture.width > picture.height > 300
+    assert answer.headers["x-tubelet-shown"] == "0.720000 3.280000"  # 32 samples, 12.5 in a second
+    refused = served.ask("GET", f"/api/films/{film}/explain/r0?start=90&stop=91")
+    assert (refused.status, "no step of the film" in refused.content["error"]) == (400, True)
 
 
 def test_what_is_not_scored_is_not_taken_away(served: Served) -> None:

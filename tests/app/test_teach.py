@@ -7,14 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from tubelet.app.config import AppConfig
 from tubelet.app.library import Library
 from tubelet.app.scoring import FilmScorer, ScoreRequest
-from tubelet.app.teaching.job import DATA, STOP, Job, is_alive, read_progress, write_job, write_progress
+from tubelet.app.teaching.job import DATA, STOP, How, Job, is_alive, read_progress, write_job, write_progress
 from tubelet.app.teaching.lessons import Lessons
 from tubelet.app.teaching.teacher import Teacher
-from tubelet.app.teaching.work import work
+from tubelet.app.teaching.work import EVERY_WEIGHT, work
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, bouts_csv
 from tubelet.data.layouts.config import ManifestConfig
@@ -25,7 +27,7 @@ from tubelet.inference.moments.features import StepFeatures
 from tubelet.session.fast_fp32 import FastFp32, fast_fp32_in_use
 
 
-def job_of(folder: Path, labels: Path, encoder: Path) -> Job:
+def job_of(folder: Path, labels: Path, encoder: Path, how: How = "probe") -> Job:
     """A training on the stretches of a table, written down."""
     films = [
         WrittenFilm(path=str((labels.parent / film.path).resolve()), duration_seconds=0, fps=0, bouts=film.bouts)
@@ -33,7 +35,7 @@ def job_of(folder: Path, labels: Path, encoder: Path) -> Job:
     ]
     out, features = str(folder / "run"), str(folder.parent / "features")
     name = folder.name
-    job = Job(name=name, kind="stretches", how="probe", encoder=str(encoder), out=out, features=features, device="cpu")
+    job = Job(name=name, kind="stretches", how=how, encoder=str(encoder), out=out, features=features, device="cpu")
     write_job(folder, job)
     (folder / DATA).write_text(bouts_csv(films))
     return job
@@ -62,9 +64,13 @@ def test_a_head_is_trained_anew_on_what_the_first_look_stored(
     assert scores[0] == scores[1] == scores[2] != scores[3]
 
 
-def test_a_training_that_is_stopped_goes_on_to_its_end(film_labels: Path, film_run: Path, tmp_path: Path) -> None:
-    folder = tmp_path / "1-stretches-probe"
-    job = job_of(folder, film_labels, film_run / "best")
+@pytest.mark.parametrize("how", ["probe", "full"])
+def test_a_training_that_is_stopped_goes_on_to_its_end(
+    how: How, film_labels: Path, film_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(EVERY_WEIGHT, "training.num_epochs", 2)
+    folder = tmp_path / f"1-stretches-{how}"
+    job = job_of(folder, film_labels, film_run / "best", how)
     (folder / STOP).touch()
     work(folder)
     progress = read_progress(folder)
@@ -72,8 +78,14 @@ def test_a_training_that_is_stopped_goes_on_to_its_end(film_labels: Path, film_r
     assert not (folder / STOP).exists()
     assert not (Path(job.out) / "evaluation").exists()
     work(folder)
-    assert read_progress(folder).state == "done"
+    progress = read_progress(folder)
+    assert progress.state == "done", progress
+    assert len(progress.losses) > 1
+    assert progress.validations
     assert (Path(job.out) / "best/per_frame.json").is_file()
+    before, after = (load_file(path / "best/model.safetensors") for path in (film_run, Path(job.out)))
+    learned = {name for name, values in after.items() if not torch.equal(values, before[name])}
+    assert bool(learned) == (how == "full")  # also what the encoder sees is learned, or the head alone
 
 
 def test_a_training_that_was_killed_is_one_that_stopped(tmp_path: Path) -> None:
@@ -91,9 +103,7 @@ def test_a_training_that_was_killed_is_one_that_stopped(tmp_path: Path) -> None:
     assert Teacher(config).taught() == []
 
 
-def test_stretches_without_labels_or_with_every_weight_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="frozen encoder"):
-        Teacher(AppConfig(labels=tmp_path)).begin("stretches", "full", "lite0", b"")
+def test_nothing_goes_on_where_nothing_began(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no training"):
         Teacher(AppConfig(labels=tmp_path)).go_on()
 

@@ -18,7 +18,7 @@ from tubelet.app.desk import Desk
 from tubelet.app.exports.kept_files import attachment
 from tubelet.app.library import NotThere
 from tubelet.app.scores import Slicing, finished
-from tubelet.app.scoring import ExplainRequest
+from tubelet.app.scoring import ExplainRequest, explained_stretch
 from tubelet.app.slicing_query import Group, TopK, slicing_asked
 from tubelet.app.workroom import Job
 from tubelet.errors import DataError
@@ -142,13 +142,13 @@ def _add_pictures(routes: APIRouter, desk: Desk) -> None:
         as_film: bool = False,
     ) -> Response:
         film, run = desk.library.get(film_id), desk.run(run_id)
-        if run.head is not None:
-            raise DataError("heat maps are of models that classify clips; this one labels frames")
         if label is not None and label not in run.labels:
             raise DataError("the model has no such class")
+        if run.head is not None:
+            start, stop = explained_stretch(run.protocol, desk.room.about(film).fps, start, stop)
         content = desk.room.explanation(ExplainRequest(film.path, run.source, label, start, stop, as_film))
         if not as_film:
-            return Response(content, media_type="image/png")
+            return Response(content, media_type="image/png", headers={"x-tubelet-shown": f"{start:.6f} {stop:.6f}"})
         headers = attachment(f"{FilePath(film.name).stem}-looked-at", ".mp4")
         return Response(content, media_type="video/mp4", headers=headers)
 

@@ -16,6 +16,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,11 +27,13 @@ from tubelet.app.teaching.film_steps import FilmSteps
 from tubelet.data.sources.open_source import naming_file, open_source
 from tubelet.data.sources.volume import is_volume
 from tubelet.errors import DataError
+from tubelet.explain.tested import tested_of
 from tubelet.files import appended_lines, write_atomically, written_atomically
 from tubelet.inference.films import Film, Span, Windows, predict_film
 from tubelet.inference.moments.film import MomentsModel, load_moments, moments_folder
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier, load
+from tubelet.protocol import Protocol
 from tubelet.report.relevance.film import overlay_film
 from tubelet.report.relevance.pictures import explanation_sheet
 from tubelet.report.relevance.scale import scale_over
@@ -42,6 +45,7 @@ from tubelet.types import Device, Segment
 ASIDE = "aside"  # while this file is in the folder, the film makes room for another
 FILM, PARTS, CLOCK, PROBS, DONE = "film.json", "parts.jsonl", "clock.npz", "probs.f32", "done.json"
 FALLBACK_WINDOW_SECONDS = 4.0  # of a model that spreads its frames over a whole clip, where none is asked for
+_EXPLAINED_SAMPLES, _EXPLAINED_STEPS = 32, 8  # of a stretch whose frames are labeled; of integrated gradients
 _SILENT_SECONDS = 300.0  # without progress for so long, the process is ended
 _LOAD_SECONDS = 600.0
 
@@ -101,6 +105,7 @@ class FilmScorer:
     def __init__(self, windows: Windows, device: Device, threads: int) -> None:
         self._windows, self._device, self._threads = windows, device, threads
         self._models: dict[str, Classifier | MomentsModel] = {}
+        self._backbones: dict[str, Classifier] = {}
 
     def name(self, row: Request) -> str:
         """The film in messages."""
@@ -116,7 +121,7 @@ class FilmScorer:
             return None
         with naming_file(row.path, row.path.name):
             if isinstance(row, ExplainRequest):
-                return self._explain(row)
+                return self._explain(row, alive)
             shutil.rmtree(row.folder, ignore_errors=True)
             row.folder.mkdir(parents=True)
             if isinstance(model, MomentsModel):
@@ -133,17 +138,36 @@ class FilmScorer:
             self._models[run] = load_moments(run, self._device) if per_frame else load(run, self._device)
         return self._models[run]
 
-    def _explain(self, row: ExplainRequest) -> bytes:
-        model = self._model(row.run)
-        classifier = load(moments_folder(Path(row.run)), self._device) if isinstance(model, MomentsModel) else model
+    def _explain(self, row: ExplainRequest, alive: _Alive) -> bytes:
+        model, how = self._model(row.run), dict[str, Any]()
+        if isinstance(model, MomentsModel):
+            known = tested_of(model.features.model).get("integrated_gradients")
+            how = {} if known is not None and known.fails else {"num_steps": _EXPLAINED_STEPS}
+        classifier = self._classifier(row.run)
         fps = self._windows.frame_fps if row.path.is_dir() else None
         reading = {"start_seconds": row.start_seconds, "end_seconds": row.end_seconds, "fps": fps}
-        found = classifier.explain(str(row.path), class_name=row.label, reading=reading)
+        found = classifier.explain(str(row.path), class_name=row.label, progress=alive, reading=reading, **how)
         scale = scale_over([found])  # of training clips too it would take several times as long
         if not row.as_film:
             return explanation_sheet(dataclasses.replace(found, source=row.path.name), scale)
         with open_source(row.path, None, classifier.protocol, fps) as reader:
             return overlay_film([found], reader, scale)
+
+    def _classifier(self, run: str) -> Classifier:
+        """The model, or the backbone of one that labels frames, whose head ``explain`` reads beside it."""
+        model = self._model(run)
+        if isinstance(model, Classifier):
+            return model
+        if run not in self._backbones:
+            self._backbones[run] = load(moments_folder(Path(run)), self._device)
+        return self._backbones[run]
+
+
+def explained_stretch(protocol: Protocol, fps: float, start: float, stop: float) -> tuple[float, float]:
+    """The middle of a stretch whose frames are labeled, as much of it as a heat map is made of; in seconds."""
+    rate = protocol.target_fps or fps / (protocol.frame_stride or 1)
+    half, middle = _EXPLAINED_SAMPLES / rate / 2, (start + stop) / 2
+    return max(start, middle - half), min(stop, middle + half)
 
 
 def windows_of(model: Classifier, asked: Windows) -> Windows:

@@ -41,7 +41,8 @@ const teach = new Teach({
     await loadHome().then(guarded(() => teach.load()));
     byId("run").value = id;
     chooseRun();
-    state.chosen = null;
+    state.chosen = state.look = null;
+    refresh();
     look();
   },
 });
@@ -124,6 +125,8 @@ const openFilm = guarded(async (id) => {
   timeline.reset(film.seconds);
   player.open(film);
   listFilms();
+  labels.clear();
+  refresh(); // nothing of the film before stands under the name of this one
   await labels.open(film.id);
   if (turn !== opening) return;
   say(film.notes.join(" "));
@@ -167,7 +170,7 @@ function chooseRun() {
   document.body.classList.add(state.run ? state.run.kind : "none");
   state.threshold = null;
   for (const label of state.run ? state.run.labels : []) palette.index(label);
-  byId("heat").hidden = !state.run || state.run.kind !== "windows";
+  byId("heat").hidden = !state.run;
   showThreshold();
   compare.offer();
 }
@@ -559,27 +562,44 @@ const exported = guarded(async (link) => {
   else say("All labels were saved.");
 });
 
+// One heat map at a time: what was asked for last is shown, and how long it takes so far.
+let heated = 0;
+
 const showHeat = guarded(async () => {
   if (!state.film || !state.run) return;
+  const turn = (heated += 1);
   const chosen = state.chosen;
   const start = chosen ? chosen.start : player.seconds;
   const stop = chosen ? chosen.stop : Math.min(state.film.seconds, player.seconds + 2);
   const query = new URLSearchParams({ start: String(start), stop: String(stop) });
   if (chosen && state.run.labels.includes(chosen.label)) query.set("label", chosen.label);
+  const what = query.get("label") || "The best class";
   const note = byId("heat-note");
   const picture = byId("heat-picture");
-  note.textContent = `${chosen ? chosen.label : "The best class"}, ${time(start)} – ${time(stop)}: this takes some seconds.`;
   picture.hidden = byId("heat-film").hidden = true;
   byId("heat-film").href = `/api/films/${state.film.id}/explain/${state.run.id}?${query}&as_film=true`;
   byId("heat-dialog").showModal();
-  const answer = await fetch(`/api/films/${state.film.id}/explain/${state.run.id}?${query}`);
-  if (!answer.ok) {
-    note.textContent = (await answer.json()).error;
-    return;
+  const began = Date.now();
+  const told = () => {
+    note.textContent = `${what}, ${time(start)} – ${time(stop)}: computing for ${duration((Date.now() - began) / 1000)}. A large model takes minutes on a CPU.`;
+  };
+  told();
+  const clock = setInterval(() => turn === heated && told(), 1000);
+  try {
+    const answer = await fetch(`/api/films/${state.film.id}/explain/${state.run.id}?${query}`);
+    if (turn !== heated) return;
+    if (!answer.ok) {
+      note.textContent = (await answer.json()).error;
+      return;
+    }
+    const [first, last] = (answer.headers.get("x-tubelet-shown") || `${start} ${stop}`).split(" ").map(Number);
+    picture.src = URL.createObjectURL(await answer.blob());
+    picture.hidden = byId("heat-film").hidden = false;
+    const part = last - first < stop - start - 1e-3 ? ` It is of the middle of the stretch, ${time(first)} – ${time(last)}.` : "";
+    note.textContent = `Red speaks for the class, blue against it.${part}`;
+  } finally {
+    clearInterval(clock);
   }
-  picture.src = URL.createObjectURL(await answer.blob());
-  picture.hidden = byId("heat-film").hidden = false;
-  note.textContent = "Red speaks for the class, blue against it.";
 });
 
 // Wires
@@ -636,7 +656,8 @@ byId("change").addEventListener("submit", (event) => {
 });
 byId("run").addEventListener("change", () => {
   chooseRun();
-  state.chosen = null;
+  state.chosen = state.look = null;
+  refresh();
   look();
 });
 for (const id of ["group", "merge", "least", "gap", "topk"]) byId(id).addEventListener("change", () => look());

@@ -41,7 +41,7 @@ export class Teach {
       event.preventDefault();
       this.train();
     });
-    byId("train-kind").addEventListener("change", () => this.showKind());
+    for (const id of ["train-kind", "train-how"]) byId(id).addEventListener("change", () => this.showKind());
     byId("train-stop").addEventListener("click", this.guarded(async () => this.take(await tell("/api/teach/stop"))));
     byId("train-on").addEventListener("click", this.guarded(async () => this.take(await tell("/api/teach/go-on"))));
     for (const radio of document.querySelectorAll("input[name='teach-mode']")) {
@@ -200,12 +200,12 @@ export class Teach {
 
   showKind() {
     const isClips = byId("train-kind").value === "clips";
-    byId("train-full").disabled = !isClips;
-    if (!isClips) byId("train-how").value = "probe";
+    const isFull = byId("train-how").value === "full";
     const number = Object.keys(this.sorted).length;
-    byId("train-data").textContent = isClips
+    const data = isClips
       ? `${number} of ${this.page.films().length} clips are sorted.`
       : `Films with labels: ${this.page.films().filter((one) => one.labeled).length}.`;
+    byId("train-data").textContent = isFull ? `${data} Without a GPU this takes long; try a head first.` : data;
   }
 
   train = () => this.guarded(async () => {

@@ -47,8 +47,10 @@ class Teacher:
     def encoders(self, runs: list[OfferedRun]) -> dict[str, str]:
         """What trainings can begin with: how the page calls it, and what ``--init`` takes.
 
-        Runs that label frames come first: the features that they see are stored when films are looked at.
+        Runs that label frames come first: the features that they see are stored when films are looked at. Of what was
+        taught only those have another encoder of which every weight learned.
         """
+        runs = [*runs, *(run for run in self.taught() if run.name.endswith("-full"))]
         names = [run.name for run in runs]
         named = {run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})": run for run in runs}
         of_frames = {name: run.source for name, run in named.items() if run.head is not None}
@@ -61,8 +63,6 @@ class Teacher:
         Raises:
             DataError: one goes on.
         """
-        if kind == "stretches" and how == "full":
-            raise DataError("stretches train a head on a frozen encoder; every weight learns from sorted clips")
         with self._lock, held(self._folder):
             self._check_none()
             name = f"{self._free_number()}-{kind}-{how}"

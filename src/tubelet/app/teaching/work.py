@@ -6,6 +6,7 @@ It outlives the page and the server, and a killed one goes on where it was: head
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import sys
@@ -31,6 +32,14 @@ from tubelet.session.session import Session
 STRETCHES_RECIPE = "films/per_frame"
 _WRITE_SECONDS, _LOOK_SECONDS = 0.3, 0.2
 _MOST_LOSSES, _MOST_LINES = 200, 30
+_WINDOW_STEPS = 32  # at least, where every weight learns: each step is frames, whose activations are kept
+EVERY_WEIGHT: dict[str, Any] = {  # weights that know something already move little, the new head as without them
+    "optim.lr": 1e-4,
+    "optim.head_lr": 2e-3,
+    "training.num_epochs": 10,
+    "training.batch_size": 4,
+    "training.checkpoint_every_steps": 20,
+}
 
 
 class _Written:
@@ -123,14 +132,20 @@ def clips_recipe(job: Job, data: Path) -> Recipe:
 
 
 def stretches_recipe(job: Job, data: Path) -> Recipe:
-    """Of a head that labels frames, on features that are stored once for all trainings and looks.
+    """Of a head that labels frames, on features that are stored once for all trainings and looks, or with its encoder.
 
     Films are few: what is held out is held out for validation, so that bout rules are chosen on it.
     """
     fields: list[Field] = [data_field(data), *first_weights(job.encoder, suggests=True)]
-    fields += [("per_frame.feature_folder", str(Path(job.features).resolve()))]
     fields += [("data.manifest.val_fraction", "0.2"), ("data.manifest.test_fraction", "0")]
-    return load_recipe(STRETCHES_RECIPE, fields)
+    if job.how == "probe":
+        features = str(Path(job.features).resolve())
+        fields += [("per_frame.feature_folder", json.dumps(features)), ("training.validate_every_epochs", "3")]
+        return load_recipe(STRETCHES_RECIPE, fields)
+    recipe = load_recipe(STRETCHES_RECIPE, fields)
+    steps = max(_WINDOW_STEPS, recipe.protocol.num_frames)  # whole clips of encoders whose tokens are pooled
+    chosen = {"per_frame.train_backbone": True, "per_frame.window_steps": steps, **EVERY_WEIGHT}
+    return load_recipe(STRETCHES_RECIPE, [*fields, *((name, json.dumps(value)) for name, value in chosen.items())])
 
 
 def _listen(stop: Path, over: threading.Event) -> None:
