@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from pathlib import Path
@@ -16,7 +17,7 @@ from tubelet.app.scoring import FilmScorer, ScoreRequest
 from tubelet.app.teaching.job import DATA, STOP, How, Job, is_alive, read_progress, write_job, write_progress
 from tubelet.app.teaching.lessons import Lessons
 from tubelet.app.teaching.teacher import Teacher
-from tubelet.app.teaching.work import EVERY_WEIGHT, work
+from tubelet.app.teaching.work import EVERY_WEIGHT, stretches_recipe, work
 from tubelet.data.layouts.bouts.read import read_bouts
 from tubelet.data.layouts.bouts.write import WrittenFilm, bouts_csv
 from tubelet.data.layouts.config import ManifestConfig
@@ -24,6 +25,7 @@ from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import DataError
 from tubelet.inference.films import Windows
 from tubelet.inference.moments.features import StepFeatures
+from tubelet.recipe import Recipe
 from tubelet.session.fast_fp32 import FastFp32, fast_fp32_in_use
 
 
@@ -77,6 +79,7 @@ def test_a_training_that_is_stopped_goes_on_to_its_end(
     assert progress.state == "stopped", progress
     assert not (folder / STOP).exists()
     assert not (Path(job.out) / "evaluation").exists()
+    monkeypatch.setattr("tubelet.app.teaching.work.stretches_recipe", as_another_version)
     work(folder)
     progress = read_progress(folder)
     assert progress.state == "done", progress
@@ -86,6 +89,11 @@ def test_a_training_that_is_stopped_goes_on_to_its_end(
     before, after = (load_file(path / "best/model.safetensors") for path in (film_run, Path(job.out)))
     learned = {name for name, values in after.items() if not torch.equal(values, before[name])}
     assert bool(learned) == (how == "full")  # also what the encoder sees is learned, or the head alone
+
+
+def as_another_version(job: Job, data: Path) -> Recipe:
+    recipe = stretches_recipe(job, data)
+    return dataclasses.replace(recipe, training=dataclasses.replace(recipe.training, validate_every_epochs=7))
 
 
 def test_a_training_that_was_killed_is_one_that_stopped(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from tubelet.errors import Stopped, TubeletError, error_line
 from tubelet.probing.config import MIN_FOLDS, ProbeConfig
 from tubelet.probing.run import run_probe
 from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
+from tubelet.runs.folder import RECIPE, resume_recipe
 from tubelet.runs.run import run_recipe
 from tubelet.session.device import choose_device
 from tubelet.session.fast_fp32 import fast_fp32
@@ -122,7 +123,10 @@ def _train(job: Job, folder: Path, session: Session) -> str:
         config = ProbeConfig(folds=MIN_FOLDS)  # few clips: each fold keeps some of every class
         recipe = probe_recipe(data, job.encoder, [("data.num_workers", "0")])
         return run_probe(recipe, config, out, Path(job.features) / "clips", session).summary
-    recipe = clips_recipe(job, data) if job.kind == "clips" else stretches_recipe(job, data)
+    if (out / RECIPE).exists():  # it goes on as it began, with whatever version
+        recipe = resume_recipe(out)
+    else:
+        recipe = clips_recipe(job, data) if job.kind == "clips" else stretches_recipe(job, data)
     return run_recipe(recipe, out, session).evaluation.summary
 
 
