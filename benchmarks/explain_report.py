@@ -21,7 +21,7 @@ HEADS = {
 
 
 def main() -> None:
-    models: dict[str, Any] = read_result("explain_truth")["models"]
+    models: dict[str, Any] = read_result("explain_truth", write=True)["models"]
     tested = {name: entry for name, entry in models.items() if "methods" in entry}
     for title, cell in (
         ("concentration", lambda row: spread(row["concentration"])),

@@ -37,7 +37,8 @@ def tested_rows(models: dict[str, Any]) -> list[dict[str, str]]:
     """The rows of ``explain/tested.csv``: of each class of models, what holds for every model of it that was tested.
 
     A method fails for a class where it fails for one of its models. The default is the one that most concentrated on
-    the first half of the clips, among those that do not fail and that beat random order there in each model.
+    the first half of the clips, among those that do not fail and, where there are any, that beat random order
+    there in each model.
     """
     classes: dict[str, list[dict[str, Any]]] = {}
     for entry in models.values():
@@ -47,8 +48,9 @@ def tested_rows(models: dict[str, Any]) -> list[dict[str, str]]:
     for name, found in classes.items():
         measured = [m for m in found[0] if all("refused" not in each[m] for each in found)]
         fails = {m: next((text for each in found for text in each[m]["fails"]), "") for m in measured}
-        good = [m for m in measured if not fails[m] and all(each[m]["first_half_beats_random"] for each in found)]
-        chosen = {m: float(np.mean([each[m]["first_half"] for each in found])) for m in good}
+        left = [m for m in measured if not fails[m]]
+        good = [m for m in left if all(each[m]["first_half_beats_random"] for each in found)]
+        chosen = {m: float(np.mean([each[m]["first_half"] for each in found])) for m in good or left}
         default = max(chosen, key=lambda m: chosen[m], default=None)
         for method in measured:
             worst = min((each[method]["concentration"] for each in found), key=lambda values: values["mean"])

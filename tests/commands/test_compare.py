@@ -19,7 +19,7 @@ def test_without_a_name_the_comparisons_are_listed(capsys: pytest.CaptureFixture
     assert cli.main(["compare"]) == 0
     listed = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert listed["tokenizers"] == "Is tubelet embedding better than uniform frame sampling?"
-    assert len(listed) == 13
+    assert len(listed) == 14
 
 
 @pytest.mark.parametrize(

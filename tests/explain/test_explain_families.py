@@ -34,10 +34,10 @@ BY_ATTENTION = {
     "videomae_s16": _TUBELETS,
     "vjepa2_l16_256": {**_TUBELETS, **_POOLER},
     "videoprism_b18": {**_PATCHES, "temporal_depth": 1},
+    "uniformerv2_ti16_ssv2": {**_PATCHES, "global_layers": 1},
 }  # fmt: skip
 WITHOUT = {
-    "uniformerv2_ti16": {**_PATCHES, "global_layers": 1},
-    "uniformerv2_ti16_ssv2": {**_PATCHES, "global_layers": 1},
+    "uniformerv2_ti16": {**_PATCHES, "global_layers": 2, "fusion": "parallel"},
     "torchvision/mc3_18": {},
 }
 

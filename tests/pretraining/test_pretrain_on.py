@@ -140,7 +140,7 @@ def test_a_test_item_that_is_added_after_the_pretraining_is_seen(videos: Path, f
         run_recipe(recipe(mine, footage), tmp_path / "run", notes.session)
     file = next(mine.glob("train/*/*.mp4"))
     file.rename(mine / "test" / file.parent.name / "moved.mp4")
-    with pytest.raises(DataError, match=r"changed since the pre-training .* which the encoder was trained on"):
+    with pytest.raises(DataError, match=r"or the footage changed since the pre-training .* nothing left it out"):
         run_recipe(resume_recipe(tmp_path / "run"), tmp_path / "run", Session())
 
 

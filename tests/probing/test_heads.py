@@ -21,7 +21,7 @@ from tubelet.probing.heads import (
     settings_of,
     train_linear,
 )
-from tubelet.probing.measure import Clips, all_logits, few_shot, measure, score
+from tubelet.probing.measure import Clips, all_logits, few_shot, few_shot_notes, measure, score, training_counts
 from tubelet.probing.result import paired_interval
 
 
@@ -126,9 +126,19 @@ def test_more_clips_per_class_are_better_and_all_are_not_exceeded() -> None:
     folds = grouped_folds([str(i) for i in range(120)], targets.numpy(), 4, seed=0)
     clips = Clips(features=features, targets=targets, folds=folds, loss="softmax")
     chosen = [LinearSetting(penalty=10.0)] * 4
-    curve = few_shot(clips, chosen, ProbeConfig(few_shot=(1, 1000), num_draws=2))
-    assert curve[1]["mean"] < curve[1000]["mean"]
-    assert curve[1000]["sd"] == 0
+    most = int(training_counts(folds, targets.numpy()).max())
+    config = ProbeConfig(few_shot=(1, most, 1000), num_draws=2)
+    curve = few_shot(clips, chosen, config)
+    assert set(curve) == {1, most}  # a point of which every draw would be the same is none
+    assert curve[1]["mean"] < curve[most]["mean"]
+    assert curve[most]["sd"] == 0
+    labels, left_out = targets.numpy(), f"few-shot 1000: left out, no class has more than {most} training clips"
+    assert few_shot_notes(folds, labels, ("a", "b", "c"), config) == [left_out]
+    labels[:, 2] = 0
+    labels[:2, 2] = 1
+    rare = few_shot_notes(folds, labels, ("a", "b", "c"), ProbeConfig(few_shot=(5,)))
+    assert len(rare) == 1
+    assert rare[0].startswith("few-shot 5: of some classes all there are in a fold: 'c' ")
 
 
 def test_an_interval_of_differences_draws_groups() -> None:
@@ -158,10 +168,11 @@ def test_a_learning_curve_takes_the_head_that_each_fold_chose_without_its_clips(
     features, targets = clusters(90, 10, 3)
     folds = grouped_folds([str(i) for i in range(90)], targets.numpy(), 3, seed=0)
     clips = Clips(features=features, targets=targets, folds=folds, loss="softmax")
-    config = ProbeConfig(few_shot=(1000,), num_draws=1)
+    most = int(training_counts(folds, targets.numpy()).max())
+    config = ProbeConfig(few_shot=(most,), num_draws=1)
 
     def curve(*neighbors: int) -> float:
-        return few_shot(clips, [NeighborSetting(neighbors=k) for k in neighbors], config)[1000]["mean"]
+        return few_shot(clips, [NeighborSetting(neighbors=k) for k in neighbors], config)[most]["mean"]
 
     of_fold = [
         all_logits(clips.part(folds != f), clips.part(folds == f), [NeighborSetting(neighbors=k)])[0]

@@ -13,6 +13,7 @@ import tubelet
 from support import MODEL, TINY, Notes, error_of
 from tubelet import cli
 from tubelet.api.evaluate import EvaluationOptions, score_checkpoint
+from tubelet.errors import ConfigError
 from tubelet.inference import embedding
 from tubelet.probing.clips import read_clips
 from tubelet.recipe import DEFAULT_RECIPE, DataConfig, load_recipe
@@ -108,6 +109,14 @@ def test_the_random_weights_are_not_those_that_an_encoder_of_ours_began_with(cli
         **options,
     )
     assert found.encoder.metrics["loss"] != found.random.metrics["loss"]
+
+
+def test_a_folder_with_the_probe_of_another_encoder_is_left_as_it_is(out: Path, clips: Path, tmp_path: Path) -> None:
+    other = json.loads((out / "probe.json").read_text()) | {"name": "checkpoints/other"}
+    (tmp_path / "probe.json").write_text(json.dumps(other))
+    with pytest.raises(ConfigError, match=r"holds a probe of checkpoints/other, not of lite0; give another --out"):
+        tubelet.probe(clips, "lite0", out=tmp_path, folds=3, device="cpu", progress=False)
+    assert json.loads((tmp_path / "probe.json").read_text()) == other
 
 
 def test_features_are_computed_once_and_new_clips_alone_cost_anything(

@@ -10,7 +10,7 @@ import tyro
 
 from tubelet.commands import check_hub, compute, parse
 from tubelet.commands.column_options import ColumnOptions
-from tubelet.commands.train_overrides import split_overrides
+from tubelet.commands.train_overrides import in_full, split_overrides
 from tubelet.probing.config import ProbeConfig
 from tubelet.types import Device
 
@@ -55,7 +55,7 @@ class Options:
 
 
 def main(argv: list[str]) -> int:
-    overrides, rest = split_overrides(argv, Options)
+    overrides, rest = split_overrides(in_full(argv), Options)
     options = parse(Options, rest, "probe", DESCRIPTION)
     check_hub(options.encoder)
     from tubelet.commands.work.probe import run

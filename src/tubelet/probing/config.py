@@ -29,7 +29,7 @@ class ProbeConfig:
     seed: int = 0  # of folds, random weights and few-shot draws
     few_shot: tuple[int, ...] = ()  # training clips per class of the learning curve
     num_draws: int = 5  # of each point of the learning curve
-    max_gb: float = 20.0  # size of the stored features that is not exceeded
+    max_gb: float = 20.0  # size of the stored features of one encoder that is not exceeded
 
     def __post_init__(self) -> None:
         if not self.heads:

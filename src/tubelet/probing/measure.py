@@ -182,6 +182,8 @@ def few_shot(clips: Clips, chosen: Sequence[Setting], config: ProbeConfig) -> di
     """
     curve = {}
     for number in config.few_shot:
+        if number > training_counts(clips.folds, clips.targets.numpy()).max():
+            continue  # every draw would be all clips
         scores = []
         for draw in range(config.num_draws):
             rng, logits = np.random.default_rng([config.seed, number, draw]), torch.zeros_like(clips.targets)
@@ -193,6 +195,25 @@ def few_shot(clips: Clips, chosen: Sequence[Setting], config: ProbeConfig) -> di
         sd = float(np.std(scores, ddof=1)) if config.num_draws > 1 else 0.0
         curve[number] = {"mean": float(np.mean(scores)), "sd": sd}
     return curve
+
+
+def training_counts(folds: Int[np.ndarray, " N"], labels: Float[np.ndarray, "N K"]) -> Int[np.ndarray, "F K"]:
+    """Clips of each class that the training part of each fold has."""
+    return np.stack([labels[folds != fold].sum(0).astype(int) for fold in sorted(set(folds.tolist()))])
+
+
+def few_shot_notes(
+    folds: Int[np.ndarray, " N"], labels: Float[np.ndarray, "N K"], names: Sequence[str], config: ProbeConfig
+) -> list[str]:
+    """A line for each point of the learning curve that classes have too few clips for."""
+    counts, lines = training_counts(folds, labels), []
+    for number in config.few_shot:
+        fewer = [f"'{name}' {few}" for name, few in zip(names, counts.min(0).tolist(), strict=True) if few < number]
+        if number > counts.max():
+            lines.append(f"few-shot {number}: left out, no class has more than {counts.max()} training clips")
+        elif fewer:
+            lines.append(f"few-shot {number}: of some classes all there are in a fold: {', '.join(fewer)}")
+    return lines
 
 
 def _drawn(clips: Clips, train: np.ndarray, number: int, rng: np.random.Generator) -> np.ndarray:

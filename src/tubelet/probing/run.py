@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import cast
 
@@ -28,7 +29,7 @@ from tubelet.probing.features import Encoder, Features, at_rows, features_of
 from tubelet.probing.figures import fold_intervals, fold_metrics
 from tubelet.probing.folds import folds_without_a_class, grouped_folds
 from tubelet.probing.heads import Loss, settings_of
-from tubelet.probing.measure import Clips, Measured, few_shot, measure, most_chosen
+from tubelet.probing.measure import Clips, Measured, few_shot, few_shot_notes, measure, most_chosen
 from tubelet.probing.readers import with_readers
 from tubelet.probing.result import Answer, Arm, ProbeResult, paired_interval
 from tubelet.probing.winner import ReadingModels, check_encoder, reading_models, save_winner
@@ -50,10 +51,12 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
         features: folder of stored features, which probes share.
 
     Raises:
-        ConfigError: an encoder with parts that no weights were given for, several heads, or too large features.
+        ConfigError: an encoder with parts that no weights were given for, several heads, too large features, or a
+            folder with the probe of another encoder.
         DataError: the data cannot be read.
         Stopped: a signal came; what is stored stays, and the same call goes on.
     """
+    _check_folder(out, recipe)
     with session.signals:
         manifest, decided = read_clips(recipe.data, config.folds, session)
         if manifest.is_numeric:
@@ -78,6 +81,15 @@ def run_probe(recipe: Recipe, config: ProbeConfig, out: Path, features: Path, se
         save_winner(out / "best", first, models, trained_on, clips, measured, config, result)
     write_atomically(out / RESULT, json.dumps(result.to_dict(), indent=2) + "\n")
     return result
+
+
+def _check_folder(out: Path, recipe: Recipe) -> None:
+    """Refuse a folder that holds the probe of another encoder; with other clips or heads it is made anew."""
+    before, name = None, CONTROL if recipe.init is None else recipe.init.source
+    with suppress(OSError, ValueError, AttributeError):
+        before = json.loads((out / RESULT).read_text("utf-8")).get("name")
+    if before is not None and before != name:
+        raise ConfigError(f"{out}: holds a probe of {before}, not of {name}; give another --out")
 
 
 def control_seed(seed: int) -> int:
@@ -140,6 +152,7 @@ def _measured(
     folds = grouped_folds(units, targets.numpy(), config.folds, config.seed)
     (names,) = manifest.class_names.values()
     notes = folds_without_a_class(folds, units, targets.numpy(), names)
+    notes += [*few_shot_notes(folds, targets.numpy(), names, config), *_ungrouped(samples)]
     for line in notes:
         session.progress.note(line)
     loss: Loss = "sigmoid" if manifest.multi_label else "softmax"
@@ -167,10 +180,30 @@ def _measured(
         winner=str(winner),
         few_shot=few_shot(all_clips[0], measured[0].chosen, config),
         few_shot_random=few_shot(all_clips[1], measured[1].chosen, config),
-        notes=(*notes, f"most folds chose {most_chosen(arms[0].chosen)}"),
+        notes=(*notes, *_no_better(arms[0], task), f"chosen most often: {most_chosen(arms[0].chosen)}"),
         answers=() if manifest.multi_label else _answers(samples, units, names, measured),
     )
     return result, measured[0], all_clips[0]
+
+
+def _no_better(arm: Arm, task: Classification) -> list[str]:
+    """A line where the encoder is not above a model that knows nothing, whatever random weights reach."""
+    value, nothing = arm.metrics[task.best], arm.metrics.get(task.baseline)
+    if nothing is None or float(value) > float(nothing):
+        return []
+    return [
+        f"the encoder's {task.best} {float(value):.3f} is not above {float(nothing):.3f} of a model that knows nothing"
+    ]
+
+
+def _ungrouped(samples: Sequence[Sample]) -> list[str]:
+    alone = sum(sample.group is None for sample in samples)
+    if not alone:
+        return []
+    return [
+        f"{alone} of {len(samples)} clips have no group: those of one source may lie in training and test, which "
+        "raises the figures (--group-column, --group-pattern)"
+    ]
 
 
 def _arm(

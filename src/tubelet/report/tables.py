@@ -125,7 +125,9 @@ def _calibration_facts(run: RunFolder) -> Iterator[Fact]:
     if found := metrics.get("calibration"):
         values = ", ".join(f"{value:.2f}" for value in found["temperatures"].values()) or "1"
         changes = (_change(run.task.entry(key), found["before"][key], found["after"][key]) for key in found["before"])
-        learned = f"learned on {numbers.count(found['num_validation_videos'], 'validation video')}"
+        videos = numbers.count(found["num_validation_videos"], "validation video")
+        is_learned = any(value != 1 for value in found["temperatures"].values())
+        learned = f"learned on {videos}" if is_learned else f"not learned: {videos} are too few"
         yield Fact("Temperature", values, "; ".join(changes), learned)
     if found := metrics.get("rejection"):
         areas = ", ".join(f"{kind} {numbers.decimal(value)}" for kind, value in found["auroc"].items())

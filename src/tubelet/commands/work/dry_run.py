@@ -45,6 +45,8 @@ def dry_run(recipe: Recipe, folder: Path, device: Device, is_resumed: bool, *, a
     else:
         for each in (*plans.values(), plan):
             _print(each, output_console())
+        if not plan.problems and any(each.problems for each in plans.values()):
+            output_console().print("but what it begins with would stop: see its problem above", highlight=False)
     return 1 if any(each.problems for each in (*plans.values(), plan)) else 0
 
 

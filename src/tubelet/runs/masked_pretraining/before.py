@@ -131,9 +131,9 @@ def _begin(recipe: Recipe, labeled: Manifest, folder: Path, session: Session) ->
         save_recipe(first, place / RECIPE)  # the folder was moved, and the list of held-out footage with it
     if lines := _held_out(first, labeled, place, session):
         raise DataError(
-            f"{recipe.data.source}: changed since the pre-training of {folder} began: it holds out {lines[0].path}"
-            f"{f' and {len(lines) - 1} more' if len(lines) > 1 else ''}, which the encoder was trained on; restore it, "
-            "or start a new run"
+            f"{recipe.data.source} or the footage changed since the pre-training of {folder} began: the footage shows "
+            f"{lines[0].path}{f' and {len(lines) - 1} more' if len(lines) > 1 else ''} of what is held out now, and "
+            "nothing left it out; restore both, or start a new run"
         )
 
 
