@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from layout_examples import cvat, label_studio, roboflow
 from support import TRAIN_TINY, error_of, rows_of
 from tubelet import cli
 
@@ -50,6 +52,42 @@ def test_a_scan_reports_writes_its_files_and_fails_where_there_are_problems(
     options = ["--data", str(flawed), "--data.manifest.quarantine", list_, "--out", str(tmp_path / "run"), *TRAIN_TINY]
     assert cli.main(["train", *options, "--data.failure_budget", "0"]) == 0
     assert "2 of 9 rows left out by the quarantine list" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("write", "options", "films"),
+    [
+        (roboflow, ["--manifest.frame_fps", "2"], ["films/day1.mp4", "films/night.mov"]),
+        (cvat, ["--manifest.layout", "cvat"], ["films/day 1.mp4", "films/day2.mkv"]),
+        (label_studio, ["--manifest.layout", "label-studio"], ["a/clip.mp4", "film-2.mp4"]),
+    ],
+)
+def test_films_that_an_export_names_and_that_are_not_there_are_problems_and_no_row_is_refused(
+    write: Callable[[Path], Path],
+    options: list[str],
+    films: list[str],
+    videos: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    root, out = write(tmp_path / "export"), tmp_path / "scan"
+    there, gone = (root / film for film in films)
+    shutil.copy(videos / "train/up/0000.mp4", there)
+    gone.unlink()
+    words = ["data", "scan", str(root), *options, "--out", str(out)]
+    assert cli.main(words) == 1
+    text = capsys.readouterr().out
+    assert f"missing: {gone.stem}: there is no such file" in text
+    assert "No problems" not in text
+    report = json.loads((out / "report.json").read_text(encoding="utf-8"))
+    assert (report["is_clean"], report["absent"], report["num_files"]) == (False, [gone.stem], 1)
+    there.unlink()
+    shutil.rmtree(out)
+    for more in ([], ["--shard", "1/2"]):
+        line = error_of([*words, *more], capsys)
+        assert "no row to scan, as none of the 2 files that it names is there" in line
+        assert gone.stem in line
+    assert not out.exists()
 
 
 def test_help_lists_the_commands_and_an_unknown_one_names_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,8 +12,10 @@ import pytest
 import torch
 from PIL import Image
 
+from layout_examples import roboflow
 from tubelet import cli
 from tubelet.data.clips.augment_config import AugmentConfig
+from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
@@ -180,3 +182,17 @@ def test_pictures_that_were_clipped_to_white_are_flagged(tmp_path: Path) -> None
     assert clip.flags == ("nearly all pixels are (255, 255, 255)",)
     (clip,) = shown([tmp_path], SMALL, None)
     assert clip.flags == ()
+
+
+def test_an_export_that_is_recognized_is_drawn_as_training_reads_it_also_with_its_films_beside_it(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = roboflow(tmp_path / "export")
+    shutil.copy(next(folder.glob("up/0*.mp4")), root / "day1.mp4")
+    shutil.copy(root / "day1.mp4", root / "night.mp4")
+    shutil.rmtree(root / "films")
+    options = [*TINY, "--data.manifest.frame_fps", "8", "--out", str(tmp_path / "sheet.png")]
+    shown = show(capsys, str(root), *options)
+    rows = read_manifest(root, ManifestConfig(frame_fps=8)).samples
+    assert {clip["label"] for clip in shown["clips"]} == {"walk", "sit"}
+    assert sorted(clip["row"] for clip in shown["clips"]) == [*range(len(rows))] == [*range(4)]

@@ -141,7 +141,7 @@ class AnnotationFile:
 
 
 def annotation_files(root: Path, config: ManifestConfig, *patterns: str) -> list[AnnotationFile]:
-    """The files the user named, else those that match a pattern in the root or in one of its folders.
+    """The files the user named, else those that match a pattern in the root or in one of its folders, hidden ones not.
 
     Raises:
         ConfigError: ``SPLIT=FILE`` with an unknown split.
@@ -153,7 +153,8 @@ def annotation_files(root: Path, config: ManifestConfig, *patterns: str) -> list
         raise DataError(f"{root}: no such folder; expected the folder of the data set")
     folders = [root, *sorted(child for child in root.iterdir() if child.is_dir() and not child.name.startswith("."))]
     for folder in folders:
-        found = sorted({path for pattern in patterns for path in folder.glob(pattern) if path.is_file()})
+        files = {path for pattern in patterns for path in folder.glob(pattern) if path.is_file()}
+        found = sorted(path for path in files if path.name[0] != ".")  # near-copies are kept in a hidden .json
         if found:
             return [AnnotationFile(path=path, split=split_of_file(path.name)) for path in found]
     raise DataError(

@@ -17,7 +17,7 @@ from tubelet.data.layouts.npz import read_npz
 from tubelet.data.layouts.readers import LAYOUTS
 from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
-from tubelet.data.layouts.tools.roboflow import is_roboflow
+from tubelet.data.layouts.tools.recognize import recognized
 from tubelet.data.layouts.webdataset import read_webdataset
 from tubelet.data.manifest.check_classes import check_classes
 from tubelet.data.manifest.columns.large_table import read_large_table
@@ -99,7 +99,7 @@ def read_rows(source: Path, config: ManifestConfig) -> LayoutRows:
         return read_manifest_file(source, config)
     if source.is_dir() and is_store(source):
         return read_manifest_file(finished_manifest(source), replace(config, root=source))
-    layout = config.layout or ("roboflow" if is_roboflow(source) else None)
+    layout = recognized(source, config)
     if layout not in (None, "csv"):
         reading = LAYOUTS[layout].read(source, config)
         return replace(reading, layout=reading.layout or layout)

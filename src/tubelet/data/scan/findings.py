@@ -12,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from tubelet.data.layouts.readers import LAYOUTS
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.quarantine import Quarantined, quarantined, row_path
 from tubelet.data.manifest.segments import extent
-from tubelet.data.scan.scan_file import FileFacts
+from tubelet.data.scan.scan_file import FileFacts, missing_facts
 
 # Of rows with the same content in several splits, those of the first of these splits stay: a test set that shrinks when
 # the training set changes could not be compared with published results.
@@ -62,11 +63,14 @@ class Findings:
     variable_rate: tuple[FileFacts, ...]  # a warning
     noted: tuple[FileFacts, ...]  # good files with notes: a warning
     one_split: tuple[str, ...]  # classes in the training split only, one line each: a warning
+    absent: tuple[FileFacts, ...]  # files that the annotations name and that are not there, so that they have no row
+    may_be_absent: bool  # data of the web, whose files vanish: then it is a warning
 
     @property
     def is_clean(self) -> bool:
         """Whether nothing but warnings was found."""
-        return not any((self.leakage, self.conflicts, self.bad_files, self.segments, self.labels))
+        absent = () if self.may_be_absent else self.absent
+        return not any((self.leakage, self.conflicts, self.bad_files, self.segments, self.labels, absent))
 
     def quarantine(self) -> Iterator[Quarantined]:
         """Yield the rows to leave out: of bad files, without a frame, and of leaked content all but those of one split.
@@ -113,6 +117,8 @@ def findings(manifest: Manifest, facts: Mapping[str, FileFacts], near_copies: It
         variable_rate=tuple(found for found in facts.values() if found.kind == "ok" and found.variable_rate),
         noted=tuple(found for found in facts.values() if found.kind == "ok" and found.notes),
         one_split=tuple(_only_trained(manifest)),
+        absent=tuple(missing_facts(name) for name in manifest.missing),
+        may_be_absent=any(name == manifest.layout and layout.may_miss_files for name, layout in LAYOUTS.items()),
     )
 
 

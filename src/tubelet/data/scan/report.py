@@ -30,6 +30,7 @@ def as_dict(scan: Scan) -> dict[str, Any]:
         "near_copy_groups": [list(names) for names in scan.near_copies.groups],
         "label_conflicts": [_plain(group, scan) for group in found.conflicts],
         "bad_files": [asdict(facts) for facts in found.bad_files],
+        "absent": [facts.path for facts in found.absent],
         "segments": [
             {"path": row_path(wrong.row), "split": wrong.row.split, "reason": wrong.reason, "is_empty": wrong.is_empty}
             for wrong in found.segments
@@ -60,6 +61,11 @@ def as_text(scan: Scan) -> str:
         *_section(
             "PROBLEM: files that cannot be trusted",
             [f"{facts.kind.replace('_', '-')}: {facts.path}: {facts.reason}" for facts in found.bad_files],
+        ),
+        *_section(
+            f"{'warning' if found.may_be_absent else 'PROBLEM'}: files that the data name and that are not there "
+            "(their rows are left out)",
+            [f"{facts.kind}: {facts.path}: {facts.reason}" for facts in found.absent],
         ),
         *_section(
             "PROBLEM: segments that are not within their videos (those without a frame are on the quarantine list)",

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from tubelet.data.layouts.rows import some
 from tubelet.data.loading.worker_pool import in_order
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.manifest import Manifest
@@ -18,7 +19,8 @@ from tubelet.data.manifest.near_copies import NearCopies, find_near_copies
 from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.scan.config import ScanConfig
 from tubelet.data.scan.findings import Findings, findings
-from tubelet.data.scan.scan_file import FileFacts, FileScanner, ScanFile, fingerprint
+from tubelet.data.scan.scan_file import FileFacts, FileScanner, ScanFile, fingerprint, missing_facts
+from tubelet.errors import DataError
 from tubelet.files import appended_lines, json_lines
 
 RESULTS = "results.jsonl"
@@ -42,7 +44,18 @@ class Scan:
 
 
 def files_of(manifest: Manifest) -> dict[str, ScanFile]:
-    """The files of a manifest by the path of ``row_path``, each once, in its order."""
+    """The files of a manifest by the path of ``row_path``, each once, in its order.
+
+    Raises:
+        DataError: it has no row, so that there is nothing to be said of it.
+    """
+    if not len(manifest):
+        missing = manifest.missing
+        raise DataError(
+            f"{manifest.root}: no row to scan"
+            + (f", as none of the {len(missing)} files that it names is there: {some(missing)}" if missing else "")
+            + "; correct the names or set the root folder"
+        )
     return {
         row_path(row): ScanFile(path=row_path(row), file=manifest.path_of(row), entry=row.entry, fps=row.fps)
         for row in manifest.samples
@@ -59,6 +72,9 @@ def scan(
         config: processes and time limits.
         folder: where results are kept from scan to scan. It is made if missing.
         on_file: called with how many files are done, and how many there are.
+
+    Raises:
+        DataError: the manifest has no row.
     """
     files = files_of(manifest)
     folder.mkdir(parents=True, exist_ok=True)
@@ -109,11 +125,6 @@ def scan_of(
         num_reused=num_reused,
         near_copies=copies,
     )
-
-
-def missing_facts(path: str) -> FileFacts:
-    """What is known of a file that is not there."""
-    return FileFacts(path=path, fingerprint="", kind="missing", reason="there is no such file")
 
 
 def line_of(facts: FileFacts) -> dict[str, Any]:

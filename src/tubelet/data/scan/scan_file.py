@@ -81,6 +81,11 @@ class FileScanner:
         return scan_file(file, self.num_channels, allow_frames)
 
 
+def missing_facts(path: str) -> FileFacts:
+    """What is known of a file that is not there."""
+    return FileFacts(path=path, fingerprint="", kind="missing", reason="there is no such file")
+
+
 def fingerprint(file: Path) -> str:
     """A hash that changes when a file is written: of its size, time, first and last 64 KiB.
 

@@ -17,10 +17,9 @@ from tubelet.data.scan.scan_dataset import (
     files_of,
     kept_facts,
     line_of,
-    missing_facts,
     scan_of,
 )
-from tubelet.data.scan.scan_file import FileFacts
+from tubelet.data.scan.scan_file import FileFacts, missing_facts
 from tubelet.files import json_lines, write_atomically
 from tubelet.session.shards import PARTS, Shard, SharedWork, claim, digest_of
 
@@ -34,6 +33,7 @@ def scan_shard(
 
     Raises:
         ConfigError: ``folder`` holds parts of another scan.
+        DataError: the manifest has no row.
     """
     files = files_of(manifest)
     names = [f"{file.path} {file.fps}" for file in files.values()]

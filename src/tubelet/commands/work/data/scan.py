@@ -23,7 +23,8 @@ def run(options: Options) -> int:
     out = options.out or Path("runs") / f"scan-{Path(options.data).resolve().stem}"
     Shard.parse(options.shard)
     check_path(out, is_written=True)
-    manifest = read_manifest(options.data, options.columns.applied_to(options.manifest), is_checked=False)
+    config = options.columns.applied_to(options.manifest)
+    manifest = read_manifest(options.data, config, is_checked=False)
     with ConsoleProgress("scan") as progress:
         for note in manifest.notes:
             progress.note(note)
@@ -32,7 +33,7 @@ def run(options: Options) -> int:
             print(f"tubelet: {result}", file=sys.stderr)
             return 0
         if manifest.split_origin.kept_together == NOT_LOOKED:  # now they are known
-            result = result.of(read_manifest(options.data, options.manifest, is_checked=False))
+            result = result.of(read_manifest(options.data, config, is_checked=False))
         if result.num_reused:
             progress.note(f"{result.num_reused} of {len(result.facts)} files are unchanged since the last scan")
     report = json.dumps(as_dict(result), indent=2, ensure_ascii=False)

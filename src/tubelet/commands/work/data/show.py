@@ -14,11 +14,13 @@ import torch
 from tubelet.commands.data.show import MAX_CLIPS, Options
 from tubelet.data.features.make_dataset import make_dataset
 from tubelet.data.layouts.find_files import is_frame_folder, is_sample_file
+from tubelet.data.layouts.rows import some
+from tubelet.data.layouts.tools.recognize import recognized
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.shown_clips import ShownClip, show_clips, spread_rows
-from tubelet.errors import ConfigError
+from tubelet.errors import ConfigError, DataError
 from tubelet.files import write_atomically, written_atomically
 from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
 from tubelet.report.contact_sheet import contact_sheet
@@ -36,6 +38,10 @@ def run(options: Options, overrides: list[tuple[str, str]]) -> int:
         manifest = _manifest(options, recipe)
         for note in manifest.notes:
             progress.note(note)
+        if manifest.missing:
+            progress.note(
+                f"{len(manifest.missing)} files are missing, their rows are left out: {some(manifest.missing)}"
+            )
         dataset, rows = _dataset(options, recipe, manifest), spread_rows(manifest, options.num, recipe.seed)
         clips = list(show_clips(dataset, rows, all_views=options.all_views, on_row=progress.advance))
     if len(clips) > MAX_CLIPS:
@@ -72,21 +78,30 @@ def _check(options: Options) -> None:
 
 def _manifest(options: Options, recipe: Recipe) -> Manifest:
     """The rows to choose from; of files without classes, one for each."""
-    path = recipe.data.path
-    files = [path] if (path.is_file() and is_sample_file(path.name)) or is_frame_folder(path) else []
-    if path.is_dir() and not files and recipe.data.manifest.layout is None:
-        files = sorted(child for child in path.iterdir() if is_sample_file(child.name))
+    path, config = recipe.data.path, options.columns.applied_to(recipe.data.manifest)
+    files = _files_without_classes(path) if path.is_file() or recognized(path, config) is None else []
     if files and options.split is None:
-        fps = recipe.data.manifest.frame_fps
         samples = tuple(
-            Sample(path=file.name, labels=(), split="test", fps=fps if file.is_dir() else None) for file in files
+            Sample(path=file.name, labels=(), split="test", fps=config.frame_fps if file.is_dir() else None)
+            for file in files
         )
         return Manifest(root=files[0].parent, samples=samples, class_names={}, layout="files")
-    config = options.columns.applied_to(recipe.data.manifest)
     manifest = read_manifest(path, config, is_checked=False, makes_splits=options.split is not None)
+    if not len(manifest):
+        missing = (
+            f": none of {len(manifest.missing)} files is there: {some(manifest.missing)}" if manifest.missing else ""
+        )
+        raise DataError(f"{path}: no row to show{missing}; correct the names or set the root folder")
     if options.split is not None:
         return manifest.split(options.split)
     return manifest.split("train") if options.augmented and "train" in manifest.splits else manifest
+
+
+def _files_without_classes(path: Path) -> list[Path]:
+    """A video, volume or frame folder itself, or those that lie directly in a folder."""
+    if (path.is_file() and is_sample_file(path.name)) or is_frame_folder(path):
+        return [path]
+    return sorted(child for child in path.iterdir() if is_sample_file(child.name)) if path.is_dir() else []
 
 
 def _dataset(options: Options, recipe: Recipe, manifest: Manifest) -> ClipDataset:

@@ -13,6 +13,7 @@ from tubelet.data.layouts.find_files import is_frame_folder, sources_below
 from tubelet.data.layouts.folders import has_split_folders
 from tubelet.data.layouts.rows import LayoutRows, Row
 from tubelet.data.layouts.tables import read_tables
+from tubelet.data.layouts.tools.recognize import recognized
 from tubelet.errors import DataError
 
 _TABLES = (".csv", ".tsv")
@@ -49,7 +50,7 @@ def without_labels(source: Path, config: ManifestConfig) -> ManifestConfig:
     A folder counts as a data set when it has split folders, or class folders that hold all footage below it, of at
     least two classes; a table when it has the columns of labels. Of unlabeled footage nothing is split off for test.
     """
-    if config.layout is not None or not _is_unlabeled(source, config):
+    if recognized(source, config) is not None or not _is_unlabeled(source, config):
         return config
     return dataclasses.replace(config, layout="unlabeled", test_fraction=0.0)
 
