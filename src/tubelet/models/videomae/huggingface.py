@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tubelet import config as config_io
@@ -189,7 +190,8 @@ def _pooling(
 
 def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
     """What ``transformers`` computes for a clip ``[B, T, C, H, W]``, and its version; None where it is missing. Of a
-    pre-trained folder, the mean of the encoder's tokens."""
+    pre-trained folder, the mean of the encoder's tokens; where no norm stands behind its last block, behind that of a
+    fine-tuning, which starts at one and zero, as the converted model has it."""
     try:
         from transformers import VideoMAEForVideoClassification, VideoMAEModel, __version__
     except ImportError:
@@ -200,5 +202,9 @@ def original_logits(path: Path, clip: Tensor) -> tuple[Tensor, str] | None:
     model = model.float().eval()  # a folder saved in half precision is loaded in it
     with torch.inference_mode():
         output = model(clip)
-    logits = output.logits if has_classes else output.last_hidden_state.mean(1)
-    return logits, f"transformers {__version__}"
+    if has_classes:
+        return output.logits, f"transformers {__version__}"
+    mean = output.last_hidden_state.mean(1)  # B D
+    if model.layernorm is None:
+        mean = F.layer_norm(mean, mean.shape[-1:], eps=HEAD_NORM_EPS)
+    return mean, f"transformers {__version__}"
