@@ -23,7 +23,7 @@ from tubelet.errors import ConfigError, DataError
 from tubelet.recipe import Recipe, load_recipe, save_recipe
 from tubelet.runs.data import read_data_of_all, read_run_data
 from tubelet.runs.folder import PRETRAINING, RECIPE, is_empty, read_facts, resume_recipe, write_facts
-from tubelet.runs.masked_pretraining.leaks import rows_held_out
+from tubelet.runs.masked_pretraining.leaks import how_compared, rows_held_out
 from tubelet.runs.masked_pretraining.model import first_pretraining
 from tubelet.runs.masked_pretraining.run import run_masked_pretraining
 from tubelet.runs.working_folder import working_in
@@ -122,7 +122,7 @@ def _begin(recipe: Recipe, labeled: Manifest, folder: Path, session: Session) ->
             write_quarantine(folder / HELD_OUT, [*(read_quarantine(given) if given else ()), *lines])
         session.progress.note(
             f"pretrain_on: {len(lines)} rows of the footage are left out, as they show what {recipe.data.source} holds "
-            "out for validation and test"
+            f"out for validation and test ({how_compared(read_run_data(first, None), labeled)})"
         )
         save_recipe(recipe, folder / RECIPE)
         return
