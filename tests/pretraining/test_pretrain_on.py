@@ -98,6 +98,9 @@ def test_a_run_stopped_in_either_part_goes_on_to_the_same_bits_also_where_it_was
     with pytest.raises(Stopped):
         run_recipe(recipe(videos, footage), tmp_path / "begun", notes.session)
     assert (tmp_path / "begun" / RECIPE).is_file()
+    assert [
+        note for note in notes.notes if note.endswith("(compared by content; re-encoded copies are not looked for)")
+    ]
     assert (tmp_path / "begun" / PRETRAINING / "evaluation").exists() == (at == 3)
     folder = shutil.move(tmp_path / "begun", tmp_path / "moved")
     run_recipe(resume_recipe(folder), folder, Session())

@@ -44,7 +44,8 @@ def origins(manifest: Manifest) -> dict[tuple[str, str | None], Origin]:
     for line in json_lines(manifest.root / LEDGER):
         if not isinstance(line, dict) or not isinstance(line.get(_CONTENT), str):
             continue
-        place = (line["shard"], line["entry"]) if "shard" in line else (line.get(_FILE), None)
-        if place[0] is not None:
-            found[place] = Origin(line[_CONTENT], line[_BYTES])
+        if "shard" in line:
+            found[line["shard"], line["entry"]] = Origin(line[_CONTENT], line[_BYTES])
+        elif _FILE in line:
+            found[line[_FILE], None] = Origin(line[_CONTENT], line[_BYTES])
     return found

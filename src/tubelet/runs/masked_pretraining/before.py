@@ -116,20 +116,21 @@ def _begin(recipe: Recipe, labeled: Manifest, folder: Path, session: Session) ->
     if not (folder / RECIPE).exists():
         if not is_empty(folder):
             raise ConfigError(f"{folder}: not empty and not a run; give another --out")
-        lines = _held_out(first, labeled, None, session)
+        lines, how = _held_out(first, labeled, None, session)
         given = first.data.manifest.quarantine
         if lines:
             write_quarantine(folder / HELD_OUT, [*(read_quarantine(given) if given else ()), *lines])
         session.progress.note(
             f"pretrain_on: {len(lines)} rows of the footage are left out, as they show what {recipe.data.source} holds "
-            f"out for validation and test ({how_compared(read_run_data(first, None), labeled)})"
+            f"out for validation and test ({how})"
         )
         save_recipe(recipe, folder / RECIPE)
         return
     begun = resume_recipe(place) if (place / RECIPE).exists() else first
     if begun != first and dataclasses.replace(begun, data=first.data) == first:
         save_recipe(first, place / RECIPE)  # the folder was moved, and the list of held-out footage with it
-    if lines := _held_out(first, labeled, place, session):
+    lines, _ = _held_out(first, labeled, place, session)
+    if lines:
         raise DataError(
             f"{recipe.data.source}: changed since the pre-training of {folder} began: it holds out {lines[0].path}"
             f"{f' and {len(lines) - 1} more' if len(lines) > 1 else ''}, which the encoder was trained on; restore it, "
@@ -137,15 +138,14 @@ def _begin(recipe: Recipe, labeled: Manifest, folder: Path, session: Session) ->
         )
 
 
-def _held_out(first: Recipe, labeled: Manifest, place: Path | None, session: Session) -> list[Quarantined]:
-    """Lines for the rows of the footage that show what is held out."""
+def _held_out(first: Recipe, labeled: Manifest, place: Path | None, session: Session) -> tuple[list[Quarantined], str]:
+    """Lines for the rows of the footage that show what is held out, and how they were looked for, in words."""
 
     def on_row(done: int, total: int) -> None:
         session.advance(done, total, text="looking for held-out items in the footage")
 
     footage = read_run_data(first, place)
     trained = footage.with_samples([row for row in footage.samples if row.split != "test"])  # which is never read
-    return [
-        dataclasses.replace(quarantined(row, REASON), path=row_path(row), split=None)
-        for row in rows_held_out(trained, labeled, on_row)
-    ]
+    found = rows_held_out(trained, labeled, on_row)
+    lines = [dataclasses.replace(quarantined(row, REASON), path=row_path(row), split=None) for row in found]
+    return lines, how_compared(trained, labeled)

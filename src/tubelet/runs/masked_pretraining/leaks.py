@@ -50,7 +50,8 @@ def how_compared(footage: Manifest, labeled: Manifest) -> str:
     """In words, how ``rows_held_out`` compares these two, and what it does not find."""
     if not (origins(footage) or origins(labeled)):
         return "compared by content; re-encoded copies are not looked for"
-    return "compared by content, prepared files also by what they were made from; other re-encoded copies are not looked for"
+    made = "prepared files also by what they were made from"
+    return f"compared by content, {made}; other re-encoded copies are not looked for"
 
 
 class _Contents:
