@@ -97,8 +97,8 @@ def as_text(scan: Scan) -> str:
 
 
 def _absent_heading(found: Findings) -> str:
-    weight = "warning" if found.may_be_absent else "PROBLEM"
-    return f"{weight}: files that the data name and that are not there, so that they have no row"
+    what = "files that the data name and that are not there, so that they have no row"
+    return f"warning: {what}" if found.may_be_absent else f"PROBLEM: {what} (skip_missing trains on the others)"
 
 
 def _section(heading: str, lines: Sequence[str]) -> Iterator[str]:
