@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 import signal
@@ -16,11 +17,13 @@ from support import Notes, error_of, motion_videos
 from tubelet import cli
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.read import read_manifest
+from tubelet.data.prepare.config import PrepareConfig
+from tubelet.data.prepare.prepare_dataset import prepare
 from tubelet.errors import DataError, Stopped
 from tubelet.recipe import Recipe, load_recipe
 from tubelet.runs.folder import PRETRAINING, RECIPE, read_facts, resume_recipe
 from tubelet.runs.masked_pretraining.before import HELD_OUT, KEY
-from tubelet.runs.masked_pretraining.leaks import rows_held_out
+from tubelet.runs.masked_pretraining.leaks import how_compared, rows_held_out
 from tubelet.runs.run import run_recipe
 from tubelet.session.session import Session
 from tubelet.weights.checkpoint.checkpoint import WEIGHTS, read_record
@@ -40,6 +43,7 @@ FIELDS: dict[str, Any] = {
     "pretrain_on.fields.masked_pretraining": {"mask_ratio": 0.75, "decoder_depth": 1, "num_pictures": 1},
 }
 
+SMALL = PrepareConfig(short_side=32, num_workers=1)
 TINY = ["--model.embed_dim", "16", "--model.depth", "1", "--model.num_heads", "2"]
 
 
@@ -94,6 +98,9 @@ def test_a_run_stopped_in_either_part_goes_on_to_the_same_bits_also_where_it_was
     with pytest.raises(Stopped):
         run_recipe(recipe(videos, footage), tmp_path / "begun", notes.session)
     assert (tmp_path / "begun" / RECIPE).is_file()
+    assert [
+        note for note in notes.notes if note.endswith("(compared by content; re-encoded copies are not looked for)")
+    ]
     assert (tmp_path / "begun" / PRETRAINING / "evaluation").exists() == (at == 3)
     folder = shutil.move(tmp_path / "begun", tmp_path / "moved")
     run_recipe(resume_recipe(folder), folder, Session())
@@ -130,6 +137,25 @@ def test_segments_of_a_held_out_film_are_found_where_they_overlap(videos: Path, 
     labeled = read_manifest(tmp_path / "labeled.csv", is_checked=False)
     footage = read_manifest(tmp_path / "paths.csv", ManifestConfig(layout="unlabeled"))
     assert [row.start_seconds for row in rows_held_out(footage, labeled)] == [0.55, None]
+
+
+def test_prepared_files_are_known_by_what_they_were_made_from_loose_in_shards_and_on_either_side(
+    videos: Path, footage: Path, tmp_path: Path
+) -> None:
+    originals = read_manifest(videos)
+    splits = [originals.split(name).samples for name in originals.splits]
+    some = originals.with_samples([row for rows in splits for row in (rows[0], rows[-1])])
+    raw = read_manifest(footage, ManifestConfig(layout="unlabeled", val_fraction=0.0, test_fraction=0.0))
+    held = {row.path for row in rows_held_out(raw, some)}
+    assert len(held) == 2 * len({"val", "test"})
+    assert how_compared(raw, some) == "compared by content; re-encoded copies are not looked for"
+    for name, config in {"loose": SMALL, "shards": dataclasses.replace(SMALL, shards=1)}.items():
+        prepared = read_manifest(prepare(some, tmp_path / name, config).manifest)
+        assert {row.path for row in rows_held_out(raw, prepared)} == held
+        assert len(rows_held_out(prepared.split("train"), prepared)) == 0
+        assert "by what they were made from" in how_compared(raw, prepared)
+        as_train = prepared.with_samples([dataclasses.replace(row, split="train") for row in prepared.samples])
+        assert len(rows_held_out(as_train, some)) == len(held)
 
 
 def test_a_test_item_that_is_added_after_the_pretraining_is_seen(videos: Path, footage: Path, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from tubelet.data.manifest.csv_file import write_manifest
 from tubelet.data.manifest.manifest import Manifest, Sample
 from tubelet.data.manifest.quarantine import row_path
 from tubelet.data.prepare.config import PrepareConfig
+from tubelet.data.prepare.made_from import LEDGER, location_fields
 from tubelet.data.prepare.pack_shards import pack
 from tubelet.data.prepare.transcode_pool import SourceFile, line_of, transcoded
 from tubelet.data.scan.scan_file import fingerprint
@@ -37,7 +38,7 @@ from tubelet.data.video.packet_index_store import IndexStore
 from tubelet.errors import DataError
 from tubelet.files import appended_lines, json_lines, write_atomically
 
-MANIFEST, LEDGER = "manifest.csv", "prepared.jsonl"
+MANIFEST = "manifest.csv"
 _NOTE = "prepared from data with fingerprint"  # in the manifest of prepared files
 _VERSION = 1  # goes up when the same settings give other files
 
@@ -114,7 +115,8 @@ def finish(
     locations = {path: _location(out, files[path], line) for path, line in done.items()}
     videos = [(out / location, entry) if entry else out / location for location, entry in locations.values()]
     index_files(IndexStore.beside(out), videos, config.num_workers)
-    write_atomically(out / LEDGER, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in done.values()))
+    listed = [line | location_fields(*locations[path]) for path, line in done.items()]
+    write_atomically(out / LEDGER, "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in listed))
     notes = {path: line["notes"] for path, line in done.items() if "notes" in line}
     _write_manifest(manifest, out, locations, len(failures), notes)
     return Prepared(

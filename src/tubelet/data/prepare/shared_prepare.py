@@ -16,7 +16,8 @@ from typing import Any
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.prepare.config import PrepareConfig
-from tubelet.data.prepare.prepare_dataset import LEDGER, Prepared, finish, is_done, ledger, source_files
+from tubelet.data.prepare.made_from import LEDGER
+from tubelet.data.prepare.prepare_dataset import Prepared, finish, is_done, ledger, source_files
 from tubelet.data.prepare.transcode_pool import SourceFile, line_of, transcoded
 from tubelet.errors import DataError
 from tubelet.files import write_atomically

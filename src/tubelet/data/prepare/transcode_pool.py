@@ -11,6 +11,7 @@ from typing import Any
 from tubelet.data.loading.worker_pool import in_order
 from tubelet.data.loading.worker_process import Failure
 from tubelet.data.prepare.config import Encoding
+from tubelet.data.prepare.made_from import origin_fields
 from tubelet.data.prepare.transcode import transcode
 from tubelet.data.prepare.transcode_folder import transcode_folder
 from tubelet.data.sources.shards import member_name, member_range
@@ -44,7 +45,7 @@ class SourceFile:
         if self.entry is not None:
             return member_range(self.source, self.entry)[1]
         files = self.source.iterdir() if self.source.is_dir() else (self.source,)
-        return sum(file.stat().st_size for file in files)
+        return sum(file.stat().st_size for file in files if file.is_file())
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,8 @@ class VideoTranscoder:
                 num_frames = transcode(
                     file.source, file.target, self.encoding, on_index, part=part, growing=file.growing
                 )
-        made = {"num_frames": num_frames, "bytes": file.target.stat().st_size}
+        made: dict[str, Any] = {"num_frames": num_frames, "bytes": file.target.stat().st_size}
+        made |= origin_fields(file.source, file.entry, file.num_bytes)
         return made | ({"notes": notes} if notes else {})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tubelet.data.layouts.rows import some
 from tubelet.data.manifest.quarantine import row_path
-from tubelet.data.scan.findings import DuplicateGroup
+from tubelet.data.scan.findings import DuplicateGroup, Findings
 from tubelet.data.scan.scan_dataset import Scan
 
 _MAX_LISTED = 50  # lines of one section in the text; report.json has all
@@ -62,11 +62,7 @@ def as_text(scan: Scan) -> str:
             "PROBLEM: files that cannot be trusted",
             [f"{facts.kind.replace('_', '-')}: {facts.path}: {facts.reason}" for facts in found.bad_files],
         ),
-        *_section(
-            f"{'warning' if found.may_be_absent else 'PROBLEM'}: files that the data name and that are not there "
-            "(their rows are left out)",
-            [f"{facts.kind}: {facts.path}: {facts.reason}" for facts in found.absent],
-        ),
+        *_section(_absent_heading(found), [f"{facts.kind}: {facts.path}: {facts.reason}" for facts in found.absent]),
         *_section(
             "PROBLEM: segments that are not within their videos (those without a frame are on the quarantine list)",
             [f"{row_path(segment.row)} ({segment.row.split}): {segment.reason}" for segment in found.segments],
@@ -98,6 +94,11 @@ def as_text(scan: Scan) -> str:
             f"{scan.near_copies.num_files} files were compared for near-copies.\n"
         )
     return "\n".join(parts)
+
+
+def _absent_heading(found: Findings) -> str:
+    what = "files that the data name and that are not there, so that they have no row"
+    return f"warning: {what}" if found.may_be_absent else f"PROBLEM: {what} (skip_missing trains on the others)"
 
 
 def _section(heading: str, lines: Sequence[str]) -> Iterator[str]:

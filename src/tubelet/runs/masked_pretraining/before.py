@@ -23,7 +23,7 @@ from tubelet.errors import ConfigError, DataError
 from tubelet.recipe import Recipe, load_recipe, save_recipe
 from tubelet.runs.data import read_data_of_all, read_run_data
 from tubelet.runs.folder import PRETRAINING, RECIPE, is_empty, read_facts, resume_recipe, write_facts
-from tubelet.runs.masked_pretraining.leaks import rows_held_out
+from tubelet.runs.masked_pretraining.leaks import how_compared, rows_held_out
 from tubelet.runs.masked_pretraining.model import first_pretraining
 from tubelet.runs.masked_pretraining.run import run_masked_pretraining
 from tubelet.runs.working_folder import working_in
@@ -116,20 +116,21 @@ def _begin(recipe: Recipe, labeled: Manifest, folder: Path, session: Session) ->
     if not (folder / RECIPE).exists():
         if not is_empty(folder):
             raise ConfigError(f"{folder}: not empty and not a run; give another --out")
-        lines = _held_out(first, labeled, None, session)
+        lines, how = _held_out(first, labeled, None, session)
         given = first.data.manifest.quarantine
         if lines:
             write_quarantine(folder / HELD_OUT, [*(read_quarantine(given) if given else ()), *lines])
         session.progress.note(
             f"pretrain_on: {len(lines)} rows of the footage are left out, as they show what {recipe.data.source} holds "
-            "out for validation and test"
+            f"out for validation and test ({how})"
         )
         save_recipe(recipe, folder / RECIPE)
         return
     begun = resume_recipe(place) if (place / RECIPE).exists() else first
     if begun != first and dataclasses.replace(begun, data=first.data) == first:
         save_recipe(first, place / RECIPE)  # the folder was moved, and the list of held-out footage with it
-    if lines := _held_out(first, labeled, place, session):
+    lines, _ = _held_out(first, labeled, place, session)
+    if lines:
         raise DataError(
             f"{recipe.data.source} or the footage changed since the pre-training of {folder} began: the footage shows "
             f"{lines[0].path}{f' and {len(lines) - 1} more' if len(lines) > 1 else ''} of what is held out now, and "
@@ -137,15 +138,14 @@ def _begin(recipe: Recipe, labeled: Manifest, folder: Path, session: Session) ->
         )
 
 
-def _held_out(first: Recipe, labeled: Manifest, place: Path | None, session: Session) -> list[Quarantined]:
-    """Lines for the rows of the footage that show what is held out."""
+def _held_out(first: Recipe, labeled: Manifest, place: Path | None, session: Session) -> tuple[list[Quarantined], str]:
+    """Lines for the rows of the footage that show what is held out, and how they were looked for, in words."""
 
     def on_row(done: int, total: int) -> None:
         session.advance(done, total, text="looking for held-out items in the footage")
 
     footage = read_run_data(first, place)
     trained = footage.with_samples([row for row in footage.samples if row.split != "test"])  # which is never read
-    return [
-        dataclasses.replace(quarantined(row, REASON), path=row_path(row), split=None)
-        for row in rows_held_out(trained, labeled, on_row)
-    ]
+    found = rows_held_out(trained, labeled, on_row)
+    lines = [dataclasses.replace(quarantined(row, REASON), path=row_path(row), split=None) for row in found]
+    return lines, how_compared(trained, labeled)
