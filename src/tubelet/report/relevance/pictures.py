@@ -65,7 +65,8 @@ def montage(explanation: Explanation, scale: Scale) -> bytes:
 def time_picture(
     seconds: Float[np.ndarray, " N"], curve: Float[np.ndarray, " N"], *, y_label: str = "mean relevance"
 ) -> Image.Image:
-    """Mean relevance of every frame, raw, over the time of the source."""
+    """Mean relevance of every frame, raw, over the time of the source; broken where a looped clip begins again."""
+    seconds, curve = broken(seconds, curve)
     with style.context(["default", {"font.size": 10}]):
         size = (SHEET_WIDTH / _DPI, _CURVE_HEIGHT / _DPI)
         figure = Figure(figsize=size, layout="constrained", dpi=_DPI)
@@ -78,6 +79,14 @@ def time_picture(
         content = BytesIO()
         figure.savefig(content, format="png")
     return Image.open(content).convert("RGB")
+
+
+def broken(
+    seconds: Float[np.ndarray, " N"], curve: Float[np.ndarray, " N"]
+) -> tuple[Float[np.ndarray, " M"], Float[np.ndarray, " M"]]:
+    """Both with a gap wherever time goes back, over which no line is drawn."""
+    back = np.flatnonzero(np.diff(seconds) < 0) + 1
+    return np.insert(np.asarray(seconds, float), back, np.nan), np.insert(np.asarray(curve, float), back, np.nan)
 
 
 def _frames(explanation: Explanation) -> UInt8[np.ndarray, "T H W 3"]:
