@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from tubelet.data.clips.normalize import normalize
 from tubelet.data.clips.resize_crop import Geometry
 from tubelet.explain.clip_view import ClipView
+from tubelet.explain.tested import design_of
 from tubelet.models import create_model
 from tubelet.protocol import Protocol
 
@@ -124,7 +125,7 @@ def trained(name: str, seed: int, max_steps: int, file: Path) -> tuple[nn.Module
     with torch.no_grad():
         found = torch.cat([model.eval()(part) for part in clips.split(32)])
     accuracy = float((found.argmax(1) == labels).double().mean())
-    return model, {"class": type(model).__name__, "accuracy": accuracy, "steps": num, "testable": accuracy >= TESTABLE}
+    return model, {"class": design_of(model), "accuracy": accuracy, "steps": num, "testable": accuracy >= TESTABLE}
 
 
 def view_of(clip: np.ndarray) -> ClipView:

@@ -34,9 +34,9 @@ def table(values: dict[str, Values]) -> dict[str, Any]:
 
 
 def tested_rows(models: dict[str, Any]) -> list[dict[str, str]]:
-    """The rows of ``explain/tested.csv``: of each class of models, what holds for every model of it that was tested.
+    """The rows of ``explain/tested.csv``: of each design, what holds for every model of it that was tested.
 
-    A method fails for a class where it fails for one of its models. The default is the one that most concentrated on
+    A method fails for a design where it fails for one of its models. The default is the one that most concentrated on
     the first half of the clips, among those that do not fail and, where there are any, that beat random order
     there in each model.
     """

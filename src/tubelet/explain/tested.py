@@ -1,4 +1,4 @@
-"""Which methods find a cause that is known, by the class of a model: the rows of ``tested.csv``.
+"""Which methods find a cause that is known, by the design of a model: the rows of ``tested.csv``.
 
 ``benchmarks/explain_truth.py`` measures them and writes the file; ``docs/explain.md`` says how.
 """
@@ -22,11 +22,11 @@ REFERENCE: Method = "occlusion"  # of models that were not tested: it needs noth
 
 @dataclass(frozen=True, kw_only=True)
 class MethodResult:
-    """What one method reached on one class of models."""
+    """What one method reached on models of one design."""
 
-    model: str  # name of the class
+    model: str  # design: the class, and what else tells models apart
     method: Method
-    found: str  # its concentration, with the 95 % interval, in every model of this class
+    found: str  # its concentration, with the 95 % interval, in the worst model of this design
     fails: str  # why it is not offered; empty where it is
     default: bool
 
@@ -48,22 +48,27 @@ def known_results() -> tuple[MethodResult, ...]:
 
 
 def tested_of(model: nn.Module) -> dict[Method, MethodResult]:
-    """The rows of a model's class; none where it was not tested."""
-    return {row.method: row for row in known_results() if row.model == type(model).__name__}
+    """The rows of a model's design; none where it was not tested."""
+    return {row.method: row for row in known_results() if row.model == design_of(model)}
+
+
+def design_of(model: nn.Module) -> str:
+    """The name under which a model is tested: its ``design``, or its class."""
+    return str(getattr(model, "design", type(model).__name__))
 
 
 def choose_method(model: nn.Module, possible: tuple[Method, ...]) -> Method:
     """The method that was asked for, or the model's default among those that are possible.
 
     Raises:
-        ConfigError: the method that was asked for failed on models of this class, or all that are possible did.
+        ConfigError: the method that was asked for failed on models of this design, or all that are possible did.
     """
     rows = tested_of(model)
     offered = [method for method in possible if method not in rows or not rows[method].fails]
     if not offered:
         others = [method for method, row in rows.items() if not row.fails]
         raise ConfigError(
-            f"{possible[0]} is not offered for {type(model).__name__}: it failed where the cause is known "
+            f"{possible[0]} is not offered for {design_of(model)}: it failed where the cause is known "
             f"({rows[possible[0]].fails}); use {' or '.join(others) or 'another model'}"
         )
     default = [method for method in offered if method in rows and rows[method].default]
@@ -75,5 +80,5 @@ def choose_method(model: nn.Module, possible: tuple[Method, ...]) -> Method:
 def known_text(model: nn.Module, method: Method) -> str:
     """What a picture says of the method."""
     row = tested_of(model).get(method)
-    name = type(model).__name__
+    name = design_of(model)
     return f"not tested on known causes for {name}" if row is None else f"on known causes, {name}: {row.found}"

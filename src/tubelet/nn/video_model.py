@@ -39,6 +39,12 @@ class VideoModel(nn.Module):
     reading_parts: tuple[str, ...] = ()  # modules before the classifier that ``reading_fields`` makes
     reading_layer: str | None = None  # of them a linear layer that the features enter first, alone
 
+    @property
+    def design(self) -> str:
+        """What tells it from models that look otherwise: its class, and whether it samples frames."""
+        sampled = getattr(self.config, "num_sampled_frames", None) is not None
+        return f"{type(self).__name__}, sampled frames" if sampled else type(self).__name__
+
     def reading_fields(self, kind: ReadingKind, depth: int) -> dict[str, Any]:
         """Config fields of the model that has this encoder, and ``depth`` layers of this kind to read its features.
 

@@ -148,6 +148,11 @@ class VTN(VideoModel):
         return fields
 
     @property
+    def design(self) -> str:
+        has_tokens = isinstance(getattr(self.backbone, "global_pool", None), str)
+        return type(self).__name__ if has_tokens else f"{type(self).__name__}, convolutional backbone"
+
+    @property
     def frame_pool(self) -> str:
         """How the backbone makes the vector of a frame of its tokens, in timm's words; "token" also without tokens."""
         pool = getattr(self.backbone, "global_pool", None)  # of a convolutional network it is a module
