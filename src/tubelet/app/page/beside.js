@@ -194,6 +194,7 @@ class Tile {
   }
 
   play(seconds) {
+    this.isLate = !this.canPlay; // it joins the others when it can
     if (!this.canPlay || seconds >= this.film.seconds) return;
     this.still.hidden = true;
     this.video.currentTime = seconds;
@@ -202,6 +203,7 @@ class Tile {
 
   follow(seconds) {
     if (!this.canPlay && this.still.complete) this.show(seconds);
+    if (this.canPlay && this.isLate) this.play(seconds);
     if (!this.canPlay || this.video.paused) return;
     if (seconds >= this.film.seconds) this.video.pause();
     else if (Math.abs(this.video.currentTime - seconds) > DRIFT) this.video.currentTime = seconds;

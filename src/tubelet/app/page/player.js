@@ -31,7 +31,7 @@ export class Player {
     this.film = film;
     this.still.hidden = true;
     this.say("");
-    this.canPlay = this.isPictures = this.isGrowing = false;
+    this.canPlay = this.isPictures = this.isGrowing = this.isAwaited = false;
     this.show(0);
   }
 
@@ -43,7 +43,11 @@ export class Player {
     this.isGrowing = false;
     this.say("");
     this.video.src = `/api/films/${this.film.id}/video`;
-    if (!isPlaying) return;
+    if (!isPlaying) {
+      if (this.isAwaited) this.toggle();
+      this.isAwaited = false;
+      return;
+    }
     this.video.currentTime = seconds;
     this.video.play().catch(() => {});
   }
@@ -132,7 +136,10 @@ export class Player {
       this.leaf(!this.leafing);
       return;
     }
-    if (!this.canPlay) return;
+    if (!this.canPlay) {
+      this.isAwaited = !this.isAwaited; // it begins when it can
+      return;
+    }
     if (this.frame >= this.film.times.length - 1) this.frame = 0;
     const wanted = (this.seconds + this.end(this.frame)) / 2;
     const there = this.video.buffered;
