@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from browser import browser
-
 from app_server import served
+from browser import browser
 from film_runs import film_labels, film_run
 from support import checkpoint
 
