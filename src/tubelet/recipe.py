@@ -30,6 +30,7 @@ from tubelet.types import added
 from tubelet.weights.config import InitConfig, LoraConfig
 
 DEFAULT_RECIPE = "folder/default"  # where only data are named
+RECIPE = "recipe.yaml"  # in the folder of a run: its recipe, resolved
 SHORT_NAMES = {"epochs": "training.num_epochs", "batch_size": "training.batch_size", "lr": "optim.lr"}
 
 # Data that ships in the package, addressed as "embedded:NAME".
@@ -263,7 +264,7 @@ def _find(source: str) -> Path:
         return path
     if path.suffix in (".yaml", ".yml"):
         raise ConfigError(f"{source}: no such recipe file")
-    if (path / "recipe.yaml").is_file():
+    if (path / RECIPE).is_file():
         raise ConfigError(f"{source}: is a run; go on with --resume {source}, or give its {path / 'recipe.yaml'}")
     if path.exists():
         raise ConfigError(f"{source}: is no recipe; to train on this data, give --data {source}")

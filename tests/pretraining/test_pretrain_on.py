@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from safetensors.torch import load_file
 
-from support import Notes, error_of, motion_videos
+from support import Notes, error_of
 from tubelet import cli
 from tubelet.data.layouts.config import ManifestConfig
 from tubelet.data.manifest.read import read_manifest
 from tubelet.data.prepare.config import PrepareConfig
 from tubelet.data.prepare.prepare_dataset import prepare
 from tubelet.errors import DataError, Stopped
-from tubelet.recipe import Recipe, load_recipe
-from tubelet.runs.folder import PRETRAINING, RECIPE, read_facts, resume_recipe
+from tubelet.recipe import RECIPE, Recipe, load_recipe
+from tubelet.runs.folder import PRETRAINING, read_facts, resume_recipe
 from tubelet.runs.masked_pretraining.before import HELD_OUT, KEY
 from tubelet.runs.masked_pretraining.leaks import how_compared, rows_held_out
 from tubelet.runs.run import run_recipe
@@ -45,11 +45,6 @@ FIELDS: dict[str, Any] = {
 
 SMALL = PrepareConfig(short_side=32, num_workers=1)
 TINY = ["--model.embed_dim", "16", "--model.depth", "1", "--model.num_heads", "2"]
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return motion_videos(tmp_path_factory.mktemp("labeled") / "videos")
 
 
 @pytest.fixture(scope="module")

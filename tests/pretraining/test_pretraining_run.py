@@ -15,7 +15,7 @@ import yaml
 from safetensors.torch import load_file
 
 import tubelet
-from support import Notes, error_of, motion_videos, rows_of
+from support import Notes, error_of, rows_of
 from tubelet import cli
 from tubelet.api.train import report_runs
 from tubelet.data.layouts.config import ManifestConfig
@@ -44,11 +44,6 @@ GROUPS: dict[str, Any] = {
     "optim": {"lr": 0.003, "warmup_epochs": 0.5},
     "training": {"num_epochs": 3, "batch_size": 8, "ema_decay": 0.9},
 }
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return motion_videos(tmp_path_factory.mktemp("labeled") / "videos")
 
 
 @pytest.fixture(scope="module")

@@ -9,9 +9,9 @@ from tubelet.api.evaluate import evaluate
 from tubelet.errors import CheckpointError, TubeletError
 from tubelet.evaluation.evaluate import Evaluation
 from tubelet.inference.predictor import Classifier, load
-from tubelet.recipe import Recipe
+from tubelet.recipe import RECIPE, Recipe
 from tubelet.report.read import RunFolder, read_run
-from tubelet.runs.folder import RECIPE, resume_recipe
+from tubelet.runs.folder import resume_recipe
 from tubelet.tables import Table
 from tubelet.types import Device
 

@@ -69,8 +69,9 @@ def main(argv: list[str]) -> int:
     own = {name: text for name, text in overrides if name.removeprefix("data.").startswith("manifest.")}
     rest += [f"--{name}={text}" for name, text in own.items()]
     options = parse(Options, rest, "features", DESCRIPTION)
-    check_hub((options.init or dict(overrides).get("init.source")) if options.is_recipe else options.model)
+    fields = [(name, text) for name, text in overrides if name not in own]
+    fields += [] if options.init is None else [("init.source", options.init)]
+    check_hub(dict(fields).get("init.source") if options.is_recipe else options.model)
     from tubelet.commands.work.features import run
 
-    fields = [(name, text) for name, text in overrides if name not in own]
-    return compute(run, options, [*fields, ("init.source", options.init)] if options.init is not None else fields)
+    return compute(run, options, fields)

@@ -13,7 +13,7 @@ import yaml
 from tubelet.commands import check_hub, compute, parse
 from tubelet.commands.column_options import ColumnOptions
 from tubelet.commands.train_overrides import check_fields, in_full, print_fields, split_overrides
-from tubelet.recipe import DEFAULT_RECIPE, run_name
+from tubelet.recipe import DEFAULT_RECIPE, RECIPE, run_name
 from tubelet.training.config import Schedule, Strategy
 from tubelet.types import Device
 
@@ -104,7 +104,6 @@ DEFAULT_RECIPES = {  # by task, where no recipe is named
     "masked_pretraining": "pretraining/small",
     "regression": DEFAULT_RECIPE,
 }
-SAVED = "recipe.yaml"  # in the folder of a run
 SHOWN_MODEL = "vivit_b16x2_fe"  # whose fields --fields shows where no --model is given
 
 
@@ -161,7 +160,7 @@ def begun_folder(
     if out is not None or recipe or model:
         folder = out or Path("runs") / run_name(recipe, data, model or "")
         return folder if folder.exists() else None
-    found = Path("runs").glob(f"{glob.escape(run_name(None, data, 'model').removesuffix('model'))}*/{SAVED}")
+    found = Path("runs").glob(f"{glob.escape(run_name(None, data, 'model').removesuffix('model'))}*/{RECIPE}")
     return next((file.parent for file in sorted(found) if _source_of(file) == init), None)
 
 

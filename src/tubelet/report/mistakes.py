@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from tubelet.data.layouts.feature_store import LAYOUT
 from tubelet.data.loading.clip_dataset import ClipDataset
 from tubelet.data.manifest.manifest import Manifest
-from tubelet.recipe import load_recipe
+from tubelet.recipe import RECIPE, load_recipe
 from tubelet.report.film_strip import film_strip, frames_of, link_to
 from tubelet.report.hard_clips import file_of
 from tubelet.report.page import is_playable
@@ -104,7 +104,7 @@ def _images(run: Path, manifest: Manifest, item: TestItem) -> Iterator[tuple[str
     """Frames of the middle view of a test clip, by the protocol of a run. A feature store has no frames."""
     if manifest.layout == LAYOUT:
         return
-    recipe = load_recipe(str(run / "recipe.yaml"))
+    recipe = load_recipe(str(run / RECIPE))
     row = [item_of(sample) for sample in manifest.samples].index(item)  # a file that was not read has no score
     yield from film_strip(frames_of(ClipDataset(manifest, protocol_of(recipe, manifest), "views"), row))
 

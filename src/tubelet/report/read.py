@@ -22,6 +22,7 @@ from tubelet.data.manifest.failure_budget import UNREADABLE
 from tubelet.data.manifest.quarantine import read_quarantine
 from tubelet.data.manifest.recorded_split import KEY
 from tubelet.errors import CheckpointError, DataError, TubeletError, reason
+from tubelet.recipe import RECIPE
 from tubelet.tasks.choose import task_of_metrics
 from tubelet.tasks.single_label import SingleLabel
 from tubelet.tasks.task import Task
@@ -65,7 +66,7 @@ def read_run(path: Path) -> RunFolder:
         TubeletError: ``path`` is not a run folder, or a file of the run is damaged.
     """
     evaluations = {p.parent.name: p for p in sorted(path.glob("evaluation/*/metrics.json"))}
-    known = [path / "recipe.yaml", path / "log.csv", *evaluations.values()]
+    known = [path / RECIPE, path / "log.csv", *evaluations.values()]
     if not any(file.is_file() for file in known):
         raise TubeletError(
             f"{path}: not a run folder: expected recipe.yaml, log.csv or evaluation/<split>/metrics.json in it; "
@@ -84,7 +85,7 @@ def read_run(path: Path) -> RunFolder:
     task = SingleLabel if metrics is None else task_of_metrics(metrics)
     steps = [column.key for column in task.steps]
     validated = [key for key in steps if key in task.validation_header()]
-    recipe_file = path / "recipe.yaml"
+    recipe_file = path / RECIPE
     recipe = load_yaml(recipe_file) if recipe_file.is_file() else {}
     if not recipe:
         notes.append("No recipe.yaml: the settings of this run are not known.")

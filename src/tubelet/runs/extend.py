@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tubelet.errors import ConfigError
-from tubelet.recipe import Recipe, save_recipe
-from tubelet.runs.folder import FACTS, RECIPE, read_facts, resume_recipe, write_facts
+from tubelet.recipe import RECIPE, Recipe, save_recipe
+from tubelet.runs.folder import FACTS, read_facts, resume_recipe, write_facts
 from tubelet.runs.result import FILE as RESULT
 from tubelet.session.folder_lock import locked
 from tubelet.training.config import Schedule

@@ -25,7 +25,7 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.recorded_split import KEY, split_facts
 from tubelet.errors import ConfigError, DataError, Stopped, TubeletError
 from tubelet.files import check_path, is_leftover, write_atomically
-from tubelet.recipe import Recipe, load_recipe, save_recipe
+from tubelet.recipe import RECIPE, Recipe, load_recipe, save_recipe
 from tubelet.session.fast_fp32 import KEY as FAST_FP32
 from tubelet.session.fast_fp32 import fast_fp32_in_use
 from tubelet.session.folder_lock import FILE as LOCK
@@ -34,7 +34,7 @@ from tubelet.training.state.resume import FILE as STATE
 from tubelet.training.state.storage import tidy
 from tubelet.weights.config import InitConfig
 
-RECIPE, FACTS = "recipe.yaml", "run.json"
+FACTS = "run.json"
 PRETRAINING = "pretraining"  # the run that comes first, in the folder of one with ``pretrain_on``
 _NOT_OURS = {LOCK, "lost+found"}  # the second is in the uppermost folder of a mounted file system
 

@@ -24,8 +24,8 @@ from typing import Any
 import torch
 
 from tubelet.errors import TubeletError, error_line
-from tubelet.recipe import save_recipe
-from tubelet.runs.folder import RECIPE, resume_recipe
+from tubelet.recipe import RECIPE, save_recipe
+from tubelet.runs.folder import resume_recipe
 from tubelet.runs.result import RunResult, carry_out
 from tubelet.runs.run import evaluate_run, run_recipe
 from tubelet.session.fast_fp32 import FastFp32, fast_fp32_in_use, use_fast_fp32

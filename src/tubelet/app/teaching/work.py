@@ -22,8 +22,8 @@ from tubelet.app.teaching.job import DATA, STOP, Job, JobProgress, read_job, rea
 from tubelet.errors import Stopped, TubeletError, error_line
 from tubelet.probing.config import MIN_FOLDS, ProbeConfig
 from tubelet.probing.run import run_probe
-from tubelet.recipe import DEFAULT_RECIPE, Recipe, load_recipe
-from tubelet.runs.folder import RECIPE, resume_recipe
+from tubelet.recipe import DEFAULT_RECIPE, RECIPE, Recipe, load_recipe
+from tubelet.runs.folder import resume_recipe
 from tubelet.runs.run import run_recipe
 from tubelet.session.device import choose_device
 from tubelet.session.fast_fp32 import fast_fp32

@@ -23,10 +23,10 @@ from tubelet.commands.work.dry_run import dry_run
 from tubelet.commands.work.train_options import of_options
 from tubelet.commands.work.train_sweep import Request, sweep
 from tubelet.errors import ConfigError, Stopped
-from tubelet.recipe import Recipe, list_recipes, load_recipe, run_name
+from tubelet.recipe import RECIPE, Recipe, list_recipes, load_recipe, run_name
 from tubelet.runs.extend import extend_run, extended
 from tubelet.runs.fast_fp32 import products_of
-from tubelet.runs.folder import RECIPE, kept_rules, resume_recipe, rules_note
+from tubelet.runs.folder import kept_rules, resume_recipe, rules_note
 from tubelet.runs.run import CompletedRun, run_recipe
 from tubelet.session.console_progress import ConsoleProgress
 from tubelet.session.device import choose_device

@@ -17,7 +17,7 @@ from tubelet.commands.console import output_console
 from tubelet.data.manifest.read import read_manifest
 from tubelet.errors import ConfigError, TubeletError
 from tubelet.files import check_path, write_atomically
-from tubelet.recipe import Recipe
+from tubelet.recipe import RECIPE, Recipe
 from tubelet.runs.data import read_run_data
 from tubelet.runs.fast_fp32 import products_of
 from tubelet.runs.result import RunResult, carry_out, content_key
@@ -131,7 +131,7 @@ def _tested(request: Request, best: GridPoint, make: Make, seed: int) -> Complet
 
 def _check_folder(folder: Path, axes: Sequence[Axis]) -> None:
     check_path(folder)
-    if (folder / "recipe.yaml").exists():
+    if (folder / RECIPE).exists():
         names = ", ".join(axis.field for axis in axes)
         raise ConfigError(f"{folder}: holds a single run, not a sweep over {names}; give another --out")
 

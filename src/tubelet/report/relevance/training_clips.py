@@ -13,6 +13,7 @@ from tubelet.errors import TubeletError
 from tubelet.explain.explanation import Explanation
 from tubelet.inference.moments.head_file import has_head
 from tubelet.inference.predictor import Classifier
+from tubelet.recipe import RECIPE
 from tubelet.report.relevance.explained_row import explain_row
 from tubelet.report.relevance.scale import ALONE, Scale, scale_over
 from tubelet.runs.data import read_run_data
@@ -41,9 +42,7 @@ def _data_of_run(checkpoint: Path | None) -> tuple[Manifest, str]:
         raise TubeletError("the checkpoint is no folder of a run")
     if has_head(checkpoint):
         raise TubeletError("a model with a per-frame head was trained on films")
-    run = next(
-        (place for place in (checkpoint, checkpoint.resolve().parent) if (place / "recipe.yaml").is_file()), None
-    )
+    run = next((place for place in (checkpoint, checkpoint.resolve().parent) if (place / RECIPE).is_file()), None)
     if run is None:
         raise TubeletError(f"{checkpoint}: no run, which would have a recipe.yaml")
     manifest = read_run_data(resume_recipe(run), run).split("train")

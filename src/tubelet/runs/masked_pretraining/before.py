@@ -20,9 +20,9 @@ from tubelet.data.manifest.manifest import Manifest
 from tubelet.data.manifest.quarantine import Quarantined, quarantined, read_quarantine, row_path, write_quarantine
 from tubelet.data.manifest.same_file import check_files
 from tubelet.errors import ConfigError, DataError
-from tubelet.recipe import Recipe, load_recipe, save_recipe
+from tubelet.recipe import RECIPE, Recipe, load_recipe, save_recipe
 from tubelet.runs.data import read_data_of_all, read_run_data
-from tubelet.runs.folder import PRETRAINING, RECIPE, is_empty, read_facts, resume_recipe, write_facts
+from tubelet.runs.folder import PRETRAINING, is_empty, read_facts, resume_recipe, write_facts
 from tubelet.runs.masked_pretraining.leaks import how_compared, rows_held_out
 from tubelet.runs.masked_pretraining.model import first_pretraining
 from tubelet.runs.masked_pretraining.run import run_masked_pretraining

@@ -23,9 +23,9 @@ from tubelet.evaluation.cost import count_macs, count_parameters
 from tubelet.files import check_path
 from tubelet.inference.frame_stage import check_store_training
 from tubelet.models import create_model, model_config
-from tubelet.recipe import Recipe
+from tubelet.recipe import RECIPE, Recipe
 from tubelet.runs.data import protocol_of
-from tubelet.runs.folder import RECIPE, is_empty, resume_recipe
+from tubelet.runs.folder import is_empty, resume_recipe
 from tubelet.runs.initialization import Initialization, initialize_model, read_initialization
 from tubelet.runs.masked_pretraining.model import first_pretraining
 from tubelet.runs.plan.data import look_at_data
